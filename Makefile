@@ -1,0 +1,30 @@
+# The two commands of the README are `make demo` and `make test`; the others are for daily work.
+.PHONY: demo test check bench fmt
+
+# No cluster needed: a simulated one on loopback, and Jarvis watching it.
+demo:
+	./scripts/setup.sh build
+	cargo run --locked --bin jarvis -- demo
+
+# Everything that CI runs; installs what it needs.
+test:
+	./scripts/setup.sh test
+	cargo fmt --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	cargo test --workspace --all-targets --locked
+	./tests/socketio/run.sh
+	./tests/clients/run.sh
+
+# Seconds, while working.
+check:
+	cargo fmt --check
+	cargo clippy -p engine -p pve --all-targets --locked -- -D warnings
+	cargo test -p engine -p pve --locked
+
+# The figures of docs/BENCH.md: the release binary as its own process against the simulator.
+bench:
+	./scripts/setup.sh test
+	./bench/run.sh
+
+fmt:
+	cargo fmt

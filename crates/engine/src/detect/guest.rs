@@ -1,0 +1,373 @@
+//! Guests: what changed, and why, once the guest's own node has been asked.
+//!
+//! A change seen in a round is a suspicion, never a verdict: `/cluster/resources` shows what a node's statistics
+//! said up to some seconds ago. The verdict comes from the node's live list and its tasks.
+
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use crate::observe::{Evidence, Guest, GuestId, GuestStatus, Live, NodeName, Seen, Task};
+use crate::record::By;
+
+/// Clocks of nodes differ by seconds (pve-domain 9.26), and a task may begin a moment before what it causes.
+const CLOCK_SKEW: SignedDuration = SignedDuration::from_secs(5);
+
+/// How far back a task may have begun that ends now: `stopall` gives each guest 180 s, a shutdown may be given
+/// much longer (pve-domain 3.6).
+pub(crate) const TASKS_BEFORE: SignedDuration = SignedDuration::from_hours(1);
+
+/// What seems to have happened to a guest.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) enum Suspicion {
+    /// Its state is another one.
+    Changed { from: GuestStatus },
+    /// Its configuration lies on another node.
+    Moved { from: NodeName },
+    /// It was not there before.
+    Appeared,
+    /// It is not there any more.
+    Vanished,
+}
+
+/// What a round's row of a guest means against what is remembered of it.
+pub(crate) fn suspect(before: Option<&Guest>, now: &Guest) -> Option<Suspicion> {
+    let Some(before) = before else { return Some(Suspicion::Appeared) };
+    if let (Some(was), Some(is)) = (manner(&before.status), manner(&now.status))
+        && was != is
+    {
+        return Some(Suspicion::Changed { from: before.status.clone() });
+    }
+    (now.node != before.node).then(|| Suspicion::Moved { from: before.node.clone() })
+}
+
+/// How a guest lives. QMP knows a dozen run states that a VM passes through on its way (`prelaunch`,
+/// `inmigrate`); for the question whether something happened to it they are all life.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Manner {
+    Alive,
+    Paused,
+    Stopped,
+}
+
+fn manner(status: &GuestStatus) -> Option<Manner> {
+    match status {
+        GuestStatus::Running | GuestStatus::Other(_) => Some(Manner::Alive),
+        GuestStatus::Paused => Some(Manner::Paused),
+        GuestStatus::Stopped => Some(Manner::Stopped),
+        GuestStatus::Unknown => None,
+    }
+}
+
+/// Whether a guest lives in the same manner as before; false where either is not known.
+pub(crate) fn same_manner(a: &GuestStatus, b: &GuestStatus) -> bool {
+    manner(a).is_some() && manner(a) == manner(b)
+}
+
+/// Why a guest that has no process any more has none.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Stopped {
+    /// It runs: the statistics were old, or it was only restarted.
+    RunsAgain,
+    /// It is not on this node any more: moved or destroyed, which the next round tells.
+    NotHere,
+    /// A template runs never, whatever its row said.
+    Template,
+    /// A task of PVE stopped it.
+    Task(By),
+    /// HA manages it.
+    HighAvailability(Box<str>),
+    /// A transition holds it.
+    Locked(Box<str>),
+    /// Nobody asked for it.
+    Crashed,
+    /// Its node could not be asked.
+    NotAsked(Box<str>),
+}
+
+/// The verdict on a stop. `last_seen` is when the guest was last seen with a process.
+///
+/// The order is that of pve-domain 3.6; a task outranks HA, since HA's own stops are tasks too and name who asked.
+pub(crate) fn why_stopped(
+    id: GuestId,
+    guest: &Guest,
+    last_seen: Timestamp,
+    evidence: &Evidence,
+    now: Timestamp,
+) -> Stopped {
+    if guest.template {
+        return Stopped::Template;
+    }
+    let (live, tasks) = match (&evidence.live, &evidence.tasks) {
+        (Seen::At { value: live, .. }, Seen::At { value: tasks, .. }) => (live, tasks),
+        (Seen::NotReached(blindness), _) | (_, Seen::NotReached(blindness)) => {
+            return Stopped::NotAsked(blindness.words.as_str().into());
+        }
+        (Seen::NotAsked, _) | (_, Seen::NotAsked) => return Stopped::NotAsked("it was not asked".into()),
+    };
+    let Some(live) = live.get(&id) else { return Stopped::NotHere };
+    if live.running {
+        return Stopped::RunsAgain;
+    }
+    if let Some(task) = cause(tasks, id, last_seen, now, stops) {
+        return Stopped::Task(task);
+    }
+    if let Some(lock) = live.lock.as_ref().or(guest.lock.as_ref()) {
+        return Stopped::Locked(lock.clone());
+    }
+    match guest.ha.as_deref() {
+        Some(state) if state != "ignored" => Stopped::HighAvailability(state.into()),
+        Some(_) | None => Stopped::Crashed,
+    }
+}
+
+/// The latest task that can have caused what happened to `id` between `last_seen` and `now`.
+pub(crate) fn cause(
+    tasks: &[Task],
+    id: GuestId,
+    last_seen: Timestamp,
+    now: Timestamp,
+    class: fn(&str, Scope) -> bool,
+) -> Option<By> {
+    let vmid = id.vmid.to_string();
+    let scope = |task: &Task| match &*task.id {
+        "" => Some(Scope::Node),
+        id if id == vmid => Some(Scope::Guest),
+        _ => None,
+    };
+    tasks
+        .iter()
+        .filter(|task| scope(task).is_some_and(|scope| class(&task.kind, scope)))
+        .filter(|task| task.started_at <= now + CLOCK_SKEW)
+        .filter(|task| task.ended_at.is_none_or(|ended| ended >= last_seen - CLOCK_SKEW))
+        .max_by_key(|task| task.started_at)
+        .map(|task| By { user: task.user.clone(), task: task.kind.clone(), upid: task.upid.clone() })
+}
+
+/// What a task is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scope {
+    /// One guest.
+    Guest,
+    /// Its node, and with it any guest there.
+    Node,
+}
+
+/// Tasks that end a guest's process on its node (pve-domain 3.2), also those that start it again afterwards.
+pub(crate) fn stops(kind: &str, scope: Scope) -> bool {
+    match scope {
+        Scope::Guest => matches!(
+            kind,
+            "qmstop"
+                | "qmshutdown"
+                | "qmreboot"
+                | "qmsuspend"
+                | "qmigrate"
+                | "qmrollback"
+                | "qmrestore"
+                | "qmdestroy"
+                | "vzstop"
+                | "vzshutdown"
+                | "vzreboot"
+                | "vzsuspend"
+                | "vzmigrate"
+                | "vzrollback"
+                | "vzrestore"
+                | "vzdestroy"
+                | "hastop"
+                | "hashutdown"
+                | "hamigrate"
+                | "harelocate"
+                | "vzdump"
+        ),
+        Scope::Node => matches!(
+            kind,
+            "stopall"
+                | "suspendall"
+                | "migrateall"
+                | "bulk-shutdown"
+                | "bulk-suspend"
+                | "bulk-migrate"
+                | "vzdump"
+        ),
+    }
+}
+
+/// Tasks that give a guest a process, or let it run on.
+pub(crate) fn starts(kind: &str, scope: Scope) -> bool {
+    match scope {
+        Scope::Guest => matches!(
+            kind,
+            "qmstart"
+                | "qmresume"
+                | "qmreboot"
+                | "qmrollback"
+                | "vzstart"
+                | "vzresume"
+                | "vzreboot"
+                | "vzrollback"
+                | "hastart"
+                | "vzdump"
+        ),
+        Scope::Node => matches!(kind, "startall" | "bulk-start" | "vzdump"),
+    }
+}
+
+/// Tasks that let a guest stand still.
+pub(crate) fn pauses(kind: &str, scope: Scope) -> bool {
+    match scope {
+        Scope::Guest => matches!(kind, "qmpause" | "qmsuspend" | "vzsuspend" | "vzdump" | "qmsnapshot"),
+        Scope::Node => matches!(kind, "suspendall" | "bulk-suspend" | "vzdump"),
+    }
+}
+
+/// Tasks that move a guest to another node.
+pub(crate) fn moves(kind: &str, scope: Scope) -> bool {
+    match scope {
+        Scope::Guest => matches!(kind, "qmigrate" | "vzmigrate" | "hamigrate" | "harelocate"),
+        Scope::Node => matches!(kind, "migrateall" | "bulk-migrate"),
+    }
+}
+
+/// Tasks that make a guest.
+pub(crate) fn creates(kind: &str, scope: Scope) -> bool {
+    scope == Scope::Guest
+        && matches!(kind, "qmcreate" | "qmclone" | "qmrestore" | "vzcreate" | "vzclone" | "vzrestore")
+}
+
+/// Tasks that destroy a guest.
+pub(crate) fn destroys(kind: &str, scope: Scope) -> bool {
+    scope == Scope::Guest && matches!(kind, "qmdestroy" | "vzdestroy")
+}
+
+/// Which tasks can have brought a guest into a state.
+pub(crate) fn causes_of(to: &GuestStatus) -> fn(&str, Scope) -> bool {
+    match to {
+        GuestStatus::Stopped => stops,
+        GuestStatus::Paused => pauses,
+        GuestStatus::Running | GuestStatus::Other(_) | GuestStatus::Unknown => starts,
+    }
+}
+
+/// Whether the live list still holds a guest; `None` where it could not be asked.
+pub(crate) fn still_there(live: &Seen<BTreeMap<GuestId, Live>>, id: GuestId) -> Option<bool> {
+    live.value().map(|live| live.contains_key(&id))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::observe::{Blindness, Cause};
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn task(kind: &str, id: &str, started: i64, ended: Option<i64>, status: &str) -> Task {
+        Task {
+            upid: format!("UPID:pve1:{kind}:{id}").into(),
+            kind: kind.into(),
+            id: id.into(),
+            user: "alice@pve".into(),
+            started_at: at(started),
+            ended_at: ended.map(at),
+            status: ended.map(|_| status.into()),
+        }
+    }
+
+    fn vm() -> Guest {
+        Guest {
+            name: Some("web01".into()),
+            node: "pve1".parse().unwrap(),
+            status: GuestStatus::Stopped,
+            uptime: 0,
+            template: false,
+            lock: None,
+            ha: None,
+            tags: Vec::new(),
+        }
+    }
+
+    fn seen<T>(value: T) -> Seen<T> {
+        Seen::At { value, asked_at: at(1000) }
+    }
+
+    fn live(running: bool, lock: Option<&str>) -> Seen<BTreeMap<GuestId, Live>> {
+        let id = "qemu/101".parse().unwrap();
+        seen(BTreeMap::from([(id, Live { running, lock: lock.map(Into::into) })]))
+    }
+
+    /// Its name, the row of resources, the node's live list, its tasks, the verdict.
+    type Row = (&'static str, Guest, Seen<BTreeMap<GuestId, Live>>, Seen<Vec<Task>>, &'static str);
+
+    /// The guest was last seen running at second 990; it is second 1002.
+    #[test]
+    fn why_a_guest_stopped() {
+        let stopped = || live(false, None);
+        let ha = |state: &str| Guest { ha: Some(state.into()), ..vm() };
+        let hidden = || Blindness { cause: Cause::Unreachable, words: "connection refused".into() };
+        let none = Vec::new;
+        #[rustfmt::skip]
+        let table: Vec<Row> = vec![
+            ("no task", vm(), stopped(), seen(none()), "crashed"),
+            ("stopped by an operator", vm(), stopped(), seen(vec![task("qmstop", "101", 995, Some(996), "OK")]), "alice@pve (qmstop)"),
+            ("a shutdown that began minutes ago", vm(), stopped(), seen(vec![task("qmshutdown", "101", 800, Some(999), "OK")]), "alice@pve (qmshutdown)"),
+            ("a shutdown that runs", vm(), stopped(), seen(vec![task("qmshutdown", "101", 960, None, "")]), "alice@pve (qmshutdown)"),
+            ("a failed shutdown may still complete", vm(), stopped(), seen(vec![task("qmshutdown", "101", 960, Some(1000), "got timeout")]), "alice@pve (qmshutdown)"),
+            ("a stop that ended long before", vm(), stopped(), seen(vec![task("qmstop", "101", 700, Some(701), "OK")]), "crashed"),
+            ("a stop that ended within the clocks' skew", vm(), stopped(), seen(vec![task("qmstop", "101", 985, Some(986), "OK")]), "alice@pve (qmstop)"),
+            ("a stop of another guest", vm(), stopped(), seen(vec![task("qmstop", "1010", 995, Some(996), "OK")]), "crashed"),
+            ("a start is no stop", vm(), stopped(), seen(vec![task("qmstart", "101", 991, Some(992), "OK")]), "crashed"),
+            ("the node stops all its guests", vm(), stopped(), seen(vec![task("stopall", "", 991, None, "")]), "alice@pve (stopall)"),
+            ("a backup of several guests has no id", vm(), stopped(), seen(vec![task("vzdump", "", 900, None, "")]), "alice@pve (vzdump)"),
+            ("a service of the same number", vm(), stopped(), seen(vec![task("srvstop", "101", 995, Some(996), "OK")]), "crashed"),
+            ("the later of two tasks", vm(), stopped(), seen(vec![task("qmshutdown", "101", 980, Some(995), "got timeout"), task("qmstop", "101", 996, Some(997), "OK")]), "alice@pve (qmstop)"),
+            ("it runs after all", vm(), live(true, None), seen(none()), "runs again"),
+            ("it is on another node", vm(), seen(BTreeMap::new()), seen(none()), "not here"),
+            ("locked", vm(), live(false, Some("suspended")), seen(none()), "locked (suspended)"),
+            ("managed by HA", ha("started"), stopped(), seen(none()), "HA (started)"),
+            ("stopped by an operator through HA", ha("request_stop"), stopped(), seen(vec![task("hastop", "101", 990, Some(991), "OK")]), "alice@pve (hastop)"),
+            ("ignored by HA", ha("ignored"), stopped(), seen(none()), "crashed"),
+            ("a template", Guest { template: true, ..vm() }, stopped(), seen(none()), "template"),
+            ("the node does not answer", vm(), Seen::NotReached(hidden()), seen(none()), "not asked: connection refused"),
+            ("the tasks are hidden", vm(), stopped(), Seen::NotReached(hidden()), "not asked: connection refused"),
+        ];
+        for (row, guest, live, tasks, expected) in table {
+            let evidence = Evidence { live, tasks };
+            let verdict = why_stopped("qemu/101".parse().unwrap(), &guest, at(990), &evidence, at(1002));
+            let words = match verdict {
+                Stopped::RunsAgain => "runs again".into(),
+                Stopped::NotHere => "not here".into(),
+                Stopped::Template => "template".into(),
+                Stopped::Task(by) => by.to_string(),
+                Stopped::HighAvailability(state) => format!("HA ({state})"),
+                Stopped::Locked(lock) => format!("locked ({lock})"),
+                Stopped::Crashed => "crashed".into(),
+                Stopped::NotAsked(words) => format!("not asked: {words}"),
+            };
+            assert_eq!(words, expected, "{row}");
+        }
+    }
+
+    #[test]
+    fn what_a_row_means() {
+        let with = |status: GuestStatus, node: &str| Guest { status, node: node.parse().unwrap(), ..vm() };
+        use GuestStatus::{Paused, Running, Stopped, Unknown};
+        #[rustfmt::skip]
+        let table = [
+            ("nothing new",                     Some(with(Running, "pve1")), with(Running, "pve1"), None),
+            ("stopped",                         Some(with(Running, "pve1")), with(Stopped, "pve1"), Some(Suspicion::Changed { from: Running })),
+            ("started",                         Some(with(Stopped, "pve1")), with(Running, "pve1"), Some(Suspicion::Changed { from: Stopped })),
+            ("paused",                          Some(with(Running, "pve1")), with(Paused, "pve1"),  Some(Suspicion::Changed { from: Running })),
+            ("on its way up",                   Some(with(Running, "pve1")), with(GuestStatus::Other("prelaunch".into()), "pve1"), None),
+            ("a ghost of 300 s says nothing",   Some(with(Running, "pve1")), with(Unknown, "pve1"), None),
+            ("moved",                           Some(with(Running, "pve1")), with(Running, "pve2"), Some(Suspicion::Moved { from: "pve1".parse().unwrap() })),
+            ("moved without statistics",        Some(with(Running, "pve1")), with(Unknown, "pve2"), Some(Suspicion::Moved { from: "pve1".parse().unwrap() })),
+            ("new",                             None,                        with(Stopped, "pve1"), Some(Suspicion::Appeared)),
+        ];
+        for (row, before, now, expected) in table {
+            assert_eq!(suspect(before.as_ref(), &now), expected, "{row}");
+        }
+    }
+}

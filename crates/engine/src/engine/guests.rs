@@ -1,0 +1,282 @@
+//! Guests: from a change in a row, over a question to the guest's node, to what is told of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::memory::{KnownGuest, Suspect};
+use super::{Effect, Engine, Sight, Turn};
+use crate::detect::guest::{self, Stopped, Suspicion};
+use crate::detect::{Check, Finding};
+use crate::incident::{Resolution, Slot};
+use crate::observe::{Evidence, Guest, GuestId, GuestStatus, Inspection, NodeName, Presence, Seen, Subject};
+use crate::record::{Note, Why};
+
+/// How soon a node that did not answer is asked again (longer each time, up to the patience), and how often
+/// before a stop is told with its cause unknown.
+const ASK_AGAIN: SignedDuration = SignedDuration::from_secs(10);
+const ASK_TIMES: u32 = 3;
+const ASK_PATIENCE: u32 = 30;
+/// An inspection whose answer is lost (the asker was restarted) is made again after this.
+const ANSWER_WITHIN: SignedDuration = SignedDuration::from_secs(90);
+
+impl Engine {
+    pub(super) fn guests(&mut self, turn: &mut Turn, seen: Sight, first: bool) {
+        let Sight { nodes, guests, asked_at } = seen;
+        let online = |name: &NodeName| nodes.get(name).is_some_and(|node| node.presence == Presence::Online);
+        let vanished: Vec<GuestId> = self
+            .memory
+            .guests
+            .iter()
+            .filter(|(id, known)| !guests.contains_key(id) && online(&known.guest.node))
+            .map(|(id, _)| *id)
+            .collect();
+        for (id, row) in guests {
+            if online(&row.node) {
+                self.guest(turn, id, row, asked_at, first);
+            } else if first {
+                // Its row is a ghost of up to 300 s (pve-domain 1.4): where it lies is known, how it is is not.
+                let guest = Guest { status: GuestStatus::Unknown, ..row };
+                self.memory.guests.insert(id, KnownGuest { guest, seen_at: asked_at, alive_at: None });
+            }
+        }
+        for id in vanished {
+            let seen_at = self.memory.guests.get(&id).map_or(asked_at, |known| known.seen_at);
+            let suspect = Suspect::new(Suspicion::Vanished, seen_at, turn.now);
+            match self.memory.suspects.get(&id).map(|suspect| &suspect.suspicion) {
+                Some(Suspicion::Vanished) => {}
+                Some(Suspicion::Changed { .. } | Suspicion::Moved { .. } | Suspicion::Appeared) | None => {
+                    self.memory.suspects.insert(id, suspect);
+                }
+            }
+        }
+    }
+
+    /// One guest's row, on a node that can be believed.
+    fn guest(&mut self, turn: &mut Turn, id: GuestId, row: Guest, asked_at: Timestamp, first: bool) {
+        let before = self.memory.guests.get(&id);
+        let quiet = first || row.template || self.policy.ignores(&Subject::Guest(id), &row.tags);
+        let suspicion = guest::suspect(before.map(|known| &known.guest), &row).filter(|_| !quiet);
+        let known = KnownGuest::now(before, row, asked_at);
+        let alive = known.guest.status.has_process();
+        let booted_at = self.memory.nodes.get(&known.guest.node).and_then(|node| node.booted_at);
+        let last_seen = match (&suspicion, before) {
+            (Some(Suspicion::Changed { .. }), Some(before)) if alive == Some(false) => {
+                before.alive_at.unwrap_or(before.seen_at)
+            }
+            (_, Some(before)) => before.seen_at,
+            (_, None) => asked_at,
+        };
+        let to = known.guest.status.clone();
+        self.memory.guests.insert(id, known);
+
+        let slot = Slot { check: Check::GuestCrashed, subject: Subject::Guest(id) };
+        let resolved = alive == Some(true) && self.gone(turn, slot, Resolution::Itself);
+        let void = self.drop_void(id, &to);
+        let Some(suspicion) = suspicion.filter(|_| !resolved && !void) else { return };
+        let suspicion = match self.memory.suspects.get(&id).map(|suspect| &suspect.suspicion) {
+            // Not yet explained, and it went on changing: what counts is what it was at first.
+            Some(Suspicion::Changed { from }) => Suspicion::Changed { from: from.clone() },
+            Some(Suspicion::Moved { .. } | Suspicion::Appeared | Suspicion::Vanished) | None => suspicion,
+        };
+        let mut suspect = Suspect::new(suspicion, last_seen, turn.now);
+        if to == GuestStatus::Stopped {
+            suspect.due = turn.now + self.policy.stop_patience;
+            suspect.after_restart = booted_at.is_some_and(|booted_at| booted_at > last_seen);
+            if let Some(booted_at) = booted_at.filter(|_| suspect.after_restart) {
+                suspect.due = booted_at + self.policy.boot_settle;
+            }
+        }
+        self.memory.suspects.insert(id, suspect);
+    }
+
+    /// Drops a suspicion that the newest row has made void; true if nothing has changed after all.
+    fn drop_void(&mut self, id: GuestId, to: &GuestStatus) -> bool {
+        let (remove, void) = match self.memory.suspects.get(&id).map(|suspect| &suspect.suspicion) {
+            Some(Suspicion::Changed { from }) => {
+                let back = guest::same_manner(from, to);
+                (back, back)
+            }
+            Some(Suspicion::Vanished) => (true, false), // It is there; what it does now is another question.
+            Some(Suspicion::Moved { .. } | Suspicion::Appeared) | None => (false, false),
+        };
+        if remove {
+            self.memory.suspects.remove(&id);
+        }
+        void
+    }
+
+    /// Asks about every suspect whose time has come, one question per node.
+    pub(super) fn inspect_due(&mut self, turn: &mut Turn) {
+        let mut questions: BTreeMap<NodeName, Inspection> = BTreeMap::new();
+        let due: Vec<GuestId> = self
+            .memory
+            .suspects
+            .iter()
+            .filter(|(_, suspect)| suspect.due <= turn.now)
+            .map(|(id, _)| *id)
+            .collect();
+        for id in due {
+            let Some(known) = self.memory.guests.get(&id) else {
+                self.memory.suspects.remove(&id);
+                continue;
+            };
+            let Some(suspect) = self.memory.suspects.get_mut(&id) else { continue };
+            if suspect.after_restart {
+                if let Suspicion::Changed { from } = suspect.suspicion.clone() {
+                    self.changed(turn, id, Why::NodeRestarted, &from);
+                }
+                self.memory.suspects.remove(&id);
+                continue;
+            }
+            let node = match &suspect.suspicion {
+                Suspicion::Moved { from } => from.clone(), // The task runs where the guest was.
+                Suspicion::Changed { .. } | Suspicion::Appeared | Suspicion::Vanished => {
+                    known.guest.node.clone()
+                }
+            };
+            suspect.asked = true;
+            suspect.tries += 1;
+            suspect.due = turn.now + ANSWER_WITHIN;
+            let since = suspect.last_seen - guest::TASKS_BEFORE;
+            let question = questions.entry(node.clone()).or_insert_with(|| Inspection {
+                node,
+                guests: BTreeSet::new(),
+                since,
+            });
+            question.since = question.since.min(since);
+            question.guests.insert(id);
+        }
+        turn.effects.extend(questions.into_values().map(Effect::Inspect));
+    }
+
+    pub(super) fn inspected(&mut self, turn: &mut Turn, inspection: &Inspection, answer: &Evidence) {
+        for id in &inspection.guests {
+            let Some(suspect) = self.memory.suspects.get(id).filter(|suspect| suspect.asked).cloned() else {
+                continue; // Explained meanwhile, or not asked by us.
+            };
+            let Some(known) = self.memory.guests.get(id).cloned() else { continue };
+            let now = turn.now;
+            let by = |class| match &answer.tasks {
+                Seen::At { value: tasks, .. } => guest::cause(tasks, *id, suspect.last_seen, now, class),
+                Seen::NotAsked | Seen::NotReached(_) => None,
+            };
+            match &suspect.suspicion {
+                Suspicion::Changed { from } if known.guest.status == GuestStatus::Stopped => {
+                    self.stopped(turn, *id, &known.guest, from, &suspect, answer);
+                    continue;
+                }
+                Suspicion::Changed { from } => {
+                    let why = by(guest::causes_of(&known.guest.status)).map_or(Why::NoTask, Why::Task);
+                    self.changed(turn, *id, why, from);
+                }
+                Suspicion::Moved { from } => {
+                    let (from, to) = (from.clone(), known.guest.node.clone());
+                    let note = Note::GuestMoved { from, to, by: by(guest::moves) };
+                    self.note_guest(turn, *id, note);
+                }
+                Suspicion::Appeared => {
+                    let note = Note::GuestAppeared { by: by(guest::creates) };
+                    self.note_guest(turn, *id, note);
+                }
+                Suspicion::Vanished => match guest::still_there(&answer.live, *id) {
+                    Some(true) => {
+                        // Still there: only our right to see it in the list is gone, which the list's owner
+                        // changed. It is watched again when it shows up again.
+                        self.memory.guests.remove(id);
+                    }
+                    Some(false) => {
+                        self.remove_subject(turn, &Subject::Guest(*id));
+                        self.note_guest(turn, *id, Note::GuestGone { by: by(guest::destroys) });
+                        self.memory.guests.remove(id);
+                    }
+                    None => {
+                        self.ask_again(turn.now, *id);
+                        continue;
+                    }
+                },
+            }
+            self.memory.suspects.remove(id);
+        }
+    }
+
+    /// The verdict on a guest that was seen without a process.
+    fn stopped(
+        &mut self,
+        turn: &mut Turn,
+        id: GuestId,
+        guest: &Guest,
+        from: &GuestStatus,
+        suspect: &Suspect,
+        answer: &Evidence,
+    ) {
+        let why = match guest::why_stopped(id, guest, suspect.last_seen, answer, turn.now) {
+            Stopped::RunsAgain | Stopped::NotHere => {
+                // The row was old, or the next round will tell: as if the stop had not been seen.
+                if let Some(known) = self.memory.guests.get_mut(&id) {
+                    known.guest.status = from.clone();
+                }
+                self.memory.suspects.remove(&id);
+                return;
+            }
+            Stopped::NotAsked(_) if suspect.tries < ASK_TIMES => return self.ask_again(turn.now, id),
+            Stopped::Template => {
+                self.memory.suspects.remove(&id);
+                return;
+            }
+            Stopped::Crashed => {
+                self.memory.suspects.remove(&id);
+                let slot = Slot { check: Check::GuestCrashed, subject: Subject::Guest(id) };
+                let finding = Finding::GuestCrashed { kind: id.kind, previous: from.clone() };
+                return self.found(turn, slot, finding, Some(guest.node.clone()), guest.name.clone());
+            }
+            Stopped::NotAsked(words) => Why::NotAsked(words),
+            Stopped::Task(by) => Why::Task(by),
+            Stopped::HighAvailability(state) => Why::HighAvailability { state },
+            Stopped::Locked(lock) => Why::Locked(lock),
+        };
+        self.memory.suspects.remove(&id);
+        self.changed(turn, id, why, from);
+    }
+
+    fn ask_again(&mut self, now: Timestamp, id: GuestId) {
+        if let Some(suspect) = self.memory.suspects.get_mut(&id) {
+            suspect.asked = false;
+            // Later and later: a node that does not answer is not helped by more questions.
+            suspect.due = now + ASK_AGAIN * i32::try_from(suspect.tries.clamp(1, ASK_PATIENCE)).unwrap_or(1);
+        }
+    }
+
+    pub(super) fn alive_on(&self, name: &NodeName) -> u32 {
+        let alive =
+            |known: &&KnownGuest| known.guest.node == *name && known.guest.status.has_process() == Some(true);
+        u32::try_from(self.memory.guests.values().filter(alive).count()).unwrap_or(u32::MAX)
+    }
+
+    /// What was suspected on a node that then left is explained by its leaving.
+    pub(super) fn forget_suspects_on(&mut self, name: &NodeName) {
+        let guests = &mut self.memory.guests;
+        self.memory.suspects.retain(|id, suspect| {
+            let Some(known) = guests.get_mut(id).filter(|known| known.guest.node == *name) else {
+                return true;
+            };
+            if let Suspicion::Changed { from } = &suspect.suspicion {
+                known.guest.status = from.clone();
+            }
+            false
+        });
+    }
+
+    fn changed(&self, turn: &mut Turn, id: GuestId, why: Why, from: &GuestStatus) {
+        let Some(known) = self.memory.guests.get(&id) else { return };
+        let note = Note::GuestChanged { from: from.clone(), to: known.guest.status.clone(), why };
+        self.note_guest(turn, id, note);
+    }
+
+    fn note_guest(&self, turn: &mut Turn, id: GuestId, note: Note) {
+        let known = self.memory.guests.get(&id);
+        let name = known.and_then(|known| known.guest.name.clone());
+        let node = known.map(|known| known.guest.node.clone());
+        self.note(turn, Subject::Guest(id), name, node, note);
+    }
+}

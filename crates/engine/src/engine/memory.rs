@@ -1,0 +1,96 @@
+//! What the engine remembers between two turns, and how the newest row becomes part of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use crate::detect::guest::Suspicion;
+use crate::incident::Incidents;
+use crate::observe::{Guest, GuestId, GuestStatus, Node, NodeName, Presence, Round, StorageName};
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Memory {
+    /// When the newest judged round of each kind began: an older one that arrives late is dropped.
+    pub(super) judged: BTreeMap<Round, Timestamp>,
+    /// Failed critical rounds in a row.
+    pub(super) blind_rounds: u32,
+    pub(super) quorate: bool,
+    pub(super) nodes: BTreeMap<NodeName, KnownNode>,
+    pub(super) guests: BTreeMap<GuestId, KnownGuest>,
+    /// Storages that were seen available.
+    pub(super) storages: BTreeSet<(StorageName, NodeName)>,
+    pub(super) suspects: BTreeMap<GuestId, Suspect>,
+    pub(super) incidents: Incidents,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct KnownNode {
+    pub(super) presence: Presence,
+    /// Since when it has been seen online without a break.
+    pub(super) online_since: Option<Timestamp>,
+    pub(super) booted_at: Option<Timestamp>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct KnownGuest {
+    pub(super) guest: Guest,
+    /// When its state was last seen, on a node that could be believed.
+    pub(super) seen_at: Timestamp,
+    /// When it was last seen with a process.
+    pub(super) alive_at: Option<Timestamp>,
+}
+
+/// A change that waits for its explanation.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Suspect {
+    pub(super) suspicion: Suspicion,
+    /// When the guest was last seen as it was before.
+    pub(super) last_seen: Timestamp,
+    /// When to ask, and then again.
+    pub(super) due: Timestamp,
+    pub(super) asked: bool,
+    pub(super) tries: u32,
+    /// The guest's node was restarted since: `startall` may yet bring it back.
+    pub(super) after_restart: bool,
+}
+
+impl Suspect {
+    pub(super) fn new(suspicion: Suspicion, last_seen: Timestamp, due: Timestamp) -> Suspect {
+        Suspect { suspicion, last_seen, due, asked: false, tries: 0, after_restart: false }
+    }
+}
+
+impl KnownNode {
+    pub(super) fn now(before: Option<&KnownNode>, node: &Node, asked_at: Timestamp) -> KnownNode {
+        let uptime = node.uptime.and_then(|uptime| i64::try_from(uptime).ok());
+        let booted_at =
+            uptime.and_then(|uptime| asked_at.checked_sub(SignedDuration::from_secs(uptime)).ok());
+        let online_since = match (node.presence, before) {
+            (Presence::Online, Some(before)) => before.online_since.or(Some(asked_at)),
+            (Presence::Online, None) => Some(asked_at),
+            (Presence::Offline | Presence::Unknown, _) => None,
+        };
+        let booted_at = booted_at.or(before.and_then(|before| before.booted_at));
+        KnownNode { presence: node.presence, online_since, booted_at }
+    }
+}
+
+impl KnownGuest {
+    /// The newest row, with what it does not say kept from before.
+    pub(super) fn now(before: Option<&KnownGuest>, mut row: Guest, asked_at: Timestamp) -> KnownGuest {
+        let mut seen_at = asked_at;
+        if let Some(before) = before {
+            row.name = row.name.or_else(|| before.guest.name.clone());
+            if row.status == GuestStatus::Unknown {
+                row.status = before.guest.status.clone();
+                seen_at = before.seen_at;
+            }
+        }
+        let alive_at = match row.status.has_process() {
+            Some(true) => Some(seen_at),
+            Some(false) | None => before.and_then(|before| before.alive_at),
+        };
+        KnownGuest { guest: row, seen_at, alive_at }
+    }
+}

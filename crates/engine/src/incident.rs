@@ -1,0 +1,209 @@
+//! The incidents: what is open, and the only place where that changes.
+//!
+//! At most one incident is open per check and subject, by map key. A finding that must last waits here as
+//! pending; nothing is recorded of one that goes away before.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::detect::{Check, Finding};
+use crate::observe::{NodeName, Subject};
+
+/// An incident's identity: 128 bits, written as a UUID (version 8, RFC 9562).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct IncidentId(u128);
+
+impl fmt::Display for IncidentId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let hex = format!("{:032x}", self.0);
+        write!(f, "{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
+    }
+}
+
+/// Makes incident ids from a seed, so that a replay makes the same ones.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Ids {
+    state: u64,
+}
+
+impl Ids {
+    pub(crate) fn new(seed: u64) -> Ids {
+        Ids { state: seed }
+    }
+
+    pub(crate) fn next(&mut self) -> IncidentId {
+        let bits = u128::from(self.mix()) << 64 | u128::from(self.mix());
+        let version = bits & !(0xf << 76) | 0x8 << 76;
+        IncidentId(version & !(0b11 << 62) | 0b10 << 62)
+    }
+
+    /// splitmix64: every 64-bit seed gives a sequence without repeats.
+    fn mix(&mut self) -> u64 {
+        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.state;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+}
+
+/// What makes an incident the same one.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Slot {
+    /// What is looked for.
+    pub check: Check,
+    /// On what.
+    pub subject: Subject,
+}
+
+/// Trouble that is not over.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Incident {
+    /// Its identity for as long as it is open.
+    pub id: IncidentId,
+    /// What was found, as it is now.
+    pub finding: Finding,
+    /// The node it is about or happened on.
+    pub node: Option<NodeName>,
+    /// The subject's name, for people.
+    pub name: Option<Box<str>>,
+    /// Each state carries what is true only in it.
+    pub state: State,
+}
+
+/// Where an incident is in its life. Acting, verifying and escalating come with the runbooks.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub enum State {
+    /// Found, but not yet for as long as it must last.
+    Pending {
+        /// When it was first found.
+        since: Timestamp,
+    },
+    /// Told.
+    Open {
+        /// When it was told.
+        since: Timestamp,
+    },
+}
+
+/// Why an incident ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Resolution {
+    /// The finding is gone.
+    Itself,
+    /// The subject is gone from the cluster.
+    Removed,
+}
+
+/// What a change of the incidents has to say.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Change {
+    Opened(Incident),
+    Turned { incident: Incident, from: Finding },
+    Resolved { incident: Incident, since: Timestamp, by: Resolution },
+}
+
+/// Every incident that is not over.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Incidents {
+    ids: Ids,
+    // A list on the wire: a map with a struct as its key has no JSON form.
+    #[serde(with = "as_list")]
+    open: BTreeMap<Slot, Incident>,
+}
+
+/// A finding on its way in.
+pub(crate) struct Found {
+    pub(crate) slot: Slot,
+    pub(crate) finding: Finding,
+    pub(crate) node: Option<NodeName>,
+    pub(crate) name: Option<Box<str>>,
+    /// How long it must last before it is told.
+    pub(crate) pending: jiff::SignedDuration,
+}
+
+impl Incidents {
+    pub(crate) fn new(seed: u64) -> Incidents {
+        Incidents { ids: Ids::new(seed), open: BTreeMap::new() }
+    }
+
+    /// Every incident that has been told and is not over.
+    pub(crate) fn told(&self) -> impl Iterator<Item = (&Slot, &Incident)> {
+        self.open.iter().filter(|(_, incident)| matches!(incident.state, State::Open { .. }))
+    }
+
+    pub(crate) fn get(&self, slot: &Slot) -> Option<&Incident> {
+        self.open.get(slot)
+    }
+
+    /// Every slot, pending ones too.
+    pub(crate) fn slots(&self) -> impl Iterator<Item = &Slot> {
+        self.open.keys()
+    }
+
+    /// The slots of one check, pending ones too.
+    pub(crate) fn slots_of(&self, check: Check) -> Vec<Slot> {
+        self.open.keys().filter(|slot| slot.check == check).cloned().collect()
+    }
+
+    /// The finding is true now.
+    pub(crate) fn found(&mut self, now: Timestamp, found: Found) -> Option<Change> {
+        let Found { slot, finding, node, name, pending } = found;
+        let ids = &mut self.ids;
+        let incident = self.open.entry(slot).or_insert_with(|| Incident {
+            id: ids.next(),
+            finding: finding.clone(),
+            node: node.clone(),
+            name: name.clone(),
+            state: State::Pending { since: now },
+        });
+        incident.node = node;
+        incident.name = name.or_else(|| incident.name.take());
+        match incident.state {
+            State::Pending { since } if now.duration_since(since) >= pending => {
+                incident.finding = finding;
+                incident.state = State::Open { since: now };
+                Some(Change::Opened(incident.clone()))
+            }
+            State::Pending { .. } => {
+                incident.finding = finding;
+                None
+            }
+            State::Open { .. } => {
+                let from = std::mem::replace(&mut incident.finding, finding);
+                let turned = from.condition() != incident.finding.condition();
+                turned.then(|| Change::Turned { incident: incident.clone(), from })
+            }
+        }
+    }
+
+    /// The finding is gone. One that was still pending goes unrecorded.
+    pub(crate) fn gone(&mut self, slot: &Slot, by: Resolution) -> Option<Change> {
+        let incident = self.open.remove(slot)?;
+        match incident.state {
+            State::Pending { .. } => None,
+            State::Open { since } => Some(Change::Resolved { incident, since, by }),
+        }
+    }
+}
+
+mod as_list {
+    use super::{BTreeMap, Incident, Slot};
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(
+        open: &BTreeMap<Slot, Incident>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(open.iter())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<BTreeMap<Slot, Incident>, D::Error> {
+        Ok(Vec::<(Slot, Incident)>::deserialize(deserializer)?.into_iter().collect())
+    }
+}

@@ -1,0 +1,204 @@
+//! The settings as used: parsed, checked, complete. The daemon makes a [`Policy`] from its configuration.
+
+use std::collections::BTreeMap;
+
+use jiff::SignedDuration;
+use serde::{Deserialize, Serialize};
+
+use crate::observe::{Node, Subject};
+
+/// All that the engine lets itself be told about how to judge.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Policy {
+    /// Marks for every subject without marks of its own.
+    pub marks: BTreeMap<Metric, Marks>,
+    /// Marks of single subjects; they replace the general ones.
+    pub marks_for: BTreeMap<(Subject, Metric), Marks>,
+    /// Guests, nodes and storages that are watched but never told about.
+    pub ignore: Vec<Subject>,
+    /// Guests with one of these tags are never told about.
+    pub ignore_tags: Vec<Box<str>>,
+    /// How long a stop waits for its task to appear (pve-crash-evidence 1: it shows 0.05-0.3 s after the POST).
+    pub stop_patience: SignedDuration,
+    /// How long after a node's boot a guest that has not come back yet is no news: `startall` works through its
+    /// order with delays (pve-domain 9.6).
+    pub boot_settle: SignedDuration,
+}
+
+impl Default for Policy {
+    fn default() -> Policy {
+        let marks = Metric::ALL.into_iter().map(|metric| (metric, metric.default_marks())).collect();
+        Policy {
+            marks,
+            marks_for: BTreeMap::new(),
+            ignore: Vec::new(),
+            ignore_tags: Vec::new(),
+            stop_patience: SignedDuration::from_secs(2),
+            boot_settle: SignedDuration::from_mins(5),
+        }
+    }
+}
+
+impl Policy {
+    /// The marks that hold for one metric of one subject.
+    pub fn marks(&self, subject: &Subject, metric: Metric) -> Marks {
+        let own = self.marks_for.get(&(subject.clone(), metric));
+        own.or_else(|| self.marks.get(&metric)).copied().unwrap_or_else(|| metric.default_marks())
+    }
+
+    /// Whether nothing is to be told of this subject.
+    pub fn ignores(&self, subject: &Subject, tags: &[Box<str>]) -> bool {
+        self.ignore.contains(subject) || tags.iter().any(|tag| self.ignore_tags.contains(tag))
+    }
+}
+
+/// What is measured against a mark.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Metric {
+    /// A node's root disk.
+    Disk,
+    /// A node's memory.
+    Memory,
+    /// A node's CPU.
+    Cpu,
+    /// A storage's capacity.
+    Storage,
+}
+
+impl Metric {
+    /// Every metric, in the order in which they are judged.
+    pub const ALL: [Metric; 4] = [Metric::Disk, Metric::Memory, Metric::Cpu, Metric::Storage];
+
+    /// The metric's name in stored details.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Metric::Disk => "disk_percent",
+            Metric::Memory => "mem_percent",
+            Metric::Cpu => "cpu_percent",
+            Metric::Storage => "storage_percent",
+        }
+    }
+
+    /// The metric's name in titles.
+    pub fn title(self) -> &'static str {
+        match self {
+            Metric::Disk => "Disk",
+            Metric::Memory => "RAM",
+            Metric::Cpu => "CPU",
+            Metric::Storage => "Storage",
+        }
+    }
+
+    /// Contract 1: what is raised when nobody says otherwise.
+    fn default_marks(self) -> Marks {
+        let (high, critical, clear) = match self {
+            Metric::Disk => (90.0, Some(95.0), 2.0),
+            Metric::Memory => (85.0, Some(95.0), 2.0),
+            Metric::Cpu => (95.0, None, 10.0),
+            Metric::Storage => (85.0, Some(95.0), 2.0),
+        };
+        Marks { high, critical, clear, pending: SignedDuration::ZERO }
+    }
+
+    /// The metric's value on a node, in percent; `None` where it is not known or belongs to storages.
+    pub(crate) fn of(self, node: &Node) -> Option<f64> {
+        match self {
+            Metric::Disk => node.disk?.percent(),
+            Metric::Memory => node.memory?.percent(),
+            Metric::Cpu => node.cpu.map(|fraction| fraction * 100.0),
+            Metric::Storage => None,
+        }
+    }
+}
+
+/// One ladder: up to two marks, each cleared `clear` points below where it is raised.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Marks {
+    high: f64,
+    critical: Option<f64>,
+    clear: f64,
+    /// How long a value must stay above a mark before it is told.
+    pub pending: SignedDuration,
+}
+
+/// Why marks were refused.
+#[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
+pub enum BadMarks {
+    /// Not a percentage.
+    #[error("a mark is a percentage above 0 and at most 100, not {0}")]
+    Range(f64),
+    /// The ladder would stand on its head.
+    #[error("critical ({critical}) must lie above high ({high})")]
+    Order {
+        /// The lower mark.
+        high: f64,
+        /// The upper mark.
+        critical: f64,
+    },
+    /// The value would never clear.
+    #[error(
+        "clear ({clear}) is how far below a mark a value clears: more than 0 and less than high ({high})"
+    )]
+    Clear {
+        /// The distance given.
+        clear: f64,
+        /// The lower mark.
+        high: f64,
+    },
+    /// Time runs forwards.
+    #[error("pending must not be negative")]
+    Pending,
+}
+
+impl Marks {
+    /// Marks in percent; a ladder that flaps or never clears cannot be built.
+    pub fn new(
+        high: f64,
+        critical: Option<f64>,
+        clear: f64,
+        pending: SignedDuration,
+    ) -> Result<Marks, BadMarks> {
+        for mark in [Some(high), critical].into_iter().flatten() {
+            if !(mark > 0.0 && mark <= 100.0) {
+                return Err(BadMarks::Range(mark));
+            }
+        }
+        if let Some(critical) = critical.filter(|critical| *critical <= high) {
+            return Err(BadMarks::Order { high, critical });
+        }
+        if !(clear > 0.0 && clear < high) {
+            return Err(BadMarks::Clear { clear, high });
+        }
+        if pending.is_negative() {
+            return Err(BadMarks::Pending);
+        }
+        Ok(Marks { high, critical, clear, pending })
+    }
+
+    /// The value above which a rung is raised; `None` for a rung that this ladder lacks.
+    pub fn mark(&self, rung: Rung) -> Option<f64> {
+        match rung {
+            Rung::Well => None,
+            Rung::High => Some(self.high),
+            Rung::Critical => self.critical,
+        }
+    }
+
+    /// The value below which a rung is left.
+    pub fn clear_mark(&self, rung: Rung) -> Option<f64> {
+        self.mark(rung).map(|mark| mark - self.clear)
+    }
+}
+
+/// Where a value stands on its ladder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Rung {
+    /// Below every mark.
+    Well,
+    /// Above the lower mark.
+    High,
+    /// Above the upper mark.
+    Critical,
+}

@@ -1,0 +1,255 @@
+//! Record: what is written down, in the words that the operator reads.
+//!
+//! The `Display` of an [`Entry`] is the line of the log, of the scenarios' expected logs and, later, of
+//! `jarvis why`: one text for all three.
+
+use std::fmt;
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use crate::detect::{Condition, Finding};
+use crate::incident::{IncidentId, Resolution};
+use crate::observe::{GuestStatus, NodeName, Subject};
+
+/// One thing worth writing down.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Entry {
+    /// When the engine knew it.
+    pub at: Timestamp,
+    /// What it is about.
+    pub subject: Subject,
+    /// The subject's name, for people.
+    pub name: Option<Box<str>>,
+    /// The node it is about or happened on.
+    pub node: Option<NodeName>,
+    /// What happened.
+    pub fact: Fact,
+}
+
+/// What can happen.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Fact {
+    /// Trouble began.
+    Opened {
+        /// Its identity.
+        incident: IncidentId,
+        /// What was found.
+        finding: Finding,
+    },
+    /// Trouble got worse or better without ending: another condition of the same incident.
+    Turned {
+        /// Its identity.
+        incident: IncidentId,
+        /// What it was.
+        from: Condition,
+        /// What it is.
+        finding: Finding,
+    },
+    /// Trouble ended.
+    Resolved {
+        /// Its identity.
+        incident: IncidentId,
+        /// What it was at the end.
+        finding: Finding,
+        /// How long it was open.
+        lasted: SignedDuration,
+        /// Why it ended.
+        by: Resolution,
+    },
+    /// Something that is no trouble.
+    Noted(Note),
+    /// How the cluster is as a whole.
+    Heartbeat(Summary),
+}
+
+/// Things that are no trouble, but news.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Note {
+    /// A guest changed its state, and this is why.
+    GuestChanged {
+        /// What it did before.
+        from: GuestStatus,
+        /// What it does now.
+        to: GuestStatus,
+        /// Why.
+        why: Why,
+    },
+    /// A guest moved to another node.
+    GuestMoved {
+        /// Where it was.
+        from: NodeName,
+        /// Where it is.
+        to: NodeName,
+        /// Who moved it, where a task says so.
+        by: Option<By>,
+    },
+    /// A guest that was not there before.
+    GuestAppeared {
+        /// Who made it, where a task says so.
+        by: Option<By>,
+    },
+    /// A guest that is not there any more.
+    GuestGone {
+        /// Who destroyed it, where a task says so.
+        by: Option<By>,
+    },
+    /// A node that was not there before.
+    NodeAppeared,
+    /// A node that is not there any more.
+    NodeGone,
+}
+
+/// Why a guest changed its state.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Why {
+    /// A task of PVE did it, for somebody.
+    Task(By),
+    /// HA manages it: its stop is HA's business.
+    HighAvailability {
+        /// HA's own word for its state.
+        state: Box<str>,
+    },
+    /// A transition holds it (`backup`, `suspended`, ...).
+    Locked(Box<str>),
+    /// Its node was restarted, and it has not come back since.
+    NodeRestarted,
+    /// No task explains it, and none has to: a guest that runs again, or that stands still.
+    NoTask,
+    /// The node could not be asked, so the cause is not known.
+    NotAsked(Box<str>),
+}
+
+/// Who did something, by which task.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct By {
+    /// PVE's user, with the token where one was used (`op@pve!t1`).
+    pub user: Box<str>,
+    /// PVE's word for the task (`qmstop`).
+    pub task: Box<str>,
+    /// PVE's id of the task.
+    pub upid: Box<str>,
+}
+
+/// How the cluster is as a whole.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Summary {
+    /// Nodes that are members.
+    pub nodes_online: u32,
+    /// Nodes in all.
+    pub nodes: u32,
+    /// Guests with a process.
+    pub guests_running: u32,
+    /// Guests in all, templates left out.
+    pub guests: u32,
+    /// Incidents that are not over.
+    pub incidents: u32,
+}
+
+impl fmt::Display for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let subject = match &self.name {
+            Some(name) => format!("{} ({name})", self.subject),
+            None => self.subject.to_string(),
+        };
+        match &self.fact {
+            Fact::Opened { finding, .. } => {
+                write!(f, "opened    {:<18} {subject}: {}", finding.condition().as_str(), finding.words())
+            }
+            Fact::Turned { from, finding, .. } => write!(
+                f,
+                "turned    {:<18} {subject}: {}, was {}",
+                finding.condition().as_str(),
+                finding.words(),
+                from.as_str()
+            ),
+            Fact::Resolved { finding, lasted, by, .. } => write!(
+                f,
+                "resolved  {:<18} {subject}: {} after {}",
+                finding.condition().as_str(),
+                by.words(finding),
+                duration(*lasted)
+            ),
+            Fact::Noted(note) => write!(f, "noted     {:<18} {subject}: {}", "", note.words()),
+            Fact::Heartbeat(summary) => write!(f, "heartbeat {:<18} {subject}: {}", "", summary.words()),
+        }
+    }
+}
+
+/// `m:ss`, or `h:mm:ss` from one hour on.
+pub fn duration(lasted: SignedDuration) -> String {
+    let seconds = lasted.as_secs().max(0);
+    let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    if hours > 0 { format!("{hours}:{minutes:02}:{seconds:02}") } else { format!("{minutes}:{seconds:02}") }
+}
+
+impl Resolution {
+    /// How it ended, in words.
+    pub fn words(self, finding: &Finding) -> String {
+        match self {
+            Resolution::Itself => finding.over().into(),
+            Resolution::Removed => "gone from the cluster".into(),
+        }
+    }
+}
+
+impl Note {
+    /// What happened, in words that follow the subject.
+    pub fn words(&self) -> String {
+        let by = |by: &Option<By>| by.as_ref().map(|by| format!(" by {by}")).unwrap_or_default();
+        match self {
+            Note::GuestChanged { from, to, why } => {
+                format!("{} to {}, {}", from.as_str(), to.as_str(), why.words(to))
+            }
+            Note::GuestMoved { from, to, by: who } => format!("moved from {from} to {to}{}", by(who)),
+            Note::GuestAppeared { by: who } => format!("is new{}", by(who)),
+            Note::GuestGone { by: who } => format!("is gone{}", by(who)),
+            Note::NodeAppeared => "is new in the cluster".into(),
+            Note::NodeGone => "is gone from the cluster".into(),
+        }
+    }
+}
+
+impl Why {
+    /// Why, in words that follow the change.
+    pub fn words(&self, to: &GuestStatus) -> String {
+        let ended = to.has_process() == Some(false);
+        match self {
+            Why::Task(by) => format!("by {by}"),
+            Why::HighAvailability { state } if ended => {
+                format!("HA manages it (state {state}) and is the one to restart it")
+            }
+            Why::HighAvailability { state } => format!("HA manages it (state {state})"),
+            Why::Locked(lock) => format!("in a transition (lock {lock})"),
+            Why::NodeRestarted => "with its node's restart".into(),
+            Why::NoTask => "no task says why".into(),
+            Why::NotAsked(words) => format!("cause not known: {words}"),
+        }
+    }
+}
+
+impl fmt::Display for By {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.user, self.task)
+    }
+}
+
+impl Summary {
+    /// Whether there is nothing to worry about.
+    pub fn nominal(&self) -> bool {
+        self.incidents == 0 && self.nodes_online == self.nodes
+    }
+
+    /// The numbers, in words.
+    pub fn words(&self) -> String {
+        let Summary { nodes_online, nodes, guests_running, guests, incidents } = self;
+        let incidents = match incidents {
+            0 => "nothing open".to_owned(),
+            1 => "1 incident open".to_owned(),
+            n => format!("{n} incidents open"),
+        };
+        format!(
+            "{nodes_online} of {nodes} nodes online, {guests_running} of {guests} guests running, {incidents}"
+        )
+    }
+}

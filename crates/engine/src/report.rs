@@ -1,0 +1,301 @@
+//! Report: what people and programs are told of an entry. Titles and kinds are fixed by the original's page.
+//!
+//! Not every entry is an event: what is told is decided here, what is written down is not.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::detect::{Condition, Finding};
+use crate::incident::IncidentId;
+use crate::observe::{GuestId, GuestStatus, NodeName, Subject};
+use crate::record::{Entry, Fact, Note, Summary, Why};
+
+/// One message for the page, the programs and the `events` table.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// When the engine knew it.
+    pub at: Timestamp,
+    /// What kind of message it is.
+    pub kind: EventKind,
+    /// How bad.
+    pub severity: Severity,
+    /// Never empty.
+    pub title: String,
+    /// One sentence.
+    pub message: String,
+    /// The node it is about or happened on.
+    pub node: Option<NodeName>,
+    /// What it is about.
+    pub subject: Subject,
+    /// The condition, where it is about one.
+    pub condition: Option<Condition>,
+    /// The incident, where it belongs to one.
+    pub incident: Option<IncidentId>,
+    /// True when it ends its incident: earlier events of it are then resolved.
+    pub resolves: bool,
+    /// The facts, for programs.
+    pub details: Details,
+}
+
+/// The kinds of message that the original's page knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EventKind {
+    /// Something a person should know.
+    Alert,
+    /// Something that Jarvis does.
+    Action,
+    /// How things are.
+    Status,
+    /// A number.
+    Metric,
+}
+
+impl EventKind {
+    /// As stored and sent.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            EventKind::Alert => "alert",
+            EventKind::Action => "action",
+            EventKind::Status => "status",
+            EventKind::Metric => "metric",
+        }
+    }
+}
+
+/// How bad, in the original's words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// News.
+    Info,
+    /// To be looked at.
+    Warning,
+    /// Broken.
+    Error,
+    /// Broken badly.
+    Critical,
+}
+
+impl Severity {
+    /// As stored and sent.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Severity::Info => "info",
+            Severity::Warning => "warning",
+            Severity::Error => "error",
+            Severity::Critical => "critical",
+        }
+    }
+}
+
+/// The facts of an event: of a state change target and states, of a threshold metric, value and mark.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Details {
+    /// The subject's name, or its id where it has none.
+    pub target: String,
+    /// What it was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub previous_state: Option<String>,
+    /// What it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub current_state: Option<String>,
+    /// Which number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metric: Option<String>,
+    /// In percent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub value: Option<f64>,
+    /// In percent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub threshold: Option<f64>,
+    /// Who did it, where a task says so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// PVE's id of that task.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub upid: Option<String>,
+}
+
+/// What is told of an entry.
+pub fn event(entry: &Entry) -> Event {
+    let mut event = Event {
+        at: entry.at,
+        kind: EventKind::Alert,
+        severity: Severity::Info,
+        title: String::new(),
+        message: String::new(),
+        node: entry.node.clone(),
+        subject: entry.subject.clone(),
+        condition: None,
+        incident: None,
+        resolves: false,
+        details: Details { target: target(entry), ..Details::default() },
+    };
+    match &entry.fact {
+        Fact::Opened { incident, finding } => {
+            event.incident = Some(*incident);
+            raised(&mut event, entry, finding, None);
+        }
+        Fact::Turned { incident, from, finding } => {
+            event.incident = Some(*incident);
+            raised(&mut event, entry, finding, Some(*from));
+        }
+        Fact::Resolved { incident, finding, lasted, by } => {
+            let condition = finding.condition();
+            event.incident = Some(*incident);
+            event.condition = Some(condition);
+            event.resolves = true;
+            event.title = format!("Resolved: {} on {}", condition.as_str(), place(entry));
+            event.message = format!(
+                "{}: {} after {}",
+                person(entry),
+                by.words(finding),
+                crate::record::duration(*lasted)
+            );
+            event.details.current_state = Some("resolved".into());
+        }
+        Fact::Noted(note) => noted(&mut event, entry, note),
+        Fact::Heartbeat(summary) => heartbeat(&mut event, summary),
+    }
+    event
+}
+
+fn raised(event: &mut Event, entry: &Entry, finding: &Finding, from: Option<Condition>) {
+    let condition = finding.condition();
+    event.condition = Some(condition);
+    event.severity = condition.severity();
+    event.title = match finding {
+        Finding::NodeUnreachable { .. } => format!("Node {} offline", place(entry)),
+        Finding::GuestCrashed { .. } => format!("{} crashed", guest(entry)),
+        Finding::OverMark { metric, .. } => {
+            format!("{} usage {} on {}", metric.title(), condition.severity().as_str(), place(entry))
+        }
+        Finding::StorageOffline { .. } => format!("Storage {} offline", place(entry)),
+        Finding::QuorumLost { .. } => "Cluster without quorum".into(),
+        Finding::Blind { .. } => "Jarvis cannot see the cluster".into(),
+    };
+    event.message = match from {
+        Some(from) => format!("{}: {}, was {}", person(entry), finding.words(), from.as_str()),
+        None => format!("{}: {}", person(entry), finding.words()),
+    };
+    match finding {
+        Finding::NodeUnreachable { .. } => states(&mut event.details, "online", "offline"),
+        Finding::GuestCrashed { previous, .. } => states(&mut event.details, previous.as_str(), "stopped"),
+        Finding::StorageOffline { .. } => states(&mut event.details, "available", "unknown"),
+        Finding::QuorumLost { .. } => states(&mut event.details, "quorate", "not quorate"),
+        Finding::Blind { cause, .. } => states(&mut event.details, "seen", cause.words()),
+        Finding::OverMark { metric, percent, mark, .. } => {
+            event.details.metric = Some(metric.as_str().into());
+            event.details.value = Some((percent * 10.0).round() / 10.0);
+            event.details.threshold = Some(*mark);
+        }
+    }
+}
+
+fn states(details: &mut Details, previous: &str, current: &str) {
+    details.previous_state = Some(previous.into());
+    details.current_state = Some(current.into());
+}
+
+fn noted(event: &mut Event, entry: &Entry, note: &Note) {
+    event.kind = EventKind::Status;
+    event.message = format!("{}: {}", person(entry), note.words());
+    let by = match note {
+        Note::GuestChanged { from, to, why } => {
+            event.title = format!("{} {}", guest(entry), changed(from, to));
+            if matches!(why, Why::NotAsked(_)) && to.has_process() == Some(false) {
+                event.severity = Severity::Warning;
+            }
+            states(&mut event.details, from.as_str(), to.as_str());
+            match why {
+                Why::Task(by) => Some(by),
+                Why::HighAvailability { .. }
+                | Why::Locked(_)
+                | Why::NodeRestarted
+                | Why::NoTask
+                | Why::NotAsked(_) => None,
+            }
+        }
+        Note::GuestMoved { from, to, by } => {
+            event.title = format!("{} moved to {to}", guest(entry));
+            states(&mut event.details, from.as_str(), to.as_str());
+            by.as_ref()
+        }
+        Note::GuestAppeared { by } => {
+            event.title = format!("{} created", guest(entry));
+            by.as_ref()
+        }
+        Note::GuestGone { by } => {
+            event.title = format!("{} removed", guest(entry));
+            by.as_ref()
+        }
+        Note::NodeAppeared => {
+            event.title = format!("Node {} joined", place(entry));
+            None
+        }
+        Note::NodeGone => {
+            event.title = format!("Node {} removed", place(entry));
+            None
+        }
+    };
+    event.details.user = by.map(|by| by.user.to_string());
+    event.details.upid = by.map(|by| by.upid.to_string());
+}
+
+fn changed(from: &GuestStatus, to: &GuestStatus) -> String {
+    match (from, to) {
+        (_, GuestStatus::Stopped) => "stopped".into(),
+        (_, GuestStatus::Paused) => "paused".into(),
+        (GuestStatus::Paused, GuestStatus::Running) => "resumed".into(),
+        (_, GuestStatus::Running) => "running".into(),
+        (_, GuestStatus::Unknown) => "not seen".into(),
+        (_, GuestStatus::Other(word)) => format!("in state {word}"),
+    }
+}
+
+fn heartbeat(event: &mut Event, summary: &Summary) {
+    event.kind = EventKind::Status;
+    let nominal = summary.nominal();
+    event.title = if nominal { "Systems Nominal" } else { "Cluster Degraded" }.into();
+    event.severity = if nominal { Severity::Info } else { Severity::Warning };
+    event.message = summary.words();
+}
+
+/// The subject's name, or its id.
+fn target(entry: &Entry) -> String {
+    entry.name.as_deref().map_or_else(|| entry.subject.key(), str::to_owned)
+}
+
+/// The subject for the start of a sentence.
+fn person(entry: &Entry) -> String {
+    match (&entry.subject, &entry.node) {
+        (Subject::Guest(_), Some(node)) => format!("{} on {node}", guest(entry)),
+        (Subject::Guest(_), None) => guest(entry),
+        (Subject::Node(name), _) => format!("node {name}"),
+        (Subject::Storage(_), _) => format!("storage {}", entry.subject.key()),
+        (Subject::Cluster, _) => "cluster".into(),
+    }
+}
+
+/// `VM NAME (ID)` or `Container NAME (ID)`.
+fn guest(entry: &Entry) -> String {
+    match entry.subject {
+        Subject::Guest(GuestId { kind, vmid }) => match &entry.name {
+            Some(name) => format!("{} {name} ({vmid})", kind.title()),
+            None => format!("{} {vmid}", kind.title()),
+        },
+        Subject::Cluster | Subject::Node(_) | Subject::Storage(_) => entry.subject.to_string(),
+    }
+}
+
+/// Where it is, for the end of a title: the node of a guest, otherwise the subject itself.
+fn place(entry: &Entry) -> String {
+    match (&entry.subject, &entry.node) {
+        (Subject::Guest(_), Some(node)) => node.to_string(),
+        (Subject::Cluster | Subject::Node(_) | Subject::Guest(_) | Subject::Storage(_), _) => {
+            entry.subject.key()
+        }
+    }
+}

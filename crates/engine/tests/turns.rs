@@ -1,0 +1,345 @@
+//! Turns of the engine that a simulated cluster cannot stage: late answers, gaps, restarts. Each test is a table of
+//! what happens, turn by turn, and the log that comes of it.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by its panic")]
+
+use std::collections::BTreeMap;
+
+use engine::observe::{
+    Blindness, Cause, Evidence, Guest, GuestId, GuestStatus, Inspection, Live, Node, NodeName, Presence,
+    Quorum, Round, Seen, Snapshot, Task, Usage,
+};
+use engine::policy::{Marks, Metric, Policy};
+use engine::{Effect, Engine, Input};
+use expect_test::{Expect, expect};
+use jiff::{SignedDuration, Timestamp};
+
+/// Seconds on the test's clock; boot was long before.
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(1_000_000 + second).unwrap()
+}
+
+/// A cluster of pve1 and pve2 with VM 101 and container 200 on pve1 and VM 102 on pve2, written by hand.
+#[derive(Clone)]
+struct World {
+    nodes: BTreeMap<NodeName, Node>,
+    guests: BTreeMap<GuestId, Guest>,
+    tasks: Vec<Task>,
+    blind: Option<Cause>,
+}
+
+impl World {
+    fn new() -> World {
+        let node = |_| Node {
+            presence: Presence::Online,
+            uptime: Some(500_000),
+            cpu: Some(0.1),
+            memory: Some(Usage { used: 10, total: 100 }),
+            disk: Some(Usage { used: 10, total: 100 }),
+        };
+        let guest = |name: &str, node: &str| Guest {
+            name: Some(name.into()),
+            node: node.parse().unwrap(),
+            status: GuestStatus::Running,
+            uptime: 1000,
+            template: false,
+            lock: None,
+            ha: None,
+            tags: Vec::new(),
+        };
+        World {
+            nodes: ["pve1", "pve2"].into_iter().map(|name| (name.parse().unwrap(), node(name))).collect(),
+            guests: BTreeMap::from([
+                ("qemu/101".parse().unwrap(), guest("web01", "pve1")),
+                ("qemu/102".parse().unwrap(), guest("db01", "pve2")),
+                ("lxc/200".parse().unwrap(), guest("dns", "pve1")),
+            ]),
+            tasks: Vec::new(),
+            blind: None,
+        }
+    }
+
+    fn guest(&mut self, id: &str) -> &mut Guest {
+        self.guests.get_mut(&id.parse().unwrap()).unwrap()
+    }
+
+    fn node(&mut self, name: &str) -> &mut Node {
+        self.nodes.get_mut(&name.parse::<NodeName>().unwrap()).unwrap()
+    }
+
+    fn round(&self, round: Round, began: i64) -> Input {
+        let began_at = at(began);
+        let hidden = |cause| Blindness { cause, words: "for the test".into() };
+        let online = self.nodes.values().filter(|node| node.presence == Presence::Online).count();
+        let quorum = Quorum {
+            quorate: true,
+            online: u32::try_from(online).unwrap(),
+            expected: self.nodes.len() as u32,
+        };
+        Input::Observed(match self.blind {
+            None => Snapshot {
+                round,
+                began_at,
+                quorum: Seen::At { value: quorum, asked_at: began_at },
+                nodes: Seen::At { value: self.nodes.clone(), asked_at: began_at },
+                guests: Seen::At { value: self.guests.clone(), asked_at: began_at },
+                storages: Seen::NotAsked,
+            },
+            Some(cause) => Snapshot {
+                round,
+                began_at,
+                quorum: Seen::NotReached(hidden(cause)),
+                nodes: Seen::NotReached(hidden(cause)),
+                guests: Seen::NotReached(hidden(cause)),
+                storages: Seen::NotAsked,
+            },
+        })
+    }
+
+    fn answer(&self, inspection: &Inspection, now: i64) -> Evidence {
+        let here = self.guests.iter().filter(|(_, guest)| guest.node == inspection.node);
+        let live = here.map(|(id, guest)| {
+            let running = guest.status.has_process() == Some(true);
+            (*id, Live { running, lock: guest.lock.clone() })
+        });
+        let asked_at = at(now);
+        Evidence {
+            live: Seen::At { value: live.collect(), asked_at },
+            tasks: Seen::At { value: self.tasks.clone(), asked_at },
+        }
+    }
+}
+
+/// The engine, its log, and what it asked that is not answered yet.
+struct Watch {
+    engine: Engine,
+    log: Vec<String>,
+    asked: Vec<Inspection>,
+}
+
+impl Watch {
+    fn new() -> Watch {
+        Watch::with(Policy::default())
+    }
+
+    fn with(policy: Policy) -> Watch {
+        let engine = Engine::new("lab".parse().unwrap(), policy, 7);
+        Watch { engine, log: Vec::new(), asked: Vec::new() }
+    }
+
+    fn step(&mut self, now: i64, input: Input) {
+        for effect in self.engine.step(at(now), input) {
+            match effect {
+                Effect::Record(entry) => self.log.push(format!("{now:<4} {entry}")),
+                Effect::Inspect(inspection) => {
+                    let guests: Vec<String> = inspection.guests.iter().map(ToString::to_string).collect();
+                    self.log.push(format!("{now:<4} inspect   {} {}", inspection.node, guests.join(" ")));
+                    self.asked.push(inspection);
+                }
+                Effect::Notify(_) => {}
+            }
+        }
+    }
+
+    /// A critical round, the wait that the engine asks for, and honest answers to all its questions.
+    fn critical(&mut self, world: &World, now: i64) {
+        self.step(now, world.round(Round::Critical, now));
+        let wake = self.engine.next_wake().filter(|wake| *wake <= at(now + 3));
+        let later = wake.map_or(now, |wake| wake.duration_since(at(0)).as_secs().max(now));
+        if wake.is_some() {
+            self.step(later, Input::Tick);
+        }
+        for inspection in std::mem::take(&mut self.asked) {
+            let answer = world.answer(&inspection, later);
+            self.step(later, Input::Inspected { inspection, answer });
+        }
+    }
+
+    #[track_caller]
+    fn check(&self, expected: Expect) {
+        expected.assert_eq(&self.log.join("\n"));
+    }
+}
+
+#[test]
+fn a_crash_is_told_after_a_look_and_cleared_when_it_runs() {
+    let (mut world, mut watch) = (World::new(), Watch::new());
+    watch.critical(&world, 5);
+    world.guest("qemu/101").status = GuestStatus::Stopped;
+    watch.critical(&world, 17);
+    watch.critical(&world, 29); // an unchanged poll says nothing
+    world.guest("qemu/101").status = GuestStatus::Running;
+    watch.critical(&world, 41);
+    watch.check(expect![[r#"
+        19   inspect   pve1 qemu/101
+        19   opened    VM_CRASHED         qemu/101 (web01): running to stopped, and no task asked for it (a crash, or a power-off from inside)
+        41   resolved  VM_CRASHED         qemu/101 (web01): running again after 0:22"#]]);
+}
+
+#[test]
+fn a_late_answer_never_overwrites_a_newer_one() {
+    let (mut world, mut watch) = (World::new(), Watch::new());
+    watch.critical(&world, 5);
+    let mut old = world.clone();
+    old.guest("qemu/101").status = GuestStatus::Stopped;
+    watch.critical(&world, 29);
+    watch.step(31, old.round(Round::Critical, 17));
+    world.guest("qemu/102").tags.push("prod".into());
+    watch.critical(&world, 41);
+    watch.check(expect![""]);
+}
+
+#[test]
+fn two_failed_rounds_are_blindness_and_no_crash() {
+    let (mut world, mut watch) = (World::new(), Watch::new());
+    watch.critical(&world, 5);
+    world.blind = Some(Cause::Refused);
+    watch.critical(&world, 17);
+    watch.critical(&world, 29);
+    watch.critical(&world, 41);
+    world.blind = None;
+    watch.critical(&world, 53);
+    watch.check(expect![[r#"
+        29   opened    MONITOR_BLIND      cluster: the token is refused: for the test
+        53   resolved  MONITOR_BLIND      cluster: seen again after 0:24"#]]);
+}
+
+#[test]
+fn an_empty_list_is_no_crash() {
+    let (world, mut watch) = (World::new(), Watch::new());
+    watch.critical(&world, 5);
+    let empty = World { guests: BTreeMap::new(), ..world.clone() };
+    watch.critical(&empty, 17);
+    watch.critical(&empty, 29);
+    watch.critical(&world, 41);
+    watch.check(expect![[r#"
+        29   opened    MONITOR_BLIND      cluster: the token has no rights: the list of guests is empty; check the token's rights (Sys.Audit, VM.Audit)
+        41   resolved  MONITOR_BLIND      cluster: seen again after 0:12"#]]);
+}
+
+#[test]
+fn a_node_that_cannot_be_asked_gives_no_crash_and_is_asked_less_and_less() {
+    let (mut world, mut watch) = (World::new(), Watch::new());
+    watch.critical(&world, 5);
+    world.guest("qemu/101").status = GuestStatus::Stopped;
+    watch.step(17, world.round(Round::Critical, 17));
+    let mut now = 17;
+    while let Some(wake) = watch.engine.next_wake().filter(|wake| *wake < at(300)) {
+        now = wake.duration_since(at(0)).as_secs().max(now);
+        watch.step(now, Input::Tick);
+        for inspection in std::mem::take(&mut watch.asked) {
+            let hidden = Blindness { cause: Cause::Unreachable, words: "595 connection refused".into() };
+            let answer = Evidence { live: Seen::NotReached(hidden.clone()), tasks: Seen::NotReached(hidden) };
+            watch.step(now, Input::Inspected { inspection, answer });
+        }
+    }
+    watch.check(expect![[r#"
+        19   inspect   pve1 qemu/101
+        29   inspect   pve1 qemu/101
+        49   inspect   pve1 qemu/101
+        49   noted                        qemu/101 (web01): running to stopped, cause not known: 595 connection refused"#]]);
+}
+
+#[test]
+fn a_lost_node_is_one_incident_and_its_return_another_line() {
+    let (mut world, mut watch) = (World::new(), Watch::new());
+    watch.critical(&world, 5);
+    world.node("pve1").presence = Presence::Offline;
+    world.node("pve1").uptime = None;
+    watch.critical(&world, 17);
+    watch.critical(&world, 29);
+    // After 300 s its guests are unknown; then it is back, and startall works through its order.
+    world.guest("qemu/101").status = GuestStatus::Unknown;
+    world.guest("lxc/200").status = GuestStatus::Unknown;
+    watch.critical(&world, 329);
+    world.node("pve1").presence = Presence::Online;
+    world.node("pve1").uptime = Some(30);
+    world.guest("qemu/101").status = GuestStatus::Stopped;
+    world.guest("lxc/200").status = GuestStatus::Stopped;
+    watch.critical(&world, 401);
+    world.guest("qemu/101").status = GuestStatus::Running;
+    watch.critical(&world, 413);
+    watch.critical(&world, 683); // 5 minutes after its boot: the container did not come back
+    watch.critical(&world, 695);
+    watch.check(expect![[r#"
+        17   opened    NODE_UNREACHABLE   node/pve1: left the cluster with 2 running guests
+        401  resolved  NODE_UNREACHABLE   node/pve1: online again after 6:24
+        683  noted                        lxc/200 (dns): running to stopped, with its node's restart"#]]);
+}
+
+#[test]
+fn a_guest_that_died_while_nobody_looked_is_noticed_after_a_restart() {
+    let (mut world, mut watch) = (World::new(), Watch::new());
+    watch.critical(&world, 5);
+    let checkpoint = serde_json::to_string(&watch.engine.checkpoint()).unwrap();
+    let restored = serde_json::from_str(&checkpoint).unwrap();
+    watch.engine = Engine::restore("lab".parse().unwrap(), Policy::default(), restored);
+    world.guest("lxc/200").status = GuestStatus::Stopped;
+    watch.critical(&world, 3600);
+    watch.check(expect![[r#"
+        3602 inspect   pve1 lxc/200
+        3602 opened    CT_CRASHED         lxc/200 (dns): running to stopped, and no task asked for it (a crash, or a power-off from inside)"#]]);
+}
+
+#[test]
+fn an_open_incident_survives_a_restart_and_keeps_its_id() {
+    let (mut world, mut watch) = (World::new(), Watch::new());
+    watch.critical(&world, 5);
+    world.guest("qemu/101").status = GuestStatus::Stopped;
+    watch.critical(&world, 17);
+    let before = watch.engine.checkpoint();
+    let text = serde_json::to_string(&before).unwrap();
+    watch.engine =
+        Engine::restore("lab".parse().unwrap(), Policy::default(), serde_json::from_str(&text).unwrap());
+    assert_eq!(watch.engine.checkpoint(), before, "what was written down is all there is");
+    watch.critical(&world, 29); // told once, not again
+    world.guest("qemu/101").status = GuestStatus::Running;
+    watch.critical(&world, 41);
+    watch.check(expect![[r#"
+        19   inspect   pve1 qemu/101
+        19   opened    VM_CRASHED         qemu/101 (web01): running to stopped, and no task asked for it (a crash, or a power-off from inside)
+        41   resolved  VM_CRASHED         qemu/101 (web01): running again after 0:22"#]]);
+}
+
+#[test]
+fn a_threshold_that_must_last_is_told_when_it_has() {
+    let mut policy = Policy::default();
+    let pending = SignedDuration::from_secs(60);
+    policy.marks.insert(Metric::Memory, Marks::new(85.0, Some(95.0), 2.0, pending).unwrap());
+    let (mut world, mut watch) = (World::new(), Watch::with(policy));
+    watch.critical(&world, 5);
+    world.node("pve2").memory = Some(Usage { used: 90, total: 100 });
+    watch.step(20, world.round(Round::Important, 20));
+    world.node("pve2").memory = Some(Usage { used: 50, total: 100 });
+    watch.step(52, world.round(Round::Important, 52)); // a short peak leaves no trace
+    world.node("pve2").memory = Some(Usage { used: 90, total: 100 });
+    for now in [84, 116, 148] {
+        watch.step(now, world.round(Round::Important, now));
+    }
+    watch.check(expect!["148  opened    RAM_HIGH           node/pve2: RAM at 90.0 %, above 85 %"]);
+}
+
+#[test]
+fn the_first_round_only_records_and_thresholds_wait_for_it() {
+    let (mut world, mut watch) = (World::new(), Watch::new());
+    world.node("pve1").presence = Presence::Offline;
+    world.guest("qemu/102").status = GuestStatus::Stopped;
+    world.node("pve2").disk = Some(Usage { used: 97, total: 100 });
+    watch.step(2, world.round(Round::Important, 2));
+    watch.critical(&world, 5);
+    watch.critical(&world, 17);
+    watch.step(34, world.round(Round::Important, 34));
+    watch.check(expect!["34   opened    DISK_CRITICAL      node/pve2: Disk at 97.0 %, above 95 %"]);
+}
+
+#[test]
+fn the_same_inputs_give_the_same_effects() {
+    let run = || {
+        let (mut world, mut watch) = (World::new(), Watch::new());
+        watch.critical(&world, 5);
+        world.guest("qemu/101").status = GuestStatus::Stopped;
+        watch.critical(&world, 17);
+        watch.engine.checkpoint()
+    };
+    assert_eq!(run(), run());
+}
