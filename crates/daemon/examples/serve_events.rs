@@ -1,0 +1,134 @@
+//! Serves made-up rows and one event every 200 ms, without any cluster: what the socket clients are tested against.
+//!
+//! `serve_events --folder DIR [--listen ADDRESS] [--origin ORIGIN] [--guests COUNT]`. Prints one line with its
+//! address once it listens. The password is `jarvis-example`. Ends on SIGTERM or SIGINT.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use clap::Parser;
+use daemon::record::{NewEvent, Source, Store};
+use daemon::report::auth::{Auth, Password};
+use daemon::report::live::Live;
+use daemon::report::page::{GuestRow, NodeRow, Page, Quorum, StorageRow};
+use daemon::report::{Server, ServerOptions};
+use engine::observe::{ClusterName, GuestId, GuestKind, GuestStatus, NodeName, Presence};
+use engine::report::{EventKind, Severity};
+use jiff::Timestamp;
+use tokio::signal::unix::{SignalKind, signal};
+
+const PASSWORD: &str = "jarvis-example";
+const EVENT_EVERY: Duration = Duration::from_millis(200);
+/// The rows are published anew at every so many events.
+const ROWS_EVERY: u64 = 5;
+
+#[derive(Parser)]
+struct Options {
+    /// Where database and key lie.
+    #[arg(long)]
+    folder: PathBuf,
+    #[arg(long, default_value = "127.0.0.1:0")]
+    listen: SocketAddr,
+    /// Another origin that may connect.
+    #[arg(long)]
+    origin: Vec<String>,
+    #[arg(long, default_value_t = 4)]
+    guests: u32,
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let options = Options::parse();
+    let cluster: ClusterName = "example".parse()?;
+    let store = Store::open(&options.folder.join("jarvis.db")).await?;
+    let auth = Arc::new(Auth::open(&options.folder, Some(Password::new(PASSWORD)))?);
+    let live = Arc::new(Live::new([cluster.clone()], Duration::from_secs(12), Instant::now()));
+    let page = Arc::new(Page::new());
+    publish(&page, options.guests, 0)?;
+    live.saw(&cluster, Instant::now());
+    let server = Server::start(ServerOptions {
+        listen: options.listen,
+        allowed_origins: options.origin,
+        behind_proxy: Vec::new(),
+        store: store.clone(),
+        auth,
+        live: live.clone(),
+        page: page.clone(),
+        autonomy_ceiling: 2,
+    })
+    .await?;
+    writeln!(std::io::stdout(), "listening on http://{}", server.local_addr())?;
+
+    let mut terminated = signal(SignalKind::terminate())?;
+    let mut interrupted = signal(SignalKind::interrupt())?;
+    let mut tick = tokio::time::interval(EVENT_EVERY);
+    for number in 1_u64.. {
+        tokio::select! {
+            _ = tick.tick() => {}
+            _ = terminated.recv() => break,
+            _ = interrupted.recv() => break,
+        }
+        let title = format!("VM web{number} (101) crashed");
+        let (at, message) = (Timestamp::now(), format!("event {number}"));
+        let event = NewEvent::plain(at, EventKind::Alert, Severity::Error, Source::Monitor, &title, &message);
+        let event = NewEvent { cluster: Some(cluster.to_string()), ..event };
+        store.save_event(event).await?;
+        if number % ROWS_EVERY == 0 {
+            publish(&page, options.guests, number)?;
+            live.saw(&cluster, Instant::now());
+        }
+    }
+    server.shutdown().await;
+    store.close().await;
+    Ok(())
+}
+
+/// Rows in which the uptime tells one publication from the next.
+fn publish(page: &Page, guests: u32, uptime: u64) -> anyhow::Result<()> {
+    let node: NodeName = "pve1".parse()?;
+    page.publish_nodes(vec![NodeRow {
+        node: node.clone(),
+        host: "10.0.0.11".into(),
+        status: Presence::Online,
+        cpu: 0.25,
+        maxcpu: 8.0,
+        mem: 4 << 30,
+        maxmem: 16 << 30,
+        disk: 10 << 30,
+        maxdisk: 100 << 30,
+        uptime,
+        temperatures: BTreeMap::new(),
+    }]);
+    let guest = |n| GuestRow {
+        id: GuestId { kind: if n % 2 == 0 { GuestKind::Qemu } else { GuestKind::Lxc }, vmid: 100 + n },
+        name: Some(format!("guest-{n}-äöü").into()),
+        status: GuestStatus::Running,
+        node: node.clone(),
+        cpu: 0.5,
+        maxcpu: 2.0,
+        mem: 1 << 30,
+        maxmem: 2 << 30,
+        disk: 0,
+        maxdisk: 32 << 30,
+        netin: 1,
+        netout: 2,
+        uptime,
+    };
+    page.publish_guests((0..guests).map(guest).collect());
+    page.publish_storage(vec![StorageRow {
+        storage: "local".parse()?,
+        node,
+        r#type: "dir".into(),
+        active: true,
+        total: 100,
+        used: 40,
+        avail: 60,
+        content: "iso,backup".into(),
+    }]);
+    page.publish_quorum(Quorum { quorate: true, nodes: 1, expected: 1 });
+    Ok(())
+}

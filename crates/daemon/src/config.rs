@@ -1,0 +1,268 @@
+//! Config: the settings, as typed ([`typed`]) and as used ([`Config`]), and every way in which they can be wrong.
+//!
+//! The only place that reads the environment, through one function, so that a test can hand in another one. A
+//! setting has a reader or is refused: keys that only a later version understands are named as such.
+
+mod check;
+mod cluster;
+mod describe;
+mod marks;
+mod secret;
+mod tree;
+mod typed;
+
+use std::fmt;
+use std::fs;
+use std::io::Read;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use engine::observe::{ClusterName, Subject};
+use engine::policy::Policy;
+use toml::de::DeTable;
+
+use tree::Problems;
+
+pub use describe::describe;
+pub use secret::Secret;
+
+/// Where the configuration is looked for when nobody says where it is.
+const DEFAULT_FILE: &str = "jarvis.toml";
+/// Largest configuration, in bytes: a hundred clusters with all their lists.
+const FILE_MAX: u64 = 1024 * 1024;
+
+/// The settings as used: checked and complete.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// `[server]`
+    pub server: Server,
+    /// `[store]`
+    pub store: Store,
+    /// `autonomy.level`, 0 to 4: where a fresh store starts, and a ceiling.
+    pub autonomy_level: u8,
+    /// `[tiers]`
+    pub tiers: Tiers,
+    /// At least one; the first one is what the old calls speak of.
+    pub clusters: Vec<Cluster>,
+    /// What is allowed but should be known, each a sentence for the log.
+    pub warnings: Vec<String>,
+    /// Every setting with its source, in the order of the file.
+    settings: Vec<Setting>,
+}
+
+/// How the daemon is reached.
+#[derive(Clone, Debug)]
+pub struct Server {
+    /// Where it listens. Beyond loopback only with `behind_proxy`.
+    pub listen: SocketAddr,
+    /// Other origins that may call the API and the sockets: `https://host` or `https://host:port`.
+    pub allowed_origins: Vec<String>,
+    /// Proxies whose word about the caller's address is believed.
+    pub behind_proxy: Vec<IpAddr>,
+    /// The admin's first password, where one is given.
+    pub password: Option<Secret>,
+}
+
+/// Where and how long things are kept.
+#[derive(Clone, Debug)]
+pub struct Store {
+    /// The database file.
+    pub path: PathBuf,
+    /// Age at which events, actions and snapshots are taken away.
+    pub retention_days: u32,
+}
+
+/// How often the cluster is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tiers {
+    /// The alarm; kept, but not polled by this version.
+    pub live: Live,
+    /// State changes.
+    pub critical: Duration,
+    /// Thresholds.
+    pub important: Duration,
+    /// Heartbeat.
+    pub routine: Duration,
+    /// Storage capacity, retention.
+    pub background: Duration,
+}
+
+/// Whether there is a live tier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Live {
+    /// `live = "off"`
+    Off,
+    /// How often.
+    Every(Duration),
+}
+
+/// One watched cluster.
+#[derive(Clone, Debug)]
+pub struct Cluster {
+    /// Unique among them.
+    pub name: ClusterName,
+    /// At least one, each once, in the order in which they are tried.
+    pub endpoints: Vec<Endpoint>,
+    /// `user@realm!token`
+    pub token_id: String,
+    /// The token's secret.
+    pub token_secret: Secret,
+    /// What the engine goes by: marks and what is ignored.
+    pub policy: Policy,
+    /// Alert, never act. This version never acts.
+    pub protect: Vec<Selector>,
+    /// Where Jarvis itself runs.
+    pub own: Option<Subject>,
+}
+
+/// One address of a cluster's API.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// A name or an address; an IPv6 address without brackets.
+    pub host: String,
+    /// 8006 unless given.
+    pub port: u16,
+    /// How its certificate is judged.
+    pub trust: Trust,
+}
+
+impl Endpoint {
+    /// `https://HOST:PORT`, without a slash at the end.
+    pub fn url(&self) -> String {
+        let Endpoint { host, port, .. } = self;
+        if host.contains(':') { format!("https://[{host}]:{port}") } else { format!("https://{host}:{port}") }
+    }
+}
+
+/// How an endpoint's certificate is judged.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Trust {
+    /// By the authorities of this machine.
+    System,
+    /// By the cluster's own authority.
+    Authority {
+        /// Where it was read from.
+        file: PathBuf,
+        /// PEM, with at least one certificate.
+        pem: Vec<u8>,
+    },
+    /// It is this one: SHA-256 of its DER form.
+    Fingerprint([u8; 32]),
+    /// Not at all.
+    Nobody,
+}
+
+impl fmt::Debug for Trust {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Trust::System => f.write_str("System"),
+            Trust::Authority { file, .. } => write!(f, "Authority({})", file.display()),
+            Trust::Fingerprint(bytes) => write!(f, "Fingerprint({})", hex(bytes)),
+            Trust::Nobody => f.write_str("Nobody"),
+        }
+    }
+}
+
+/// What a list of subjects may hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Selector {
+    /// `qemu/101`, `node/pve1`, `storage/nfs`
+    Subject(Subject),
+    /// `tag:lab`
+    Tag(Box<str>),
+}
+
+impl fmt::Display for Selector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Selector::Subject(subject) => subject.fmt(f),
+            Selector::Tag(tag) => write!(f, "tag:{tag}"),
+        }
+    }
+}
+
+/// A setting for `check-config`: never a secret's value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Setting {
+    key: String,
+    value: String,
+    /// `default`, `jarvis.toml:12:3`, `environment PORT`
+    source: String,
+}
+
+/// All that is wrong with a configuration, each with its place. Never a secret's value.
+#[derive(Debug, thiserror::Error)]
+pub struct ConfigError {
+    /// At least one sentence: `jarvis.toml:12:3: tiers.critical: ...`.
+    pub problems: Vec<String>,
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.problems[..] {
+            [problem] => f.write_str(problem),
+            problems => {
+                write!(f, "the configuration has {} problems:", problems.len())?;
+                problems.iter().try_for_each(|problem| write!(f, "\n  {problem}"))
+            }
+        }
+    }
+}
+
+impl Config {
+    /// From a file (`jarvis.toml` in the working directory when none is named) and this process's environment.
+    /// Relative paths in it start at the working directory.
+    pub fn from_process(path: Option<&Path>) -> Result<Config, ConfigError> {
+        Config::load(path, &|name| std::env::var(name).ok())
+    }
+
+    /// From a file and an environment.
+    pub fn load(path: Option<&Path>, env: &dyn Fn(&str) -> Option<String>) -> Result<Config, ConfigError> {
+        let file = path.unwrap_or(Path::new(DEFAULT_FILE));
+        let one = |problem| ConfigError { problems: vec![problem] };
+        let text = read_file(file).map_err(|words| {
+            let hint = if path.is_none() { "; name another one with --config FILE" } else { "" };
+            one(format!("{}: {words}{hint}", file.display()))
+        })?;
+        Config::from_text(&file.display().to_string(), &text, env)
+    }
+
+    /// From a text; `file` is what its problems call it.
+    pub fn from_text(
+        file: &str,
+        text: &str,
+        env: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Config, ConfigError> {
+        let mut problems = Problems::new(file, text);
+        let (document, errors) = DeTable::parse_recoverable(text);
+        if !errors.is_empty() {
+            // What a broken document seems to say is not judged: half of it would be consequences.
+            errors.iter().for_each(|error| problems.add_syntax(error));
+            return Err(ConfigError { problems: problems.into_lines() });
+        }
+        let typed = typed::read(&document, &mut problems);
+        let config = check::check(typed, env, &mut problems);
+        match config.filter(|_| problems.is_empty()) {
+            Some(config) => Ok(config),
+            None => Err(ConfigError { problems: problems.into_lines() }),
+        }
+    }
+}
+
+fn read_file(file: &Path) -> Result<String, String> {
+    let opened = fs::File::open(file).map_err(|error| format!("cannot be opened: {error}"))?;
+    let mut bytes = Vec::new();
+    opened.take(FILE_MAX + 1).read_to_end(&mut bytes).map_err(|error| format!("cannot be read: {error}"))?;
+    if bytes.len() as u64 > FILE_MAX {
+        return Err(format!("is larger than {FILE_MAX} bytes: this is no configuration"));
+    }
+    String::from_utf8(bytes)
+        .map_err(|error| format!("is not UTF-8 text: byte {} is none", error.utf8_error().valid_up_to() + 1))
+}
+
+/// `AB:CD:...`, as PVE shows it.
+fn hex(bytes: &[u8]) -> String {
+    let pairs: Vec<String> = bytes.iter().map(|byte| format!("{byte:02X}")).collect();
+    pairs.join(":")
+}

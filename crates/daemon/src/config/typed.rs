@@ -1,0 +1,238 @@
+//! The settings as typed: what the file says, key by key, before anybody has judged it.
+
+use toml::Spanned;
+use toml::de::DeTable;
+
+use super::secret::Secret;
+use super::tree::{At, Mixed, Place, Problems, Table};
+
+/// Keys of later versions. A setting that nothing reads would be a lie, so they are refused by name.
+const LATER_ROOT: [&str; 1] = ["runbook"];
+const LATER_SERVER: [&str; 2] = ["tls_cert", "tls_key"];
+const LATER_CLUSTER: [&str; 5] =
+    ["act_token_id", "act_token_secret", "act_token_secret_env", "act_token_secret_file", "temperature"];
+const LATER_THRESHOLDS: [&str; 1] = ["temperature"];
+
+type Text = Option<At<String>>;
+
+#[derive(Debug, Default)]
+pub(super) struct Typed {
+    pub(super) server: Server,
+    pub(super) store: Store,
+    pub(super) autonomy_level: Option<At<i64>>,
+    pub(super) tiers: Tiers,
+    pub(super) clusters: Vec<Cluster>,
+    pub(super) thresholds: Thresholds,
+    pub(super) thresholds_for: Vec<ThresholdsFor>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Server {
+    pub(super) listen: Text,
+    pub(super) allowed_origins: Option<At<Vec<At<String>>>>,
+    pub(super) password_file: Text,
+    pub(super) behind_proxy: Option<At<Vec<At<String>>>>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Store {
+    pub(super) path: Text,
+    pub(super) retention_days: Option<At<i64>>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Tiers {
+    pub(super) live: Text,
+    pub(super) critical: Text,
+    pub(super) important: Text,
+    pub(super) routine: Text,
+    pub(super) background: Text,
+}
+
+#[derive(Debug)]
+pub(super) struct Cluster {
+    /// The table, for what is missing in it.
+    pub(super) place: Place,
+    pub(super) name: Text,
+    pub(super) endpoints: Option<At<Vec<Endpoint>>>,
+    pub(super) token_id: Text,
+    pub(super) token_secret_file: Text,
+    pub(super) token_secret_env: Text,
+    pub(super) token_secret: Option<At<Secret>>,
+    pub(super) ca_file: Text,
+    pub(super) fingerprint: Text,
+    pub(super) insecure: Option<At<bool>>,
+    pub(super) ignore: Option<At<Vec<At<String>>>>,
+    pub(super) protect: Option<At<Vec<At<String>>>>,
+    pub(super) own: Text,
+}
+
+#[derive(Debug)]
+pub(super) struct Endpoint {
+    /// Absent only in a table that forgot it, which has been said by then.
+    pub(super) url: Text,
+    pub(super) fingerprint: Text,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Thresholds {
+    pub(super) disk: Option<Marks>,
+    pub(super) memory: Option<Marks>,
+    pub(super) cpu: Option<Marks>,
+    pub(super) storage: Option<Marks>,
+}
+
+#[derive(Debug)]
+pub(super) struct Marks {
+    pub(super) place: Place,
+    pub(super) high: Option<At<f64>>,
+    pub(super) critical: Option<At<f64>>,
+    pub(super) clear: Option<At<f64>>,
+    pub(super) pending: Text,
+}
+
+#[derive(Debug)]
+pub(super) struct ThresholdsFor {
+    pub(super) place: Place,
+    pub(super) cluster: Text,
+    pub(super) subject: Text,
+    pub(super) marks: Thresholds,
+}
+
+pub(super) fn read(document: &Spanned<DeTable<'_>>, problems: &mut Problems<'_>) -> Typed {
+    let mut root = Table::root(document);
+    let mut typed = Typed {
+        server: root.table("server", problems).map(|table| server(table, problems)).unwrap_or_default(),
+        store: root.table("store", problems).map(|table| store(table, problems)).unwrap_or_default(),
+        autonomy_level: root.table("autonomy", problems).and_then(|mut table| {
+            let level = table.integer("level", problems);
+            table.finish(&[], problems);
+            level
+        }),
+        tiers: root.table("tiers", problems).map(|table| tiers(table, problems)).unwrap_or_default(),
+        clusters: root
+            .tables("cluster", problems)
+            .into_iter()
+            .map(|table| cluster(table, problems))
+            .collect(),
+        ..Typed::default()
+    };
+    if let Some(table) = root.table("thresholds", problems) {
+        (typed.thresholds, typed.thresholds_for) = all_thresholds(table, problems);
+    }
+    root.finish(&LATER_ROOT, problems);
+    typed
+}
+
+fn server(mut table: Table<'_>, problems: &mut Problems<'_>) -> Server {
+    let server = Server {
+        listen: table.string("listen", problems),
+        allowed_origins: table.strings("allowed_origins", problems),
+        password_file: table.string("password_file", problems),
+        behind_proxy: table.strings("behind_proxy", problems),
+    };
+    table.finish(&LATER_SERVER, problems);
+    server
+}
+
+fn store(mut table: Table<'_>, problems: &mut Problems<'_>) -> Store {
+    let store = Store {
+        path: table.string("path", problems),
+        retention_days: table.integer("retention_days", problems),
+    };
+    table.finish(&[], problems);
+    store
+}
+
+fn tiers(mut table: Table<'_>, problems: &mut Problems<'_>) -> Tiers {
+    let tiers = Tiers {
+        live: table.string("live", problems),
+        critical: table.string("critical", problems),
+        important: table.string("important", problems),
+        routine: table.string("routine", problems),
+        background: table.string("background", problems),
+    };
+    table.finish(&[], problems);
+    tiers
+}
+
+fn cluster(mut table: Table<'_>, problems: &mut Problems<'_>) -> Cluster {
+    let secret = |at: At<String>| At { value: Secret::new(at.value), place: at.place };
+    let cluster = Cluster {
+        place: table.place(),
+        name: table.string("name", problems),
+        endpoints: table.mixed("endpoints", problems).map(|list| At {
+            value: list.value.into_iter().map(|item| endpoint(item, problems)).collect(),
+            place: list.place,
+        }),
+        token_id: table.string("token_id", problems),
+        token_secret_file: table.string("token_secret_file", problems),
+        token_secret_env: table.string("token_secret_env", problems),
+        token_secret: table.string("token_secret", problems).map(secret),
+        ca_file: table.string("ca_file", problems),
+        fingerprint: table.string("fingerprint", problems),
+        insecure: table.boolean("insecure", problems),
+        ignore: table.strings("ignore", problems),
+        protect: table.strings("protect", problems),
+        own: table.string("self", problems),
+    };
+    table.finish(&LATER_CLUSTER, problems);
+    cluster
+}
+
+fn endpoint(item: Mixed<'_>, problems: &mut Problems<'_>) -> Endpoint {
+    let mut table = match item {
+        Mixed::Text(url) => return Endpoint { url: Some(url), fingerprint: None },
+        Mixed::Table(table) => table,
+    };
+    let endpoint =
+        Endpoint { url: table.string("url", problems), fingerprint: table.string("fingerprint", problems) };
+    if endpoint.url.is_none() {
+        problems.add(
+            &table.missing("url"),
+            "is missing: write { url = \"https://HOST:8006\", fingerprint = \"AB:CD:...\" }",
+        );
+    }
+    table.finish(&[], problems);
+    endpoint
+}
+
+fn all_thresholds(mut table: Table<'_>, problems: &mut Problems<'_>) -> (Thresholds, Vec<ThresholdsFor>) {
+    let own =
+        table.tables("for", problems).into_iter().map(|table| thresholds_for(table, problems)).collect();
+    let general = thresholds(&mut table, problems);
+    table.finish(&LATER_THRESHOLDS, problems);
+    (general, own)
+}
+
+fn thresholds_for(mut table: Table<'_>, problems: &mut Problems<'_>) -> ThresholdsFor {
+    let own = ThresholdsFor {
+        place: table.place(),
+        cluster: table.string("cluster", problems),
+        subject: table.string("subject", problems),
+        marks: thresholds(&mut table, problems),
+    };
+    table.finish(&LATER_THRESHOLDS, problems);
+    own
+}
+
+fn thresholds(table: &mut Table<'_>, problems: &mut Problems<'_>) -> Thresholds {
+    Thresholds {
+        disk: table.table("disk", problems).map(|table| marks(table, problems)),
+        memory: table.table("memory", problems).map(|table| marks(table, problems)),
+        cpu: table.table("cpu", problems).map(|table| marks(table, problems)),
+        storage: table.table("storage", problems).map(|table| marks(table, problems)),
+    }
+}
+
+fn marks(mut table: Table<'_>, problems: &mut Problems<'_>) -> Marks {
+    let marks = Marks {
+        place: table.place(),
+        high: table.number("high", problems),
+        critical: table.number("critical", problems),
+        clear: table.number("clear", problems),
+        pending: table.string("pending", problems),
+    };
+    table.finish(&[], problems);
+    marks
+}

@@ -1,0 +1,253 @@
+//! Daemon: everything put together, started in order and stopped in order.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use engine::observe::ClusterName;
+use engine::policy::Policy;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::clock::Clock;
+use crate::config::{self, Config};
+use crate::observe::Tiers;
+use crate::record::Store;
+use crate::report::auth::{Auth, Password};
+use crate::report::live::Live;
+use crate::report::page::Page;
+use crate::report::{Server, ServerOptions};
+use crate::run::{self, Watched};
+use crate::supervise::{self, Stop};
+
+/// Actions are kept this long (contract 2).
+const ACTIONS_KEPT_DAYS: u32 = 30;
+/// How long each part may take to stop; the whole is to take less than two seconds.
+const STOP_WITHIN: Duration = Duration::from_millis(1500);
+
+/// What a daemon is made of.
+pub struct Settings {
+    /// Where REST and sockets listen.
+    pub listen: SocketAddr,
+    /// Other origins that may call.
+    pub allowed_origins: Vec<String>,
+    /// Proxies whose word on the caller's address is believed.
+    pub behind_proxy: Vec<std::net::IpAddr>,
+    /// The admin's password, where one is configured.
+    pub password: Option<Password>,
+    /// The database.
+    pub store: PathBuf,
+    /// How long events are kept.
+    pub retention_days: u32,
+    /// Where a fresh store starts, and a ceiling.
+    pub autonomy_level: u8,
+    /// How often each tier asks.
+    pub tiers: Tiers,
+    /// What is watched; the first is the one that the old page shows.
+    pub clusters: Vec<ClusterSettings>,
+    /// The clock that everything goes by.
+    pub clock: Clock,
+}
+
+/// One cluster to watch.
+pub struct ClusterSettings {
+    /// Its name in the configuration.
+    pub name: ClusterName,
+    /// Where to ask, in the order in which they are tried.
+    pub endpoints: Vec<pve::Endpoint>,
+    /// Who asks.
+    pub token: pve::Token,
+    /// What its engine goes by.
+    pub policy: Policy,
+}
+
+/// A running daemon.
+pub struct Daemon {
+    server: Server,
+    store: Store,
+    stop: watch::Sender<bool>,
+    watches: JoinSet<()>,
+}
+
+impl Settings {
+    /// The configuration as the daemon uses it.
+    ///
+    /// # Errors
+    /// An endpoint or token that the PVE client refuses although the configuration took it.
+    pub fn from_config(config: Config) -> anyhow::Result<Settings> {
+        let Config { server, store, autonomy_level, tiers, clusters, warnings: _, .. } = config;
+        let clusters = clusters
+            .into_iter()
+            .map(|cluster| {
+                let name = cluster.name.clone();
+                ClusterSettings::from_config(cluster).with_context(|| format!("cluster {name}"))
+            })
+            .collect::<anyhow::Result<Vec<_>>>()?;
+        Ok(Settings {
+            listen: server.listen,
+            allowed_origins: server.allowed_origins,
+            behind_proxy: server.behind_proxy,
+            password: server.password.map(|password| Password::new(password.expose())),
+            store: store.path,
+            retention_days: store.retention_days,
+            autonomy_level,
+            tiers: Tiers {
+                critical: tiers.critical,
+                important: tiers.important,
+                routine: tiers.routine,
+                background: tiers.background,
+            },
+            clusters,
+            clock: Clock::wall(),
+        })
+    }
+}
+
+impl ClusterSettings {
+    fn from_config(cluster: config::Cluster) -> anyhow::Result<ClusterSettings> {
+        let endpoints = cluster
+            .endpoints
+            .iter()
+            .map(|endpoint| {
+                let trust = match &endpoint.trust {
+                    config::Trust::System => pve::Trust::SystemRoots,
+                    config::Trust::Authority { pem, .. } => pve::Trust::Ca(pem.as_slice().into()),
+                    config::Trust::Fingerprint(bytes) => pve::Trust::Fingerprint(pve::Fingerprint(*bytes)),
+                    config::Trust::Nobody => pve::Trust::Insecure,
+                };
+                Ok(pve::Endpoint::new(&endpoint.url(), trust)?)
+            })
+            .collect::<anyhow::Result<Vec<_>>>()?;
+        let token = pve::Token::new(&cluster.token_id, pve::Secret::new(cluster.token_secret.expose()))?;
+        Ok(ClusterSettings { name: cluster.name, endpoints, token, policy: cluster.policy })
+    }
+}
+
+impl Daemon {
+    /// Opens the store, listens, and begins to watch. Must be called inside a tokio runtime.
+    ///
+    /// # Errors
+    /// What a person has to mend: the store, the address, a certificate.
+    pub async fn start(settings: Settings) -> anyhow::Result<Daemon> {
+        let clock = Arc::new(settings.clock);
+        let store = Store::open(&settings.store).await?;
+        let folder = settings.store.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let auth = Arc::new(Auth::open(folder.unwrap_or(Path::new(".")), settings.password)?);
+        let names = settings.clusters.iter().map(|cluster| cluster.name.clone());
+        let round = clock.real(settings.tiers.critical);
+        let live = Arc::new(Live::new(names, round, Instant::now()));
+        let page = Arc::new(Page::new());
+        let server = Server::start(ServerOptions {
+            listen: settings.listen,
+            allowed_origins: settings.allowed_origins,
+            behind_proxy: settings.behind_proxy,
+            store: store.clone(),
+            auth: Arc::clone(&auth),
+            live: Arc::clone(&live),
+            page: Arc::clone(&page),
+            autonomy_ceiling: settings.autonomy_level,
+        })
+        .await?;
+        if let Some(code) = auth.take_setup_code() {
+            tracing::warn!(
+                "no password is set; set one once with: POST /api/auth/setup {{\"code\":\"{code}\",\"password\":\"...\"}}"
+            );
+        }
+        let (sender, stop) = supervise::stop();
+        let mut watches = JoinSet::new();
+        // Beside the start, not in it: a hash takes as long as everything else together.
+        watches.spawn(async move {
+            if let Err(error) = auth.settle().await {
+                tracing::error!("the configured password could not be set: {error}");
+            }
+        });
+        for (index, cluster) in settings.clusters.into_iter().enumerate() {
+            let name = cluster.name.clone();
+            let watched = Watched {
+                name: cluster.name,
+                clients: clients(cluster.endpoints, cluster.token)
+                    .with_context(|| format!("cluster {name}"))?,
+                policy: cluster.policy,
+                tiers: settings.tiers,
+                clock: Arc::clone(&clock),
+                store: store.clone(),
+                live: Arc::clone(&live),
+                page: (index == 0).then(|| Arc::clone(&page)),
+            };
+            watches.spawn(watch(watched, stop.clone()));
+        }
+        watches.spawn(retention(store.clone(), clock, settings.tiers, settings.retention_days, stop));
+        tracing::info!("[Monitor] Autonomous monitoring service started");
+        Ok(Daemon { server, store, stop: sender, watches })
+    }
+
+    /// Where it listens.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.server.local_addr()
+    }
+
+    /// Its store, for whoever wants to follow what it tells.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Stops in order: no more rounds, then no more callers, then the store, which takes what it was given.
+    pub async fn stop(mut self) {
+        self.stop.send_replace(true);
+        let ended =
+            tokio::time::timeout(STOP_WITHIN, async { while self.watches.join_next().await.is_some() {} });
+        if ended.await.is_err() {
+            tracing::warn!("a watch did not end in time and is cut off");
+            self.watches.shutdown().await;
+        }
+        self.server.shutdown().await;
+        if !self.store.close().await {
+            tracing::warn!("the store did not close in time; what it acknowledged is on the disk");
+        }
+        tracing::info!("[Monitor] Autonomous monitoring service stopped");
+    }
+}
+
+/// One client per endpoint, all with the same token and together within the limits per node.
+fn clients(endpoints: Vec<pve::Endpoint>, token: pve::Token) -> anyhow::Result<Vec<pve::Client>> {
+    let mut clients: Vec<pve::Client> = Vec::with_capacity(endpoints.len());
+    for endpoint in endpoints {
+        clients.push(match clients.first() {
+            Some(first) => first.beside(endpoint)?,
+            None => pve::Client::new(endpoint, token.clone(), pve::Limits::default())?,
+        });
+    }
+    Ok(clients)
+}
+
+/// One cluster's watch, which survives its own panics.
+async fn watch(watched: Watched, stop: Stop) {
+    let name = format!("{} watch", watched.name);
+    let cut = stop.clone();
+    supervise::keep_alive(name, stop, move || run::watch(watched.clone(), cut.clone())).await;
+}
+
+/// The background tier's other half: what is older than it may be goes.
+async fn retention(store: Store, clock: Arc<Clock>, tiers: Tiers, events_days: u32, mut stop: Stop) {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(clock.real(tiers.background)) => {}
+            () = stop.asked() => return,
+        }
+        let now = clock.now();
+        let pruned = async {
+            let events = store.cleanup_old_events(events_days, now).await?;
+            let actions = store.cleanup_old_actions(ACTIONS_KEPT_DAYS, now).await?;
+            let snapshots = store.cleanup_old_snapshots(events_days, now).await?;
+            anyhow::Ok((events, actions, snapshots))
+        };
+        match pruned.await {
+            Ok((events, actions, snapshots)) => {
+                tracing::debug!(events, actions, snapshots, "old rows removed");
+            }
+            Err(error) => tracing::error!("old rows could not be removed: {error:#}"),
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! `jarvis demo`: a simulated cluster of four nodes, things that happen to it, and Jarvis watching it.
+//!
+//! Everything is real but the cluster: the HTTPS calls, the store, the server, the sockets. The cluster's clock and
+//! Jarvis's run faster than the world by the same factor, so that a round of 12 s takes 2.
+
+use std::io::IsTerminal;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::{Context, bail};
+use engine::policy::Policy;
+use engine::report::Severity;
+use jiff::{SignedDuration, Timestamp};
+use sim::http::{Options as SimOptions, Server, Token};
+use sim::script::Script;
+use tokio::sync::broadcast::error::RecvError;
+
+use crate::clock::Clock;
+use crate::daemon::{ClusterSettings, Daemon, Settings};
+use crate::observe::Tiers;
+use crate::ops;
+use crate::record::EventRow;
+use crate::report::auth::Password;
+
+const CLUSTER: &str = include_str!("demo/cluster.txt");
+const DAY: &str = include_str!("demo/day.txt");
+/// How long the day is, in the cluster's time: its last event and time to see what comes of it.
+const DAY_LENGTH: SignedDuration = SignedDuration::from_secs(18 * 60);
+/// The token of the demo's cluster. No secret: the cluster is made up and listens on loopback.
+const TOKEN_ID: &str = "jarvis@pve!demo";
+const TOKEN_SECRET: &str = "00000000-0000-0000-0000-000000000000";
+const PASSWORD: &str = "demo";
+
+/// `jarvis demo`.
+#[derive(Debug, clap::Args)]
+pub struct Options {
+    /// Where the API and the sockets listen.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:4000")]
+    listen: SocketAddr,
+    /// How many times faster than the world the demo's day runs.
+    #[arg(long, default_value_t = 6.0)]
+    speed: f64,
+    /// The demo's database; begun anew at each start.
+    #[arg(long, value_name = "FILE", default_value = "data/demo.db")]
+    store: PathBuf,
+}
+
+/// Runs until a signal.
+///
+/// # Errors
+/// What a person has to mend: the address, the database.
+pub async fn run(options: Options) -> anyhow::Result<()> {
+    if !(1.0..=100.0).contains(&options.speed) {
+        bail!("--speed {}: from 1 to 100", options.speed);
+    }
+    let stopped = ops::signal()?;
+    begin_anew(&options.store)?;
+    let mut simulated = SimOptions::script(&Script::parse(CLUSTER)?)?;
+    simulated.speed = options.speed;
+    simulated.tokens = vec![format!("{TOKEN_ID}={TOKEN_SECRET}:auditor").parse::<Token>()?];
+    let cluster = Server::start(simulated)?;
+    let daemon = Daemon::start(settings(&options, &cluster)?).await?;
+    let level = daemon.store().set_preference("autonomy.level", "3", Timestamp::now());
+    level.await?;
+    ops::print(&hello(&options, daemon.local_addr(), &cluster))?;
+    tokio::select! {
+        () = stopped => {}
+        ended = live_through_days(&cluster, options.speed) => ended?,
+        ended = scroll(&daemon) => ended?,
+    }
+    ops::print("\nstopping\n")?;
+    daemon.stop().await;
+    cluster.shutdown().await;
+    Ok(())
+}
+
+/// A demo shows the same day each time, so it starts with an empty database of its own.
+fn begin_anew(store: &Path) -> anyhow::Result<()> {
+    for suffix in ["", "-wal", "-shm"] {
+        let mut file = store.as_os_str().to_owned();
+        file.push(suffix);
+        match std::fs::remove_file(&file) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(error).with_context(|| format!("{}: cannot begin anew", store.display()));
+            }
+            Ok(()) | Err(_) => {}
+        }
+    }
+    Ok(())
+}
+
+fn settings(options: &Options, cluster: &Server) -> anyhow::Result<Settings> {
+    let trust = pve::Trust::Ca(cluster.ca_pem().as_bytes().into());
+    let endpoints = cluster
+        .endpoints()
+        .iter()
+        .map(|url| Ok(pve::Endpoint::new(url, trust.clone())?))
+        .collect::<anyhow::Result<Vec<_>>>()?;
+    let from = cluster.now().context("the simulated cluster has no clock")?;
+    let clusters = vec![ClusterSettings {
+        name: "demo".parse()?,
+        endpoints,
+        token: pve::Token::new(TOKEN_ID, pve::Secret::new(TOKEN_SECRET))?,
+        policy: Policy::default(),
+    }];
+    Ok(Settings {
+        listen: options.listen,
+        allowed_origins: Vec::new(),
+        behind_proxy: Vec::new(),
+        password: Some(Password::new(PASSWORD)),
+        store: options.store.clone(),
+        retention_days: 30,
+        autonomy_level: 3,
+        tiers: Tiers::default(),
+        clusters,
+        clock: Clock::faster(from, Instant::now(), options.speed),
+    })
+}
+
+fn hello(options: &Options, address: SocketAddr, cluster: &Server) -> String {
+    let Options { speed, store, .. } = options;
+    let endpoints = cluster.endpoints().join(" ");
+    format!(
+        "Jarvis demo: a simulated cluster of 4 nodes and 16 guests. Nothing here is real but Jarvis.\n\
+         API and sockets  http://{address}  (password: {PASSWORD})\n\
+         the cluster      {endpoints}\n\
+         the database     {}\n\
+         time             {speed} times as fast as the world; Ctrl-C stops\n\n",
+        store.display()
+    )
+}
+
+/// Lets the day happen, and then again.
+async fn live_through_days(cluster: &Server, speed: f64) -> anyhow::Result<()> {
+    let lines: Vec<&str> = DAY
+        .lines()
+        .map(|line| line.split('#').next().unwrap_or_default().trim())
+        .filter(|l| !l.is_empty())
+        .collect();
+    loop {
+        for line in &lines {
+            cluster.apply(&format!("at {line}")).with_context(|| format!("the demo's day: {line}"))?;
+        }
+        tokio::time::sleep(std::time::Duration::try_from(DAY_LENGTH)?.div_f64(speed)).await;
+    }
+}
+
+/// Shows each event as it is told.
+async fn scroll(daemon: &Daemon) -> anyhow::Result<()> {
+    let colour = std::io::stdout().is_terminal();
+    let mut events = daemon.store().committed();
+    loop {
+        match events.recv().await {
+            Ok(event) => ops::print(&line(&event, colour))?,
+            Err(RecvError::Lagged(missed)) => ops::print(&format!("... {missed} events not shown ...\n"))?,
+            Err(RecvError::Closed) => return Ok(()),
+        }
+    }
+}
+
+/// `13:04:55  error     VM web01 (101) crashed` and, below it, what it means.
+fn line(event: &EventRow, colour: bool) -> String {
+    let time = event.timestamp.strftime("%H:%M:%S");
+    let (word, code) = match event.severity {
+        Severity::Info if event.title.starts_with("Resolved") => ("resolved", "32"),
+        Severity::Info => ("info", "0"),
+        Severity::Warning => ("warning", "33"),
+        Severity::Error => ("error", "31"),
+        Severity::Critical => ("critical", "1;31"),
+    };
+    let word = format!("{word:<8}");
+    let word = if colour { format!("\x1b[{code}m{word}\x1b[0m") } else { word };
+    format!("{time}  {word}  {}\n{:20}{}\n", event.title, "", event.message)
+}

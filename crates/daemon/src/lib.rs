@@ -1,0 +1,26 @@
+//! Does: the same words as the engine, now with a clock, sockets and a file.
+//!
+//! | word | here |
+//! |---|---|
+//! | `observe` | polling tiers over one shared observation, translated into the engine's snapshots |
+//! | [`record`] | the SQLite store |
+//! | [`report`] | REST, Socket.IO and the page's arrays |
+//! | [`run`] | the loop; nothing else may call the engine's `step` |
+//! | [`daemon`] | all of it put together: start and clean stop |
+//! | [`demo`], [`ops`] | the other commands of the binary |
+//! | [`config`] | the settings, and the only place that reads the environment |
+//!
+//! Detecting and deciding exist only in the engine, because nothing in them touches the world.
+
+pub mod clock;
+pub mod config;
+pub mod daemon;
+pub mod demo;
+mod observe;
+pub mod ops;
+pub mod record;
+pub mod report;
+pub mod run;
+pub mod supervise;
+
+pub use observe::Tiers;

@@ -1,0 +1,110 @@
+//! The command line: reads arguments, starts, waits for a signal, stops.
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::{Parser, Subcommand};
+use daemon::config::{self, Config};
+use daemon::daemon::{Daemon, Settings};
+use daemon::{demo, ops};
+use tracing_subscriber::EnvFilter;
+
+/// Watches Proxmox VE clusters and tells what happens to them.
+#[derive(Parser)]
+#[command(version, about, max_term_width = 110)]
+struct Arguments {
+    /// What is logged: off, error, warn, info, debug, trace, or as in RUST_LOG (daemon::observe=debug).
+    #[arg(long, global = true, env = "JARVIS_LOG", value_name = "FILTER")]
+    log: Option<String>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Watch the configured clusters until SIGTERM or SIGINT.
+    Run {
+        /// The configuration.
+        #[arg(long, value_name = "FILE", default_value = "jarvis.toml")]
+        config: PathBuf,
+    },
+    /// Watch a simulated cluster to which things happen; needs nothing else.
+    Demo(demo::Options),
+    /// Serve a simulated cluster alone, behind PVE's HTTP API.
+    Sim(ops::SimOptions),
+    /// Read the configuration, print what is in force, and say what is wrong with it.
+    CheckConfig {
+        /// The configuration.
+        #[arg(long, value_name = "FILE", default_value = "jarvis.toml")]
+        config: PathBuf,
+    },
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let ended =
+        log_to_stderr(arguments.log.as_deref(), &arguments.command).and_then(|()| run(arguments.command));
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Nowhere else to say it: standard error may be closed as well.
+            let said = writeln!(std::io::stderr(), "jarvis: {error:#}");
+            drop(said);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn log_to_stderr(filter: Option<&str>, command: &Command) -> anyhow::Result<()> {
+    let default = match command {
+        Command::Run { .. } | Command::CheckConfig { .. } => "info",
+        // Their terminal shows what happens to the cluster; the log would say it twice.
+        Command::Demo(_) | Command::Sim(_) => "warn",
+    };
+    let filter = filter.unwrap_or(default);
+    let filter = EnvFilter::try_new(filter).with_context(|| format!("--log {filter}"))?;
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    Ok(())
+}
+
+fn run(command: Command) -> anyhow::Result<()> {
+    if let Command::CheckConfig { config } = &command {
+        let config = Config::from_process(Some(config))?;
+        return ops::print(&config::describe(&config));
+    }
+    rustls::crypto::ring::default_provider()
+        .install_default()
+        .ok()
+        .context("the crypto provider is set twice")?;
+    // Two threads are plenty: the work is waiting. Few blocking threads: each costs memory, and hashing is one at
+    // a time anyway.
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .max_blocking_threads(8)
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        match command {
+            Command::Run { config } => watch(Config::from_process(Some(&config))?).await,
+            Command::Demo(options) => demo::run(options).await,
+            Command::Sim(options) => ops::sim(options).await,
+            Command::CheckConfig { .. } => Ok(()),
+        }
+    })
+}
+
+async fn watch(config: Config) -> anyhow::Result<()> {
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
+    let signal = ops::signal()?;
+    let daemon = Daemon::start(Settings::from_config(config)?).await?;
+    let address: SocketAddr = daemon.local_addr();
+    tracing::info!(%address, "listening");
+    signal.await;
+    daemon.stop().await;
+    Ok(())
+}

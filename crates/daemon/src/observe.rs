@@ -1,0 +1,438 @@
+//! Observe: polling tiers over one shared observation, and the looks that the engine asks for.
+//!
+//! A poll that fails is an observation too ("not reached"), never an error that ends anything. An answer fresh
+//! enough is shared instead of asked for again; two polls of one kind never overlap. Only configured endpoints are
+//! contacted, never addresses that a cluster merely reports.
+
+mod shared;
+mod translate;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use engine::Input;
+use engine::observe::{
+    Blindness, Cause, ClusterName, Evidence, GuestId, GuestKind, Inspection, Live, NodeName, Round, Seen,
+    Snapshot, Task,
+};
+use jiff::{SignedDuration, Timestamp};
+use pve::types::{ClusterStatus, Permissions, Resource, Rows};
+use pve::{Client, TaskQuery, TaskSource};
+use tokio::sync::{Mutex, mpsc};
+
+use self::shared::Shared;
+use crate::clock::Clock;
+use crate::report::page::{self, Page};
+use crate::supervise::Stop;
+
+/// A critical round may use what another consumer asked for a moment ago, not more: statistics change each 10 s.
+const CRITICAL_AGE: SignedDuration = SignedDuration::from_secs(2);
+/// Thresholds and capacity are judged on what the last critical round brought, so they cost the cluster nothing.
+const SLOW_AGE: SignedDuration = SignedDuration::from_secs(15);
+/// The page takes what is there rather than ask for its own.
+const PAGE_AGE: SignedDuration = SignedDuration::from_secs(8);
+/// How often each array of the page is shown (contract 2), and how often that is looked into.
+const NODES_EVERY: SignedDuration = SignedDuration::from_secs(10);
+const GUESTS_EVERY: SignedDuration = SignedDuration::from_secs(15);
+const STORAGES_EVERY: SignedDuration = SignedDuration::from_secs(30);
+const PAGE_STEP: Duration = Duration::from_secs(5);
+/// A step that wakes a moment early must not wait for the next one.
+const PAGE_SLACK: SignedDuration = SignedDuration::from_millis(500);
+/// Rights change seldom, and a stop is not told as a crash without knowing them.
+const RIGHTS_AGE: SignedDuration = SignedDuration::from_mins(5);
+/// Each 401 costs the node 3 s and may look like an attack (pve-domain 9.22).
+const AFTER_REFUSAL: SignedDuration = SignedDuration::from_secs(60);
+/// Tasks of one node looked through on a suspicion; PVE itself keeps some 500 to 1000.
+const TASKS_MAX: u32 = 500;
+
+/// Sees one cluster.
+pub(crate) struct Observer {
+    cluster: ClusterName,
+    clients: Vec<Client>,
+    /// The endpoint that answered last.
+    home: AtomicUsize,
+    refused: Mutex<Option<(Timestamp, Blindness)>>,
+    resources: Shared<Rows<Resource>>,
+    status: Shared<ClusterStatus>,
+    rights: Shared<Permissions>,
+    clock: Arc<Clock>,
+    inputs: mpsc::Sender<Input>,
+}
+
+/// How often each tier asks, on the daemon's clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tiers {
+    /// State changes.
+    pub critical: Duration,
+    /// Thresholds of nodes.
+    pub important: Duration,
+    /// Heartbeat.
+    pub routine: Duration,
+    /// Storage capacity, retention.
+    pub background: Duration,
+}
+
+impl Default for Tiers {
+    /// Contract 2.
+    fn default() -> Tiers {
+        Tiers {
+            critical: Duration::from_secs(12),
+            important: Duration::from_secs(32),
+            routine: Duration::from_secs(5 * 60),
+            background: Duration::from_secs(30 * 60),
+        }
+    }
+}
+
+impl Tiers {
+    /// When a tier first asks. With the default intervals no two tiers ever meet: no two of the offsets differ by a
+    /// multiple of the greatest common divisor of their intervals.
+    fn first(round: Round) -> Duration {
+        Duration::from_secs(match round {
+            Round::Critical => 5,
+            Round::Important => 8,
+            Round::Routine => 10,
+            Round::Background => 15,
+        })
+    }
+
+    fn every(&self, round: Round) -> Duration {
+        match round {
+            Round::Critical => self.critical,
+            Round::Important => self.important,
+            Round::Routine => self.routine,
+            Round::Background => self.background,
+        }
+    }
+}
+
+impl Observer {
+    /// `clients` are the cluster's endpoints in the order of the configuration; answers to inspections go to
+    /// `inputs`.
+    pub(crate) fn new(
+        cluster: ClusterName,
+        clients: Vec<Client>,
+        clock: Arc<Clock>,
+        inputs: mpsc::Sender<Input>,
+    ) -> Observer {
+        Observer {
+            cluster,
+            clients,
+            home: AtomicUsize::new(0),
+            refused: Mutex::new(None),
+            resources: Shared::new(),
+            status: Shared::new(),
+            rights: Shared::new(),
+            clock,
+            inputs,
+        }
+    }
+
+    /// One tier, for ever.
+    pub(crate) async fn tier(
+        self: Arc<Observer>,
+        round: Round,
+        tiers: Tiers,
+        mut stop: Stop,
+    ) -> anyhow::Result<()> {
+        let every = SignedDuration::try_from(tiers.every(round))?;
+        let mut due = self.clock.now() + SignedDuration::try_from(Tiers::first(round))?;
+        loop {
+            tokio::select! {
+                () = self.clock.sleep_until(due) => {}
+                () = stop.asked() => return Ok(()),
+            }
+            let began = std::time::Instant::now();
+            let snapshot = self.round(round).await;
+            self.log(round, &snapshot, began.elapsed());
+            self.inputs.send(Input::Observed(snapshot)).await?;
+            // A round that took longer than its interval is not made up for: the next one comes at its time.
+            let now = self.clock.now();
+            while due <= now {
+                due += every;
+            }
+        }
+    }
+
+    fn log(&self, round: Round, snapshot: &Snapshot, took: Duration) {
+        let count = |seen: Option<usize>| seen.map_or("-".to_owned(), |count| count.to_string());
+        tracing::debug!(
+            cluster = %self.cluster,
+            tier = round.as_str(),
+            took_ms = took.as_millis(),
+            nodes = count(snapshot.nodes.value().map(BTreeMap::len)),
+            guests = count(snapshot.guests.value().map(BTreeMap::len)),
+            storages = count(snapshot.storages.value().map(BTreeMap::len)),
+            "round complete"
+        );
+    }
+
+    /// Asks what one tier asks.
+    async fn round(&self, round: Round) -> Snapshot {
+        let began_at = self.clock.now();
+        let mut snapshot = Snapshot {
+            round,
+            began_at,
+            quorum: Seen::NotAsked,
+            nodes: Seen::NotAsked,
+            guests: Seen::NotAsked,
+            storages: Seen::NotAsked,
+        };
+        match round {
+            Round::Critical => {
+                let (resources, status) =
+                    tokio::join!(self.resources(CRITICAL_AGE), self.status(CRITICAL_AGE));
+                // The round is as old as its oldest part.
+                let oldest = resources.as_ref().map_or(began_at, |(asked_at, _)| *asked_at);
+                snapshot.began_at = began_at.min(oldest);
+                snapshot.nodes = seen(&resources, translate::nodes);
+                snapshot.guests = seen(&resources, translate::guests);
+                snapshot.storages = seen(&resources, translate::storages);
+                snapshot.quorum = translate::quorum(&status);
+            }
+            Round::Important => {
+                snapshot.nodes = seen(&self.resources(SLOW_AGE).await, translate::nodes);
+            }
+            Round::Background => {
+                snapshot.storages = seen(&self.resources(SLOW_AGE).await, translate::storages);
+            }
+            // The heartbeat tells what is known.
+            Round::Routine => {}
+        }
+        snapshot
+    }
+
+    async fn resources(&self, age: SignedDuration) -> Result<(Timestamp, Arc<Rows<Resource>>), Blindness> {
+        let asked = self.resources.get(&self.clock, age, async || {
+            let rows = self.ask(|client| async move { client.cluster_resources().await }).await?;
+            for row in &rows.unreadable {
+                let subject = row.subject.as_deref().unwrap_or("?");
+                tracing::warn!(cluster = %self.cluster, subject, why = %row.why, "a row cannot be read");
+            }
+            Ok(rows)
+        });
+        asked.await
+    }
+
+    async fn status(&self, age: SignedDuration) -> Result<(Timestamp, Arc<ClusterStatus>), Blindness> {
+        let asked = self.status.get(&self.clock, age, async || {
+            self.ask(|client| async move { client.cluster_status().await }).await
+        });
+        asked.await
+    }
+
+    async fn rights(&self) -> Result<(Timestamp, Arc<Permissions>), Blindness> {
+        let asked = self.rights.get(&self.clock, RIGHTS_AGE, async || {
+            self.ask(|client| async move { client.permissions().await }).await
+        });
+        asked.await
+    }
+
+    /// Asks the endpoint that answered last, and the others in turn when it is the endpoint that fails.
+    async fn ask<T, A>(&self, call: impl Fn(Client) -> A) -> Result<T, Blindness>
+    where
+        A: Future<Output = Result<T, pve::Error>>,
+    {
+        if let Some((until, blindness)) = &*self.refused.lock().await
+            && self.clock.now() < *until
+        {
+            return Err(blindness.clone());
+        }
+        let home = self.home.load(Ordering::Relaxed);
+        let mut first_failure = None;
+        for turn in 0..self.clients.len() {
+            let index = (home + turn) % self.clients.len();
+            let Some(client) = self.clients.get(index) else { continue };
+            match call(client.clone()).await {
+                Ok(answer) => {
+                    // Two calls at a time may find out; it is said once.
+                    if turn > 0 && self.home.swap(index, Ordering::Relaxed) != index {
+                        let endpoint = client.endpoint().label();
+                        tracing::warn!(cluster = %self.cluster, endpoint, "asking another endpoint from now on");
+                    }
+                    return Ok(answer);
+                }
+                Err(error) => {
+                    tracing::debug!(cluster = %self.cluster, error = %chain(&error), "not reached");
+                    let elsewhere = error.is_endpoint_fault();
+                    let blindness = translate::blindness(&error);
+                    if blindness.cause == Cause::Refused {
+                        let until = self.clock.now() + AFTER_REFUSAL;
+                        *self.refused.lock().await = Some((until, blindness.clone()));
+                    }
+                    let blindness = first_failure.get_or_insert(blindness);
+                    if !elsewhere {
+                        return Err(blindness.clone());
+                    }
+                }
+            }
+        }
+        Err(first_failure
+            .unwrap_or(Blindness { cause: Cause::Unreachable, words: "no endpoint is configured".into() }))
+    }
+
+    /// Looks at some guests of one node and hands in what was found.
+    pub(crate) fn inspect(self: &Arc<Observer>, inspection: Inspection) {
+        let observer = Arc::clone(self);
+        tokio::spawn(async move {
+            let answer = observer.evidence(&inspection).await;
+            let answered = observer.inputs.send(Input::Inspected { inspection, answer }).await;
+            if answered.is_err() {
+                tracing::debug!("an answer came after the end");
+            }
+        });
+    }
+
+    async fn evidence(&self, inspection: &Inspection) -> Evidence {
+        let kinds: BTreeSet<GuestKind> = inspection.guests.iter().map(|guest| guest.kind).collect();
+        let Ok(node) = pve::NodeName::new(inspection.node.as_str()) else {
+            let words = format!("`{}` cannot stand in a path", inspection.node);
+            let hidden = Blindness { cause: Cause::Malformed, words };
+            return Evidence { live: Seen::NotReached(hidden.clone()), tasks: Seen::NotReached(hidden) };
+        };
+        // One after the other: the node has three workers for everybody (pve-domain 7.1).
+        let mut live = BTreeMap::new();
+        let asked_at = self.clock.now();
+        for kind in kinds {
+            match self.live(&node, kind).await {
+                Ok(guests) => live.extend(guests),
+                Err(blindness) => {
+                    return Evidence {
+                        live: Seen::NotReached(blindness.clone()),
+                        tasks: Seen::NotReached(blindness),
+                    };
+                }
+            }
+        }
+        let live = Seen::At { value: live, asked_at };
+        let asked_at = self.clock.now();
+        let tasks = match self.tasks(&inspection.node, &node, inspection.since).await {
+            Ok(value) => Seen::At { value, asked_at },
+            Err(blindness) => Seen::NotReached(blindness),
+        };
+        Evidence { live, tasks }
+    }
+
+    async fn live(
+        &self,
+        node: &pve::NodeName,
+        kind: GuestKind,
+    ) -> Result<BTreeMap<GuestId, Live>, Blindness> {
+        let rows = match kind {
+            GuestKind::Qemu => self.ask(|client| async move { client.qemu_list(node).await }).await?,
+            GuestKind::Lxc => self.ask(|client| async move { client.lxc_list(node).await }).await?,
+        };
+        translate::live(kind, rows)
+    }
+
+    async fn tasks(
+        &self,
+        name: &NodeName,
+        node: &pve::NodeName,
+        since: Timestamp,
+    ) -> Result<Vec<Task>, Blindness> {
+        // Without this right the list is not refused but empty (pve-domain 5.4), and every stop would look like a
+        // crash.
+        let (_, rights) = self.rights().await?;
+        if !rights.allows(&format!("/nodes/{name}"), "Sys.Audit") {
+            let words =
+                format!("the token lacks Sys.Audit on /nodes/{name}, so others' tasks are hidden from it");
+            return Err(Blindness { cause: Cause::RightsLost, words });
+        }
+        let query = TaskQuery {
+            source: TaskSource::All,
+            since: Some(since),
+            limit: Some(TASKS_MAX),
+            ..TaskQuery::default()
+        };
+        let query = &query;
+        let page = self.ask(|client| async move { client.node_tasks(node, query).await }).await?;
+        Ok(translate::tasks(page.rows))
+    }
+
+    /// Shows the page what it shows, as often as the contract says while anybody looks. While nobody does, it takes
+    /// what the critical rounds bring and asks for nothing of its own.
+    pub(crate) async fn page(self: Arc<Observer>, page: Arc<Page>, mut stop: Stop) -> anyhow::Result<()> {
+        let mut watchers = page.watchers();
+        let mut shown = Shown::default();
+        loop {
+            self.show(&page, &mut shown).await;
+            tokio::select! {
+                () = tokio::time::sleep(self.clock.real(PAGE_STEP)) => {}
+                came = watchers.changed() => came?,
+                () = stop.asked() => return Ok(()),
+            }
+        }
+    }
+
+    async fn show(&self, page: &Page, shown: &mut Shown) {
+        let looked_at = page.clients() > 0;
+        let now = self.clock.now();
+        let asked =
+            if looked_at { self.resources(PAGE_AGE).await.ok() } else { self.resources.latest().await };
+        if let Some((asked_at, rows)) = asked {
+            if due(&mut shown.nodes, asked_at, now, NODES_EVERY) {
+                let status = self.status.latest().await;
+                page.publish_nodes(translate::node_rows(&rows, status.as_ref().map(|(_, status)| &**status)));
+            }
+            if due(&mut shown.guests, asked_at, now, GUESTS_EVERY) {
+                page.publish_guests(translate::guest_rows(&rows));
+            }
+            if due(&mut shown.storages, asked_at, now, STORAGES_EVERY) {
+                page.publish_storage(translate::storage_rows(&rows));
+            }
+        }
+        let asked = if looked_at { self.status(PAGE_AGE).await.ok() } else { self.status.latest().await };
+        if let Some((asked_at, status)) = asked
+            && due(&mut shown.quorum, asked_at, now, NODES_EVERY)
+            && let Seen::At { value: quorum, .. } = translate::quorum(&Ok((asked_at, status)))
+        {
+            let engine::observe::Quorum { quorate, online, expected } = quorum;
+            page.publish_quorum(page::Quorum { quorate, nodes: online, expected });
+        }
+    }
+}
+
+/// What of the page was published, and from which answer: (published at, asked at).
+#[derive(Default)]
+struct Shown {
+    nodes: Option<(Timestamp, Timestamp)>,
+    guests: Option<(Timestamp, Timestamp)>,
+    storages: Option<(Timestamp, Timestamp)>,
+    quorum: Option<(Timestamp, Timestamp)>,
+}
+
+/// Whether an array's time has come and there is a newer answer to show; if so it counts as shown.
+fn due(
+    shown: &mut Option<(Timestamp, Timestamp)>,
+    asked_at: Timestamp,
+    now: Timestamp,
+    every: SignedDuration,
+) -> bool {
+    let due = shown.is_none_or(|(at, from)| asked_at > from && now.duration_since(at) >= every - PAGE_SLACK);
+    if due {
+        *shown = Some((now, asked_at));
+    }
+    due
+}
+
+fn seen<T, U>(asked: &Result<(Timestamp, Arc<T>), Blindness>, translate: impl FnOnce(&T) -> U) -> Seen<U> {
+    match asked {
+        Ok((asked_at, answer)) => Seen::At { value: translate(answer), asked_at: *asked_at },
+        Err(blindness) => Seen::NotReached(blindness.clone()),
+    }
+}
+
+/// An error with everything that caused it.
+fn chain(error: &pve::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,293 @@
+//! PVE's answers as the engine and the page know them. PVE's quirks die here.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::report::page::{GuestRow, NodeRow, StorageRow};
+use engine::observe::{
+    Blindness, Cause, Guest, GuestId, GuestKind, GuestStatus, Live, Node, NodeName, Presence, Quorum, Seen,
+    Storage, StorageName, Task, Usage,
+};
+use jiff::Timestamp;
+use pve::types::{self, ClusterStatus, LiveGuest, NodeStatus, Resource, Rows, StorageStatus};
+
+/// Every node row. A name that PVE would never give is left out, with a warning.
+pub(super) fn nodes(rows: &Rows<Resource>) -> BTreeMap<NodeName, Node> {
+    let mut nodes = BTreeMap::new();
+    for row in &rows.rows {
+        let Resource::Node(row) = row else { continue };
+        let Some(name) = node_name(&row.node) else { continue };
+        let node = Node {
+            presence: presence(&row.status),
+            uptime: row.uptime,
+            cpu: row.cpu,
+            memory: usage(row.mem, row.maxmem),
+            disk: usage(row.disk, row.maxdisk),
+        };
+        nodes.insert(name, node);
+    }
+    nodes
+}
+
+/// Every guest row.
+pub(super) fn guests(rows: &Rows<Resource>) -> BTreeMap<GuestId, Guest> {
+    let mut guests = BTreeMap::new();
+    for row in &rows.rows {
+        let Resource::Guest(row) = row else { continue };
+        let Some(node) = node_name(&row.node) else { continue };
+        let guest = Guest {
+            name: row.name.clone(),
+            node,
+            status: GuestStatus::from_pve(row.status.as_str()),
+            uptime: row.uptime.unwrap_or(0),
+            template: row.template,
+            lock: row.lock.as_ref().map(|lock| lock.as_str().into()),
+            ha: row.hastate.as_ref().map(|state| state.as_str().into()),
+            tags: row.tags().map(Into::into).collect(),
+        };
+        guests.insert(guest_id(row.id), guest);
+    }
+    guests
+}
+
+/// Every storage row: one per node and storage.
+pub(super) fn storages(rows: &Rows<Resource>) -> BTreeMap<(StorageName, NodeName), Storage> {
+    let mut storages = BTreeMap::new();
+    for row in &rows.rows {
+        let Resource::Storage(row) = row else { continue };
+        let (Some(node), Ok(name)) = (node_name(&row.node), row.storage.parse::<StorageName>()) else {
+            tracing::warn!(storage = %row.storage, "a storage whose name PVE would never give is left out");
+            continue;
+        };
+        let available = row.status == StorageStatus::Available;
+        let storage = Storage { shared: row.shared, available, usage: usage(row.disk, row.maxdisk) };
+        storages.insert((name, node), storage);
+    }
+    storages
+}
+
+/// The vote. A node that stands alone is quorate by itself.
+pub(super) fn quorum(asked: &Result<(Timestamp, Arc<ClusterStatus>), Blindness>) -> Seen<Quorum> {
+    let (asked_at, status) = match asked {
+        Ok(answer) => answer,
+        Err(blindness) => return Seen::NotReached(blindness.clone()),
+    };
+    let Some(quorate) = status.quorate() else {
+        let words = "the answer does not say whether the cluster has quorum".into();
+        return Seen::NotReached(Blindness { cause: Cause::Malformed, words });
+    };
+    let count = |nodes: usize| u32::try_from(nodes).unwrap_or(u32::MAX);
+    let online = count(status.nodes.iter().filter(|node| node.online == Some(true)).count());
+    let expected = status.cluster.as_ref().and_then(|cluster| cluster.nodes);
+    let expected = expected.unwrap_or_else(|| count(status.nodes.len()));
+    Seen::At { value: Quorum { quorate, online, expected }, asked_at: *asked_at }
+}
+
+/// The page's nodes. `status` knows their addresses.
+pub(super) fn node_rows(rows: &Rows<Resource>, status: Option<&ClusterStatus>) -> Vec<NodeRow> {
+    let host = |name: &NodeName| -> Box<str> {
+        let member =
+            status.and_then(|status| status.nodes.iter().find(|node| node.name.as_str() == name.as_str()));
+        match member.and_then(|member| member.ip.clone()) {
+            Some(address) => address,
+            None => name.as_str().into(),
+        }
+    };
+    let mut nodes: Vec<NodeRow> = rows
+        .rows
+        .iter()
+        .filter_map(|row| match row {
+            Resource::Node(row) => Some(row),
+            Resource::Guest(_)
+            | Resource::Storage(_)
+            | Resource::Pool(_)
+            | Resource::Network(_)
+            | Resource::Other { .. } => None,
+        })
+        .filter_map(|row| {
+            let node = node_name(&row.node)?;
+            Some(NodeRow {
+                host: host(&node),
+                node,
+                status: presence(&row.status),
+                cpu: row.cpu.unwrap_or(0.0),
+                maxcpu: row.maxcpu.unwrap_or(0.0),
+                mem: row.mem.unwrap_or(0),
+                maxmem: row.maxmem.unwrap_or(0),
+                disk: row.disk.unwrap_or(0),
+                maxdisk: row.maxdisk.unwrap_or(0),
+                uptime: row.uptime.unwrap_or(0),
+                temperatures: BTreeMap::new(),
+            })
+        })
+        .collect();
+    // PVE's order differs from answer to answer; the page's must not.
+    nodes.sort_by(|a, b| a.node.cmp(&b.node));
+    nodes
+}
+
+/// The page's guests. What PVE says of a guest on a node that is gone is a ghost of up to 300 s (pve-domain 1.4), and
+/// the page must not show it as news.
+pub(super) fn guest_rows(rows: &Rows<Resource>) -> Vec<GuestRow> {
+    let gone: BTreeSet<&pve::NodeName> = rows
+        .rows
+        .iter()
+        .filter_map(|row| match row {
+            Resource::Node(row) if row.status == NodeStatus::Offline => Some(&row.node),
+            Resource::Node(_)
+            | Resource::Guest(_)
+            | Resource::Storage(_)
+            | Resource::Pool(_)
+            | Resource::Network(_)
+            | Resource::Other { .. } => None,
+        })
+        .collect();
+    let mut guests: Vec<GuestRow> = rows
+        .rows
+        .iter()
+        .filter_map(|row| match row {
+            Resource::Guest(row) => Some(row),
+            Resource::Node(_)
+            | Resource::Storage(_)
+            | Resource::Pool(_)
+            | Resource::Network(_)
+            | Resource::Other { .. } => None,
+        })
+        .filter_map(|row| {
+            Some(GuestRow {
+                id: guest_id(row.id),
+                name: row.name.clone(),
+                status: match gone.contains(&row.node) {
+                    true => GuestStatus::Unknown,
+                    false => GuestStatus::from_pve(row.status.as_str()),
+                },
+                node: node_name(&row.node)?,
+                cpu: row.cpu.unwrap_or(0.0),
+                maxcpu: row.maxcpu.unwrap_or(0.0),
+                mem: row.mem.unwrap_or(0),
+                maxmem: row.maxmem.unwrap_or(0),
+                disk: row.disk.unwrap_or(0),
+                maxdisk: row.maxdisk.unwrap_or(0),
+                netin: row.netin.unwrap_or(0),
+                netout: row.netout.unwrap_or(0),
+                uptime: row.uptime.unwrap_or(0),
+            })
+        })
+        .collect();
+    guests.sort_by_key(|guest| guest.id.vmid);
+    guests
+}
+
+/// The page's storages, one row per node that sees it.
+pub(super) fn storage_rows(rows: &Rows<Resource>) -> Vec<StorageRow> {
+    let mut storages: Vec<StorageRow> = rows
+        .rows
+        .iter()
+        .filter_map(|row| match row {
+            Resource::Storage(row) => Some(row),
+            Resource::Node(_)
+            | Resource::Guest(_)
+            | Resource::Pool(_)
+            | Resource::Network(_)
+            | Resource::Other { .. } => None,
+        })
+        .filter_map(|row| {
+            let (used, total) = (row.disk.unwrap_or(0), row.maxdisk.unwrap_or(0));
+            Some(StorageRow {
+                storage: row.storage.parse().ok()?,
+                node: node_name(&row.node)?,
+                r#type: row.plugintype.clone().unwrap_or_default(),
+                active: row.status == StorageStatus::Available,
+                total,
+                used,
+                avail: total.saturating_sub(used),
+                content: row.content.clone().unwrap_or_default(),
+            })
+        })
+        .collect();
+    storages.sort_by(|a, b| (&a.storage, &a.node).cmp(&(&b.storage, &b.node)));
+    storages
+}
+
+/// A node's live list. A row that cannot be read may be the very guest that was asked about, so it hides the list.
+pub(super) fn live(kind: GuestKind, rows: Rows<LiveGuest>) -> Result<BTreeMap<GuestId, Live>, Blindness> {
+    if let Some(row) = rows.unreadable.first() {
+        let words = format!("row {} of the node's guests cannot be read: {}", row.index, row.why);
+        return Err(Blindness { cause: Cause::Malformed, words });
+    }
+    let live = |row: LiveGuest| {
+        let running = row.status.has_process();
+        let lock = row.lock.map(|lock| lock.as_str().into());
+        (GuestId { kind, vmid: row.vmid }, Live { running, lock })
+    };
+    Ok(rows.rows.into_iter().map(live).collect())
+}
+
+/// A node's tasks. One that cannot be read is left out with a warning: it is one of hundreds.
+pub(super) fn tasks(rows: Rows<types::Task>) -> Vec<Task> {
+    for row in &rows.unreadable {
+        tracing::warn!(upid = row.subject.as_deref().unwrap_or("?"), why = %row.why, "a task cannot be read");
+    }
+    let task = |row: types::Task| Task {
+        upid: row.upid.as_str().into(),
+        kind: row.upid.kind().into(),
+        id: row.upid.id().unwrap_or_default().into(),
+        user: row.upid.authid().into(),
+        started_at: row.upid.started_at(),
+        ended_at: row.ended_at,
+        status: row.exit.map(|exit| exit.to_string().into()),
+    };
+    rows.rows.into_iter().map(task).collect()
+}
+
+/// Why a call has no answer, by what helps.
+pub(super) fn blindness(error: &pve::Error) -> Blindness {
+    use pve::Error;
+    let cause = match error {
+        Error::Unreachable { .. }
+        | Error::TimedOut { .. }
+        | Error::Hop { .. }
+        | Error::NoClusterFs { .. } => Cause::Unreachable,
+        Error::Untrusted { .. } => Cause::Untrusted,
+        Error::Unauthorized { .. } => Cause::Refused,
+        Error::Forbidden { .. } => Cause::RightsLost,
+        Error::Locked { .. }
+        | Error::NoQuorum { .. }
+        | Error::NotFound { .. }
+        | Error::Already { .. }
+        | Error::Unsupported { .. }
+        | Error::Rejected { .. }
+        | Error::TooLarge { .. }
+        | Error::Malformed { .. } => Cause::Malformed,
+    };
+    Blindness { cause, words: error.to_string() }
+}
+
+fn presence(status: &NodeStatus) -> Presence {
+    match status {
+        NodeStatus::Online => Presence::Online,
+        NodeStatus::Offline => Presence::Offline,
+        // A word we do not know says nothing about membership.
+        NodeStatus::Unknown | NodeStatus::Other(_) => Presence::Unknown,
+    }
+}
+
+fn guest_id(id: pve::GuestId) -> GuestId {
+    let kind = match id.kind {
+        pve::GuestKind::Qemu => GuestKind::Qemu,
+        pve::GuestKind::Lxc => GuestKind::Lxc,
+    };
+    GuestId { kind, vmid: id.vmid }
+}
+
+fn node_name(name: &pve::NodeName) -> Option<NodeName> {
+    let parsed = name.as_str().parse();
+    if parsed.is_err() {
+        tracing::warn!(node = name.as_str(), "a node whose name PVE would never give is left out");
+    }
+    parsed.ok()
+}
+
+fn usage(used: Option<u64>, total: Option<u64>) -> Option<Usage> {
+    Some(Usage { used: used?, total: total? })
+}

@@ -1,0 +1,108 @@
+//! The commands beside `run` and `demo`, and what they share: signals and the terminal.
+
+use std::future::Future;
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use anyhow::{Context, bail};
+use sim::http::{Options, Server, Token};
+use sim::script::Script;
+use tokio::signal::unix::{SignalKind, signal as on};
+
+/// `jarvis sim`.
+#[derive(Debug, clap::Args)]
+pub struct SimOptions {
+    /// Where the first node listens; the next ones take the next ports.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8006")]
+    listen: SocketAddr,
+    /// A scenario file.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["recorded", "nodes"])]
+    scenario: Option<PathBuf>,
+    /// A folder of recorded answers, served as they are.
+    #[arg(long, value_name = "FOLDER", conflicts_with = "nodes")]
+    recorded: Option<PathBuf>,
+    /// A generated cluster of so many nodes (the default: 4).
+    #[arg(long, value_name = "COUNT")]
+    nodes: Option<usize>,
+    /// Guests of the generated cluster.
+    #[arg(long, value_name = "COUNT", default_value_t = 20)]
+    guests: usize,
+    /// An accepted token; `:auditor` or `:none` at its end gives it fewer rights. May be given several times.
+    #[arg(long, value_name = "ID=SECRET")]
+    token: Vec<String>,
+    /// Where the control interface listens (loopback only): POST /script, GET /counters.
+    #[arg(long, value_name = "ADDRESS")]
+    control: Option<SocketAddr>,
+    /// Seconds that pass in the cluster in one real second.
+    #[arg(long, default_value_t = 1.0)]
+    speed: f64,
+    /// Decides the generated cluster and the order of lists.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Where to write the certificate of the cluster's own CA (PEM).
+    #[arg(long, value_name = "FILE")]
+    ca_file: Option<PathBuf>,
+}
+
+/// Serves a simulated cluster until a signal.
+pub async fn sim(options: SimOptions) -> anyhow::Result<()> {
+    let stopped = signal()?;
+    let mut served = match (&options.scenario, &options.recorded) {
+        (Some(file), _) => {
+            let text = std::fs::read_to_string(file).with_context(|| file.display().to_string())?;
+            let script = Script::parse(&text).with_context(|| file.display().to_string())?;
+            Options::script(&script)?
+        }
+        (None, Some(folder)) => Options::recorded(folder)?,
+        (None, None) => Options::generated(options.nodes.unwrap_or(4), options.guests, options.seed)?,
+    };
+    if options.token.is_empty() && options.recorded.is_none() {
+        bail!("nobody could ask this cluster anything: give --token 'user@realm!name=secret'");
+    }
+    served.listen = options.listen;
+    served.control = options.control;
+    served.speed = options.speed;
+    served.seed = options.seed;
+    served.tokens =
+        options.token.iter().map(|token| Ok(token.parse::<Token>()?)).collect::<anyhow::Result<_>>()?;
+    let server = Server::start(served)?;
+    if let Some(file) = &options.ca_file {
+        std::fs::write(file, server.ca_pem()).with_context(|| file.display().to_string())?;
+    }
+    let mut lines = String::new();
+    for ((node, address), fingerprint) in server.addresses().iter().zip(server.fingerprints().values()) {
+        lines.push_str(&format!("{node} https://{address} SHA-256 {fingerprint}\n"));
+    }
+    if let Some(control) = server.control_addr() {
+        lines.push_str(&format!("control http://{control}\n"));
+    }
+    print(&lines)?;
+    stopped.await;
+    server.shutdown().await;
+    Ok(())
+}
+
+/// Becomes ready at the first SIGTERM or SIGINT after the call.
+///
+/// # Errors
+/// When the signals cannot be caught.
+pub fn signal() -> anyhow::Result<impl Future<Output = ()>> {
+    let mut terminate = on(SignalKind::terminate()).context("SIGTERM cannot be caught")?;
+    let mut interrupt = on(SignalKind::interrupt()).context("SIGINT cannot be caught")?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}
+
+/// Writes to the terminal. A reader that went away (`| head`) is no error.
+pub fn print(text: &str) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}

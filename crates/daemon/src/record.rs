@@ -1,0 +1,383 @@
+//! Record: the SQLite store. What is told was recorded first, and what was acknowledged is on the disk.
+//!
+//! One task writes, in groups ([`write`]); a few connections read. The four tables of the original keep their names
+//! and columns, and what we add stands beside them ([`migrate`]). All SQL of the program is in this folder.
+//!
+//! It knows no clock: what is stored with a time is handed one.
+
+mod change;
+mod migrate;
+mod new;
+mod open;
+mod read;
+mod row;
+mod time;
+mod write;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use engine::observe::ClusterName;
+use engine::report::EventKind;
+use jiff::{SignedDuration, Timestamp};
+use sqlx::SqlitePool;
+use tokio::sync::{broadcast, mpsc, watch};
+
+use change::{Kept, Prune, ResolveEvent, SaveAction, SaveEvents, SaveSnapshot, SetPreference};
+use write::{Counts, Message, Writer};
+
+pub use new::{Checkpoint, NewAction, NewEvent};
+pub use open::{Cause, OpenError};
+pub use row::{
+    ActionResult, ActionRow, EventRow, Preference, RestAction, RestEvent, SnapshotRow, SocketEvent, Source,
+    kind_from_word, severity_from_word,
+};
+
+/// Writes that may wait. Beyond it a caller waits for its place, so a slow disk slows the callers down and does not
+/// fill the memory.
+const QUEUE_MAX: usize = 1_024;
+/// Events that a listener may lag behind before it has to catch up with [`Store::get_events_after_seq`].
+const COMMITTED_MAX: usize = 1_024;
+/// Most rows in one answer.
+const ROWS_MAX: u32 = 1_000;
+/// Most events in one write: every guest of the biggest cluster, at once.
+const EVENTS_MAX: usize = 20_000;
+/// Most JSON in one checkpoint or snapshot, in bytes: 20,000 guests at some 400 bytes, four times over.
+const DOCUMENT_MAX: usize = 32 * 1024 * 1024;
+/// Longest key of a preference, in bytes.
+const KEY_MAX: usize = 200;
+/// Longest value of a preference, in bytes.
+const VALUE_MAX: usize = 64 * 1024;
+/// Rows that one pruning takes away in one transaction, so that nobody waits behind it for long.
+const PRUNE_BATCH: i64 = 500;
+/// Batches of one pruning. What is left then goes at the next one, half an hour later.
+const PRUNE_BATCHES_MAX: u32 = 200;
+/// How long the end may take.
+const CLOSE_MAX: Duration = Duration::from_secs(10);
+
+/// The store. Clones are the same store.
+#[derive(Clone)]
+pub struct Store {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    path: PathBuf,
+    readers: SqlitePool,
+    queue: mpsc::Sender<Message>,
+    committed: broadcast::Sender<Arc<EventRow>>,
+    counts: Arc<Counts>,
+    ended: watch::Receiver<bool>,
+}
+
+/// Why something was not stored, or not read.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Stop.
+    #[error("the store is closed")]
+    Closed,
+    /// Make room; the store takes up again by itself.
+    #[error("the disk that holds the store is full")]
+    DiskFull(#[source] Cause),
+    /// Try again.
+    #[error("the store is busy")]
+    Busy(#[source] Cause),
+    /// Ask for less.
+    #[error("{what} is too large to be stored: {size}, and at most {max}")]
+    TooLarge {
+        /// What.
+        what: &'static str,
+        /// How large, in bytes or pieces.
+        size: usize,
+        /// What would do.
+        max: usize,
+    },
+    /// Look at the cause.
+    #[error("the store failed")]
+    Sqlite(#[source] Cause),
+}
+
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> StoreError {
+        use open::Code;
+        if matches!(error, sqlx::Error::PoolClosed) {
+            return StoreError::Closed;
+        }
+        if matches!(error, sqlx::Error::PoolTimedOut) {
+            return StoreError::Busy(error.into());
+        }
+        match Code::of(&error) {
+            Code::Full => StoreError::DiskFull(error.into()),
+            Code::Busy => StoreError::Busy(error.into()),
+            Code::Corrupt | Code::Denied | Code::NotADatabase | Code::Other => {
+                StoreError::Sqlite(error.into())
+            }
+        }
+    }
+}
+
+/// What the store has written since it was opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// Writes that were committed.
+    pub writes: u64,
+    /// Transactions that it took; fewer when writes came together.
+    pub commits: u64,
+}
+
+type Answer<T> = Result<T, StoreError>;
+
+impl Store {
+    /// Opens the file, or makes it: the folder for its owner alone (0700), the file too (0600). An existing file
+    /// keeps its mode. A file of the original is brought up to our schema, which only adds to it.
+    pub async fn open(path: &Path) -> Result<Store, OpenError> {
+        let open::Opened { path, writer, readers, lock } = open::open(path).await?;
+        let (queue, jobs) = mpsc::channel(QUEUE_MAX);
+        let (committed, _) = broadcast::channel(COMMITTED_MAX);
+        let (ended, has_ended) = watch::channel(false);
+        let counts = Arc::new(Counts::default());
+        let writer = Writer {
+            conn: writer,
+            readers: readers.clone(),
+            queue: jobs,
+            committed: committed.clone(),
+            counts: Arc::clone(&counts),
+            ended,
+            lock,
+        };
+        tokio::spawn(writer.run());
+        Ok(Store { shared: Arc::new(Shared { path, readers, queue, committed, counts, ended: has_ended }) })
+    }
+
+    /// The file, by the one path that leads to it.
+    pub fn path(&self) -> &Path {
+        &self.shared.path
+    }
+
+    /// Everything that is queued is committed, the write-ahead log is moved into the file, and another process may
+    /// open it. Later writes are refused. False when that took longer than 10 s; what was acknowledged is safe
+    /// all the same.
+    pub async fn close(&self) -> bool {
+        let mut ended = self.shared.ended.clone();
+        let end = async {
+            // An error says that the writer has ended already.
+            if self.shared.queue.send(Message::Close).await.is_err() {
+                tracing::debug!("the store was closed already");
+            }
+            ended.wait_for(|ended| *ended).await.is_ok()
+        };
+        tokio::time::timeout(CLOSE_MAX, end).await.unwrap_or(false)
+    }
+
+    /// Every event after its commit, in the order of its number. Who lags behind by more than 1,024 is told so by
+    /// the channel and catches up with [`Store::get_events_after_seq`].
+    pub fn committed(&self) -> broadcast::Receiver<Arc<EventRow>> {
+        self.shared.committed.subscribe()
+    }
+
+    /// What has been written since the store was opened.
+    pub fn written(&self) -> Written {
+        let Counts { writes, commits } = &*self.shared.counts;
+        Written { writes: writes.load(Ordering::Relaxed), commits: commits.load(Ordering::Relaxed) }
+    }
+
+    /// Stores one event; on the disk when this returns. One that resolves its incident is stored as resolved, and
+    /// so are the incident's earlier events.
+    pub async fn save_event(&self, event: NewEvent) -> Answer<Arc<EventRow>> {
+        let mut rows = self.save_events(vec![event], None).await?;
+        rows.pop().ok_or(StoreError::Closed)
+    }
+
+    /// Stores events in their order, and with them where the engine goes on after a restart: all or nothing.
+    pub async fn save_events(
+        &self,
+        events: Vec<NewEvent>,
+        checkpoint: Option<Checkpoint>,
+    ) -> Answer<Vec<Arc<EventRow>>> {
+        within("a number of events", events.len(), EVENTS_MAX)?;
+        if let Some(checkpoint) = &checkpoint {
+            within("a checkpoint", checkpoint.state.len(), DOCUMENT_MAX)?;
+        }
+        let events = events.into_iter().map(NewEvent::fitted).collect();
+        self.write(SaveEvents { events, checkpoint }).await
+    }
+
+    /// The newest, newest first. Here and below, `limit` is taken as 1 to 1,000.
+    pub async fn get_recent_events(&self, limit: u32) -> Answer<Vec<EventRow>> {
+        Ok(read::recent_events(&self.shared.readers, rows(limit)).await?)
+    }
+
+    /// What is not over, newest first. The monitor's news and heartbeats, which belong to no incident, are never
+    /// over and do not count.
+    pub async fn get_unresolved(&self, limit: u32) -> Answer<Vec<EventRow>> {
+        Ok(read::unresolved(&self.shared.readers, rows(limit)).await?)
+    }
+
+    /// What happened at or after a time, newest first.
+    pub async fn get_events_since(&self, since: Timestamp, limit: u32) -> Answer<Vec<EventRow>> {
+        Ok(read::events_since(&self.shared.readers, since, rows(limit)).await?)
+    }
+
+    /// What was recorded after a number, oldest first: for those who catch up. An empty answer is the end.
+    pub async fn get_events_after_seq(&self, seq: i64, limit: u32) -> Answer<Vec<EventRow>> {
+        Ok(read::events_after_seq(&self.shared.readers, seq, rows(limit)).await?)
+    }
+
+    /// What happened on a node, newest first.
+    pub async fn get_events_by_node(&self, node: &str, limit: u32) -> Answer<Vec<EventRow>> {
+        Ok(read::events_by_node(&self.shared.readers, node, rows(limit)).await?)
+    }
+
+    /// What is of a kind, newest first.
+    pub async fn get_events_by_type(&self, kind: EventKind, limit: u32) -> Answer<Vec<EventRow>> {
+        Ok(read::events_by_type(&self.shared.readers, kind, rows(limit)).await?)
+    }
+
+    /// Somebody says that an event is over. `None`: there is no such event. One that is over stays as it is.
+    pub async fn resolve_event(&self, id: i64, by: &str, at: Timestamp) -> Answer<Option<EventRow>> {
+        let mut by = by.to_owned();
+        new::cut(&mut by, KEY_MAX);
+        self.write(ResolveEvent { id, by, at }).await
+    }
+
+    /// Stores an outcome of an attempt.
+    pub async fn save_autonomy_action(&self, action: NewAction) -> Answer<ActionRow> {
+        self.write(SaveAction(action.fitted())).await
+    }
+
+    /// The newest, newest first. The original's default is 50.
+    pub async fn get_autonomy_actions(&self, limit: u32) -> Answer<Vec<ActionRow>> {
+        Ok(read::actions(&self.shared.readers, rows(limit)).await?)
+    }
+
+    /// What was done about one key, newest first. The original's default is 20.
+    pub async fn get_actions_by_incident_key(&self, key: &str, limit: u32) -> Answer<Vec<ActionRow>> {
+        Ok(read::actions_by_incident_key(&self.shared.readers, key, rows(limit)).await?)
+    }
+
+    /// How often something was done about one key at or after a time. Blocked and escalated ones are no attempts.
+    pub async fn get_attempt_count_since(&self, key: &str, since: Timestamp) -> Answer<u64> {
+        Ok(read::attempt_count_since(&self.shared.readers, key, since).await?)
+    }
+
+    /// Takes away events older than so many days (at least one). Returns how many, as do the next two.
+    pub async fn cleanup_old_events(&self, days: u32, now: Timestamp) -> Answer<u64> {
+        self.prune(Kept::Events, days, now).await
+    }
+
+    /// Takes away actions older than so many days (at least one). The original's default is 30.
+    pub async fn cleanup_old_actions(&self, days: u32, now: Timestamp) -> Answer<u64> {
+        self.prune(Kept::Actions, days, now).await
+    }
+
+    /// Takes away snapshots older than so many days (at least one).
+    pub async fn cleanup_old_snapshots(&self, days: u32, now: Timestamp) -> Answer<u64> {
+        self.prune(Kept::Snapshots, days, now).await
+    }
+
+    /// `autonomy.killSwitch` and the like.
+    pub async fn get_preference(&self, key: &str) -> Answer<Option<Preference>> {
+        Ok(read::preference(&self.shared.readers, key).await?)
+    }
+
+    /// Sets or replaces one.
+    pub async fn set_preference(&self, key: &str, value: &str, at: Timestamp) -> Answer<Preference> {
+        within("a preference's key", key.len(), KEY_MAX)?;
+        within("a preference's value", value.len(), VALUE_MAX)?;
+        self.write(SetPreference { key: key.to_owned(), value: value.to_owned(), at }).await
+    }
+
+    /// All of them, by key; at most 1,000.
+    pub async fn all_preferences(&self) -> Answer<Vec<Preference>> {
+        Ok(read::preferences(&self.shared.readers, rows(ROWS_MAX)).await?)
+    }
+
+    /// Keeps what a cluster looked like: JSON text.
+    pub async fn save_cluster_snapshot(
+        &self,
+        cluster: &ClusterName,
+        snapshot: String,
+        at: Timestamp,
+    ) -> Answer<SnapshotRow> {
+        within("a snapshot", snapshot.len(), DOCUMENT_MAX)?;
+        self.write(SaveSnapshot { cluster: cluster.to_string(), at, snapshot }).await
+    }
+
+    /// The last one of a cluster. The original's are of no cluster and of another shape: they are never given.
+    pub async fn latest_cluster_snapshot(&self, cluster: &ClusterName) -> Answer<Option<SnapshotRow>> {
+        Ok(read::latest_snapshot(&self.shared.readers, cluster).await?)
+    }
+
+    /// Where a cluster's engine goes on after a restart; see [`Store::save_events`] for both at once.
+    pub async fn save_checkpoint(&self, checkpoint: Checkpoint) -> Answer<()> {
+        self.save_events(Vec::new(), Some(checkpoint)).await.map(drop)
+    }
+
+    /// The last one of a cluster.
+    pub async fn load_checkpoint(&self, cluster: &ClusterName) -> Answer<Option<Checkpoint>> {
+        Ok(read::checkpoint(&self.shared.readers, cluster).await?)
+    }
+
+    async fn prune(&self, kept: Kept, days: u32, now: Timestamp) -> Answer<u64> {
+        let age = SignedDuration::from_hours(24 * i64::from(days.max(1)));
+        // Before the beginning of time there is nothing to take away.
+        let Ok(before) = now.checked_sub(age) else { return Ok(0) };
+        let mut gone = 0;
+        for _ in 0..PRUNE_BATCHES_MAX {
+            let batch = self.write(Prune { kept, before, batch: PRUNE_BATCH }).await?;
+            gone += batch;
+            if batch < PRUNE_BATCH.unsigned_abs() {
+                break;
+            }
+        }
+        Ok(gone)
+    }
+
+    async fn write<W: write::Write>(&self, write: W) -> Answer<W::Output> {
+        let (job, answer) = write::job(write);
+        self.shared.queue.send(Message::Write(job)).await.map_err(|_| StoreError::Closed)?;
+        answer.await.map_err(|_| StoreError::Closed)?
+    }
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store").field("path", &self.shared.path).finish_non_exhaustive()
+    }
+}
+
+fn rows(limit: u32) -> i64 {
+    i64::from(limit.clamp(1, ROWS_MAX))
+}
+
+fn within(what: &'static str, size: usize, max: usize) -> Result<(), StoreError> {
+    if size <= max { Ok(()) } else { Err(StoreError::TooLarge { what, size, max }) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sqlx::{AssertSqlSafe, Connection, Row, SqliteConnection};
+
+    /// In a table of years nearly every row has `resolved` 0, so the obvious index is as good as none.
+    #[tokio::test]
+    async fn no_frequent_statement_reads_the_whole_table() {
+        let mut conn = SqliteConnection::connect("sqlite::memory:").await.unwrap();
+        migrate::migrate(&mut conn, Timestamp::UNIX_EPOCH).await.unwrap();
+        #[rustfmt::skip]
+        let table = [
+            ("unresolved", read::UNRESOLVED,        "SCAN events USING INDEX idx_events_unresolved"),
+            ("since",      read::SINCE,             "SEARCH events USING INDEX idx_events_timestamp (timestamp>? AND timestamp<?)"),
+            ("resolving",  change::RESOLVE_EARLIER, "SEARCH events USING INDEX idx_events_incident_id (incident_id=?)"),
+        ];
+        for (name, sql, expected) in table {
+            let plan = AssertSqlSafe(format!("EXPLAIN QUERY PLAN {sql}"));
+            let plan = sqlx::raw_sql(plan).fetch_all(&mut conn).await.unwrap();
+            let plan: Vec<String> = plan.iter().map(|row| row.get("detail")).collect();
+            assert_eq!(plan, [expected], "{name}");
+        }
+    }
+}

@@ -1,0 +1,331 @@
+//! Opening a store: its folder, its file, its lock, its schema; and every way in which that can be refused.
+//!
+//! **One process per store.** The holder has an advisory lock (`flock`) on a file of its own beside the database,
+//! `NAME.lock`. Weighed against the other ways:
+//! - `PRAGMA locking_mode = EXCLUSIVE` would also shut out readers, and `sqlite3 data/jarvis.db` while the daemon
+//!   runs is what operators' scripts do.
+//! - A lock on the database file itself: closing *any* descriptor of a file drops all POSIX locks that the process
+//!   holds on it, SQLite's own among them.
+//! - A file with a process id in it outlives its process, and then somebody has to judge whether it is stale.
+//!   The kernel drops a lock when its holder dies, however it dies, so a stale one cannot be. The process id is
+//!   written into the file too, but only to name the holder in the message.
+//!
+//! The file is not removed at the end: between a removal and the next creation two processes could each hold the
+//! lock of a different file of the same name. The lock says nothing to the original or to a `sqlite3` that writes;
+//! SQLite's own locks keep those from doing harm.
+
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{ConnectOptions, Row, SqliteConnection, SqlitePool};
+
+use super::migrate::{Refusal, migrate};
+
+/// How long a statement waits for a foreign hand on the file: a `sqlite3` with an open transaction.
+const BUSY_MAX: Duration = Duration::from_secs(5);
+/// Readers at a time. A page's questions are answered in about a millisecond, so few are enough.
+const READERS_MAX: u32 = 4;
+/// How long a reader waits for its turn before it is told that the store is busy.
+const READER_WAIT_MAX: Duration = Duration::from_secs(5);
+/// What the write-ahead log is cut down to after a checkpoint, in bytes.
+const WAL_KEPT_MAX: u32 = 64 * 1024 * 1024;
+
+/// Why a store could not be opened. Each variant calls for another deed.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Stop the other one, or use another file.
+    #[error("{} is in use by another jarvis{holder}: stop it first, or give this one its own store", path.display())]
+    InUse {
+        /// The database.
+        path: PathBuf,
+        /// ` (process 1234)`, where the lock says so.
+        holder: String,
+    },
+    /// Give the right.
+    #[error(
+        "no permission to write {}: the database, its journal and its lock lie in one folder, and the user \
+         that jarvis runs as must be able to write all of it", path.display()
+    )]
+    Permission {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// Name the file, not its folder.
+    #[error("{} is a folder: give the path of the database file in it", path.display())]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// Make room.
+    #[error("the disk that holds {} is full", path.display())]
+    DiskFull {
+        /// The database.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// Name another file.
+    #[error("{} is no SQLite database; it was left as it is", path.display())]
+    NotADatabase {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Restore a backup.
+    #[error(
+        "{} is damaged; it was left as it is. Restore a backup, or move it away to begin with an empty store",
+        path.display()
+    )]
+    Damaged {
+        /// The database.
+        path: PathBuf,
+        /// What SQLite said.
+        #[source]
+        source: Cause,
+    },
+    /// Use the newer jarvis.
+    #[error(
+        "{} was written by a newer jarvis (schema {found}, this one knows up to {known}): start that one, or \
+         restore a backup from before it", path.display()
+    )]
+    Newer {
+        /// The database.
+        path: PathBuf,
+        /// The file's schema.
+        found: i64,
+        /// The last that this version knows.
+        known: i64,
+    },
+    /// Name another file.
+    #[error(
+        "{} belongs to another program: its table `{table}` has no column `{column}`; it was left as it is",
+        path.display()
+    )]
+    Foreign {
+        /// The database.
+        path: PathBuf,
+        /// The table.
+        table: &'static str,
+        /// What it lacks.
+        column: &'static str,
+    },
+    /// Stop the other program.
+    #[error(
+        "{} is held by another program (the original, or a sqlite3 with an open transaction): stop it first",
+        path.display()
+    )]
+    Busy {
+        /// The database.
+        path: PathBuf,
+    },
+    /// Look at the cause.
+    #[error("{} could not be opened", path.display())]
+    Other {
+        /// The database.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+/// What SQLite said. sqlx's own error prints its cause as part of itself, and whoever logs a chain would read it
+/// twice.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Cause(String);
+
+impl From<sqlx::Error> for Cause {
+    fn from(error: sqlx::Error) -> Cause {
+        Cause(error.as_database_error().map_or_else(|| error.to_string(), ToString::to_string))
+    }
+}
+
+/// An opened store: one connection that writes, some that read, and the right to do so.
+pub(super) struct Opened {
+    pub(super) path: PathBuf,
+    pub(super) writer: SqliteConnection,
+    pub(super) readers: SqlitePool,
+    pub(super) lock: Lock,
+}
+
+/// The right to be the one process of this store, for as long as the value lives.
+#[derive(Debug)]
+pub(super) struct Lock {
+    /// Held open, never read again: the lock ends with it.
+    _file: File,
+}
+
+#[cfg(test)]
+impl Lock {
+    /// For a store that is in no file.
+    pub(super) fn of_nothing() -> Lock {
+        Lock { _file: File::open("/dev/null").unwrap() }
+    }
+}
+
+pub(super) async fn open(path: &Path) -> Result<Opened, OpenError> {
+    // Blocking calls on an async thread, but once, before anything else runs.
+    let path = resolve(path)?;
+    let lock = lock(&path)?;
+    let created = create(&path)?;
+    let options = SqliteConnectOptions::new()
+        .filename(&path)
+        // FULL: a commit is on the disk, not in its cache, before anyone is told.
+        .synchronous(SqliteSynchronous::Full)
+        .busy_timeout(BUSY_MAX)
+        .pragma("journal_size_limit", WAL_KEPT_MAX.to_string())
+        .thread_name(|id| format!("store-{id}"));
+    let mut writer = options.connect().await.map_err(|error| from_sqlite(&path, error))?;
+    let run = migrate(&mut writer, Timestamp::now()).await.map_err(|refusal| match refusal {
+        Refusal::Newer { found, known } => OpenError::Newer { path: path.clone(), found, known },
+        Refusal::Foreign { table, column } => OpenError::Foreign { path: path.clone(), table, column },
+        Refusal::Sqlite(error) => from_sqlite(&path, error),
+    })?;
+    write_ahead(&mut writer).await.map_err(|error| from_sqlite(&path, error))?;
+    let readers = SqlitePoolOptions::new()
+        .max_connections(READERS_MAX)
+        .acquire_timeout(READER_WAIT_MAX)
+        .connect_with(
+            SqliteConnectOptions::new()
+                .filename(&path)
+                .read_only(true)
+                .busy_timeout(BUSY_MAX)
+                .thread_name(|id| format!("reader-{id}")),
+        )
+        .await
+        .map_err(|error| from_sqlite(&path, error))?;
+    tracing::info!(path = %path.display(), created, migrations = run.join(", "), "store opened");
+    Ok(Opened { path, writer, readers, lock })
+}
+
+/// Readers go on while something is written. This changes the file for good, so it comes after every reason to
+/// refuse it.
+async fn write_ahead(conn: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    let mode: String = sqlx::query("PRAGMA journal_mode = WAL").fetch_one(conn).await?.try_get(0)?;
+    if mode.eq_ignore_ascii_case("wal") {
+        Ok(())
+    } else {
+        Err(sqlx::Error::Protocol(format!(
+            "the file system allows no write-ahead log (journal mode is {mode})"
+        )))
+    }
+}
+
+/// The one path of this file, however it is reached, so that two names cannot have two locks. Its folder is made
+/// if need be, for nobody else to look into.
+fn resolve(path: &Path) -> Result<PathBuf, OpenError> {
+    if path.is_dir() || path.file_name().is_none() {
+        return Err(OpenError::Folder { path: path.to_owned() });
+    }
+    if let Ok(existing) = fs::canonicalize(path) {
+        return Ok(existing);
+    }
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if folder.exists() && !folder.is_dir() {
+        return Err(from_io(folder, io::Error::other("it is a file, and the database is to lie in it")));
+    }
+    DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(|error| from_io(folder, error))?;
+    let folder = fs::canonicalize(folder).map_err(|error| from_io(folder, error))?;
+    Ok(folder.join(path.file_name().unwrap_or_default()))
+}
+
+fn lock(path: &Path) -> Result<Lock, OpenError> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".lock");
+    let name = PathBuf::from(name);
+    let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&name);
+    let mut file = file.map_err(|error| from_io(&name, error))?;
+    match file.try_lock() {
+        Ok(()) => {
+            // For the other one's message only; that it cannot be written is no reason to refuse.
+            let written = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
+            if let Err(error) = written {
+                tracing::warn!(path = %name.display(), %error, "the lock does not name its holder");
+            }
+            Ok(Lock { _file: file })
+        }
+        Err(TryLockError::WouldBlock) => {
+            let mut holder = String::new();
+            let id = file.take(20).read_to_string(&mut holder).ok().and(holder.trim().parse::<u32>().ok());
+            let holder = id.map(|id| format!(" (process {id})")).unwrap_or_default();
+            Err(OpenError::InUse { path: path.to_owned(), holder })
+        }
+        Err(TryLockError::Error(error)) => Err(from_io(&name, error)),
+    }
+}
+
+/// Whether the file had to be made. SQLite would make it readable for others, and its journals take after it.
+///
+/// An existing file is opened for writing once, because SQLite would silently fall back to reading. This must
+/// happen before SQLite opens it: closing a descriptor drops the process's locks on the file.
+fn create(path: &Path) -> Result<bool, OpenError> {
+    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            OpenOptions::new().write(true).open(path).map_err(|error| from_io(path, error))?;
+            Ok(false)
+        }
+        Err(error) => Err(from_io(path, error)),
+    }
+}
+
+fn from_io(path: &Path, error: io::Error) -> OpenError {
+    let path = path.to_owned();
+    let kind = error.kind();
+    if matches!(kind, io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem) {
+        OpenError::Permission { path, source: error.into() }
+    } else if matches!(kind, io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
+        OpenError::DiskFull { path, source: error.into() }
+    } else if kind == io::ErrorKind::IsADirectory {
+        OpenError::Folder { path }
+    } else {
+        OpenError::Other { path, source: error.into() }
+    }
+}
+
+fn from_sqlite(path: &Path, error: sqlx::Error) -> OpenError {
+    let path = path.to_owned();
+    match Code::of(&error) {
+        Code::NotADatabase => OpenError::NotADatabase { path },
+        Code::Corrupt => OpenError::Damaged { path, source: error.into() },
+        Code::Denied => OpenError::Permission { path, source: Cause::from(error).into() },
+        Code::Full => OpenError::DiskFull { path, source: Cause::from(error).into() },
+        Code::Busy => OpenError::Busy { path },
+        Code::Other => OpenError::Other { path, source: Cause::from(error).into() },
+    }
+}
+
+/// SQLite's result codes, as far as they call for different deeds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Code {
+    Busy,
+    Corrupt,
+    Denied,
+    Full,
+    NotADatabase,
+    Other,
+}
+
+impl Code {
+    pub(super) fn of(error: &sqlx::Error) -> Code {
+        let code = error.as_database_error().and_then(|error| error.code()?.parse::<i32>().ok());
+        // The low byte is the primary code; https://www.sqlite.org/rescode.html
+        match code.map(|code| code & 0xff) {
+            Some(5 | 6) => Code::Busy,
+            Some(11) => Code::Corrupt,
+            Some(3 | 8 | 14 | 23) => Code::Denied,
+            Some(13) => Code::Full,
+            Some(26) => Code::NotADatabase,
+            Some(_) | None => Code::Other,
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! Report: what the daemon tells, to people and programs. REST, Socket.IO and the page's arrays.
+//!
+//! | file | what it does |
+//! |---|---|
+//! | [`auth`], `token`, `secret_file` | who may ask |
+//! | `listen`, `peer`, `origin`, `seats`, `bucket` | from where, how many, how often |
+//! | `web`, `refusal` | REST |
+//! | `socket`, `pump` | `/events` and `/cluster` |
+//! | [`page`], [`live`] | what the observer and the loop hand in |
+//!
+//! It reads the store and never the cluster, and nothing here acts.
+
+pub mod auth;
+mod bucket;
+mod listen;
+pub mod live;
+mod origin;
+pub mod page;
+mod peer;
+mod pump;
+mod refusal;
+mod seats;
+mod secret_file;
+mod socket;
+pub mod token;
+mod web;
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use socketioxide::SocketIo;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinHandle;
+
+use crate::record::Store;
+use crate::supervise;
+use auth::Auth;
+use bucket::Buckets;
+use live::Live;
+use origin::Origins;
+use page::Page;
+use web::App;
+
+/// How long the sockets and the calls together may take to end.
+const STOP_MAX: Duration = Duration::from_millis(800);
+
+/// What the server needs.
+pub struct ServerOptions {
+    /// Where it listens; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Other origins whose pages may call and open sockets (`https://host:port`).
+    pub allowed_origins: Vec<String>,
+    /// Proxies whose word about the caller's address is believed.
+    pub behind_proxy: Vec<IpAddr>,
+    /// Where events, actions and preferences are read.
+    pub store: Store,
+    /// Who may ask.
+    pub auth: Arc<Auth>,
+    /// The loop's state.
+    pub live: Arc<Live>,
+    /// The page's arrays.
+    pub page: Arc<Page>,
+    /// The highest autonomy level that the configuration allows, 0 to 4.
+    pub autonomy_ceiling: u8,
+}
+
+/// A limit on everything that a stranger can make us do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of a body. The largest call has some hundred.
+    pub body: usize,
+    /// How long headers or a body may take to arrive, and a connection may idle between two calls.
+    pub read: Duration,
+    /// How long a call may take.
+    pub request: Duration,
+    /// Calls at once. More would only queue at the store's few readers.
+    pub requests: usize,
+    /// Failed logins of one peer at once, and the time after which it may try once more. A person mistypes a few
+    /// times; a program that guesses gets 14,400 tries a day.
+    pub login_burst: u32,
+    /// See `login_burst`.
+    pub login_every: Duration,
+    /// Connections in all: below the usual 4,096 file descriptors with room for the store and the clusters.
+    pub connections: usize,
+    /// Connections of one peer: a browser has six per host, a wall of screens some dozens.
+    pub connections_per_peer: usize,
+    /// Sockets in all, two per page. Each costs some 25 KB.
+    pub sockets: usize,
+    /// Sockets of one peer.
+    pub sockets_per_peer: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            body: 64 * 1024,
+            read: Duration::from_secs(10),
+            request: Duration::from_secs(15),
+            requests: 64,
+            login_burst: 5,
+            login_every: Duration::from_secs(6),
+            connections: 3_500,
+            connections_per_peer: 256,
+            sockets: 7_000,
+            sockets_per_peer: 256,
+        }
+    }
+}
+
+/// A running server.
+pub struct Server {
+    address: SocketAddr,
+    io: SocketIo,
+    stop: watch::Sender<bool>,
+    serving: JoinHandle<anyhow::Result<()>>,
+}
+
+impl Server {
+    /// Listens and serves until [`Server::shutdown`]. Must be called inside a tokio runtime.
+    ///
+    /// # Errors
+    /// The address cannot be listened on, or an allowed origin is none.
+    pub async fn start(options: ServerOptions) -> anyhow::Result<Server> {
+        Server::start_within(options, Limits::default()).await
+    }
+
+    /// As [`Server::start`], with other limits.
+    ///
+    /// # Errors
+    /// As [`Server::start`].
+    pub async fn start_within(options: ServerOptions, limits: Limits) -> anyhow::Result<Server> {
+        let ServerOptions {
+            listen,
+            allowed_origins,
+            behind_proxy,
+            store,
+            auth,
+            live,
+            page,
+            autonomy_ceiling,
+        } = options;
+        let origins = Arc::new(Origins::new(&allowed_origins)?);
+        let listener = listen::bind(listen)?;
+        let address = listener.local_addr().context("the listening socket has no address")?;
+        let (sender, stop) = supervise::stop();
+        let app = Arc::new(App {
+            store,
+            auth,
+            live,
+            page,
+            origins: origins.clone(),
+            limits,
+            ceiling: autonomy_ceiling,
+            logins: Buckets::new(limits.login_burst, limits.login_every),
+            requests: Semaphore::new(limits.requests),
+            stop: stop.clone(),
+        });
+        let (sockets, io) = socket::build(app.clone());
+        // The last layer is the outermost: what the sockets answer needs the headers too.
+        let router = web::router(app.clone())
+            .layer(sockets)
+            .layer(axum::middleware::from_fn_with_state(app, socket::gate))
+            .layer(web::cors(origins))
+            .layer(axum::middleware::from_fn(web::hardened));
+        let proxies = behind_proxy.iter().map(IpAddr::to_canonical).collect();
+        let serving = tokio::spawn(listen::serve(listener, router, limits, proxies, stop));
+        tracing::info!("[Emitter] Real-time emitter started on http://{address}");
+        Ok(Server { address, io, stop: sender, serving })
+    }
+
+    /// Where it listens.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Accepts no more, closes the sockets so that their clients come back by themselves, and lets calls end; cuts
+    /// off what has not ended within a second.
+    pub async fn shutdown(mut self) {
+        self.stop.send_replace(true);
+        let end = async {
+            self.io.close().await;
+            (&mut self.serving).await
+        };
+        match tokio::time::timeout(STOP_MAX, end).await {
+            Ok(Ok(Ok(()))) => tracing::debug!("the server ended"),
+            Ok(Ok(Err(error))) => tracing::error!("the server had failed: {error:#}"),
+            Ok(Err(error)) => tracing::error!("the server had failed: {error}"),
+            Err(_) => {
+                tracing::warn!("the server did not end in time and is cut off");
+                self.serving.abort();
+            }
+        }
+    }
+}

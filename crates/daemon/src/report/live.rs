@@ -1,0 +1,109 @@
+//! Live: what the run loop lets the server know of itself. Written by the loop, read by REST and the sockets.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use engine::observe::ClusterName;
+
+/// A view is old when this many rounds should have renewed it: one may be lost, two in a row are an outage.
+const ROUNDS: u32 = 3;
+
+/// The daemon's own state.
+#[derive(Debug)]
+pub struct Live {
+    started: Instant,
+    /// After this long without a good round the cluster is no longer seen, even if nobody says so: a poller that
+    /// died says nothing.
+    stale_after: Duration,
+    clusters: Box<[Sight]>,
+    remediations: AtomicUsize,
+}
+
+#[derive(Debug)]
+struct Sight {
+    name: ClusterName,
+    /// When the last good round ended; `None` before the first and after a bad one.
+    seen: Mutex<Option<Instant>>,
+}
+
+impl Live {
+    /// The watched clusters in the configuration's order; the first is the one that the old calls speak of.
+    /// `round` is how often the critical tier polls.
+    pub fn new(clusters: impl IntoIterator<Item = ClusterName>, round: Duration, now: Instant) -> Live {
+        let clusters = clusters.into_iter().map(|name| Sight { name, seen: Mutex::new(None) }).collect();
+        Live { started: now, stale_after: round * ROUNDS, clusters, remediations: AtomicUsize::new(0) }
+    }
+
+    /// A round saw the cluster.
+    pub fn saw(&self, cluster: &ClusterName, now: Instant) {
+        self.set(cluster, Some(now));
+    }
+
+    /// A round did not.
+    pub fn blind(&self, cluster: &ClusterName) {
+        self.set(cluster, None);
+    }
+
+    fn set(&self, cluster: &ClusterName, seen: Option<Instant>) {
+        if let Some(sight) = self.clusters.iter().find(|sight| sight.name == *cluster) {
+            *sight.seen.lock().unwrap_or_else(PoisonError::into_inner) = seen;
+        }
+    }
+
+    /// How many incidents are being worked on.
+    pub fn set_active_remediations(&self, count: usize) {
+        self.remediations.store(count, Ordering::Relaxed);
+    }
+
+    /// How many incidents are being worked on.
+    pub fn active_remediations(&self) -> usize {
+        self.remediations.load(Ordering::Relaxed)
+    }
+
+    /// Each cluster, and whether it is seen.
+    pub fn clusters(&self, now: Instant) -> impl Iterator<Item = (&ClusterName, bool)> {
+        self.clusters.iter().map(move |sight| (&sight.name, self.fresh(sight, now)))
+    }
+
+    /// Whether the first cluster is seen: what `running` means to the old page.
+    pub fn seeing(&self, now: Instant) -> bool {
+        self.clusters.first().is_some_and(|sight| self.fresh(sight, now))
+    }
+
+    fn fresh(&self, sight: &Sight, now: Instant) -> bool {
+        let seen = *sight.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.is_some_and(|seen| now.saturating_duration_since(seen) < self.stale_after)
+    }
+
+    /// How long the daemon has run.
+    pub fn uptime(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.started)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn running_means_that_rounds_succeed() {
+        let start = Instant::now();
+        let [lab, edge]: [ClusterName; 2] = ["lab".parse().unwrap(), "edge".parse().unwrap()];
+        let live = Live::new([lab.clone(), edge.clone()], Duration::from_secs(12), start);
+        let at = |second| start + Duration::from_secs(second);
+
+        assert!(!live.seeing(at(0)), "before the first round");
+        live.saw(&edge, at(1));
+        assert!(!live.seeing(at(1)), "the other cluster is seen, the first is not");
+        live.saw(&lab, at(5));
+        assert!(live.seeing(at(40)), "35 s after a good round");
+        assert!(!live.seeing(at(41)), "three rounds without a word");
+        live.saw(&lab, at(50));
+        live.blind(&lab);
+        assert!(!live.seeing(at(50)), "a round failed");
+        let all: Vec<_> = live.clusters(at(2)).map(|(name, seen)| (name.as_str(), seen)).collect();
+        assert_eq!(all, [("lab", false), ("edge", true)]);
+        assert_eq!(live.uptime(at(7)).as_secs(), 7);
+    }
+}

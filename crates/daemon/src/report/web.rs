@@ -1,0 +1,472 @@
+//! Web: the REST calls of the contract that read, and the login. Every answer is JSON, refusals too.
+//!
+//! What writes (kill switch, autonomy, tools) comes with the operators' commands.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::extract::{Request, State};
+use axum::http::header::{self, HeaderName, HeaderValue};
+use axum::http::{Method, StatusCode, Uri};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use tokio::sync::Semaphore;
+use tower_http::cors::{AllowOrigin, CorsLayer};
+
+use super::auth::{Auth, Denied, Password};
+use super::bucket::Buckets;
+use super::live::Live;
+use super::origin::Origins;
+use super::peer::Peer;
+use super::refusal::Refusal;
+use super::token::Issued;
+use super::{Limits, page::Page};
+use crate::record::{Store, StoreError};
+use crate::supervise::Stop;
+
+/// How many rows a list has when nobody says how many, and at most.
+const ROWS_DEFAULT: u32 = 50;
+const ROWS_MAX: u32 = 1000;
+
+/// How long the store may take to show that it is alive.
+const HEALTH_WAIT: Duration = Duration::from_secs(2);
+
+/// All that the handlers share.
+pub(super) struct App {
+    pub(super) store: Store,
+    pub(super) auth: Arc<Auth>,
+    pub(super) live: Arc<Live>,
+    pub(super) page: Arc<Page>,
+    pub(super) origins: Arc<Origins>,
+    pub(super) limits: Limits,
+    /// The highest autonomy level that the configuration allows.
+    pub(super) ceiling: u8,
+    pub(super) logins: Buckets,
+    pub(super) requests: Semaphore,
+    pub(super) stop: Stop,
+}
+
+type Shared = State<Arc<App>>;
+type Answer<T> = Result<T, Refusal>;
+
+/// The REST calls, with their limits.
+pub(super) fn router(app: Arc<App>) -> Router {
+    let private = Router::new()
+        .route("/api/monitor/status", get(status))
+        .route("/api/monitor/actions", get(actions))
+        .route("/api/memory/events", get(events))
+        .route("/api/memory/events/unresolved", get(unresolved))
+        .route("/api/memory/preferences", get(preferences))
+        .route_layer(middleware::from_fn_with_state(app.clone(), with_token));
+    let public = Router::new()
+        .route("/", get(front))
+        .route("/api/health", get(health))
+        .route("/api/auth/login", post(login))
+        .route("/api/auth/setup", post(set_up));
+    private
+        .merge(public)
+        .method_not_allowed_fallback(async |method: Method| {
+            Refusal::new(StatusCode::METHOD_NOT_ALLOWED, format!("{method} is not allowed here"))
+        })
+        .fallback(async || Refusal::new(StatusCode::NOT_FOUND, "There is nothing here"))
+        .layer(middleware::from_fn_with_state(app.clone(), bounded))
+        .with_state(app)
+}
+
+/// Which other origins' pages may read the answers.
+pub(super) fn cors(origins: Arc<Origins>) -> CorsLayer {
+    CorsLayer::new()
+        .allow_origin(AllowOrigin::predicate(move |origin, _| origins.lists(origin)))
+        .allow_methods([Method::GET, Method::POST, Method::PUT, Method::DELETE])
+        .allow_headers([header::AUTHORIZATION, header::CONTENT_TYPE])
+        .expose_headers([header::RETRY_AFTER])
+        .max_age(Duration::from_secs(600))
+}
+
+/// What every answer says to a browser. Nothing here is a page yet, so nothing may load or be framed.
+pub(super) async fn hardened(request: Request, next: Next) -> Response {
+    const HEADERS: [(HeaderName, HeaderValue); 5] = [
+        (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+        (header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
+        (
+            header::CONTENT_SECURITY_POLICY,
+            HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"),
+        ),
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+        (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
+    ];
+    let mut response = next.run(request).await;
+    for (name, value) in HEADERS {
+        response.headers_mut().entry(name).or_insert(value);
+    }
+    response
+}
+
+/// A limit on how many calls run at once and how long each may take.
+async fn bounded(State(app): Shared, request: Request, next: Next) -> Response {
+    let Ok(_turn) = app.requests.try_acquire() else {
+        return Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "Too many requests at once, try again")
+            .retry_after(Duration::from_secs(1))
+            .into_response();
+    };
+    match tokio::time::timeout(app.limits.request, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "The answer took too long, try again")
+            .retry_after(Duration::from_secs(1))
+            .into_response(),
+    }
+}
+
+async fn with_token(State(app): Shared, request: Request, next: Next) -> Answer<Response> {
+    let given = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let token = given.and_then(|given| given.split_once(' ')).and_then(|(scheme, token)| {
+        let token = token.trim();
+        (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
+    });
+    let token = token.ok_or_else(|| Refusal::new(StatusCode::UNAUTHORIZED, NO_TOKEN))?;
+    if app.auth.verify(token, Timestamp::now()).is_none() {
+        return Err(Refusal::new(StatusCode::UNAUTHORIZED, BAD_TOKEN));
+    }
+    Ok(next.run(request).await)
+}
+
+/// The contract's words; the page logs out on them, so nothing else may use them.
+pub(super) const NO_TOKEN: &str = "Authentication required";
+pub(super) const BAD_TOKEN: &str = "Invalid or expired token";
+
+async fn front() -> &'static str {
+    "Jarvis watches this Proxmox VE cluster.\n\
+     Health: GET /api/health. Everything else asks for a token: POST /api/auth/login.\n"
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Token {
+    token: String,
+    expires_in: i64,
+}
+
+impl From<Issued> for Json<Token> {
+    fn from(Issued { token, expires_in }: Issued) -> Json<Token> {
+        Json(Token { token, expires_in })
+    }
+}
+
+async fn login(State(app): Shared, peer: Peer, request: Request) -> Answer<Json<Token>> {
+    #[derive(Deserialize)]
+    struct Login {
+        // Accepted for clients that send one; there is one user so far.
+        username: Option<String>,
+        password: String,
+    }
+    const SHAPE: &str = r#"{"password": TEXT}"#;
+    let body: Login = read_body(&app.limits, request, SHAPE).await?;
+    try_from_peer(&app, peer)?;
+    if body.username.is_some_and(|name| name != "admin") {
+        return Err(Denied::Wrong.into());
+    }
+    let issued = app.auth.login(Password::new(body.password), Timestamp::now()).await;
+    let issued =
+        issued.inspect_err(|denied| tracing::warn!(peer = %peer.address, "login refused: {denied}"))?;
+    app.logins.forgive(peer.address);
+    Ok(issued.into())
+}
+
+async fn set_up(State(app): Shared, peer: Peer, request: Request) -> Answer<Json<Token>> {
+    #[derive(Deserialize)]
+    struct SetUp {
+        code: String,
+        password: String,
+    }
+    const SHAPE: &str = r#"{"code": TEXT, "password": TEXT}"#;
+    let body: SetUp = read_body(&app.limits, request, SHAPE).await?;
+    try_from_peer(&app, peer)?;
+    let issued = app.auth.set_up(&body.code, Password::new(body.password), Timestamp::now()).await;
+    let issued =
+        issued.inspect_err(|denied| tracing::warn!(peer = %peer.address, "setup refused: {denied}"))?;
+    tracing::info!(peer = %peer.address, "the admin's password is set");
+    app.logins.forgive(peer.address);
+    Ok(issued.into())
+}
+
+fn try_from_peer(app: &App, peer: Peer) -> Answer<()> {
+    app.logins.take(peer.address, Instant::now()).map_err(|wait| {
+        Refusal::new(StatusCode::TOO_MANY_REQUESTS, "Too many attempts, try again later").retry_after(wait)
+    })
+}
+
+impl From<Denied> for Refusal {
+    fn from(denied: Denied) -> Refusal {
+        let status = match denied {
+            Denied::Wrong | Denied::WrongCode => StatusCode::UNAUTHORIZED,
+            Denied::NotSetUp | Denied::AlreadySetUp => StatusCode::CONFLICT,
+            Denied::BadPassword => StatusCode::BAD_REQUEST,
+            Denied::Busy => StatusCode::SERVICE_UNAVAILABLE,
+            Denied::Broken => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        let refusal = Refusal::new(status, denied.to_string());
+        if denied == Denied::Busy { refusal.retry_after(Duration::from_secs(1)) } else { refusal }
+    }
+}
+
+#[derive(Serialize)]
+struct Health {
+    status: &'static str,
+    timestamp: String,
+    /// Seconds.
+    uptime: u64,
+    version: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    components: Option<Components>,
+}
+
+#[derive(Serialize)]
+struct Components {
+    store: Component,
+    monitor: Component,
+    sockets: Sockets,
+}
+
+#[derive(Serialize)]
+struct Component {
+    status: &'static str,
+}
+
+#[derive(Serialize)]
+struct Sockets {
+    status: &'static str,
+    clients: usize,
+}
+
+/// Public, so it says how things are and nothing about what is watched.
+async fn health(State(app): Shared, uri: Uri) -> Answer<(StatusCode, Json<Health>)> {
+    let liveness = Query::parse(&uri, &["liveness"])?.get("liveness").is_some();
+    let now = Instant::now();
+    let mut health = Health {
+        status: "ok",
+        timestamp: to_wire(Timestamp::now()),
+        uptime: app.live.uptime(now).as_secs(),
+        version: env!("CARGO_PKG_VERSION"),
+        components: None,
+    };
+    if liveness {
+        return Ok((StatusCode::OK, Json(health)));
+    }
+    let store = tokio::time::timeout(HEALTH_WAIT, app.store.get_preference("autonomy.level")).await;
+    let store = matches!(store, Ok(Ok(_)));
+    let monitor = app.live.clusters(now).all(|(_, seen)| seen);
+    let word = |well, ill| if well { "ok" } else { ill };
+    health.components = Some(Components {
+        store: Component { status: word(store, "down") },
+        monitor: Component { status: word(monitor, "blind") },
+        sockets: Sockets { status: "ok", clients: app.page.clients() },
+    });
+    if store && monitor {
+        return Ok((StatusCode::OK, Json(health)));
+    }
+    health.status = "degraded";
+    Ok((StatusCode::SERVICE_UNAVAILABLE, Json(health)))
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct MonitorStatus {
+    running: bool,
+    autonomy_level: u8,
+    kill_switch: bool,
+    active_remediations: usize,
+}
+
+async fn status(State(app): Shared, uri: Uri) -> Answer<Json<MonitorStatus>> {
+    Query::parse(&uri, &[])?;
+    let level = app.store.get_preference("autonomy.level").await?;
+    let kill_switch = app.store.get_preference("autonomy.killSwitch").await?;
+    Ok(Json(MonitorStatus {
+        running: app.live.seeing(Instant::now()),
+        autonomy_level: autonomy_level(level.as_ref().map(|row| row.value.as_str()), app.ceiling),
+        kill_switch: kill_switch_on(kill_switch.as_ref().map(|row| row.value.as_str())),
+        active_remediations: app.live.active_remediations(),
+    }))
+}
+
+/// A fresh store starts at the ceiling; what cannot be read allows nothing but watching.
+fn autonomy_level(stored: Option<&str>, ceiling: u8) -> u8 {
+    stored.map_or(ceiling, |level| level.trim().parse().unwrap_or(0).min(ceiling))
+}
+
+/// What cannot be read stops everything.
+fn kill_switch_on(stored: Option<&str>) -> bool {
+    !matches!(stored.map(str::trim), None | Some("false"))
+}
+
+#[derive(Serialize)]
+struct Events<T> {
+    events: T,
+}
+
+#[derive(Serialize)]
+struct Actions<T> {
+    actions: T,
+}
+
+async fn events(State(app): Shared, uri: Uri) -> Answer<Response> {
+    let limit = Query::parse(&uri, &["limit"])?.limit()?;
+    let rows = app.store.get_recent_events(limit).await?;
+    let events: Vec<_> = rows.iter().map(|row| row.rest()).collect();
+    Ok(Json(Events { events }).into_response())
+}
+
+async fn unresolved(State(app): Shared, uri: Uri) -> Answer<Response> {
+    Query::parse(&uri, &[])?;
+    let rows = app.store.get_unresolved(ROWS_MAX).await?;
+    let events: Vec<_> = rows.iter().map(|row| row.rest()).collect();
+    Ok(Json(Events { events }).into_response())
+}
+
+async fn actions(State(app): Shared, uri: Uri) -> Answer<Response> {
+    let limit = Query::parse(&uri, &["limit"])?.limit()?;
+    let rows = app.store.get_autonomy_actions(limit).await?;
+    let actions: Vec<_> = rows.iter().map(|row| row.rest()).collect();
+    Ok(Json(Actions { actions }).into_response())
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Preference {
+    key: String,
+    value: String,
+    updated_at: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Preferences {
+    preferences: Vec<Preference>,
+}
+
+async fn preferences(State(app): Shared, uri: Uri) -> Answer<Json<Preferences>> {
+    Query::parse(&uri, &[])?;
+    let rows = app.store.all_preferences().await?.into_iter();
+    let preferences = rows
+        .map(|row| Preference { key: row.key, value: row.value, updated_at: row.updated_at.map(to_wire) })
+        .collect();
+    Ok(Json(Preferences { preferences }))
+}
+
+impl From<StoreError> for Refusal {
+    fn from(error: StoreError) -> Refusal {
+        tracing::error!("a call was not answered: {:#}", anyhow::Error::from(error));
+        Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "The store did not answer; the log says why")
+    }
+}
+
+/// ISO 8601 in UTC, to the millisecond.
+fn to_wire(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string()
+}
+
+/// A call's parameters, of which none is unknown: a misspelt one must not be taken for none.
+#[derive(Debug)]
+struct Query(Vec<(String, String)>);
+
+impl Query {
+    fn parse(uri: &Uri, allowed: &[&str]) -> Answer<Query> {
+        let bad = |error: String| Refusal::new(StatusCode::BAD_REQUEST, error);
+        let pairs = axum::extract::Query::<Vec<(String, String)>>::try_from_uri(uri)
+            .map_err(|_| bad("The parameters cannot be read".into()))?
+            .0;
+        match pairs.iter().find(|(name, _)| !allowed.contains(&name.as_str())) {
+            None => Ok(Query(pairs)),
+            Some((name, _)) => {
+                let name: String = name.chars().take(40).collect();
+                let allowed = if allowed.is_empty() { "none".into() } else { allowed.join(", ") };
+                Err(bad(format!("Unknown parameter `{name}`; allowed: {allowed}")))
+            }
+        }
+    }
+
+    fn get(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(given, _)| given == name).map(|(_, value)| value.as_str())
+    }
+
+    fn limit(&self) -> Answer<u32> {
+        let Some(text) = self.get("limit") else { return Ok(ROWS_DEFAULT) };
+        let limit = text.parse().ok().filter(|limit| (1..=ROWS_MAX).contains(limit));
+        limit.ok_or_else(|| {
+            Refusal::new(
+                StatusCode::BAD_REQUEST,
+                format!("limit must be a whole number from 1 to {ROWS_MAX}"),
+            )
+        })
+    }
+}
+
+/// A JSON body of the given shape, within the limits of size and time.
+async fn read_body<T: for<'a> Deserialize<'a>>(limits: &Limits, request: Request, shape: &str) -> Answer<T> {
+    let read = axum::body::to_bytes(request.into_body(), limits.body);
+    let bytes = match tokio::time::timeout(limits.read, read).await {
+        Ok(Ok(bytes)) => bytes,
+        Ok(Err(_)) => {
+            let error = format!("The body must have at most {} bytes", limits.body);
+            return Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, error));
+        }
+        Err(_) => return Err(Refusal::new(StatusCode::REQUEST_TIMEOUT, "The body came too slowly")),
+    };
+    // Without serde's own words: they would quote the body, which may hold a password.
+    serde_json::from_slice(&bytes)
+        .map_err(|_| Refusal::new(StatusCode::BAD_REQUEST, format!("The body must be JSON: {shape}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_read_is_read_safely() {
+        for (name, stored, ceiling, expected) in [
+            ("fresh store", None, 2, 2),
+            ("lowered", Some("1"), 2, 1),
+            ("above the ceiling", Some("4"), 2, 2),
+            ("the original's default under our ceiling", Some("3"), 3, 3),
+            ("no number", Some("lots"), 3, 0),
+            ("negative", Some("-1"), 3, 0),
+        ] {
+            assert_eq!(autonomy_level(stored, ceiling), expected, "{name}");
+        }
+        for (name, stored, expected) in [
+            ("fresh store", None, false),
+            ("off", Some("false"), false),
+            ("on", Some("true"), true),
+            ("what the original wrote for a bad call", Some("undefined"), true),
+        ] {
+            assert_eq!(kill_switch_on(stored), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn parameters() {
+        let parse =
+            |uri: &str| Query::parse(&uri.parse().unwrap(), &["limit"]).and_then(|query| query.limit());
+        for (uri, expected) in [
+            ("/", Ok(50)),
+            ("/?limit=1", Ok(1)),
+            ("/?limit=1000", Ok(1000)),
+            ("/?limit=0", Err("limit must be a whole number from 1 to 1000")),
+            ("/?limit=1001", Err("limit must be a whole number from 1 to 1000")),
+            ("/?limit=-1", Err("limit must be a whole number from 1 to 1000")),
+            ("/?limit=", Err("limit must be a whole number from 1 to 1000")),
+            ("/?limit=ten", Err("limit must be a whole number from 1 to 1000")),
+            ("/?limti=5", Err("Unknown parameter `limti`; allowed: limit")),
+        ] {
+            assert_eq!(parse(uri).map_err(|refusal| refusal.error), expected.map_err(str::to_owned), "{uri}");
+        }
+    }
+
+    #[test]
+    fn times_have_milliseconds_and_a_z() {
+        assert_eq!(to_wire(Timestamp::from_second(0).unwrap()), "1970-01-01T00:00:00.000Z");
+    }
+}

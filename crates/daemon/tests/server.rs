@@ -1,0 +1,596 @@
+//! The server through its sockets: every REST call with and without a token, every limit, and what the stock
+//! Socket.IO client cannot be made to do (tests/socketio has the rest).
+
+#![cfg(test)]
+
+#[path = "server/harness.rs"]
+mod harness;
+
+use std::os::unix::fs::PermissionsExt;
+use std::time::{Duration, Instant};
+
+use daemon::record::{ActionResult, NewAction, NewEvent, Source};
+use daemon::report::auth::{Auth, Denied, Password};
+use daemon::report::page::Quorum;
+use daemon::report::{Limits, Server, ServerOptions};
+use engine::report::{EventKind, Severity};
+use harness::{DESK, Fixture, Folder, PASSWORD, Reply, lab};
+use jiff::{SignedDuration, Timestamp};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+const NO_TOKEN: &str = r#"401 {"error":"Authentication required"}"#;
+const BAD_TOKEN: &str = r#"401 {"error":"Invalid or expired token"}"#;
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(1_700_000_000 + second).unwrap()
+}
+
+fn event(second: i64, title: &str) -> NewEvent {
+    NewEvent::plain(at(second), EventKind::Alert, Severity::Error, Source::Monitor, title, "it is gone")
+}
+
+async fn filled() -> Fixture {
+    let fixture = Fixture::new().await;
+    let crashed = NewEvent {
+        node: Some("pve1".into()),
+        details: Some(r#"{"target":"web"}"#.into()),
+        incident_id: Some("i1".into()),
+        ..event(0, "VM web (101) crashed")
+    };
+    let cleared = NewEvent { resolves: true, ..event(60, "Resolved: DISK_HIGH on pve1") };
+    fixture.store.save_events(vec![crashed, cleared], None).await.unwrap();
+    let action = NewAction {
+        at: at(5),
+        incident_key: "VM_CRASHED:101".into(),
+        incident_id: "i1".into(),
+        runbook_id: "vm-crashed-restart".into(),
+        condition: "VM_CRASHED".into(),
+        action: "start_vm".into(),
+        action_args: Some(r#"{"vmid":101}"#.into()),
+        result: ActionResult::Success,
+        result_details: None,
+        verification_result: Some("runs".into()),
+        autonomy_level: 3,
+        node: Some("pve1".into()),
+        attempt_number: 1,
+        escalated: false,
+        email_sent: false,
+        cluster: None,
+    };
+    fixture.store.save_autonomy_action(action).await.unwrap();
+    fixture.store.set_preference("autonomy.level", "1", at(0)).await.unwrap();
+    fixture.store.set_preference("autonomy.killSwitch", "true", at(1)).await.unwrap();
+    fixture.live.saw(&lab(), Instant::now());
+    fixture
+}
+
+const CRASHED: &str = r#"{"id":1,"timestamp":"2023-11-14T22:13:20.000Z","type":"alert","severity":"error","source":"monitor","node":"pve1","summary":"[Monitor] VM web (101) crashed: it is gone","details":{"target":"web"},"resolved":false,"resolvedAt":null,"resolvedBy":null}"#;
+const CLEARED: &str = r#"{"id":2,"timestamp":"2023-11-14T22:14:20.000Z","type":"alert","severity":"error","source":"monitor","node":null,"summary":"[Monitor] Resolved- DISK_HIGH on pve1: it is gone","details":null,"resolved":true,"resolvedAt":"2023-11-14T22:14:20.000Z","resolvedBy":"monitor"}"#;
+const ACTION: &str = r#"{"id":1,"timestamp":"2023-11-14T22:13:25.000Z","incidentKey":"VM_CRASHED:101","incidentId":"i1","runbookId":"vm-crashed-restart","condition":"VM_CRASHED","action":"start_vm","actionArgs":{"vmid":101},"result":"success","resultDetails":null,"verificationResult":"runs","autonomyLevel":3,"node":"pve1","attemptNumber":1,"escalated":false,"emailSent":false}"#;
+const PREFERENCES: &str = r#"{"preferences":[{"key":"autonomy.killSwitch","value":"true","updatedAt":"2023-11-14T22:13:21.000Z"},{"key":"autonomy.level","value":"1","updatedAt":"2023-11-14T22:13:20.000Z"}]}"#;
+
+#[tokio::test]
+async fn each_private_call_with_no_token_a_bad_one_and_a_good_one() {
+    let fixture = filled().await;
+    let token = fixture.token();
+    let table: [(&str, String); 8] = [
+        (
+            "/api/monitor/status",
+            r#"200 {"running":true,"autonomyLevel":1,"killSwitch":true,"activeRemediations":0}"#.into(),
+        ),
+        ("/api/monitor/actions", format!(r#"200 {{"actions":[{ACTION}]}}"#)),
+        ("/api/monitor/actions?limit=1", format!(r#"200 {{"actions":[{ACTION}]}}"#)),
+        ("/api/memory/events", format!(r#"200 {{"events":[{CLEARED},{CRASHED}]}}"#)),
+        ("/api/memory/events?limit=1", format!(r#"200 {{"events":[{CLEARED}]}}"#)),
+        ("/api/memory/events/unresolved", format!(r#"200 {{"events":[{CRASHED}]}}"#)),
+        ("/api/memory/preferences", format!("200 {PREFERENCES}")),
+        (
+            "/api/memory/events?limit=0",
+            r#"400 {"error":"limit must be a whole number from 1 to 1000"}"#.into(),
+        ),
+    ];
+    for (path, expected) in table {
+        assert_eq!(fixture.call(&format!("GET {path}"), &[], "").await.shown(), NO_TOKEN, "{path}");
+        assert_eq!(fixture.get(path, "garbage").await.shown(), BAD_TOKEN, "{path}");
+        assert_eq!(fixture.get(path, &token).await.shown(), expected, "{path}");
+    }
+    fixture.stop().await;
+}
+
+#[tokio::test]
+async fn each_way_to_present_a_token() {
+    let fixture = filled().await;
+    let token = fixture.token();
+    let day = SignedDuration::from_hours(24);
+    let issued = |ago| fixture.auth.issue(Timestamp::now() - ago).unwrap().token;
+    let (expired, nearly) = (issued(day), issued(day - SignedDuration::from_secs(60)));
+    let stranger = Folder::new();
+    let stranger = Auth::open(stranger.path(), Some(Password::new(PASSWORD))).unwrap();
+    let foreign = stranger.issue(Timestamp::now()).unwrap().token;
+    let table: [(&str, String, &str); 9] = [
+        ("as the page does", format!("Authorization: Bearer {token}"), "200"),
+        ("in other letters", format!("authorization: bearer {token}"), "200"),
+        ("in its last minute", format!("Authorization: Bearer {nearly}"), "200"),
+        ("expired", format!("Authorization: Bearer {expired}"), BAD_TOKEN),
+        ("of another server with the same password", format!("Authorization: Bearer {foreign}"), BAD_TOKEN),
+        ("without a scheme", format!("Authorization: {token}"), NO_TOKEN),
+        ("another scheme", format!("Authorization: Basic {token}"), NO_TOKEN),
+        ("empty", "Authorization: Bearer ".into(), NO_TOKEN),
+        ("in a cookie", format!("Cookie: token={token}"), NO_TOKEN),
+    ];
+    for (name, header, expected) in table {
+        let reply = fixture.call("GET /api/monitor/status", &[&header], "").await;
+        assert!(reply.shown().starts_with(expected), "{name}: {}", reply.shown());
+    }
+    fixture.stop().await;
+}
+
+#[tokio::test]
+async fn running_and_health_say_whether_the_cluster_is_seen() {
+    let fixture = Fixture::new().await;
+    let token = fixture.token();
+    let seen = [("before the first round", false), ("after a good round", true), ("after a bad one", false)];
+    for (name, sees) in seen {
+        if sees {
+            fixture.live.saw(&lab(), Instant::now());
+        } else {
+            fixture.live.blind(&lab());
+        }
+        let status = fixture.get("/api/monitor/status", &token).await.body;
+        assert!(
+            status.contains(&format!(r#""running":{sees},"autonomyLevel":2,"killSwitch":false"#)),
+            "{name}: {status}"
+        );
+
+        let alive = fixture.call("GET /api/health?liveness", &[], "").await;
+        let version = env!("CARGO_PKG_VERSION");
+        assert_eq!(alive.status, 200, "{name}");
+        assert!(alive.body.starts_with(r#"{"status":"ok","timestamp":"2"#), "{name}: {}", alive.body);
+        assert!(
+            alive.body.ends_with(&format!(r#","uptime":0,"version":"{version}"}}"#)),
+            "{name}: {}",
+            alive.body
+        );
+
+        let health = fixture.call("GET /api/health", &[], "").await;
+        let (code, word, monitor) = if sees { (200, "ok", "ok") } else { (503, "degraded", "blind") };
+        let parts = format!(
+            r#""components":{{"store":{{"status":"ok"}},"monitor":{{"status":"{monitor}"}},"sockets":{{"status":"ok","clients":0}}}}}}"#
+        );
+        assert_eq!(health.status, code, "{name}");
+        assert!(health.body.starts_with(&format!(r#"{{"status":"{word}","#)), "{name}: {}", health.body);
+        assert!(health.body.ends_with(&parts), "{name}: {}", health.body);
+    }
+    fixture.store.close().await;
+    let down = fixture.call("GET /api/health", &[], "").await;
+    assert!(down.status == 503 && down.body.contains(r#""store":{"status":"down"}"#), "{}", down.shown());
+    let error = fixture.get("/api/memory/events", &token).await.shown();
+    assert_eq!(error, r#"500 {"error":"The store did not answer; the log says why"}"#);
+    fixture.server.shutdown().await;
+}
+
+#[tokio::test]
+async fn whatever_is_refused_is_refused_in_json() {
+    let fixture = Fixture::new().await;
+    let token = format!("Authorization: Bearer {}", fixture.token());
+    let long = format!(r#"{{"password":"{}"}}"#, "x".repeat(64 * 1024));
+    let shape = r#"{"error":"The body must be JSON: {\"password\": TEXT}"}"#;
+    let table: [(&str, &str, &str, &str); 13] = [
+        ("an unknown path", "GET /api/nothing", "", r#"404 {"error":"There is nothing here"}"#),
+        ("the page's cost calls", "GET /api/cost/today", "", r#"404 {"error":"There is nothing here"}"#),
+        ("no favicon", "GET /favicon.ico", "", r#"404 {"error":"There is nothing here"}"#),
+        ("another method", "DELETE /api/memory/events", "", r#"405 {"error":"DELETE is not allowed here"}"#),
+        ("a get for a post", "GET /api/auth/login", "", r#"405 {"error":"GET is not allowed here"}"#),
+        ("no body", "POST /api/auth/login", "", &format!("400 {shape}")),
+        ("no JSON", "POST /api/auth/login", "password=x", &format!("400 {shape}")),
+        ("JSON of another shape", "POST /api/auth/login", r#"{"passwort":"x"}"#, &format!("400 {shape}")),
+        ("a number", "POST /api/auth/login", r#"{"password":1}"#, &format!("400 {shape}")),
+        (
+            "too long",
+            "POST /api/auth/login",
+            &long,
+            r#"413 {"error":"The body must have at most 65536 bytes"}"#,
+        ),
+        (
+            "a misspelt parameter",
+            "GET /api/monitor/actions?limti=5",
+            "",
+            r#"400 {"error":"Unknown parameter `limti`; allowed: limit"}"#,
+        ),
+        (
+            "a parameter where none is known",
+            "GET /api/monitor/status?verbose",
+            "",
+            r#"400 {"error":"Unknown parameter `verbose`; allowed: none"}"#,
+        ),
+        (
+            "a parameter of health",
+            "GET /api/health?readiness",
+            "",
+            r#"400 {"error":"Unknown parameter `readiness`; allowed: liveness"}"#,
+        ),
+    ];
+    for (name, call, body, expected) in table {
+        let reply = fixture.call(call, &[&token], body).await;
+        assert_eq!(reply.shown(), expected, "{name}");
+        assert_eq!(reply.header("content-type"), Some("application/json"), "{name}");
+    }
+    let other = fixture.call("DELETE /api/memory/events", &[&token], "").await;
+    assert_eq!(other.header("allow"), Some("GET,HEAD"));
+    fixture.stop().await;
+}
+
+#[tokio::test]
+async fn every_answer_is_hardened() {
+    let fixture = Fixture::new().await;
+    for call in [
+        "GET /",
+        "GET /api/health",
+        "GET /api/monitor/status",
+        "GET /nothing",
+        "DELETE /api/health",
+        "OPTIONS /api/health",
+        "GET /socket.io/?EIO=4&transport=polling",
+        "GET /socket.io/?EIO=3",
+    ] {
+        let reply = fixture.call(call, &[], "").await;
+        for (name, value) in [
+            ("x-content-type-options", "nosniff"),
+            ("x-frame-options", "DENY"),
+            ("content-security-policy", "default-src 'none'; frame-ancestors 'none'"),
+            ("cache-control", "no-store"),
+            ("referrer-policy", "no-referrer"),
+        ] {
+            assert_eq!(reply.header(name), Some(value), "{call}");
+        }
+        assert_eq!(reply.header("server"), None, "{call}");
+    }
+    fixture.stop().await;
+}
+
+#[tokio::test]
+async fn only_listed_origins_may_read_the_answers() {
+    let fixture = Fixture::new().await;
+    let token = format!("Authorization: Bearer {}", fixture.token());
+    for (name, origin, expected) in [
+        ("listed", DESK, Some(DESK)),
+        ("another port", "https://desk.example.org", None),
+        ("another page", "https://evil.example", None),
+        ("no page", "null", None),
+    ] {
+        let origin = format!("Origin: {origin}");
+        let asks = ["Access-Control-Request-Method: GET", "Access-Control-Request-Headers: authorization"];
+        let before = fixture.call("OPTIONS /api/memory/events", &[&origin, asks[0], asks[1]], "").await;
+        assert_eq!(before.header("access-control-allow-origin"), expected, "{name}, asked before");
+        let reply = fixture.call("GET /api/monitor/status", &[&origin, &token], "").await;
+        assert_eq!(reply.header("access-control-allow-origin"), expected, "{name}");
+        assert_eq!(reply.header("access-control-allow-credentials"), None, "{name}");
+    }
+    let refused = fixture.call("GET /api/monitor/status", &[&format!("Origin: {DESK}")], "").await;
+    assert_eq!(refused.header("access-control-allow-origin"), Some(DESK), "refusals can be read too");
+    fixture.stop().await;
+}
+
+#[tokio::test]
+async fn a_login_gives_a_token_that_works() {
+    let fixture = Fixture::new().await;
+    for body in [
+        format!(r#"{{"password":"{PASSWORD}"}}"#),
+        format!(r#"{{"username":"admin","password":"{PASSWORD}"}}"#),
+    ] {
+        let reply = fixture.post("/api/auth/login", &body).await;
+        assert_eq!(reply.status, 200, "{}", reply.body);
+        assert!(reply.body.ends_with(r#"","expiresIn":86400}"#), "{}", reply.body);
+        let token = reply.body.split('"').nth(3).unwrap();
+        assert_eq!(fixture.get("/api/monitor/status", token).await.status, 200);
+    }
+    fixture.stop().await;
+}
+
+#[tokio::test]
+async fn who_guesses_is_slowed_down_and_nobody_else() {
+    let login_every = Duration::from_secs(600);
+    let fixture = Fixture::within(Limits { login_every, ..Limits::default() }).await;
+    let wrong = r#"{"password":"wrong"}"#;
+    let right = format!(r#"{{"password":"{PASSWORD}"}}"#);
+    let guess = async |peer: &str, body: &str| fixture.post_from(peer, "/api/auth/login", body).await;
+
+    for n in 1..=5 {
+        assert_eq!(
+            guess("192.0.2.1", wrong).await.shown(),
+            r#"401 {"error":"Invalid password"}"#,
+            "guess {n}"
+        );
+    }
+    let slowed = guess("192.0.2.1", wrong).await;
+    assert_eq!(slowed.shown(), r#"429 {"error":"Too many attempts, try again later"}"#);
+    let wait: u64 = slowed.header("retry-after").unwrap().parse().unwrap();
+    assert!((1..=600).contains(&wait), "{wait} s: nobody is locked out for good");
+    assert_eq!(guess("192.0.2.1", &right).await.status, 429, "nor is the right guess told apart");
+    assert_eq!(guess("192.0.2.2", &right).await.status, 200, "somebody else is not slowed down");
+
+    for round in 1..=3 {
+        for _ in 0..4 {
+            assert_eq!(guess("192.0.2.3", wrong).await.status, 401, "round {round}");
+        }
+        assert_eq!(guess("192.0.2.3", &right).await.status, 200, "who knows the password starts afresh");
+    }
+    let named = r#"{"username":"root","password":"correct horse"}"#;
+    assert_eq!(guess("192.0.2.4", named).await.shown(), r#"401 {"error":"Invalid password"}"#);
+    fixture.stop().await;
+}
+
+#[tokio::test]
+async fn the_first_password_is_set_with_the_code_and_only_once() {
+    let fixture = Fixture::with(Limits::default(), None).await;
+    let code = fixture.auth.take_setup_code().unwrap();
+    assert_eq!(fixture.auth.take_setup_code(), None, "shown once");
+    let body = |code: &str, password: &str| format!(r#"{{"code":"{code}","password":"{password}"}}"#);
+    let early = fixture.post("/api/auth/login", r#"{"password":""}"#).await;
+    assert_eq!(early.shown(), r#"409 {"error":"No password is set yet: use the setup code from the log"}"#);
+    for (name, body, expected) in [
+        (
+            "a wrong code",
+            body("AAAA-AAAA-AAAA-AAAA-AAAA", "a good password"),
+            r#"401 {"error":"Invalid setup code"}"#,
+        ),
+        ("no code", body("", "a good password"), r#"401 {"error":"Invalid setup code"}"#),
+        (
+            "a short password",
+            body(&code, "short"),
+            r#"400 {"error":"The password must have 8 to 1024 bytes"}"#,
+        ),
+    ] {
+        assert_eq!(
+            fixture.post_from("192.0.2.1", "/api/auth/setup", &body).await.shown(),
+            expected,
+            "{name}"
+        );
+    }
+    let set = fixture.post("/api/auth/setup", &body(&code.to_lowercase(), "a good password")).await;
+    assert_eq!(set.status, 200, "{}", set.body);
+    let token = set.body.split('"').nth(3).unwrap();
+    assert_eq!(fixture.get("/api/monitor/status", token).await.status, 200);
+    let again = fixture.post("/api/auth/setup", &body(&code, "another password")).await;
+    assert_eq!(again.shown(), r#"409 {"error":"A password is already set"}"#);
+
+    let restarted = Auth::open(fixture.folder.path(), None).unwrap();
+    assert_eq!(restarted.take_setup_code(), None, "there is a password");
+    assert!(restarted.verify(token, Timestamp::now()).is_some(), "a restart ends no login");
+    let login = restarted.login(Password::new("a good password"), Timestamp::now()).await;
+    assert!(login.is_ok());
+    let preferences = fixture.get("/api/memory/preferences", token).await;
+    assert_eq!(preferences.shown(), r#"200 {"preferences":[]}"#, "no secret lies in the store");
+    fixture.stop().await;
+}
+
+#[tokio::test]
+async fn a_changed_password_ends_every_login() {
+    let folder = Folder::new();
+    let now = Timestamp::now();
+    let open = |password: &str| Auth::open(folder.path(), Some(Password::new(password))).unwrap();
+    let first = open("first password");
+    let token = first.login(Password::new("first password"), now).await.unwrap().token;
+    assert!(open("first password").verify(&token, now).is_some());
+
+    let second = open("second password");
+    assert_eq!(second.login(Password::new("first password"), now).await, Err(Denied::Wrong));
+    assert_eq!(second.verify(&token, now), None);
+    assert!(second.login(Password::new("second password"), now).await.is_ok());
+    assert!(Auth::open(folder.path(), Some(Password::new(""))).is_err(), "empty is no password");
+}
+
+#[tokio::test]
+async fn secrets_are_kept_to_their_owner() {
+    let folder = Folder::new();
+    let auth = Auth::open(folder.path(), Some(Password::new(PASSWORD))).unwrap();
+    auth.settle().await.unwrap();
+    for name in ["jarvis.key", "jarvis.password"] {
+        let path = folder.path().join(name);
+        let mode = |path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&path), 0o600, "{name}");
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+        Auth::open(folder.path(), None).unwrap();
+        assert_eq!(mode(&path), 0o600, "{name}, closed again");
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(!text.contains(PASSWORD));
+        std::fs::write(&path, "damaged").unwrap();
+        let error = format!("{:#}", Auth::open(folder.path(), None).unwrap_err());
+        assert!(error.contains(name) && !error.contains("damaged"), "{error}");
+        std::fs::write(&path, text).unwrap();
+    }
+    assert_eq!(format!("{auth:?} {:?}", Password::new(PASSWORD)), "Auth { .. } Password(..)");
+}
+
+#[tokio::test]
+async fn slow_and_surplus_callers_are_let_go() {
+    let read = Duration::from_millis(200);
+    let fixture = Fixture::within(Limits { read, connections: 4, ..Limits::default() }).await;
+    let send = async |text: &str| {
+        let mut stream = TcpStream::connect(fixture.address()).await.unwrap();
+        stream.write_all(text.as_bytes()).await.unwrap();
+        Reply::read(stream).await
+    };
+    let began = Instant::now();
+    let endless = send("GET /api/health HTTP/1.1\r\nHost: x\r\nX-Slow: ").await;
+    assert_eq!(endless.status, 0, "headers that never end are not answered");
+    let slow =
+        send("POST /api/auth/login HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 9\r\n\r\n{")
+            .await;
+    assert_eq!(slow.shown(), r#"408 {"error":"The body came too slowly"}"#);
+    let idle = send("GET / HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    assert_eq!(idle.status, 200, "answered, and then closed for its silence");
+    assert!(began.elapsed() < Duration::from_secs(5));
+    let large = format!("GET / HTTP/1.1\r\nHost: x\r\nX-Large: {}\r\n\r\n", "x".repeat(40_000));
+    assert_eq!(send(&large).await.status, 431);
+
+    let mut held = Vec::new();
+    for _ in 0..4 {
+        let mut stream = TcpStream::connect(fixture.address()).await.unwrap();
+        stream.write_all(b"GET /api/health?liveness HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+        assert!(stream.read(&mut [0; 1024]).await.unwrap() > 0);
+        held.push(stream);
+    }
+    let surplus = Reply::read(TcpStream::connect(fixture.address()).await.unwrap()).await;
+    assert_eq!(surplus.status, 0, "closed without a word");
+    drop(held);
+    // The places are free as soon as the server has noticed, which takes it no time but a turn.
+    let mut tries = 0;
+    while fixture.call("GET /api/health?liveness", &[], "").await.status != 200 {
+        tries += 1;
+        assert!(tries < 1000);
+    }
+    fixture.stop().await;
+}
+
+#[tokio::test]
+async fn an_address_in_use_is_told_in_words() {
+    let fixture = Fixture::new().await;
+    let options = ServerOptions {
+        listen: fixture.address(),
+        allowed_origins: Vec::new(),
+        behind_proxy: Vec::new(),
+        store: fixture.store.clone(),
+        auth: fixture.auth.clone(),
+        live: fixture.live.clone(),
+        page: fixture.page.clone(),
+        autonomy_ceiling: 2,
+    };
+    let error = format!("{:#}", Server::start(options).await.err().unwrap());
+    let expected = format!(
+        "cannot listen on {}: another program listens there, perhaps another jarvis; stop it, or set server.listen or PORT",
+        fixture.address()
+    );
+    assert!(error.starts_with(&expected), "{error}");
+    fixture.stop().await;
+}
+
+#[tokio::test]
+async fn the_server_stops_within_a_second_whoever_is_connected() {
+    let fixture = Fixture::new().await;
+    let auth = format!(r#"{{"token":"{}"}}"#, fixture.token());
+    let polling = fixture.join("/events", &auth).await;
+    polling.hear_until("40/events,").await;
+    let mut silent = TcpStream::connect(fixture.address()).await.unwrap();
+    silent.write_all(b"GET /api/he").await.unwrap();
+    let began = Instant::now();
+    let Fixture { server, store, folder, .. } = fixture;
+    server.shutdown().await;
+    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    store.close().await;
+    drop(folder);
+}
+
+#[tokio::test]
+async fn a_login_that_ends_ends_its_sockets() {
+    let fixture = Fixture::new().await;
+    let ago = SignedDuration::from_hours(24) - SignedDuration::from_secs(4);
+    let token = fixture.auth.issue(Timestamp::now() - ago).unwrap().token;
+    let auth = format!(r#"{{"token":"{token}"}}"#);
+    let (cluster, events) = tokio::join!(fixture.join("/cluster", &auth), fixture.join("/events", &auth));
+    for (namespace, polling) in [("/cluster", cluster), ("/events", events)] {
+        let heard = polling.hear_until(&format!("41{namespace},")).await;
+        let expired = format!(r#"42{namespace},["auth_expired",{{"message":"Invalid or expired token"}}]"#);
+        assert!(heard[0].starts_with(&format!("40{namespace},")), "let in first: {heard:?}");
+        assert!(heard.contains(&expired), "{heard:?}");
+        let again = fixture.join(namespace, &auth).await;
+        let refused = format!(r#"44{namespace},{{"message":"Invalid or expired token"}}"#);
+        assert_eq!(again.hear().await, [refused]);
+    }
+    fixture.page.watchers().wait_for(|clients| *clients == 0).await.unwrap();
+    fixture.stop().await;
+}
+
+#[tokio::test]
+async fn a_client_that_did_not_read_for_a_while_misses_nothing() {
+    let fixture = Fixture::new().await;
+    let auth = format!(r#"{{"token":"{}"}}"#, fixture.token());
+    let slow = fixture.join("/events", &auth).await;
+    slow.hear_until("40/events,").await;
+    // Once it is known to follow the stream, it stops reading: more events come than its buffer holds.
+    fixture.store.save_event(event(0, "first")).await.unwrap();
+    slow.hear_until("42/events,").await;
+    let many = |from: i64, to: i64| (from..to).map(|n| event(n, &format!("event {n}"))).collect::<Vec<_>>();
+    for chunk in 0..6 {
+        fixture.store.save_events(many(chunk * 100, chunk * 100 + 100), None).await.unwrap();
+    }
+    assert_eq!(seqs(&slow, 600).await, (2..=601).collect::<Vec<i64>>());
+
+    fixture.store.save_events(many(0, 500), None).await.unwrap();
+    let returning = fixture.join("/events", &auth.replace('}', r#","since":101}"#)).await;
+    assert_eq!(seqs(&returning, 1000).await, (102..=1101).collect::<Vec<i64>>(), "a thousand are given");
+    let long_gone = fixture.join("/events", &auth.replace('}', r#","since":100}"#)).await;
+    let heard = long_gone.hear_until("42/events,").await;
+    assert!(
+        heard.contains(&r#"42/events,["gap",{"after":100,"until":101}]"#.to_owned()),
+        "{:?}",
+        &heard[..2]
+    );
+    fixture.stop().await;
+}
+
+async fn seqs(polling: &harness::Polling<'_>, count: usize) -> Vec<i64> {
+    let mut seqs = Vec::new();
+    while seqs.len() < count {
+        let heard = polling.hear().await;
+        let events = heard.iter().filter(|packet| packet.starts_with(r#"42/events,["event""#));
+        seqs.extend(events.map(|packet| {
+            let seq = packet.rsplit(r#""seq":"#).next().unwrap().trim_end_matches(['}', ']']);
+            seq.parse::<i64>().unwrap()
+        }));
+    }
+    seqs
+}
+
+#[tokio::test]
+async fn there_are_only_so_many_sockets() {
+    let fixture = Fixture::within(Limits { sockets: 2, ..Limits::default() }).await;
+    let auth = format!(r#"{{"token":"{}"}}"#, fixture.token());
+    let first = fixture.join("/cluster", &auth).await;
+    first.hear_until("40/cluster,").await;
+    let second = fixture.join("/events", &auth).await;
+    second.hear_until("40/events,").await;
+    let third = fixture.join("/events", &auth).await;
+    assert_eq!(third.hear().await, [r#"44/events,{"message":"Too many connections"}"#]);
+    first.say("41/cluster,").await;
+    let mut watchers = fixture.page.watchers();
+    watchers.wait_for(|clients| *clients == 0).await.unwrap();
+    third.say(&format!("40/events,{auth}")).await;
+    assert!(third.hear().await[0].starts_with("40/events,"), "a place is free again");
+    fixture.stop().await;
+}
+
+/// On a clock that jumps to the next thing to do: forty seconds of silence take none.
+#[tokio::test]
+async fn what_does_not_change_is_sent_again_while_the_cluster_is_seen() {
+    let fixture = Fixture::new().await;
+    let auth = format!(r#"{{"token":"{}"}}"#, fixture.token());
+    fixture.page.publish_quorum(Quorum { quorate: true, nodes: 3, expected: 3 });
+    fixture.live.saw(&lab(), Instant::now());
+    // Only now: the store's own threads do not live on this clock.
+    tokio::time::pause();
+    let page = fixture.join("/cluster", &auth).await;
+    let quorum = r#"42/cluster,["quorum",{"quorate":true,"nodes":3,"expected":3}]"#;
+    let mut heard = page.hear_until(quorum).await;
+    let came = tokio::time::Instant::now();
+    for again in 1..=2 {
+        heard.clear();
+        heard.extend(page.hear_until(quorum).await);
+        let passed = came.elapsed().as_secs();
+        assert!(passed <= again * 20 + 1, "{passed} s after it came, again {again}");
+    }
+    fixture.live.blind(&lab());
+    let storage = r#"42/cluster,["storage",[]]"#;
+    let later = async {
+        tokio::time::sleep(Duration::from_secs(100)).await;
+        fixture.page.publish_storage(Vec::new());
+    };
+    let (blind, ()) = tokio::join!(page.hear_until(storage), later);
+    assert_eq!(blind, [storage], "old rows of a cluster that is not seen are not sent as if they were new");
+    fixture.live.saw(&lab(), Instant::now());
+    page.hear_until(quorum).await;
+    let Fixture { server, store, folder, .. } = fixture;
+    server.shutdown().await;
+    drop((store, folder));
+}

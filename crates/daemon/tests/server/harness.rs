@@ -1,0 +1,211 @@
+//! A real server on loopback over a store in a folder of its own, and the few lines of HTTP and Engine.IO that
+//! ask it.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use daemon::record::Store;
+use daemon::report::auth::{Auth, Password};
+use daemon::report::live::Live;
+use daemon::report::page::Page;
+use daemon::report::{Limits, Server, ServerOptions};
+use engine::observe::ClusterName;
+use jiff::Timestamp;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+pub(crate) const PASSWORD: &str = "correct horse";
+pub(crate) const DESK: &str = "https://desk.example.org:8443";
+/// Nothing here takes longer, a poll that waits for the next ping neither; what does is broken.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A folder that goes with the test.
+pub(crate) struct Folder(PathBuf);
+
+impl Folder {
+    pub(crate) fn new() -> Folder {
+        let path = std::env::temp_dir().join(format!("jarvis-server-{}", uuid::Uuid::new_v4()));
+        std::fs::create_dir(&path).unwrap();
+        Folder(path)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        std::fs::remove_dir_all(&self.0).unwrap();
+    }
+}
+
+pub(crate) struct Fixture {
+    pub(crate) server: Server,
+    pub(crate) store: Store,
+    pub(crate) auth: Arc<Auth>,
+    pub(crate) live: Arc<Live>,
+    pub(crate) page: Arc<Page>,
+    // Last, so that it goes when everything in it is closed.
+    pub(crate) folder: Folder,
+}
+
+impl Fixture {
+    pub(crate) async fn new() -> Fixture {
+        Fixture::within(Limits::default()).await
+    }
+
+    pub(crate) async fn within(limits: Limits) -> Fixture {
+        Fixture::with(limits, Some(Password::new(PASSWORD))).await
+    }
+
+    pub(crate) async fn with(limits: Limits, password: Option<Password>) -> Fixture {
+        let folder = Folder::new();
+        let store = Store::open(&folder.path().join("jarvis.db")).await.unwrap();
+        let auth = Arc::new(Auth::open(folder.path(), password).unwrap());
+        let live = Arc::new(Live::new([lab()], Duration::from_secs(12), Instant::now()));
+        let page = Arc::new(Page::new());
+        let options = ServerOptions {
+            listen: "127.0.0.1:0".parse().unwrap(),
+            allowed_origins: vec![DESK.into()],
+            behind_proxy: vec!["127.0.0.1".parse().unwrap()],
+            store: store.clone(),
+            auth: auth.clone(),
+            live: live.clone(),
+            page: page.clone(),
+            autonomy_ceiling: 2,
+        };
+        let server = Server::start_within(options, limits).await.unwrap();
+        Fixture { server, store, auth, live, page, folder }
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.server.local_addr()
+    }
+
+    pub(crate) fn token(&self) -> String {
+        self.auth.issue(Timestamp::now()).unwrap().token
+    }
+
+    /// One call on a connection of its own; `lines` are headers.
+    pub(crate) async fn call(&self, call: &str, lines: &[&str], body: &str) -> Reply {
+        let length = format!("Content-Length: {}", body.len());
+        let mut lines = lines.to_vec();
+        if !body.is_empty() {
+            lines.push(&length);
+        }
+        let mut stream = TcpStream::connect(self.address()).await.unwrap();
+        let head =
+            format!("{call} HTTP/1.1\r\nHost: jarvis.lan\r\nConnection: close\r\n{}\r\n", joined(&lines));
+        stream.write_all(head.as_bytes()).await.unwrap();
+        // A server that refuses a body need not read it.
+        drop(stream.write_all(body.as_bytes()).await);
+        Reply::read(stream).await
+    }
+
+    pub(crate) async fn get(&self, path: &str, token: &str) -> Reply {
+        self.call(&format!("GET {path}"), &[&format!("Authorization: Bearer {token}")], "").await
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: &str) -> Reply {
+        self.call(&format!("POST {path}"), &["Content-Type: application/json"], body).await
+    }
+
+    /// As [`Fixture::post`], from somebody else: loopback is the test's trusted proxy.
+    pub(crate) async fn post_from(&self, peer: &str, path: &str, body: &str) -> Reply {
+        self.call(&format!("POST {path}"), &[&format!("X-Forwarded-For: {peer}")], body).await
+    }
+
+    /// A polling client that has been let into a namespace, or the answer that refused it.
+    pub(crate) async fn join(&self, namespace: &str, auth: &str) -> Polling<'_> {
+        let address = "/socket.io/?EIO=4&transport=polling";
+        let hello = self.call(&format!("GET {address}"), &[], "").await;
+        let sid = hello.body.split('"').nth(3).unwrap();
+        let polling = Polling { fixture: self, address: format!("{address}&sid={sid}") };
+        polling.say(&format!("40{namespace},{auth}")).await;
+        polling
+    }
+
+    pub(crate) async fn stop(self) {
+        self.server.shutdown().await;
+        assert!(self.store.close().await);
+    }
+}
+
+pub(crate) fn lab() -> ClusterName {
+    "lab".parse().unwrap()
+}
+
+/// Engine.IO over long-polling, by hand: the client that reads only when told to.
+pub(crate) struct Polling<'a> {
+    fixture: &'a Fixture,
+    address: String,
+}
+
+impl Polling<'_> {
+    pub(crate) async fn say(&self, packet: &str) {
+        let reply = self.fixture.call(&format!("POST {}", self.address), &[], packet).await;
+        assert_eq!((reply.status, reply.body.as_str()), (200, "ok"));
+    }
+
+    /// The next packets, without pings, which are answered.
+    pub(crate) async fn hear(&self) -> Vec<String> {
+        loop {
+            let reply = self.fixture.call(&format!("GET {}", self.address), &[], "").await;
+            assert_eq!(reply.status, 200, "{}", reply.body);
+            let packets: Vec<_> = reply.body.split('\u{1e}').map(str::to_owned).collect();
+            if packets.iter().any(|packet| packet == "2") {
+                self.say("3").await;
+            }
+            let news: Vec<_> = packets.into_iter().filter(|packet| packet != "2").collect();
+            if !news.is_empty() {
+                return news;
+            }
+        }
+    }
+
+    /// The packets up to the first that begins so.
+    pub(crate) async fn hear_until(&self, beginning: &str) -> Vec<String> {
+        let mut heard = Vec::new();
+        while !heard.iter().any(|packet: &String| packet.starts_with(beginning)) {
+            heard.extend(self.hear().await);
+        }
+        heard
+    }
+}
+
+/// An answer.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    head: String,
+    pub(crate) body: String,
+}
+
+impl Reply {
+    pub(crate) async fn read(mut stream: TcpStream) -> Reply {
+        let mut bytes = Vec::new();
+        // A connection that is reset after the answer has still given it.
+        drop(tokio::time::timeout(PATIENCE, stream.read_to_end(&mut bytes)).await.expect("an answer"));
+        let text = String::from_utf8(bytes).unwrap();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
+        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
+        Reply { status, head: head.to_owned(), body: body.to_owned() }
+    }
+
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        let mut lines = self.head.lines().filter_map(|line| line.split_once(": "));
+        lines.find(|(given, _)| given.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+    }
+
+    /// `401 {"error":...}`.
+    pub(crate) fn shown(&self) -> String {
+        format!("{} {}", self.status, self.body)
+    }
+}
+
+fn joined(lines: &[&str]) -> String {
+    lines.iter().map(|line| format!("{line}\r\n")).collect()
+}

@@ -1,0 +1,327 @@
+//! The parts of a cluster as plain data: nodes, guests, storages, and what was last broadcast of each.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use engine::observe::{GuestId, NodeName, StorageName};
+use jiff::Timestamp;
+
+use super::task::TaskLog;
+
+/// One MiB in bytes.
+pub const MIB: u64 = 1 << 20;
+/// One GiB in bytes.
+pub const GIB: u64 = 1 << 30;
+
+/// A node to be added.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NodeSpec {
+    /// Its name.
+    pub name: NodeName,
+    /// Cores.
+    pub cores: u32,
+    /// Memory in bytes.
+    pub memory: u64,
+    /// Root disk in bytes.
+    pub disk: u64,
+}
+
+impl NodeSpec {
+    /// A node of 16 cores, 64 GiB of memory and a root disk of 100 GiB.
+    pub fn new(name: NodeName) -> NodeSpec {
+        NodeSpec { name, cores: 16, memory: 64 * GIB, disk: 100 * GIB }
+    }
+}
+
+/// A guest to be added.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GuestSpec {
+    /// Kind and number.
+    pub id: GuestId,
+    /// Its name.
+    pub name: String,
+    /// Where its configuration lies.
+    pub node: NodeName,
+    /// Whether it runs from the start.
+    pub running: bool,
+    /// Whether its process stands still from the start.
+    pub paused: bool,
+    /// Whether its node starts it at boot.
+    pub onboot: bool,
+    /// Its place at boot (`order=N` of PVE's `startup`); those without one come last.
+    pub order: Option<u32>,
+    /// Its tags.
+    pub tags: Vec<String>,
+    /// A lock in its configuration.
+    pub lock: Option<String>,
+    /// A template can never run.
+    pub template: bool,
+    /// HA's state of it; `None` when HA does not manage it.
+    pub ha: Option<String>,
+    /// Its pool.
+    pub pool: Option<String>,
+    /// Cores.
+    pub cores: u32,
+    /// Memory in bytes.
+    pub memory: u64,
+    /// Disk in bytes.
+    pub disk: u64,
+    /// Its disk image is missing, so that it cannot start.
+    pub broken: bool,
+    /// It ignores the request to shut down.
+    pub deaf: bool,
+}
+
+impl GuestSpec {
+    /// A stopped guest with 1 core, 1 GiB of memory and 8 GiB of disk.
+    pub fn new(id: GuestId, name: impl Into<String>, node: NodeName) -> GuestSpec {
+        GuestSpec {
+            id,
+            name: name.into(),
+            node,
+            running: false,
+            paused: false,
+            onboot: false,
+            order: None,
+            tags: Vec::new(),
+            lock: None,
+            template: false,
+            ha: None,
+            pool: None,
+            cores: 1,
+            memory: GIB,
+            disk: 8 * GIB,
+            broken: false,
+            deaf: false,
+        }
+    }
+}
+
+/// A storage to be added.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StorageSpec {
+    /// Its name.
+    pub name: StorageName,
+    /// Its nodes; `None` for every node.
+    pub nodes: Option<BTreeSet<NodeName>>,
+    /// The same content on every node.
+    pub shared: bool,
+    /// Capacity in bytes, on each node.
+    pub total: u64,
+    /// In use, in bytes.
+    pub used: u64,
+    /// PVE's word for what it is (`dir`, `nfs`, `lvmthin`).
+    pub plugin: String,
+}
+
+impl StorageSpec {
+    /// An empty `nfs` (shared) or `dir` (local) storage of 100 GiB on every node.
+    pub fn new(name: StorageName, shared: bool) -> StorageSpec {
+        let plugin = if shared { "nfs" } else { "dir" }.into();
+        StorageSpec { name, nodes: None, shared, total: 100 * GIB, used: 0, plugin }
+    }
+}
+
+/// Whether a node has power.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Power {
+    /// Its system runs.
+    On,
+    /// Switched on, not yet up.
+    Booting,
+    /// Going down cleanly; its system still runs.
+    Leaving,
+    /// Off.
+    Off,
+}
+
+/// What is wrong with a node's API. Nothing of it touches the node's membership or its guests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Api {
+    /// Nothing.
+    Up,
+    /// No packet comes back.
+    Unreachable,
+    /// Nobody listens.
+    Refused,
+    /// Connections are reset.
+    Reset,
+    /// Requests are taken and never answered.
+    Hang,
+    /// Answers come after this many milliseconds.
+    Slow(u32),
+    /// Every token is refused (401).
+    Denied,
+    /// Every token has lost its rights: lists are silently empty, single things are 403.
+    Blind,
+    /// Lists of guests and storages are empty, whatever there is; nodes are still shown.
+    Empty,
+    /// Answers are no JSON.
+    Garbage,
+    /// Answers end before their end.
+    Truncated,
+}
+
+/// What a node's own statistics said of it at one instant.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NodeStats {
+    /// When the others received it.
+    pub at: Timestamp,
+    /// Seconds since boot.
+    pub uptime: u64,
+    /// Fraction of all cores.
+    pub cpu: f64,
+    /// Bytes in use.
+    pub memory: u64,
+    /// Bytes of the root disk in use.
+    pub disk: u64,
+}
+
+/// A node.
+#[derive(Clone, Debug)]
+pub struct Node {
+    /// What it is.
+    pub spec: NodeSpec,
+    /// Its number in the cluster, from 1.
+    pub number: u32,
+    /// Whether it has power.
+    pub power: Power,
+    /// Whether the others count it as a member (corosync notices a death only after some seconds).
+    pub member: bool,
+    /// When the others lost it.
+    pub left_at: Option<Timestamp>,
+    /// Counts its lives, so that what was planned in one does not happen in the next.
+    pub life: u32,
+    /// When its system came up.
+    pub booted_at: Timestamp,
+    /// Its statistics service hangs: nothing new is broadcast.
+    pub stalled: bool,
+    /// Fraction of all cores; jitters unless it was set.
+    pub cpu: f64,
+    /// Fraction of the memory in use.
+    pub memory: f64,
+    /// Fraction of the root disk in use.
+    pub disk: f64,
+    /// Whether [`Node::cpu`] and [`Node::memory`] were set by a scenario and must be shown as they are.
+    pub pinned: bool,
+    /// What is wrong with its API.
+    pub api: Api,
+    /// What was last broadcast.
+    pub stats: Option<NodeStats>,
+    /// Its tasks.
+    pub tasks: TaskLog,
+}
+
+impl Node {
+    /// Whether its own services run, so that it can be asked.
+    pub fn alive(&self) -> bool {
+        matches!(self.power, Power::On | Power::Leaving)
+    }
+
+    /// Seconds since boot; 0 while it is down.
+    pub fn uptime(&self, now: Timestamp) -> u64 {
+        if self.alive() { seconds(self.booted_at, now) } else { 0 }
+    }
+}
+
+/// A guest's process.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Process {
+    /// Its number on its node.
+    pub pid: u32,
+    /// When it began.
+    pub since: Timestamp,
+    /// QMP's run state (`running`, `paused`, `io-error`); of a container always `running`.
+    pub state: Box<str>,
+}
+
+/// What a node's statistics said of a guest at one instant.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GuestStats {
+    /// When the others received it.
+    pub at: Timestamp,
+    /// PVE's word.
+    pub status: Box<str>,
+    /// The numbers.
+    pub numbers: Numbers,
+}
+
+/// A guest's numbers at one instant.
+#[derive(Clone, Copy, Debug, PartialEq, Default)]
+pub struct Numbers {
+    /// Seconds since its start.
+    pub uptime: u64,
+    /// Fraction of its cores.
+    pub cpu: f64,
+    /// Bytes of memory.
+    pub memory: u64,
+    /// Bytes of disk; always 0 for a virtual machine.
+    pub disk: u64,
+    /// Bytes received since its start.
+    pub netin: u64,
+    /// Bytes sent since its start.
+    pub netout: u64,
+    /// Bytes read since its start.
+    pub diskread: u64,
+    /// Bytes written since its start.
+    pub diskwrite: u64,
+}
+
+/// A guest.
+#[derive(Clone, Debug)]
+pub struct Guest {
+    /// Its configuration; `running` and `paused` in it are only how it began.
+    pub spec: GuestSpec,
+    /// When its configuration was made.
+    pub created_at: Timestamp,
+    /// Its process, if it runs.
+    pub process: Option<Process>,
+    /// What was last broadcast; `None` before the first time.
+    pub stats: Option<GuestStats>,
+    /// Starts by HA that failed since the last that did not.
+    pub ha_failures: u32,
+}
+
+impl Guest {
+    /// HA's state, where HA is in charge: an ignored guest is nobody's.
+    pub fn ha_managed(&self) -> Option<&str> {
+        self.spec.ha.as_deref().filter(|state| *state != "ignored")
+    }
+
+    /// The configuration file, as PVE's errors name it.
+    pub fn config_path(node: &NodeName, id: GuestId) -> String {
+        format!("nodes/{node}/{}/{}.conf", config_folder(id), id.vmid)
+    }
+}
+
+/// The folder of a node's configurations, as PVE's errors name it.
+pub(crate) fn config_folder(id: GuestId) -> &'static str {
+    match id.kind {
+        engine::observe::GuestKind::Qemu => "qemu-server",
+        engine::observe::GuestKind::Lxc => "lxc",
+    }
+}
+
+/// A storage on one node.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Place {
+    /// In use, in bytes.
+    pub used: u64,
+    /// Whether it can be reached from its node.
+    pub active: bool,
+    /// Used bytes and the time, as last broadcast; an inactive storage is not broadcast at all.
+    pub stats: Option<(u64, Timestamp)>,
+}
+
+/// A storage.
+#[derive(Clone, Debug)]
+pub struct Storage {
+    /// What it is; `used` in it is only how it began.
+    pub spec: StorageSpec,
+    /// Its state on each of its nodes.
+    pub places: BTreeMap<NodeName, Place>,
+}
+
+/// Whole seconds from one time to another; 0 when it would be negative.
+pub(crate) fn seconds(from: Timestamp, to: Timestamp) -> u64 {
+    u64::try_from(to.as_second() - from.as_second()).unwrap_or(0)
+}

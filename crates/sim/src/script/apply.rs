@@ -1,0 +1,80 @@
+//! Does a command to a cluster.
+
+use engine::observe::NodeName;
+
+use super::Command;
+use crate::cluster::{Api, Cluster, Trouble};
+
+impl Cluster {
+    /// Makes it happen now.
+    pub fn apply(&mut self, command: &Command) -> Result<(), Trouble> {
+        match command {
+            Command::Crash(id) => self.crash(*id),
+            Command::PowerOff(id) => self.power_off(*id),
+            Command::Ask { verb, guest, by } => {
+                let node = self.guest(*guest)?.spec.node.clone();
+                self.request(by, &node, *guest, verb.clone())?;
+                Ok(())
+            }
+            Command::Create { spec, by } => self.create(by, spec.clone()).map(drop),
+            Command::Destroy { guest, by } => self.destroy(by, *guest).map(drop),
+            Command::Lock(id, lock) => {
+                self.guest_mut(*id)?.spec.lock = lock.clone();
+                Ok(())
+            }
+            Command::State(id, state) => self.run_state(*id, state),
+            Command::Broken(id, broken) => {
+                self.guest_mut(*id)?.spec.broken = *broken;
+                Ok(())
+            }
+            Command::Ha(id, state) => {
+                self.guest_mut(*id)?.spec.ha = state.clone();
+                Ok(())
+            }
+            Command::KillNode(node) => self.kill_node(node),
+            Command::StartNode(node) => self.start_node(node),
+            Command::ShutdownNode(node, again) => self.shutdown_node(node, *again),
+            Command::Disk(node, fraction) => {
+                self.node_mut(node)?.disk = *fraction;
+                Ok(())
+            }
+            Command::Memory(node, fraction) => {
+                let node = self.node_mut(node)?;
+                (node.memory, node.pinned) = (*fraction, true);
+                Ok(())
+            }
+            Command::Cpu(node, fraction) => {
+                let node = self.node_mut(node)?;
+                (node.cpu, node.pinned) = (*fraction, true);
+                Ok(())
+            }
+            Command::StorageUsed(storage, node, fraction) => {
+                self.storage_used(storage, node.as_ref(), *fraction)
+            }
+            Command::StorageActive(storage, node, active) => {
+                self.storage_active(storage, node.as_ref(), *active)
+            }
+            Command::Quorum(there) => {
+                self.split(!there);
+                Ok(())
+            }
+            Command::Api(node, api) => self.set_api(node.as_ref(), *api),
+            Command::Stalled(node, stalled) => {
+                self.node_mut(node)?.stalled = *stalled;
+                Ok(())
+            }
+        }
+    }
+
+    /// What is wrong with the API of one node, or of all.
+    pub fn set_api(&mut self, node: Option<&NodeName>, api: Api) -> Result<(), Trouble> {
+        let names: Vec<NodeName> = match node {
+            Some(node) => vec![node.clone()],
+            None => self.nodes().keys().cloned().collect(),
+        };
+        for name in &names {
+            self.node_mut(name)?.api = api;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,46 @@
+#!/bin/sh
+# Runs clients that are not ours against the simulated cluster. Everything that it makes lies under target/.
+#
+#   tests/clients/run.sh          builds the example server, starts it, runs the clients, stops it
+#   SIM_ENDPOINTS=... SIM_CA=... SIM_CONTROL=... tests/clients/run.sh     uses a server that runs already
+set -eu
+root=$(cd "$(dirname "$0")/../.." && pwd)
+clients="$root/tests/clients"
+venv="${CLIENTS_VENV:-$root/target/clients-venv}"
+work=$(mktemp -d)
+server=
+export SIM_OPERATOR="${SIM_OPERATOR:-op@pve!t1=op-secret}" SIM_AUDITOR="${SIM_AUDITOR:-mon@pve!t1=mon-secret}"
+
+finish() {
+    if [ -n "$server" ]; then kill "$server" 2>/dev/null || true; wait "$server" 2>/dev/null || true; fi
+    rm -rf "$work"
+}
+trap finish EXIT
+trap 'exit 130' INT TERM
+
+if ! cmp -s "$clients/requirements.txt" "$venv/installed.txt"; then
+    python3 -m venv "$venv"
+    "$venv/bin/pip" install --quiet --disable-pip-version-check -r "$clients/requirements.txt"
+    cp "$clients/requirements.txt" "$venv/installed.txt"
+fi
+
+if [ -z "${SIM_ENDPOINTS:-}" ]; then
+    (cd "$root" && cargo build --quiet -p sim --features http --example serve)
+    # Ten times as fast as real: a node's death is noticed in 0.8 s.
+    "$root/target/debug/examples/serve" --scenario "$clients/scenario.txt" --speed 10 --control 127.0.0.1:0 \
+        --token "$SIM_OPERATOR" --token "$SIM_AUDITOR:auditor" --ca-file "$work/ca.pem" \
+        >"$work/told.json" </dev/null &
+    server=$!
+    tries=0
+    until [ -s "$work/told.json" ]; do
+        tries=$((tries + 1))
+        [ "$tries" -lt 100 ] || { echo "the simulated cluster did not start" >&2; exit 1; }
+        sleep 0.1
+    done
+    told() { "$venv/bin/python" -c "import json,sys; d=json.load(open('$work/told.json')); print($1)"; }
+    SIM_ENDPOINTS=$(told "','.join(d['endpoints'])")
+    SIM_CONTROL=$(told "d['control']")
+    SIM_CA="$work/ca.pem"
+fi
+export SIM_ENDPOINTS SIM_CONTROL SIM_CA
+"$venv/bin/python" "$clients/run.py"

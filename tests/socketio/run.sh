@@ -1,0 +1,9 @@
+#!/usr/bin/env bash
+# The stock Socket.IO client against the server. JARVIS_CMD and JARVIS_PASSWORD choose another one than the example.
+set -euo pipefail
+cd "$(dirname "$0")"
+if [ -z "${JARVIS_CMD:-}" ]; then
+  cargo build --quiet --locked -p daemon --example serve_events
+fi
+npm ci --no-fund --no-audit --silent
+exec npm test --silent
