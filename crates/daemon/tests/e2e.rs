@@ -293,7 +293,11 @@ async fn when_the_first_endpoint_is_down_the_next_one_is_asked_within_a_poll() {
     let elsewhere = cluster
         .with_cluster(|cluster| {
             let mut guests = cluster.guests().iter();
-            guests.find(|(id, guest)| guest.spec.node != first && id.to_string().starts_with("qemu")).unwrap().0.vmid
+            guests
+                .find(|(id, guest)| guest.spec.node != first && id.to_string().starts_with("qemu"))
+                .unwrap()
+                .0
+                .vmid
         })
         .unwrap();
     let jarvis = Jarvis::run(&folder, &config).await;

@@ -104,6 +104,11 @@ impl Engine {
         &self.cluster
     }
 
+    /// Whether the last critical round could be believed.
+    pub fn seeing(&self) -> bool {
+        self.memory.blind_rounds == 0
+    }
+
     /// When `step` wants to be called again although nothing happened.
     pub fn next_wake(&self) -> Option<Timestamp> {
         self.memory
