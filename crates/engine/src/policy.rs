@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 
-use crate::observe::{Node, Subject};
+use crate::observe::{Node, StorageId, Subject};
 
 /// All that the engine lets itself be told about how to judge.
 #[derive(Clone, Debug, PartialEq)]
@@ -43,12 +43,27 @@ impl Policy {
     /// The marks that hold for one metric of one subject.
     pub fn marks(&self, subject: &Subject, metric: Metric) -> Marks {
         let own = self.marks_for.get(&(subject.clone(), metric));
+        let own = own.or_else(|| self.marks_for.get(&(everywhere(subject)?, metric)));
         own.or_else(|| self.marks.get(&metric)).copied().unwrap_or_else(|| metric.default_marks())
     }
 
     /// Whether nothing is to be told of this subject.
     pub fn ignores(&self, subject: &Subject, tags: &[Box<str>]) -> bool {
-        self.ignore.contains(subject) || tags.iter().any(|tag| self.ignore_tags.contains(tag))
+        let named = self.ignore.contains(subject)
+            || everywhere(subject).is_some_and(|everywhere| self.ignore.contains(&everywhere));
+        // PVE keeps tags in the case in which they were typed, and compares them without it.
+        named
+            || tags.iter().any(|tag| self.ignore_tags.iter().any(|ignored| ignored.eq_ignore_ascii_case(tag)))
+    }
+}
+
+/// `storage/local` means the storage of that name on every node; `storage/pve1/local` the one on pve1.
+fn everywhere(subject: &Subject) -> Option<Subject> {
+    match subject {
+        Subject::Storage(StorageId { name, node: Some(_) }) => {
+            Some(Subject::Storage(StorageId { name: name.clone(), node: None }))
+        }
+        Subject::Storage(_) | Subject::Cluster | Subject::Node(_) | Subject::Guest(_) => None,
     }
 }
 
@@ -201,4 +216,34 @@ pub enum Rung {
     High,
     /// Above the upper mark.
     Critical,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_ignored() {
+        let subject = |text: &str| text.parse::<Subject>().unwrap();
+        let policy = Policy {
+            ignore: ["qemu/999", "storage/local", "storage/pve1/usb"].map(subject).into(),
+            ignore_tags: vec!["lab".into()],
+            ..Policy::default()
+        };
+        #[rustfmt::skip]
+        let table: [(&str, &str, &[&str], bool); 8] = [
+            ("a guest by its id",                  "qemu/999",           &[],              true),
+            ("a container of the same number",     "lxc/999",            &[],              false),
+            ("a guest by its tag",                 "qemu/101",           &["prod", "Lab"], true),
+            ("another tag",                        "qemu/101",           &["label"],       false),
+            ("a storage on every node",            "storage/pve2/local", &[],              true),
+            ("a storage on one node",              "storage/pve1/usb",   &[],              true),
+            ("the same on another node",           "storage/pve2/usb",   &[],              false),
+            ("a storage of another name",          "storage/local-lvm",  &[],              false),
+        ];
+        for (row, about, tags, expected) in table {
+            let tags: Vec<Box<str>> = tags.iter().map(|tag| (*tag).into()).collect();
+            assert_eq!(policy.ignores(&subject(about), &tags), expected, "{row}");
+        }
+    }
 }

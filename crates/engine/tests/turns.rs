@@ -253,18 +253,64 @@ fn a_lost_node_is_one_incident_and_its_return_another_line() {
     world.guest("lxc/200").status = GuestStatus::Unknown;
     watch.critical(&world, 329);
     world.node("pve1").presence = Presence::Online;
-    world.node("pve1").uptime = Some(30);
     world.guest("qemu/101").status = GuestStatus::Stopped;
     world.guest("lxc/200").status = GuestStatus::Stopped;
-    watch.critical(&world, 401);
-    world.guest("qemu/101").status = GuestStatus::Running;
-    watch.critical(&world, 413);
-    watch.critical(&world, 683); // 5 minutes after its boot: the container did not come back
-    watch.critical(&world, 695);
+    for now in [401, 413, 425, 683, 695] {
+        world.node("pve1").uptime = Some(now - 371);
+        if now == 425 {
+            world.guest("qemu/101").status = GuestStatus::Running;
+        }
+        watch.critical(&world, now as i64); // at 683, 5 minutes after its boot: the container did not come back
+    }
     watch.check(expect![[r#"
         17   opened    NODE_UNREACHABLE   node/pve1: left the cluster with 2 running guests
         401  resolved  NODE_UNREACHABLE   node/pve1: online again after 6:24
         683  noted                        lxc/200 (dns): running to stopped, with its node's restart"#]]);
+}
+
+#[test]
+fn the_ghosts_of_a_node_that_came_back_are_not_believed() {
+    let (mut world, mut watch) = (World::new(), Watch::new());
+    watch.critical(&world, 5);
+    world.node("pve1").presence = Presence::Offline;
+    world.node("pve1").uptime = None;
+    watch.critical(&world, 17);
+    // Back after a restart; its old uptime and its guests' old rows stand until its first broadcast.
+    world.node("pve1").presence = Presence::Online;
+    world.node("pve1").uptime = Some(500_000);
+    for now in [29, 41, 53] {
+        watch.critical(&world, now);
+    }
+    world.node("pve1").uptime = Some(40);
+    world.guest("qemu/101").status = GuestStatus::Stopped;
+    world.guest("lxc/200").status = GuestStatus::Stopped;
+    watch.critical(&world, 65);
+    watch.check(expect![[r#"
+        17   opened    NODE_UNREACHABLE   node/pve1: left the cluster with 2 running guests
+        29   resolved  NODE_UNREACHABLE   node/pve1: online again after 0:12"#]]);
+}
+
+#[test]
+fn a_stop_that_the_statistics_showed_late_is_no_crash() {
+    let (mut world, mut watch) = (World::new(), Watch::new());
+    watch.critical(&world, 5);
+    // Stopped at second 8, but the row of second 17 is 12 s old.
+    let stop = Task {
+        upid: "UPID:pve1:qmstop:101".into(),
+        kind: "qmstop".into(),
+        id: "101".into(),
+        user: "alice@pve".into(),
+        started_at: at(7),
+        ended_at: Some(at(8)),
+        status: Some("OK".into()),
+    };
+    world.tasks.push(stop);
+    watch.critical(&world, 17);
+    world.guest("qemu/101").status = GuestStatus::Stopped;
+    watch.critical(&world, 29);
+    watch.check(expect![[r#"
+        31   inspect   pve1 qemu/101
+        31   noted                        qemu/101 (web01): running to stopped, by alice@pve (qmstop)"#]]);
 }
 
 #[test]

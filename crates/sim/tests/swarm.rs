@@ -1,6 +1,7 @@
 //! Random scenarios from a seed. Nothing is expected but what must hold in every one of them.
 //!
-//! A failure prints the seed and the scenario: `SWARM_SEED=n cargo test -p sim --test swarm` plays it again.
+//! A failure prints the seed and the scenario: `SWARM_SEED=n cargo test -p sim --test swarm -- --nocapture` plays it
+//! again and prints its log.
 //! `SWARM_RUNS=n` plays more of them.
 #![allow(clippy::unwrap_used, reason = "a test may fail by a panic, its helpers too")]
 
@@ -23,7 +24,8 @@ const TIME_MAX: Duration = Duration::from_secs(4);
 #[test]
 fn what_must_hold_in_every_scenario() {
     if let Some(seed) = number("SWARM_SEED") {
-        return play(seed);
+        println!("{}\n{}", scenario(seed), play(seed));
+        return;
     }
     let runs = number("SWARM_RUNS");
     let began = Instant::now();
@@ -42,11 +44,13 @@ fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")))
 }
 
-fn play(seed: u64) {
+/// Gives the log.
+fn play(seed: u64) -> String {
     let script = Script::parse(&scenario(seed)).unwrap_or_else(|error| panic!("{error}\n{}", scenario(seed)));
     let mut rules = Rules { asked_for: asked_for(&script), deaths: deaths(&script), ..Rules::default() };
     let report = watch(&script, &mut |moment| rules.hold(moment)).unwrap_or_else(|error| panic!("{error}"));
     assert!(report.repeated.is_empty(), "told twice: {:#?}\n{}", report.repeated, report.log);
+    report.log
 }
 
 /// What an operator asked for, by guest: when.
@@ -316,14 +320,4 @@ impl World {
             }
         }
     }
-}
-
-/// `SWARM_SEED=n cargo test -p sim --test swarm print -- --nocapture --ignored`
-#[test]
-#[ignore = "prints a scenario and its log, to look into a failure"]
-fn print() {
-    let text = scenario(number("SWARM_SEED").unwrap_or(1));
-    println!("{text}");
-    let report = watch(&Script::parse(&text).unwrap(), &mut |_| ()).unwrap();
-    println!("{}{:#?}", report.log, report.repeated);
 }

@@ -12,6 +12,9 @@ use expect_test::{Expect, expect};
 
 use super::help::{Folder, checkpoint, connect, event, ids, lab, queue, read_column, run};
 
+/// The database of a test that starts itself in a process of its own; set, it plays that process's part.
+const CHILD: &str = "STORE_OF_THE_CHILD";
+
 // ---- Writing together ----
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -163,11 +166,18 @@ async fn a_store_is_one_process_s_at_a_time() {
 
 #[tokio::test]
 async fn a_killed_process_leaves_what_it_was_told_is_written_and_no_lock() {
+    if let Some(path) = std::env::var_os(CHILD) {
+        return write_until_killed(Path::new(&path)).await;
+    }
     let folder = Folder::new();
     let path = folder.path("jarvis.db");
     let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "trouble::child_that_writes_until_it_is_killed", "--ignored", "--nocapture"])
-        .env("STORE", &path)
+        .args([
+            "--exact",
+            "trouble::a_killed_process_leaves_what_it_was_told_is_written_and_no_lock",
+            "--nocapture",
+        ])
+        .env(CHILD, &path)
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
@@ -185,12 +195,9 @@ async fn a_killed_process_leaves_what_it_was_told_is_written_and_no_lock() {
     assert!(there.iter().zip(1..).all(|(id, n)| *id == n), "and nothing is there by half: {there:?}");
 }
 
-/// Not a test: what the one above starts.
-#[tokio::test]
-#[ignore = "started by a_killed_process_leaves_what_it_was_told_is_written_and_no_lock"]
-async fn child_that_writes_until_it_is_killed() {
-    let Some(path) = std::env::var_os("STORE") else { return };
-    let store = Store::open(Path::new(&path)).await.unwrap();
+/// What the test above starts in a process of its own.
+async fn write_until_killed(path: &Path) {
+    let store = Store::open(path).await.unwrap();
     loop {
         let id = store.save_event(event("one")).await.unwrap().id;
         println!("written {id}");
@@ -271,6 +278,9 @@ async fn an_empty_file_becomes_a_store() {
 /// Permissions do not bind root, so as root the question is put by a child that is nobody.
 #[tokio::test]
 async fn what_must_not_be_written_is_named() {
+    if let Some(path) = std::env::var_os(CHILD) {
+        return say_what_opening_says(Path::new(&path)).await;
+    }
     let folder = Folder::new();
     let closed = folder.path("closed");
     fs::create_dir(&closed).unwrap();
@@ -313,8 +323,8 @@ fn open_as_nobody(path: &Path) -> String {
         std::os::unix::process::CommandExt::uid(&mut command, 65_534);
     }
     let output = command
-        .args(["--exact", "trouble::child_that_opens", "--ignored", "--nocapture"])
-        .env("STORE", path)
+        .args(["--exact", "trouble::what_must_not_be_written_is_named", "--nocapture"])
+        .env(CHILD, path)
         .output()
         .unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
@@ -322,12 +332,9 @@ fn open_as_nobody(path: &Path) -> String {
     words.unwrap_or_else(|| panic!("{text}{}", String::from_utf8_lossy(&output.stderr)))
 }
 
-/// Not a test: what the one above starts.
-#[tokio::test]
-#[ignore = "started by what_must_not_be_written_is_named"]
-async fn child_that_opens() {
-    let Some(path) = std::env::var_os("STORE") else { return };
-    match Store::open(Path::new(&path)).await {
+/// What the test above starts as another user.
+async fn say_what_opening_says(path: &Path) {
+    match Store::open(path).await {
         Ok(_) => println!("opening: nothing stood in the way"),
         Err(error) => println!("opening: {:#}", anyhow::Error::from(error)),
     }

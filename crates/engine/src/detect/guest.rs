@@ -14,6 +14,10 @@ use crate::record::By;
 /// Clocks of nodes differ by seconds (pve-domain 9.26), and a task may begin a moment before what it causes.
 const CLOCK_SKEW: SignedDuration = SignedDuration::from_secs(5);
 
+/// How old a row of `/cluster/resources` may be: a broadcast each 10 s, its way, and two caches (pve-domain 1.3). A guest
+/// whose row says that it runs ran this long ago; later it may have stopped.
+pub(crate) const ROW_AGE: SignedDuration = SignedDuration::from_secs(14);
+
 /// How far back a task may have begun that ends now: `stopall` gives each guest 180 s, a shutdown may be given
 /// much longer (pve-domain 3.6).
 pub(crate) const TASKS_BEFORE: SignedDuration = SignedDuration::from_hours(1);
@@ -141,7 +145,8 @@ pub(crate) fn cause(
         .filter(|task| scope(task).is_some_and(|scope| class(&task.kind, scope)))
         .filter(|task| task.started_at <= now + CLOCK_SKEW)
         .filter(|task| task.ended_at.is_none_or(|ended| ended >= last_seen - CLOCK_SKEW))
-        .max_by_key(|task| task.started_at)
+        // What was asked of HA names who asked; what HA then does is root's (pve-domain 3.5).
+        .max_by_key(|task| (task.kind.starts_with("ha"), task.started_at))
         .map(|task| By { user: task.user.clone(), task: task.kind.clone(), upid: task.upid.clone() })
 }
 
@@ -276,6 +281,10 @@ mod tests {
         }
     }
 
+    fn root(task: Task) -> Task {
+        Task { user: "root@pam".into(), ..task }
+    }
+
     fn vm() -> Guest {
         Guest {
             name: Some("web01".into()),
@@ -328,6 +337,7 @@ mod tests {
             ("locked", vm(), live(false, Some("suspended")), seen(none()), "locked (suspended)"),
             ("managed by HA", ha("started"), stopped(), seen(none()), "HA (started)"),
             ("stopped by an operator through HA", ha("request_stop"), stopped(), seen(vec![task("hastop", "101", 990, Some(991), "OK")]), "alice@pve (hastop)"),
+            ("HA does it for an operator", ha("stopped"), stopped(), seen(vec![task("hastop", "101", 988, Some(990), "OK"), root(task("qmstop", "101", 996, Some(997), "OK"))]), "alice@pve (hastop)"),
             ("ignored by HA", ha("ignored"), stopped(), seen(none()), "crashed"),
             ("a template", Guest { template: true, ..vm() }, stopped(), seen(none()), "template"),
             ("the node does not answer", vm(), Seen::NotReached(hidden()), seen(none()), "not asked: connection refused"),

@@ -9,7 +9,7 @@ use super::{Effect, Engine, Sight, Turn};
 use crate::detect::guest::{self, Stopped, Suspicion};
 use crate::detect::{Check, Finding};
 use crate::incident::{Resolution, Slot};
-use crate::observe::{Evidence, Guest, GuestId, GuestStatus, Inspection, NodeName, Presence, Seen, Subject};
+use crate::observe::{Evidence, Guest, GuestId, GuestStatus, Inspection, NodeName, Seen, Subject};
 use crate::record::{Note, Why};
 
 /// How soon a node that did not answer is asked again (longer each time, up to the patience), and how often
@@ -22,17 +22,23 @@ const ANSWER_WITHIN: SignedDuration = SignedDuration::from_secs(90);
 
 impl Engine {
     pub(super) fn guests(&mut self, turn: &mut Turn, seen: Sight, first: bool) {
-        let Sight { nodes, guests, asked_at } = seen;
-        let online = |name: &NodeName| nodes.get(name).is_some_and(|node| node.presence == Presence::Online);
+        let Sight { guests, asked_at, .. } = seen;
+        let believed: BTreeSet<NodeName> = self
+            .memory
+            .nodes
+            .iter()
+            .filter(|(_, node)| node.believed)
+            .map(|(name, _)| name.clone())
+            .collect();
         let vanished: Vec<GuestId> = self
             .memory
             .guests
             .iter()
-            .filter(|(id, known)| !guests.contains_key(id) && online(&known.guest.node))
+            .filter(|(id, known)| !guests.contains_key(id) && believed.contains(&known.guest.node))
             .map(|(id, _)| *id)
             .collect();
         for (id, row) in guests {
-            if online(&row.node) {
+            if believed.contains(&row.node) {
                 self.guest(turn, id, row, asked_at, first);
             } else if first {
                 // Its row is a ghost of up to 300 s (pve-domain 1.4): where it lies is known, how it is is not.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::detect::guest::Suspicion;
+use crate::detect::guest::{ROW_AGE, Suspicion};
 use crate::incident::Incidents;
 use crate::observe::{Guest, GuestId, GuestStatus, Node, NodeName, Presence, Round, StorageName};
 
@@ -30,6 +30,10 @@ pub(super) struct KnownNode {
     /// Since when it has been seen online without a break.
     pub(super) online_since: Option<Timestamp>,
     pub(super) booted_at: Option<Timestamp>,
+    /// Its uptime when it was last believed.
+    pub(super) uptime: Option<u64>,
+    /// Whether its rows say how it is, and not how it was before it left.
+    pub(super) believed: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -37,7 +41,7 @@ pub(super) struct KnownGuest {
     pub(super) guest: Guest,
     /// When its state was last seen, on a node that could be believed.
     pub(super) seen_at: Timestamp,
-    /// When it was last seen with a process.
+    /// When it had a process for certain.
     pub(super) alive_at: Option<Timestamp>,
 }
 
@@ -63,16 +67,37 @@ impl Suspect {
 
 impl KnownNode {
     pub(super) fn now(before: Option<&KnownNode>, node: &Node, asked_at: Timestamp) -> KnownNode {
-        let uptime = node.uptime.and_then(|uptime| i64::try_from(uptime).ok());
+        let seconds = node.uptime.and_then(|uptime| i64::try_from(uptime).ok());
         let booted_at =
-            uptime.and_then(|uptime| asked_at.checked_sub(SignedDuration::from_secs(uptime)).ok());
+            seconds.and_then(|uptime| asked_at.checked_sub(SignedDuration::from_secs(uptime)).ok());
         let online_since = match (node.presence, before) {
             (Presence::Online, Some(before)) => before.online_since.or(Some(asked_at)),
             (Presence::Online, None) => Some(asked_at),
             (Presence::Offline | Presence::Unknown, _) => None,
         };
-        let booted_at = booted_at.or(before.and_then(|before| before.booted_at));
-        KnownNode { presence: node.presence, online_since, booted_at }
+        let believed = match (online_since, before) {
+            (None, _) => false,
+            (Some(_), None) => true,
+            (Some(since), Some(before)) => before.believed || before.heard_anew(node, since, asked_at),
+        };
+        KnownNode {
+            presence: node.presence,
+            online_since,
+            booted_at: booted_at.or(before.and_then(|before| before.booted_at)),
+            uptime: if believed { node.uptime } else { before.and_then(|before| before.uptime) },
+            believed,
+        }
+    }
+
+    /// Whether a node that came back has told of itself since. Until then its rows, and those of its guests, are what
+    /// it said before it left, for up to 300 s (pve-domain 1.4, pve-crash-evidence 6).
+    fn heard_anew(&self, node: &Node, online_since: Timestamp, asked_at: Timestamp) -> bool {
+        let told = match (self.uptime, node.uptime) {
+            (Some(before), Some(now)) => now != before,
+            // The token may not see it, so only time can tell.
+            (None, _) | (_, None) => true,
+        };
+        told && asked_at.duration_since(online_since) >= ROW_AGE
     }
 }
 
@@ -88,7 +113,7 @@ impl KnownGuest {
             }
         }
         let alive_at = match row.status.has_process() {
-            Some(true) => Some(seen_at),
+            Some(true) => Some(seen_at - ROW_AGE),
             Some(false) | None => before.and_then(|before| before.alive_at),
         };
         KnownGuest { guest: row, seen_at, alive_at }
