@@ -1,6 +1,6 @@
 //! The command line: reads arguments, starts, waits for a signal, stops.
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -66,7 +66,12 @@ fn log_to_stderr(filter: Option<&str>, command: &Command) -> anyhow::Result<()> 
     };
     let filter = filter.unwrap_or(default);
     let filter = EnvFilter::try_new(filter).with_context(|| format!("--log {filter}"))?;
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // Colours are for eyes; a file or a journal is read by programs too.
+    match std::io::stderr().is_terminal() {
+        true => log.init(),
+        false => log.with_ansi(false).init(),
+    }
     Ok(())
 }
 

@@ -34,8 +34,12 @@ use super::token::Claims;
 use super::web::{App, BAD_TOKEN, NO_TOKEN};
 use crate::record::{EventRow, Store, StoreError};
 
-/// Packets that may wait for one client; the ones beyond are caught up with. Some 200 KB of events.
-const PACKETS_MAX: usize = 256;
+/// Packets that may wait for one client: all that it may have missed, and room to spare. The engine closes a
+/// connection whose heartbeat finds no room, so catching up must never fill it. Some 800 KB of events, held only
+/// for a client that does not read, and for it only until the kernel or the heartbeat gives up.
+const PACKETS_MAX: usize = MISSED_MAX as usize + 256;
+/// Wishes for a snapshot that may wait.
+const WISHES_MAX: usize = 256;
 /// The most that a client may send at once. All it ever sends is a token and `requestRefresh`.
 const MESSAGE_MAX: usize = 64 * 1024;
 /// How long a connection may live without having been let into a namespace.
@@ -45,10 +49,14 @@ const CONNECT_MAX: Duration = Duration::from_secs(5);
 const MISSED_MAX: u32 = 1000;
 /// How many rows are read at once for a client that lags.
 const CATCH_UP_ROWS: u32 = 200;
-/// How often it is looked whether a client with full buffers has room again, and for how long.
+/// A client that had no room is looked at again so often, for so long, and is then given only so many at a time:
+/// one that reads gets 1,280 a second, and has room for a heartbeat meanwhile.
 const ROOM_EVERY: Duration = Duration::from_millis(25);
+const ROOM_ROWS: usize = 32;
 const ROOM_WAIT: Duration = Duration::from_secs(30);
 
+/// How long a client waits to be let in for the store to say where the events stand.
+const NEWEST_WAIT: Duration = Duration::from_secs(2);
 /// How long to wait before the store is asked again, and before a client is put out again.
 const STORE_EVERY: Duration = Duration::from_secs(1);
 const PUT_OUT_EVERY: Duration = Duration::from_secs(1);
@@ -60,6 +68,8 @@ const REFRESH_EVERY: Duration = Duration::from_secs(2);
 /// Wall time is compared again at least so often, since a machine may sleep.
 const CLOCK_EVERY: Duration = Duration::from_secs(60);
 
+const EVENTS: &str = "/events";
+
 /// Builds the engine and its two namespaces, and starts the task that feeds `/cluster`.
 pub(super) fn build(app: Arc<App>) -> (SocketIoLayer, SocketIo) {
     let (layer, io) = SocketIo::builder()
@@ -70,13 +80,13 @@ pub(super) fn build(app: Arc<App>) -> (SocketIoLayer, SocketIo) {
         .ws_max_frame_size(MESSAGE_MAX)
         .build_layer();
     let seats = Arc::new(Seats::new(app.limits.sockets, app.limits.sockets_per_peer));
-    let (wishes, wished) = mpsc::channel(PACKETS_MAX);
+    let (wishes, wished) = mpsc::channel(WISHES_MAX);
     tokio::spawn(pump::run(io.clone(), app.clone(), wished));
 
     let admit = {
         let app = app.clone();
         async move |socket: SocketRef, TryData(auth): TryData<Handshake>| {
-            admit(&app, &seats, &socket, &auth.unwrap_or_default())
+            admit(&app, &seats, &socket, &auth.unwrap_or_default()).await
         }
     };
     let cluster = {
@@ -85,7 +95,7 @@ pub(super) fn build(app: Arc<App>) -> (SocketIoLayer, SocketIo) {
     };
     let events = async move |socket: SocketRef| events(app, socket).await;
     io.ns("/cluster", cluster.with(admit.clone()));
-    io.ns("/events", events.with(admit));
+    io.ns(EVENTS, events.with(admit));
     (layer, io)
 }
 
@@ -126,7 +136,16 @@ struct Handshake {
 struct Guest {
     claims: Claims,
     since: Option<i64>,
+    /// The last event before it was let in; `None` where nobody asked or the store did not answer.
+    newest: Option<i64>,
     seat: Arc<Seat>,
+}
+
+/// What its namespace needs to know of a guest; without its seat, which must not outlive the connection.
+struct Arrival {
+    claims: Claims,
+    since: Option<i64>,
+    newest: Option<i64>,
 }
 
 /// Why a client was not let in, in the words that it is told.
@@ -149,7 +168,12 @@ impl fmt::Display for NotAdmitted {
     }
 }
 
-fn admit(app: &App, seats: &Arc<Seats>, socket: &SocketRef, auth: &Handshake) -> Result<(), NotAdmitted> {
+async fn admit(
+    app: &App,
+    seats: &Arc<Seats>,
+    socket: &SocketRef,
+    auth: &Handshake,
+) -> Result<(), NotAdmitted> {
     let claims = match &auth.token {
         Value::Null => return Err(NotAdmitted::NoToken),
         Value::String(token) if token.is_empty() => return Err(NotAdmitted::NoToken),
@@ -165,14 +189,22 @@ fn admit(app: &App, seats: &Arc<Seats>, socket: &SocketRef, auth: &Handshake) ->
     };
     let peer = socket.req_parts().extensions.get::<Peer>().copied().ok_or(NotAdmitted::Full)?;
     let seat = Seats::take(seats, peer.address).ok_or(NotAdmitted::Full)?;
-    socket.extensions.insert(Guest { claims, since, seat: Arc::new(seat) });
+    // Before the client knows that it is in: what is committed after that, it must be sent.
+    let newest = if socket.ns() == EVENTS { newest(&app.store).await } else { None };
+    socket.extensions.insert(Guest { claims, since, newest, seat: Arc::new(seat) });
     Ok(())
 }
 
+async fn newest(store: &Store) -> Option<i64> {
+    let rows = tokio::time::timeout(NEWEST_WAIT, store.get_recent_events(1)).await;
+    Some(rows.ok()?.ok()?.first().map_or(0, |row| row.id))
+}
+
 /// Gives the guest's seat back when it leaves. `None`: it left before anybody looked.
-fn seated(socket: &SocketRef) -> Option<(Claims, Option<i64>, Vacated)> {
-    let Guest { claims, since, seat } = socket.extensions.get::<Guest>()?;
+fn seated(socket: &SocketRef) -> Option<(Arrival, Vacated)> {
+    let Guest { claims, since, newest, seat } = socket.extensions.get::<Guest>()?;
     let vacated = seat.vacated();
+    // The only other one goes with the guest.
     drop(seat);
     socket.on_disconnect(async |socket: SocketRef| {
         socket.extensions.remove::<Guest>();
@@ -182,12 +214,12 @@ fn seated(socket: &SocketRef) -> Option<(Claims, Option<i64>, Vacated)> {
         socket.extensions.remove::<Guest>();
         return None;
     }
-    Some((claims, since, vacated))
+    Some((Arrival { claims, since, newest }, vacated))
 }
 
 /// One page at `/cluster`, until it goes.
 async fn cluster(app: Arc<App>, socket: SocketRef, wishes: mpsc::Sender<SocketRef>) {
-    let Some((claims, _, vacated)) = seated(&socket) else { return };
+    let Some((arrival, vacated)) = seated(&socket) else { return };
     let _looking = app.page.looking();
     let refreshes = Arc::new(Bucket::new(REFRESH_BURST, REFRESH_EVERY));
     let again = wishes.clone();
@@ -199,14 +231,14 @@ async fn cluster(app: Arc<App>, socket: SocketRef, wishes: mpsc::Sender<SocketRe
     wish(&wishes, socket.clone()).await;
     // The socket must not keep the sender: it would keep the pump from ending with the server.
     drop(wishes);
-    stay(&app, socket, &claims, vacated, std::future::pending()).await;
+    stay(&app, socket, &arrival.claims, vacated, std::future::pending()).await;
 }
 
 /// One client at `/events`, until it goes.
 async fn events(app: Arc<App>, socket: SocketRef) {
-    let Some((claims, since, vacated)) = seated(&socket) else { return };
+    let Some((arrival, vacated)) = seated(&socket) else { return };
     let follower = Follower { store: &app.store, socket: &socket };
-    stay(&app, socket.clone(), &claims, vacated, follower.follow(since)).await;
+    stay(&app, socket.clone(), &arrival.claims, vacated, follower.follow(&arrival)).await;
 }
 
 /// Until it goes, its token ends, the server stops, or `work` gives up on it.
@@ -278,13 +310,15 @@ enum Unsent {
     Gone,
 }
 
+struct Gone;
+
 impl Follower<'_> {
     /// Ends when the client is gone or is to be put out.
-    async fn follow(&self, since: Option<i64>) {
+    async fn follow(&self, arrival: &Arrival) {
         // First where it stands, then the stream, then what came between: so nothing falls between them.
-        let Some(mut cursor) = self.start(since).await else { return };
+        let Some(mut cursor) = self.start(arrival).await else { return };
         let mut live = self.store.committed();
-        if !self.catch_up(&mut cursor).await {
+        if !self.catch_up(&mut cursor, false).await {
             return;
         }
         loop {
@@ -302,16 +336,19 @@ impl Follower<'_> {
                 // The store closes after the server; a client of the next one asks it for what it missed.
                 Err(RecvError::Closed) => std::future::pending().await,
             };
-            if !kept_up && !self.catch_up(&mut cursor).await {
+            if !kept_up && !self.catch_up(&mut cursor, true).await {
                 return;
             }
         }
     }
 
     /// The number after which the client is to be sent everything.
-    async fn start(&self, since: Option<i64>) -> Option<i64> {
-        let newest = self.recent(1).await.first().map_or(0, |row| row.id);
-        let Some(since) = since else { return Some(newest) };
+    async fn start(&self, arrival: &Arrival) -> Option<i64> {
+        let newest = match arrival.newest {
+            Some(newest) => newest,
+            None => self.recent(1).await.first().map_or(0, |row| row.id),
+        };
+        let Some(since) = arrival.since else { return Some(newest) };
         if since > newest {
             // Another database, or an older copy of it: its numbers mean nothing to us.
             return self.gap(since, newest).then_some(newest);
@@ -333,29 +370,35 @@ impl Follower<'_> {
 
     /// Sends everything after `cursor` that the store holds. False when the client is gone or has stood still for
     /// too long.
-    async fn catch_up(&self, cursor: &mut i64) -> bool {
+    async fn catch_up(&self, cursor: &mut i64, mut gently: bool) -> bool {
         loop {
             let rows = self.insist(|store| store.get_events_after_seq(*cursor, CATCH_UP_ROWS)).await;
             if rows.is_empty() {
                 return true;
             }
-            for row in rows {
-                let patient = tokio::time::timeout(ROOM_WAIT, self.send_patiently(&row));
-                if !matches!(patient.await, Ok(true)) {
-                    return false;
+            for (sent, row) in rows.iter().enumerate() {
+                if gently && sent % ROOM_ROWS == 0 {
+                    tokio::time::sleep(ROOM_EVERY).await;
+                }
+                match tokio::time::timeout(ROOM_WAIT, self.send_patiently(row)).await {
+                    Ok(Ok(waited)) => gently |= waited,
+                    Ok(Err(Gone)) | Err(_) => return false,
                 }
                 *cursor = row.id;
             }
         }
     }
 
-    async fn send_patiently(&self, row: &EventRow) -> bool {
+    /// Whether it had to wait for room.
+    async fn send_patiently(&self, row: &EventRow) -> Result<bool, Gone> {
+        let mut waited = false;
         loop {
             match self.send(row) {
-                Ok(()) => return true,
-                Err(Unsent::Gone) => return false,
+                Ok(()) => return Ok(waited),
+                Err(Unsent::Gone) => return Err(Gone),
                 Err(Unsent::NoRoom) => tokio::time::sleep(ROOM_EVERY).await,
             }
+            waited = true;
         }
     }
 
