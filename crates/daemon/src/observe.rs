@@ -370,27 +370,26 @@ impl Observer {
     async fn show(&self, page: &Page, shown: &mut Shown) {
         let looked_at = page.clients() > 0;
         let now = self.clock.now();
-        let asked =
-            if looked_at { self.resources(PAGE_AGE).await.ok() } else { self.resources.latest().await };
-        if let Some((asked_at, rows)) = asked {
-            if due(&mut shown.nodes, asked_at, now, NODES_EVERY) {
-                let status = self.status.latest().await;
-                page.publish_nodes(translate::node_rows(&rows, status.as_ref().map(|(_, status)| &**status)));
-            }
-            if due(&mut shown.guests, asked_at, now, GUESTS_EVERY) {
-                page.publish_guests(translate::guest_rows(&rows));
-            }
-            if due(&mut shown.storages, asked_at, now, STORAGES_EVERY) {
-                page.publish_storage(translate::storage_rows(&rows));
-            }
-        }
-        let asked = if looked_at { self.status(PAGE_AGE).await.ok() } else { self.status.latest().await };
-        if let Some((asked_at, status)) = asked
+        // First, because it knows the nodes' addresses.
+        let status = if looked_at { self.status(PAGE_AGE).await.ok() } else { self.status.latest().await };
+        if let Some((asked_at, status)) = status.clone()
             && due(&mut shown.quorum, asked_at, now, NODES_EVERY)
             && let Seen::At { value: quorum, .. } = translate::quorum(&Ok((asked_at, status)))
         {
             let engine::observe::Quorum { quorate, online, expected } = quorum;
             page.publish_quorum(page::Quorum { quorate, nodes: online, expected });
+        }
+        let rows =
+            if looked_at { self.resources(PAGE_AGE).await.ok() } else { self.resources.latest().await };
+        let Some((asked_at, rows)) = rows else { return };
+        if due(&mut shown.nodes, asked_at, now, NODES_EVERY) {
+            page.publish_nodes(translate::node_rows(&rows, status.as_ref().map(|(_, status)| &**status)));
+        }
+        if due(&mut shown.guests, asked_at, now, GUESTS_EVERY) {
+            page.publish_guests(translate::guest_rows(&rows));
+        }
+        if due(&mut shown.storages, asked_at, now, STORAGES_EVERY) {
+            page.publish_storage(translate::storage_rows(&rows));
         }
     }
 }
