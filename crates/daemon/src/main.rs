@@ -14,7 +14,12 @@ use tracing_subscriber::EnvFilter;
 
 /// Watches Proxmox VE clusters and tells what happens to them.
 #[derive(Parser)]
-#[command(version, about, max_term_width = 110)]
+#[command(
+    name = "jarvis",
+    version,
+    about = "Watches Proxmox VE clusters and tells what happens to them",
+    max_term_width = 110
+)]
 struct Arguments {
     /// What is logged: off, error, warn, info, debug, trace, or as in RUST_LOG (daemon::observe=debug).
     #[arg(long, global = true, env = "JARVIS_LOG", value_name = "FILTER")]

@@ -44,8 +44,23 @@ const PAGE_SLACK: SignedDuration = SignedDuration::from_millis(500);
 const RIGHTS_AGE: SignedDuration = SignedDuration::from_mins(5);
 /// Each 401 costs the node 3 s and may look like an attack (pve-domain 9.22).
 const AFTER_REFUSAL: SignedDuration = SignedDuration::from_secs(60);
+/// How long a list of guests must have been empty to be believed. Until then it counts as blindness.
+const EMPTY_BELIEVED: SignedDuration = SignedDuration::from_mins(10);
+/// No answer is as young as this.
+const NEVER: SignedDuration = SignedDuration::MIN;
 /// Tasks of one node looked through on a suspicion; PVE itself keeps some 500 to 1000.
 const TASKS_MAX: u32 = 500;
+
+/// What a token needs to see everything: path, privilege, and what is not seen without.
+const NEEDED: [(&str, &str, &str); 4] = [
+    ("/", "Sys.Audit", "quorum is not seen"),
+    ("/nodes", "Sys.Audit", "nodes have no numbers, and a stop's cause stays unknown"),
+    ("/vms", "VM.Audit", "guests are not seen, or only those of its pools"),
+    ("/storage", "Datastore.Audit", "storages are not seen, or only some"),
+];
+
+/// An answer that may be shared, with when it was asked, or why there is none.
+type Asked<T> = Result<(Timestamp, Arc<T>), Blindness>;
 
 /// Sees one cluster.
 pub(crate) struct Observer {
@@ -54,6 +69,8 @@ pub(crate) struct Observer {
     /// The endpoint that answered last.
     home: AtomicUsize,
     refused: Mutex<Option<(Timestamp, Blindness)>>,
+    /// Since when the list of guests has been empty.
+    empty_since: Mutex<Option<Timestamp>>,
     resources: Shared<Rows<Resource>>,
     status: Shared<ClusterStatus>,
     rights: Shared<Permissions>,
@@ -122,6 +139,7 @@ impl Observer {
             clients,
             home: AtomicUsize::new(0),
             refused: Mutex::new(None),
+            empty_since: Mutex::new(None),
             resources: Shared::new(),
             status: Shared::new(),
             rights: Shared::new(),
@@ -139,6 +157,7 @@ impl Observer {
     ) -> anyhow::Result<()> {
         let every = SignedDuration::try_from(tiers.every(round))?;
         let mut due = self.clock.now() + SignedDuration::try_from(Tiers::first(round))?;
+        let mut introduced = false;
         loop {
             tokio::select! {
                 () = self.clock.sleep_until(due) => {}
@@ -147,11 +166,32 @@ impl Observer {
             let began = std::time::Instant::now();
             let snapshot = self.round(round).await;
             self.log(round, &snapshot, began.elapsed());
+            let seen = snapshot.nodes.value().is_some();
             self.inputs.send(Input::Observed(snapshot)).await?;
+            if round == Round::Critical && !introduced && seen {
+                self.introduce().await;
+                introduced = true;
+            }
             // A round that took longer than its interval is not made up for: the next one comes at its time.
             let now = self.clock.now();
             while due <= now {
                 due += every;
+            }
+        }
+    }
+
+    /// Says once what is watched, and what the token may not see: PVE leaves that out of its lists without a word.
+    async fn introduce(&self) {
+        if let Ok(version) = self.ask(true, |client| async move { client.version().await }).await {
+            tracing::info!(cluster = %self.cluster, pve = %version.version, "the cluster answers");
+        }
+        let Ok((_, rights)) = self.rights().await else { return };
+        for (path, privilege, unseen) in NEEDED {
+            if !rights.allows(path, privilege) {
+                tracing::warn!(
+                    cluster = %self.cluster,
+                    "the token lacks {privilege} on {path}, so {unseen}; PVEAuditor on / holds all that is needed"
+                );
             }
         }
     }
@@ -179,11 +219,11 @@ impl Observer {
             nodes: Seen::NotAsked,
             guests: Seen::NotAsked,
             storages: Seen::NotAsked,
+            empty_is_true: false,
         };
         match round {
             Round::Critical => {
-                let (resources, status) =
-                    tokio::join!(self.resources(CRITICAL_AGE), self.status(CRITICAL_AGE));
+                let (status, resources) = self.majority_view().await;
                 // The round is as old as its oldest part.
                 let oldest = resources.as_ref().map_or(began_at, |(asked_at, _)| *asked_at);
                 snapshot.began_at = began_at.min(oldest);
@@ -191,6 +231,7 @@ impl Observer {
                 snapshot.guests = seen(&resources, translate::guests);
                 snapshot.storages = seen(&resources, translate::storages);
                 snapshot.quorum = translate::quorum(&status);
+                snapshot.empty_is_true = self.empty_is_true(&snapshot).await;
             }
             Round::Important => {
                 snapshot.nodes = seen(&self.resources(SLOW_AGE).await, translate::nodes);
@@ -204,9 +245,43 @@ impl Observer {
         snapshot
     }
 
-    async fn resources(&self, age: SignedDuration) -> Result<(Timestamp, Arc<Rows<Resource>>), Blindness> {
+    /// Vote and resources from one endpoint, which is of the majority if any is. A node that was cut off answers too,
+    /// with every node of the other side offline (pve-domain 4.2), and must not be believed while another can be asked.
+    async fn majority_view(&self) -> (Asked<ClusterStatus>, Asked<Rows<Resource>>) {
+        let mut age = CRITICAL_AGE;
+        let mut view = (self.status(age).await, self.resources(age).await);
+        for _ in 1..self.clients.len() {
+            if !matches!(&view.0, Ok((_, status)) if status.quorate() == Some(false)) {
+                break;
+            }
+            let home = (self.home.load(Ordering::Relaxed) + 1) % self.clients.len();
+            self.home.store(home, Ordering::Relaxed);
+            age = NEVER;
+            view = (self.status(age).await, self.resources(age).await);
+        }
+        view
+    }
+
+    /// Whether an empty list of guests is the truth: the token may see all guests there are, and the list stays empty.
+    /// One that comes back empty is more often a glitch than the end of all guests (pve-domain 9.24).
+    async fn empty_is_true(&self, snapshot: &Snapshot) -> bool {
+        let now = self.clock.now();
+        let mut since = self.empty_since.lock().await;
+        match snapshot.guests.value() {
+            Some(guests) if guests.is_empty() => {}
+            Some(_) => {
+                *since = None;
+                return false;
+            }
+            None => return false,
+        }
+        let lasts = now.duration_since(*since.get_or_insert(now)) >= EMPTY_BELIEVED;
+        lasts && matches!(self.rights().await, Ok((_, rights)) if rights.allows("/vms", "VM.Audit"))
+    }
+
+    async fn resources(&self, age: SignedDuration) -> Asked<Rows<Resource>> {
         let asked = self.resources.get(&self.clock, age, async || {
-            let rows = self.ask(|client| async move { client.cluster_resources().await }).await?;
+            let rows = self.ask(true, |client| async move { client.cluster_resources().await }).await?;
             for row in &rows.unreadable {
                 let subject = row.subject.as_deref().unwrap_or("?");
                 tracing::warn!(cluster = %self.cluster, subject, why = %row.why, "a row cannot be read");
@@ -216,22 +291,24 @@ impl Observer {
         asked.await
     }
 
-    async fn status(&self, age: SignedDuration) -> Result<(Timestamp, Arc<ClusterStatus>), Blindness> {
+    async fn status(&self, age: SignedDuration) -> Asked<ClusterStatus> {
         let asked = self.status.get(&self.clock, age, async || {
-            self.ask(|client| async move { client.cluster_status().await }).await
+            self.ask(true, |client| async move { client.cluster_status().await }).await
         });
         asked.await
     }
 
-    async fn rights(&self) -> Result<(Timestamp, Arc<Permissions>), Blindness> {
+    async fn rights(&self) -> Asked<Permissions> {
         let asked = self.rights.get(&self.clock, RIGHTS_AGE, async || {
-            self.ask(|client| async move { client.permissions().await }).await
+            self.ask(true, |client| async move { client.permissions().await }).await
         });
         asked.await
     }
 
     /// Asks the endpoint that answered last, and the others in turn when it is the endpoint that fails.
-    async fn ask<T, A>(&self, call: impl Fn(Client) -> A) -> Result<T, Blindness>
+    ///
+    /// `whole` says that the question is about the cluster and not about one node.
+    async fn ask<T, A>(&self, whole: bool, call: impl Fn(Client) -> A) -> Result<T, Blindness>
     where
         A: Future<Output = Result<T, pve::Error>>,
     {
@@ -256,7 +333,10 @@ impl Observer {
                 }
                 Err(error) => {
                     tracing::debug!(cluster = %self.cluster, error = %chain(&error), "not reached");
-                    let elsewhere = error.is_endpoint_fault();
+                    // A call about the whole cluster goes no further than the endpoint itself: where that is as far as
+                    // it gets, the endpoint's own pvedaemon is dead.
+                    let elsewhere =
+                        error.is_endpoint_fault() || (whole && matches!(error, pve::Error::Hop { .. }));
                     let blindness = translate::blindness(&error);
                     if blindness.cause == Cause::Refused {
                         let until = self.clock.now() + AFTER_REFUSAL;
@@ -292,6 +372,12 @@ impl Observer {
             let hidden = Blindness { cause: Cause::Malformed, words };
             return Evidence { live: Seen::NotReached(hidden.clone()), tasks: Seen::NotReached(hidden) };
         };
+        if let Err(blindness) = self.may_see(inspection).await {
+            return Evidence {
+                live: Seen::NotReached(blindness.clone()),
+                tasks: Seen::NotReached(blindness),
+            };
+        }
         // One after the other: the node has three workers for everybody (pve-domain 7.1).
         let mut live = BTreeMap::new();
         let asked_at = self.clock.now();
@@ -315,14 +401,27 @@ impl Observer {
         Evidence { live, tasks }
     }
 
+    /// A guest that the token may not see is missing in the node's list just like one that is destroyed.
+    async fn may_see(&self, inspection: &Inspection) -> Result<(), Blindness> {
+        let (_, rights) = self.rights().await?;
+        let hidden = |guest: &&GuestId| !rights.allows(&format!("/vms/{}", guest.vmid), "VM.Audit");
+        match inspection.guests.iter().find(hidden) {
+            Some(guest) => {
+                let words = format!("the token lacks VM.Audit on /vms/{}", guest.vmid);
+                Err(Blindness { cause: Cause::RightsLost, words })
+            }
+            None => Ok(()),
+        }
+    }
+
     async fn live(
         &self,
         node: &pve::NodeName,
         kind: GuestKind,
     ) -> Result<BTreeMap<GuestId, Live>, Blindness> {
         let rows = match kind {
-            GuestKind::Qemu => self.ask(|client| async move { client.qemu_list(node).await }).await?,
-            GuestKind::Lxc => self.ask(|client| async move { client.lxc_list(node).await }).await?,
+            GuestKind::Qemu => self.ask(false, |client| async move { client.qemu_list(node).await }).await?,
+            GuestKind::Lxc => self.ask(false, |client| async move { client.lxc_list(node).await }).await?,
         };
         translate::live(kind, rows)
     }
@@ -348,7 +447,13 @@ impl Observer {
             ..TaskQuery::default()
         };
         let query = &query;
-        let page = self.ask(|client| async move { client.node_tasks(node, query).await }).await?;
+        let page = self.ask(false, |client| async move { client.node_tasks(node, query).await }).await?;
+        let (total, listed) = (page.total.unwrap_or(0), page.rows.total());
+        if listed >= TASKS_MAX as usize || total > listed as u64 {
+            // Whatever stopped the guest may be among those that were cut off.
+            let words = format!("{name} has more tasks since then than can be looked through ({listed})");
+            return Err(Blindness { cause: Cause::Malformed, words });
+        }
         Ok(translate::tasks(page.rows))
     }
 

@@ -4,12 +4,16 @@ use std::future::Future;
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 /// How long to wait before a dead task is started again: doubled at each death, up to the most.
 const RESTART_AFTER: Duration = Duration::from_secs(1);
 const RESTART_AFTER_MAX: Duration = Duration::from_secs(60);
 /// A task that lived this long is well again: its next death is its first.
 const WELL_AFTER: Duration = Duration::from_secs(300);
+
+/// What a task has for its last checkpoint; a daemon stops within two seconds.
+const PUT_AWAY_WITHIN: Duration = Duration::from_secs(1);
 
 /// Tells tasks that the daemon stops.
 #[derive(Clone, Debug)]
@@ -45,15 +49,20 @@ where
     let mut wait = RESTART_AFTER;
     while !stop.is_asked() {
         let began = tokio::time::Instant::now();
-        let mut task = tokio::spawn(make());
+        // In a set of its own: whoever drops this future ends the task with it.
+        let mut task = JoinSet::new();
+        task.spawn(make());
         let ended = tokio::select! {
-            ended = &mut task => ended,
+            ended = task.join_next() => ended,
             () = stop.asked() => {
-                // Its work is to look; a look that is cut off is only not told.
-                task.abort();
+                // It knows of the stop too and has things to put away; a question that hangs is cut off.
+                if tokio::time::timeout(PUT_AWAY_WITHIN, task.join_next()).await.is_err() {
+                    tracing::debug!(task = name, "cut off in the middle of something");
+                }
                 return;
             }
         };
+        let Some(ended) = ended else { return };
         let why = match ended {
             Ok(Ok(())) => "it ended".to_owned(),
             Ok(Err(error)) => format!("{error:#}"),
@@ -101,5 +110,47 @@ mod tests {
         assert_eq!(lives.load(Ordering::SeqCst), 4);
         sender.send(true).unwrap();
         kept.await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stop_lets_a_task_put_its_things_away_and_cuts_off_one_that_hangs() {
+        let put_away = Arc::new(AtomicU32::new(0));
+        for hangs in [false, true] {
+            let (sender, stop) = stop();
+            let (done, told) = (put_away.clone(), stop.clone());
+            let kept = tokio::spawn(keep_alive("loop".into(), stop, move || {
+                let (done, mut told) = (done.clone(), told.clone());
+                async move {
+                    told.asked().await;
+                    tokio::time::sleep(Duration::from_millis(if hangs { 60_000 } else { 200 })).await;
+                    done.fetch_add(1, Ordering::SeqCst);
+                    Ok(())
+                }
+            }));
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            sender.send(true).unwrap();
+            kept.await.unwrap();
+        }
+        assert_eq!(put_away.load(Ordering::SeqCst), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_task_ends_with_its_keeper() {
+        let (_sender, stop) = stop();
+        let alive = Arc::new(());
+        let held = alive.clone();
+        let mut keeper = Box::pin(keep_alive("poller".into(), stop, move || {
+            let held = held.clone();
+            async move {
+                std::future::pending::<()>().await;
+                drop(held);
+                Ok(())
+            }
+        }));
+        let started = tokio::time::timeout(Duration::from_secs(1), &mut keeper).await;
+        assert!(started.is_err(), "it is kept alive");
+        drop(keeper);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(Arc::strong_count(&alive), 1);
     }
 }

@@ -432,7 +432,7 @@ async fn slow_and_surplus_callers_are_let_go() {
         assert!(stream.read(&mut [0; 1024]).await.unwrap() > 0);
         held.push(stream);
     }
-    let surplus = Reply::read(TcpStream::connect(fixture.address()).await.unwrap()).await;
+    let surplus = fixture.call("GET /api/health?liveness", &[], "").await;
     assert_eq!(surplus.status, 0, "closed without a word");
     drop(held);
     // The places are free as soon as the server has noticed, which takes it no time but a turn.
@@ -441,6 +441,22 @@ async fn slow_and_surplus_callers_are_let_go() {
         tries += 1;
         assert!(tries < 1000);
     }
+    fixture.stop().await;
+}
+
+#[tokio::test]
+async fn too_many_calls_and_calls_that_take_too_long_are_told_to_come_again() {
+    let fixture = Fixture::within(Limits { requests: 0, ..Limits::default() }).await;
+    let many = fixture.get("/api/memory/events", &fixture.token()).await;
+    assert_eq!(many.shown(), r#"503 {"error":"Too many requests at once, try again"}"#);
+    assert_eq!(many.header("retry-after"), Some("1"));
+    assert_eq!(fixture.post("/api/auth/login", "{}").await.status, 400, "logins are not held up by them");
+    fixture.stop().await;
+
+    let request = Duration::from_millis(100);
+    let fixture = Fixture::within(Limits { request, ..Limits::default() }).await;
+    let long = fixture.call("POST /api/auth/login", &["Content-Length: 9"], "").await;
+    assert_eq!(long.shown(), r#"503 {"error":"The answer took too long, try again"}"#);
     fixture.stop().await;
 }
 
@@ -524,6 +540,10 @@ async fn a_client_that_did_not_read_for_a_while_misses_nothing() {
         "{:?}",
         &heard[..2]
     );
+    let of_another = fixture.join("/events", &auth.replace('}', r#","since":5000}"#)).await;
+    of_another.hear_until(r#"42/events,["gap",{"after":5000,"until":2000}]"#).await;
+    fixture.store.save_event(event(0, "last")).await.unwrap();
+    assert_eq!(seqs(&of_another, 1).await, [2001]);
     fixture.stop().await;
 }
 

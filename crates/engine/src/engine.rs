@@ -88,8 +88,14 @@ impl Engine {
     /// An engine that goes on where another one stopped. What was asked and not answered is asked again.
     pub fn restore(cluster: ClusterName, policy: Policy, checkpoint: Checkpoint) -> Engine {
         let mut memory = checkpoint.0;
+        // The system's clock may have been set back meanwhile, so no time of the past may make anything wait. And a
+        // new process has no late answers: that a round was judged counts, when it was does not.
+        memory.judged.values_mut().for_each(|began_at| *began_at = Timestamp::MIN);
         for suspect in memory.suspects.values_mut() {
-            suspect.asked = false;
+            suspect.asked_at = None;
+            if !suspect.after_restart {
+                suspect.due = Timestamp::MIN;
+            }
         }
         Engine { cluster, policy, memory }
     }
@@ -152,40 +158,41 @@ impl Engine {
     }
 
     fn critical(&mut self, turn: &mut Turn, snapshot: Snapshot) {
-        let seen = match self.sight(snapshot.nodes, snapshot.guests) {
+        let (began_at, storages) = (snapshot.began_at, snapshot.storages.clone());
+        let seen = match self.sight(snapshot) {
             Ok(seen) => seen,
             Err(blindness) => return self.blind(turn, blindness),
         };
         self.memory.blind_rounds = 0;
         self.gone(turn, Slot { check: Check::Blind, subject: Subject::Cluster }, Resolution::Itself);
-        if let Seen::At { value: quorum, .. } = snapshot.quorum {
-            self.quorum(turn, quorum);
-        }
+        self.quorum(turn, seen.quorum);
         if !self.memory.quorate {
             // The view of a minority: every node of the other side looks offline to it (pve-domain 4.2).
             return;
         }
-        let first = self.memory.judged.insert(Round::Critical, snapshot.began_at).is_none();
+        let first = self.memory.judged.insert(Round::Critical, began_at).is_none();
         self.nodes(turn, &seen, first);
         self.guests(turn, seen, first);
-        if let Seen::At { value: storages, .. } = &snapshot.storages {
+        if let Seen::At { value: storages, .. } = &storages {
             self.outages(turn, storages);
         }
     }
 
-    /// The nodes and guests of a round, or why they cannot be believed.
-    fn sight(
-        &self,
-        nodes: Seen<BTreeMap<NodeName, Node>>,
-        guests: Seen<BTreeMap<GuestId, Guest>>,
-    ) -> Result<Sight, Blindness> {
+    /// What a round saw, or why it cannot be believed. Without knowing the vote, a lost node may be our own loss.
+    fn sight(&self, snapshot: Snapshot) -> Result<Sight, Blindness> {
         let not_asked = || Blindness { cause: Cause::Malformed, words: "the round was not asked for".into() };
-        let (nodes, guests, asked_at) = match (nodes, guests) {
-            (Seen::At { value: nodes, asked_at }, Seen::At { value: guests, .. }) => {
-                (nodes, guests, asked_at)
+        let (quorum, nodes, guests, asked_at) = match (snapshot.quorum, snapshot.nodes, snapshot.guests) {
+            (
+                Seen::At { value: quorum, .. },
+                Seen::At { value: nodes, asked_at },
+                Seen::At { value: guests, .. },
+            ) => (quorum, nodes, guests, asked_at),
+            (_, Seen::NotReached(blindness), _)
+            | (_, _, Seen::NotReached(blindness))
+            | (Seen::NotReached(blindness), _, _) => return Err(blindness),
+            (Seen::NotAsked, _, _) | (_, Seen::NotAsked, _) | (_, _, Seen::NotAsked) => {
+                return Err(not_asked());
             }
-            (Seen::NotReached(blindness), _) | (_, Seen::NotReached(blindness)) => return Err(blindness),
-            (Seen::NotAsked, _) | (_, Seen::NotAsked) => return Err(not_asked()),
         };
         // A cluster always has the node that answers, and all guests do not vanish at once: an empty list is
         // what a token without rights sees (pve-domain 5.4, 9.24).
@@ -196,10 +203,10 @@ impl Engine {
         if nodes.is_empty() {
             return Err(lost("nodes"));
         }
-        if guests.is_empty() && self.memory.guests.len() > 1 {
+        if guests.is_empty() && self.memory.guests.len() > 1 && !snapshot.empty_is_true {
             return Err(lost("guests"));
         }
-        Ok(Sight { nodes, guests, asked_at })
+        Ok(Sight { quorum, nodes, guests, asked_at })
     }
 
     fn blind(&mut self, turn: &mut Turn, Blindness { cause, words }: Blindness) {
@@ -249,6 +256,7 @@ impl Engine {
         for name in removed {
             self.memory.nodes.remove(&name);
             self.remove_subject(turn, &Subject::Node(name.clone()));
+            self.remove_guests_of(turn, &name, &seen.guests);
             self.note(turn, Subject::Node(name.clone()), None, Some(name), Note::NodeGone);
         }
     }
@@ -275,7 +283,7 @@ impl Engine {
             let node = id.node.clone();
             let subject = Subject::Storage(id);
             let slot = Slot { check: Check::OverMark(Metric::Storage), subject: subject.clone() };
-            let percent = group.usage.and_then(|usage| usage.percent());
+            let Some(percent) = group.usage.and_then(|usage| usage.percent()) else { continue };
             let last = self.memory.incidents.get(&slot);
             let finding = node::over_mark(&self.policy, &subject, Metric::Storage, last, percent);
             self.judged(turn, slot, finding, node);
@@ -288,7 +296,7 @@ impl Engine {
         self.memory.storages.extend(seen);
         for (id, group) in &groups {
             let slot = Slot { check: Check::StorageOffline, subject: Subject::Storage(id.clone()) };
-            let nodes = group.missing.clone();
+            let Some(nodes) = group.missing.clone() else { continue };
             let finding = (!nodes.is_empty()).then_some(Finding::StorageOffline { nodes });
             self.judged(turn, slot, finding, id.node.clone());
         }
@@ -432,6 +440,7 @@ struct Turn {
 
 /// What a critical round saw, where it can be believed.
 struct Sight {
+    quorum: Quorum,
     nodes: BTreeMap<NodeName, Node>,
     guests: BTreeMap<GuestId, Guest>,
     asked_at: Timestamp,

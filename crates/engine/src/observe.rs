@@ -344,6 +344,9 @@ pub struct Snapshot {
     pub nodes: Seen<BTreeMap<NodeName, Node>>,
     /// Every guest that the token may see.
     pub guests: Seen<BTreeMap<GuestId, Guest>>,
+    /// Whether an empty list of guests is the truth: the token's rights say that it may see them all, and the list has
+    /// stayed empty. Otherwise it is a glitch, or a lost right (pve-domain 5.4, 9.24).
+    pub empty_is_true: bool,
     /// Every storage on every node that the token may see.
     pub storages: Seen<BTreeMap<(StorageName, NodeName), Storage>>,
 }
@@ -461,10 +464,12 @@ impl GuestStatus {
         }
     }
 
-    /// Whether a process exists: everything but stopped, where it is known at all.
+    /// Whether the guest lives; `None` where that is not known. `prelaunch` is a process that does not run its guest:
+    /// a backup of a stopped one, or one on its way from another node. It says nothing of how the guest is.
     pub fn has_process(&self) -> Option<bool> {
         match self {
-            GuestStatus::Running | GuestStatus::Paused | GuestStatus::Other(_) => Some(true),
+            GuestStatus::Running | GuestStatus::Paused => Some(true),
+            GuestStatus::Other(word) => (&**word != "prelaunch").then_some(true),
             GuestStatus::Stopped => Some(false),
             GuestStatus::Unknown => None,
         }

@@ -210,13 +210,17 @@ impl Note {
     }
 }
 
+/// HA's states in which it starts a guest that is down; in `error`, `stopped` and `disabled` nobody does (pve-domain 3.5).
+const HA_RESTARTS: [&str; 7] =
+    ["started", "enabled", "queued", "request_start", "recovery", "fence", "migrate"];
+
 impl Why {
     /// Why, in words that follow the change.
     pub fn words(&self, to: &GuestStatus) -> String {
         let ended = to.has_process() == Some(false);
         match self {
             Why::Task(by) => format!("by {by}"),
-            Why::HighAvailability { state } if ended => {
+            Why::HighAvailability { state } if ended && HA_RESTARTS.contains(&&**state) => {
                 format!("HA manages it (state {state}) and is the one to restart it")
             }
             Why::HighAvailability { state } => format!("HA manages it (state {state})"),

@@ -287,6 +287,7 @@ fn unseen(cluster: &Cluster, round: Round, blindness: Blindness) -> Snapshot {
         nodes: Seen::NotReached(blindness.clone()),
         guests: Seen::NotReached(blindness.clone()),
         storages: Seen::NotReached(blindness),
+        empty_is_true: false,
     }
 }
 

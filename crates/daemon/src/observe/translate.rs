@@ -9,13 +9,15 @@ use engine::observe::{
     Storage, StorageName, Task, Usage,
 };
 use jiff::Timestamp;
-use pve::types::{self, ClusterStatus, LiveGuest, NodeStatus, Resource, Rows, StorageStatus};
+use pve::types::{
+    self, ClusterStatus, GuestResource, LiveGuest, NodeResource, NodeStatus, Resource, Rows, StorageResource,
+    StorageStatus,
+};
 
 /// Every node row. A name that PVE would never give is left out, with a warning.
 pub(super) fn nodes(rows: &Rows<Resource>) -> BTreeMap<NodeName, Node> {
     let mut nodes = BTreeMap::new();
-    for row in &rows.rows {
-        let Resource::Node(row) = row else { continue };
+    for row in node_resources(rows) {
         let Some(name) = node_name(&row.node) else { continue };
         let node = Node {
             presence: presence(&row.status),
@@ -32,8 +34,7 @@ pub(super) fn nodes(rows: &Rows<Resource>) -> BTreeMap<NodeName, Node> {
 /// Every guest row.
 pub(super) fn guests(rows: &Rows<Resource>) -> BTreeMap<GuestId, Guest> {
     let mut guests = BTreeMap::new();
-    for row in &rows.rows {
-        let Resource::Guest(row) = row else { continue };
+    for row in guest_resources(rows) {
         let Some(node) = node_name(&row.node) else { continue };
         let guest = Guest {
             name: row.name.clone(),
@@ -53,8 +54,7 @@ pub(super) fn guests(rows: &Rows<Resource>) -> BTreeMap<GuestId, Guest> {
 /// Every storage row: one per node and storage.
 pub(super) fn storages(rows: &Rows<Resource>) -> BTreeMap<(StorageName, NodeName), Storage> {
     let mut storages = BTreeMap::new();
-    for row in &rows.rows {
-        let Resource::Storage(row) = row else { continue };
+    for row in storage_resources(rows) {
         let (Some(node), Ok(name)) = (node_name(&row.node), row.storage.parse::<StorageName>()) else {
             tracing::warn!(storage = %row.storage, "a storage whose name PVE would never give is left out");
             continue;
@@ -93,17 +93,7 @@ pub(super) fn node_rows(rows: &Rows<Resource>, status: Option<&ClusterStatus>) -
             None => name.as_str().into(),
         }
     };
-    let mut nodes: Vec<NodeRow> = rows
-        .rows
-        .iter()
-        .filter_map(|row| match row {
-            Resource::Node(row) => Some(row),
-            Resource::Guest(_)
-            | Resource::Storage(_)
-            | Resource::Pool(_)
-            | Resource::Network(_)
-            | Resource::Other { .. } => None,
-        })
+    let mut nodes: Vec<NodeRow> = node_resources(rows)
         .filter_map(|row| {
             let node = node_name(&row.node)?;
             Some(NodeRow {
@@ -129,30 +119,9 @@ pub(super) fn node_rows(rows: &Rows<Resource>, status: Option<&ClusterStatus>) -
 /// The page's guests. What PVE says of a guest on a node that is gone is a ghost of up to 300 s (pve-domain 1.4), and
 /// the page must not show it as news.
 pub(super) fn guest_rows(rows: &Rows<Resource>) -> Vec<GuestRow> {
-    let gone: BTreeSet<&pve::NodeName> = rows
-        .rows
-        .iter()
-        .filter_map(|row| match row {
-            Resource::Node(row) if row.status == NodeStatus::Offline => Some(&row.node),
-            Resource::Node(_)
-            | Resource::Guest(_)
-            | Resource::Storage(_)
-            | Resource::Pool(_)
-            | Resource::Network(_)
-            | Resource::Other { .. } => None,
-        })
-        .collect();
-    let mut guests: Vec<GuestRow> = rows
-        .rows
-        .iter()
-        .filter_map(|row| match row {
-            Resource::Guest(row) => Some(row),
-            Resource::Node(_)
-            | Resource::Storage(_)
-            | Resource::Pool(_)
-            | Resource::Network(_)
-            | Resource::Other { .. } => None,
-        })
+    let gone: BTreeSet<&pve::NodeName> =
+        node_resources(rows).filter(|row| row.status == NodeStatus::Offline).map(|row| &row.node).collect();
+    let mut guests: Vec<GuestRow> = guest_resources(rows)
         .filter_map(|row| {
             Some(GuestRow {
                 id: guest_id(row.id),
@@ -180,17 +149,7 @@ pub(super) fn guest_rows(rows: &Rows<Resource>) -> Vec<GuestRow> {
 
 /// The page's storages, one row per node that sees it.
 pub(super) fn storage_rows(rows: &Rows<Resource>) -> Vec<StorageRow> {
-    let mut storages: Vec<StorageRow> = rows
-        .rows
-        .iter()
-        .filter_map(|row| match row {
-            Resource::Storage(row) => Some(row),
-            Resource::Node(_)
-            | Resource::Guest(_)
-            | Resource::Pool(_)
-            | Resource::Network(_)
-            | Resource::Other { .. } => None,
-        })
+    let mut storages: Vec<StorageRow> = storage_resources(rows)
         .filter_map(|row| {
             let (used, total) = (row.disk.unwrap_or(0), row.maxdisk.unwrap_or(0));
             Some(StorageRow {
@@ -261,6 +220,18 @@ pub(super) fn blindness(error: &pve::Error) -> Blindness {
         | Error::Malformed { .. } => Cause::Malformed,
     };
     Blindness { cause, words: error.to_string() }
+}
+
+fn node_resources(rows: &Rows<Resource>) -> impl Iterator<Item = &NodeResource> {
+    rows.rows.iter().filter_map(|row| if let Resource::Node(row) = row { Some(row) } else { None })
+}
+
+fn guest_resources(rows: &Rows<Resource>) -> impl Iterator<Item = &GuestResource> {
+    rows.rows.iter().filter_map(|row| if let Resource::Guest(row) = row { Some(row) } else { None })
+}
+
+fn storage_resources(rows: &Rows<Resource>) -> impl Iterator<Item = &StorageResource> {
+    rows.rows.iter().filter_map(|row| if let Resource::Storage(row) = row { Some(row) } else { None })
 }
 
 fn presence(status: &NodeStatus) -> Presence {

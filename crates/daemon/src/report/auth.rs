@@ -34,6 +34,9 @@ const HASH_LANES: u32 = 1;
 /// How long a login waits for its turn to be hashed. One hash takes well below 0.1 s.
 const HASH_WAIT: Duration = Duration::from_secs(5);
 
+/// How many logins may wait for their turn: as many as get it in that time on a slow machine.
+const HASH_QUEUE: usize = 8;
+
 /// A new password's least length: what NIST asks of a password that stands alone.
 pub const PASSWORD_MIN: usize = 8;
 /// A password's greatest length in bytes, so that nobody hashes megabytes.
@@ -97,6 +100,8 @@ pub struct Auth {
     setup: Mutex<Setup>,
     /// One hash at a time: memory, and a bound on what strangers can make this machine compute.
     hashing: Arc<Semaphore>,
+    /// Places to wait for that.
+    queue: Semaphore,
 }
 
 /// What changes when the password does.
@@ -170,6 +175,7 @@ impl Auth {
             settled: OnceCell::new(),
             setup: Mutex::new(setup),
             hashing: Arc::new(Semaphore::new(1)),
+            queue: Semaphore::new(HASH_QUEUE),
         })
     }
 
@@ -284,6 +290,7 @@ impl Auth {
         &self,
         work: impl FnOnce() -> argon2::password_hash::Result<T> + Send + 'static,
     ) -> Result<T, Denied> {
+        let _place = self.queue.try_acquire().map_err(|_| Denied::Busy)?;
         let turn = tokio::time::timeout(HASH_WAIT, self.hashing.clone().acquire_owned());
         let turn = turn.await.map_err(|_| Denied::Busy)?.map_err(|_| Denied::Busy)?;
         tokio::task::spawn_blocking(move || {

@@ -61,10 +61,13 @@ pub(super) fn router(app: Arc<App>) -> Router {
         .route("/api/memory/events", get(events))
         .route("/api/memory/events/unresolved", get(unresolved))
         .route("/api/memory/preferences", get(preferences))
+        .route_layer(middleware::from_fn_with_state(app.clone(), counted))
         .route_layer(middleware::from_fn_with_state(app.clone(), with_token));
+    // The logins are not counted: their bodies may come slowly, and those who send them must not be able to hold
+    // up those who have a token. They are bounded by the connections and by the queue for the hash.
     let public = Router::new()
         .route("/", get(front))
-        .route("/api/health", get(health))
+        .route("/api/health", get(health).layer(middleware::from_fn_with_state(app.clone(), counted)))
         .route("/api/auth/login", post(login))
         .route("/api/auth/setup", post(set_up));
     private
@@ -73,7 +76,7 @@ pub(super) fn router(app: Arc<App>) -> Router {
             Refusal::new(StatusCode::METHOD_NOT_ALLOWED, format!("{method} is not allowed here"))
         })
         .fallback(async || Refusal::new(StatusCode::NOT_FOUND, "There is nothing here"))
-        .layer(middleware::from_fn_with_state(app.clone(), bounded))
+        .layer(middleware::from_fn_with_state(app.clone(), timed))
         .with_state(app)
 }
 
@@ -106,13 +109,18 @@ pub(super) async fn hardened(request: Request, next: Next) -> Response {
     response
 }
 
-/// A limit on how many calls run at once and how long each may take.
-async fn bounded(State(app): Shared, request: Request, next: Next) -> Response {
+/// A limit on how many calls run at once.
+async fn counted(State(app): Shared, request: Request, next: Next) -> Response {
     let Ok(_turn) = app.requests.try_acquire() else {
         return Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "Too many requests at once, try again")
             .retry_after(Duration::from_secs(1))
             .into_response();
     };
+    next.run(request).await
+}
+
+/// A limit on how long a call may take.
+async fn timed(State(app): Shared, request: Request, next: Next) -> Response {
     match tokio::time::timeout(app.limits.request, next.run(request)).await {
         Ok(response) => response,
         Err(_) => Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "The answer took too long, try again")

@@ -38,16 +38,18 @@ pub(crate) enum Suspicion {
 /// What a round's row of a guest means against what is remembered of it.
 pub(crate) fn suspect(before: Option<&Guest>, now: &Guest) -> Option<Suspicion> {
     let Some(before) = before else { return Some(Suspicion::Appeared) };
-    if let (Some(was), Some(is)) = (manner(&before.status), manner(&now.status))
-        && was != is
-    {
-        return Some(Suspicion::Changed { from: before.status.clone() });
+    // A guest that moved and changed is first one that moved: what it does there is the next round's question.
+    if now.node != before.node {
+        return Some(Suspicion::Moved { from: before.node.clone() });
     }
-    (now.node != before.node).then(|| Suspicion::Moved { from: before.node.clone() })
+    match (manner(&before.status), manner(&now.status)) {
+        (Some(was), Some(is)) if was != is => Some(Suspicion::Changed { from: before.status.clone() }),
+        (_, _) => None,
+    }
 }
 
-/// How a guest lives. QMP knows a dozen run states that a VM passes through on its way (`prelaunch`,
-/// `inmigrate`); for the question whether something happened to it they are all life.
+/// How a guest lives. QMP knows a dozen run states that a VM passes through on its way (`inmigrate`,
+/// `save-vm`); for the question whether something happened to it they are all life.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Manner {
     Alive,
@@ -57,10 +59,11 @@ enum Manner {
 
 fn manner(status: &GuestStatus) -> Option<Manner> {
     match status {
-        GuestStatus::Running | GuestStatus::Other(_) => Some(Manner::Alive),
         GuestStatus::Paused => Some(Manner::Paused),
         GuestStatus::Stopped => Some(Manner::Stopped),
-        GuestStatus::Unknown => None,
+        GuestStatus::Running | GuestStatus::Other(_) | GuestStatus::Unknown => {
+            status.has_process().map(|_| Manner::Alive)
+        }
     }
 }
 
@@ -118,7 +121,10 @@ pub(crate) fn why_stopped(
         return Stopped::Task(task);
     }
     if let Some(lock) = live.lock.as_ref().or(guest.lock.as_ref()) {
-        return Stopped::Locked(lock.clone());
+        // A backup in stop mode has no task of its own for a container (pve-domain 3.2); without the lock it is the
+        // backup of another guest.
+        let backup = (&**lock == "backup").then(|| cause(tasks, id, last_seen, now, backs_up)).flatten();
+        return backup.map_or_else(|| Stopped::Locked(lock.clone()), Stopped::Task);
     }
     match guest.ha.as_deref() {
         Some(state) if state != "ignored" => Stopped::HighAvailability(state.into()),
@@ -145,9 +151,26 @@ pub(crate) fn cause(
         .filter(|task| scope(task).is_some_and(|scope| class(&task.kind, scope)))
         .filter(|task| task.started_at <= now + CLOCK_SKEW)
         .filter(|task| task.ended_at.is_none_or(|ended| ended >= last_seen - CLOCK_SKEW))
+        .filter(|task| !undone(task, tasks, &vmid))
         // What was asked of HA names who asked; what HA then does is root's (pve-domain 3.5).
         .max_by_key(|task| (task.kind.starts_with("ha"), task.started_at))
         .map(|task| By { user: task.user.clone(), task: task.kind.clone(), upid: task.upid.clone() })
+}
+
+/// Whether the guest was started again after a task had ended: then it is not what stopped it in the end. A start that
+/// failed undoes nothing.
+fn undone(task: &Task, tasks: &[Task], vmid: &str) -> bool {
+    let Some(ended) = task.ended_at else { return false };
+    stops(&task.kind, Scope::Guest)
+        && tasks.iter().any(|later| {
+            &*later.id == vmid
+                && matches!(&*later.kind, "qmstart" | "vzstart")
+                && later.started_at > ended
+                && later
+                    .status
+                    .as_deref()
+                    .is_none_or(|status| status == "OK" || status.starts_with("WARNINGS"))
+        })
 }
 
 /// What a task is about.
@@ -188,15 +211,14 @@ pub(crate) fn stops(kind: &str, scope: Scope) -> bool {
         ),
         Scope::Node => matches!(
             kind,
-            "stopall"
-                | "suspendall"
-                | "migrateall"
-                | "bulk-shutdown"
-                | "bulk-suspend"
-                | "bulk-migrate"
-                | "vzdump"
+            "stopall" | "suspendall" | "migrateall" | "bulk-shutdown" | "bulk-suspend" | "bulk-migrate"
         ),
     }
+}
+
+/// Backups. One of several guests has no id (pve-domain 3.2).
+fn backs_up(kind: &str, _: Scope) -> bool {
+    kind == "vzdump"
 }
 
 /// Tasks that give a guest a process, or let it run on.
@@ -329,7 +351,10 @@ mod tests {
             ("a stop of another guest", vm(), stopped(), seen(vec![task("qmstop", "1010", 995, Some(996), "OK")]), "crashed"),
             ("a start is no stop", vm(), stopped(), seen(vec![task("qmstart", "101", 991, Some(992), "OK")]), "crashed"),
             ("the node stops all its guests", vm(), stopped(), seen(vec![task("stopall", "", 991, None, "")]), "alice@pve (stopall)"),
-            ("a backup of several guests has no id", vm(), stopped(), seen(vec![task("vzdump", "", 900, None, "")]), "alice@pve (vzdump)"),
+            ("a backup of several guests has no id", vm(), live(false, Some("backup")), seen(vec![task("vzdump", "", 900, None, "")]), "alice@pve (vzdump)"),
+            ("a backup of other guests", vm(), stopped(), seen(vec![task("vzdump", "", 900, None, "")]), "crashed"),
+            ("stopped, started again, then dead", vm(), stopped(), seen(vec![task("qmstop", "101", 988, Some(989), "OK"), task("qmstart", "101", 991, Some(992), "OK")]), "crashed"),
+            ("stopped, and a start that failed", vm(), stopped(), seen(vec![task("qmstop", "101", 988, Some(989), "OK"), task("qmstart", "101", 991, Some(992), "VM is locked (backup)")]), "alice@pve (qmstop)"),
             ("a service of the same number", vm(), stopped(), seen(vec![task("srvstop", "101", 995, Some(996), "OK")]), "crashed"),
             ("the later of two tasks", vm(), stopped(), seen(vec![task("qmshutdown", "101", 980, Some(995), "got timeout"), task("qmstop", "101", 996, Some(997), "OK")]), "alice@pve (qmstop)"),
             ("it runs after all", vm(), live(true, None), seen(none()), "runs again"),
@@ -370,7 +395,9 @@ mod tests {
             ("stopped",                         Some(with(Running, "pve1")), with(Stopped, "pve1"), Some(Suspicion::Changed { from: Running })),
             ("started",                         Some(with(Stopped, "pve1")), with(Running, "pve1"), Some(Suspicion::Changed { from: Stopped })),
             ("paused",                          Some(with(Running, "pve1")), with(Paused, "pve1"),  Some(Suspicion::Changed { from: Running })),
-            ("on its way up",                   Some(with(Running, "pve1")), with(GuestStatus::Other("prelaunch".into()), "pve1"), None),
+            ("on its way",                      Some(with(Running, "pve1")), with(GuestStatus::Other("inmigrate".into()), "pve1"), None),
+            ("a stopped one in a backup",       Some(with(Stopped, "pve1")), with(GuestStatus::Other("prelaunch".into()), "pve1"), None),
+            ("moved and stopped",               Some(with(Running, "pve1")), with(Stopped, "pve2"), Some(Suspicion::Moved { from: "pve1".parse().unwrap() })),
             ("a ghost of 300 s says nothing",   Some(with(Running, "pve1")), with(Unknown, "pve1"), None),
             ("moved",                           Some(with(Running, "pve1")), with(Running, "pve2"), Some(Suspicion::Moved { from: "pve1".parse().unwrap() })),
             ("moved without statistics",        Some(with(Running, "pve1")), with(Unknown, "pve2"), Some(Suspicion::Moved { from: "pve1".parse().unwrap() })),

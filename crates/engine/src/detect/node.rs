@@ -37,19 +37,14 @@ pub(crate) fn over_mark(
     subject: &Subject,
     metric: Metric,
     last: Option<&Incident>,
-    percent: Option<f64>,
+    percent: f64,
 ) -> Option<Finding> {
     let marks = policy.marks(subject, metric);
-    let rung = threshold::judge(last_rung(last), percent, &marks);
-    match (rung, percent, marks.mark(rung)) {
-        (Rung::Well, _, _) => None,
-        (_, Some(percent), Some(mark)) => Some(Finding::OverMark { metric, rung, percent, mark }),
-        // Not seen in this round: what was found stands as it was.
-        (_, _, _) => last.map(|incident| incident.finding.clone()),
-    }
+    let rung = threshold::judge(last_rung(last), Some(percent), &marks);
+    marks.mark(rung).map(|mark| Finding::OverMark { metric, rung, percent, mark })
 }
 
-/// Every ladder of one node, with what it shows now. An offline node shows nothing, so nothing changes.
+/// Every ladder of one node that this round saw. An offline node shows nothing, so nothing changes.
 pub(crate) fn ladders<'a>(
     policy: &'a Policy,
     name: &NodeName,
@@ -57,11 +52,11 @@ pub(crate) fn ladders<'a>(
     last: impl Fn(&Slot) -> Option<&'a Incident> + 'a,
 ) -> impl Iterator<Item = (Slot, Option<Finding>)> + 'a {
     let subject = Subject::Node(name.clone());
-    [Metric::Disk, Metric::Memory, Metric::Cpu].into_iter().map(move |metric| {
+    [Metric::Disk, Metric::Memory, Metric::Cpu].into_iter().filter_map(move |metric| {
+        let percent = (node.presence == Presence::Online).then(|| metric.of(node)).flatten()?;
         let slot = Slot { check: Check::OverMark(metric), subject: subject.clone() };
-        let percent = (node.presence == Presence::Online).then(|| metric.of(node)).flatten();
         let finding = over_mark(policy, &subject, metric, last(&slot), percent);
-        (slot, finding)
+        Some((slot, finding))
     })
 }
 

@@ -141,7 +141,7 @@ impl Engine {
                     known.guest.node.clone()
                 }
             };
-            suspect.asked = true;
+            suspect.asked_at = Some(turn.now);
             suspect.tries += 1;
             suspect.due = turn.now + ANSWER_WITHIN;
             let since = suspect.last_seen - guest::TASKS_BEFORE;
@@ -158,8 +158,11 @@ impl Engine {
 
     pub(super) fn inspected(&mut self, turn: &mut Turn, inspection: &Inspection, answer: &Evidence) {
         for id in &inspection.guests {
-            let Some(suspect) = self.memory.suspects.get(id).filter(|suspect| suspect.asked).cloned() else {
-                continue; // Explained meanwhile, or not asked by us.
+            // Explained meanwhile, asked by nobody, or the late answer to an earlier question.
+            let Some(suspect) =
+                self.memory.suspects.get(id).filter(|suspect| suspect.awaits(answer)).cloned()
+            else {
+                continue;
             };
             let Some(known) = self.memory.guests.get(id).cloned() else { continue };
             let now = turn.now;
@@ -196,9 +199,14 @@ impl Engine {
                         self.note_guest(turn, *id, Note::GuestGone { by: by(guest::destroys) });
                         self.memory.guests.remove(id);
                     }
-                    None => {
+                    None if suspect.tries < ASK_TIMES => {
                         self.ask_again(turn.now, *id);
                         continue;
+                    }
+                    None => {
+                        // Destroyed, or hidden from us: not known, so not told. It is new if it shows up again.
+                        self.remove_subject(turn, &Subject::Guest(*id));
+                        self.memory.guests.remove(id);
                     }
                 },
             }
@@ -247,9 +255,26 @@ impl Engine {
 
     fn ask_again(&mut self, now: Timestamp, id: GuestId) {
         if let Some(suspect) = self.memory.suspects.get_mut(&id) {
-            suspect.asked = false;
+            suspect.asked_at = None;
             // Later and later: a node that does not answer is not helped by more questions.
             suspect.due = now + ASK_AGAIN * i32::try_from(suspect.tries.clamp(1, ASK_PATIENCE)).unwrap_or(1);
+        }
+    }
+
+    /// A node that was taken out of the cluster takes with it the guests that are no longer listed.
+    pub(super) fn remove_guests_of(
+        &mut self,
+        turn: &mut Turn,
+        node: &NodeName,
+        listed: &BTreeMap<GuestId, Guest>,
+    ) {
+        let lost =
+            |(id, known): &(&GuestId, &KnownGuest)| known.guest.node == *node && !listed.contains_key(id);
+        let guests: Vec<GuestId> = self.memory.guests.iter().filter(lost).map(|(id, _)| *id).collect();
+        for id in guests {
+            self.remove_subject(turn, &Subject::Guest(id));
+            self.memory.suspects.remove(&id);
+            self.memory.guests.remove(&id);
         }
     }
 

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::detect::guest::{ROW_AGE, Suspicion};
 use crate::incident::Incidents;
-use crate::observe::{Guest, GuestId, GuestStatus, Node, NodeName, Presence, Round, StorageName};
+use crate::observe::{Evidence, Guest, GuestId, Node, NodeName, Presence, Round, Seen, StorageName};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Memory {
@@ -53,7 +53,8 @@ pub(super) struct Suspect {
     pub(super) last_seen: Timestamp,
     /// When to ask, and then again.
     pub(super) due: Timestamp,
-    pub(super) asked: bool,
+    /// When its node was last asked, if the answer is still to come.
+    pub(super) asked_at: Option<Timestamp>,
     pub(super) tries: u32,
     /// The guest's node was restarted since: `startall` may yet bring it back.
     pub(super) after_restart: bool,
@@ -61,7 +62,18 @@ pub(super) struct Suspect {
 
 impl Suspect {
     pub(super) fn new(suspicion: Suspicion, last_seen: Timestamp, due: Timestamp) -> Suspect {
-        Suspect { suspicion, last_seen, due, asked: false, tries: 0, after_restart: false }
+        Suspect { suspicion, last_seen, due, asked_at: None, tries: 0, after_restart: false }
+    }
+}
+
+impl Suspect {
+    /// Whether this is the answer to the latest question about it, as far as it says when it was made.
+    pub(super) fn awaits(&self, answer: &Evidence) -> bool {
+        let made_at = match (&answer.live, &answer.tasks) {
+            (Seen::At { asked_at: live, .. }, Seen::At { asked_at: tasks, .. }) => Some(*live.min(tasks)),
+            (Seen::NotAsked | Seen::NotReached(_), _) | (_, Seen::NotAsked | Seen::NotReached(_)) => None,
+        };
+        self.asked_at.is_some_and(|asked_at| made_at.is_none_or(|made_at| made_at >= asked_at))
     }
 }
 
@@ -104,17 +116,26 @@ impl KnownNode {
 impl KnownGuest {
     /// The newest row, with what it does not say kept from before.
     pub(super) fn now(before: Option<&KnownGuest>, mut row: Guest, asked_at: Timestamp) -> KnownGuest {
+        let Some(before) = before else {
+            let alive = row.status.has_process() == Some(true);
+            return KnownGuest {
+                guest: row,
+                seen_at: asked_at,
+                alive_at: alive.then_some(asked_at - ROW_AGE),
+            };
+        };
+        row.name = row.name.or_else(|| before.guest.name.clone());
         let mut seen_at = asked_at;
-        if let Some(before) = before {
-            row.name = row.name.or_else(|| before.guest.name.clone());
-            if row.status == GuestStatus::Unknown {
-                row.status = before.guest.status.clone();
-                seen_at = before.seen_at;
-            }
+        // Neither a row without statistics, nor the first one on another node, says how the guest is.
+        if row.status.has_process().is_none() || row.node != before.guest.node {
+            row.status = before.guest.status.clone();
+            seen_at = before.seen_at;
         }
+        // A row may be 300 s old and still say "running"; its uptime tells whether it is a new one.
+        let renewed = row.uptime == 0 || row.uptime != before.guest.uptime || before.alive_at.is_none();
         let alive_at = match row.status.has_process() {
-            Some(true) => Some(seen_at - ROW_AGE),
-            Some(false) | None => before.and_then(|before| before.alive_at),
+            Some(true) if renewed => Some(seen_at - ROW_AGE),
+            Some(true | false) | None => before.alive_at,
         };
         KnownGuest { guest: row, seen_at, alive_at }
     }

@@ -101,6 +101,7 @@ impl Cluster {
             nodes: Seen::At { value: nodes, asked_at: at },
             guests: Seen::At { value: guests.collect(), asked_at: at },
             storages: Seen::At { value: storages.collect(), asked_at: at },
+            empty_is_true: !empty,
         }
     }
 
