@@ -12,7 +12,6 @@ mod tree;
 mod typed;
 
 use std::fmt;
-use std::fs;
 use std::io::Read;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -251,7 +250,7 @@ impl Config {
 }
 
 fn read_file(file: &Path) -> Result<String, String> {
-    let opened = fs::File::open(file).map_err(|error| format!("cannot be opened: {error}"))?;
+    let opened = secret::ordinary(file).map_err(|error| format!("cannot be opened: {error}"))?;
     let mut bytes = Vec::new();
     opened.take(FILE_MAX + 1).read_to_end(&mut bytes).map_err(|error| format!("cannot be read: {error}"))?;
     if bytes.len() as u64 > FILE_MAX {

@@ -5,7 +5,8 @@
 
 use std::io::IsTerminal;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::{Context, bail};
@@ -41,9 +42,6 @@ pub struct Options {
     /// How many times faster than the world the demo's day runs.
     #[arg(long, default_value_t = 6.0)]
     speed: f64,
-    /// The demo's database; begun anew at each start.
-    #[arg(long, value_name = "FILE", default_value = "data/demo.db")]
-    store: PathBuf,
 }
 
 /// Runs until a signal.
@@ -54,16 +52,22 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     if !(1.0..=100.0).contains(&options.speed) {
         bail!("--speed {}: from 1 to 100", options.speed);
     }
+    if !options.listen.ip().is_loopback() {
+        bail!(
+            "--listen {}: the demo's password is known to everybody, so it listens on loopback only",
+            options.listen
+        );
+    }
     let stopped = ops::signal()?;
-    begin_anew(&options.store)?;
+    let folder = Folder::make()?;
     let mut simulated = SimOptions::script(&Script::parse(CLUSTER)?)?;
     simulated.speed = options.speed;
     simulated.tokens = vec![format!("{TOKEN_ID}={TOKEN_SECRET}:auditor").parse::<Token>()?];
     let cluster = Server::start(simulated)?;
-    let daemon = Daemon::start(settings(&options, &cluster)?).await?;
+    let daemon = Daemon::start(settings(&options, &folder, &cluster)?).await?;
     let level = daemon.store().set_preference("autonomy.level", "3", Timestamp::now());
     level.await?;
-    ops::print(&hello(&options, daemon.local_addr(), &cluster))?;
+    ops::print(&hello(&options, &folder, daemon.local_addr(), &cluster))?;
     tokio::select! {
         () = stopped => {}
         ended = live_through_days(&cluster, options.speed) => ended?,
@@ -75,22 +79,32 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A demo shows the same day each time, so it starts with an empty database of its own.
-fn begin_anew(store: &Path) -> anyhow::Result<()> {
-    for suffix in ["", "-wal", "-shm"] {
-        let mut file = store.as_os_str().to_owned();
-        file.push(suffix);
-        match std::fs::remove_file(&file) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(error).with_context(|| format!("{}: cannot begin anew", store.display()));
-            }
-            Ok(()) | Err(_) => {}
-        }
+/// A folder of the demo's own for its database, key and password: it begins empty each time, touches nothing of anybody
+/// else's, and goes at the end.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn make() -> anyhow::Result<Folder> {
+        let path = std::env::temp_dir().join(format!("jarvis-demo-{}", std::process::id()));
+        let made = std::fs::DirBuilder::new().mode(0o700).create(&path);
+        made.with_context(|| format!("{}: the demo's folder cannot be made", path.display()))?;
+        Ok(Folder(path))
     }
-    Ok(())
+
+    fn store(&self) -> PathBuf {
+        self.0.join("jarvis.db")
+    }
 }
 
-fn settings(options: &Options, cluster: &Server) -> anyhow::Result<Settings> {
+impl Drop for Folder {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_dir_all(&self.0) {
+            tracing::warn!("{}: {error}", self.0.display());
+        }
+    }
+}
+
+fn settings(options: &Options, folder: &Folder, cluster: &Server) -> anyhow::Result<Settings> {
     let trust = pve::Trust::Ca(cluster.ca_pem().as_bytes().into());
     let endpoints = cluster
         .endpoints()
@@ -109,7 +123,7 @@ fn settings(options: &Options, cluster: &Server) -> anyhow::Result<Settings> {
         allowed_origins: Vec::new(),
         behind_proxy: Vec::new(),
         password: Some(Password::new(PASSWORD)),
-        store: options.store.clone(),
+        store: folder.store(),
         retention_days: 30,
         autonomy_level: 3,
         tiers: Tiers::default(),
@@ -118,16 +132,16 @@ fn settings(options: &Options, cluster: &Server) -> anyhow::Result<Settings> {
     })
 }
 
-fn hello(options: &Options, address: SocketAddr, cluster: &Server) -> String {
-    let Options { speed, store, .. } = options;
+fn hello(options: &Options, folder: &Folder, address: SocketAddr, cluster: &Server) -> String {
+    let Options { speed, .. } = options;
     let endpoints = cluster.endpoints().join(" ");
     format!(
         "Jarvis demo: a simulated cluster of 4 nodes and 16 guests. Nothing here is real but Jarvis.\n\
          API and sockets  http://{address}  (password: {PASSWORD})\n\
          the cluster      {endpoints}\n\
-         the database     {}\n\
+         the database     {} (gone when the demo ends)\n\
          time             {speed} times as fast as the world; Ctrl-C stops\n\n",
-        store.display()
+        folder.store().display()
     )
 }
 

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use clap::{Parser, Subcommand};
 use daemon::config::{self, Config};
 use daemon::daemon::{Daemon, Settings};
@@ -21,7 +21,7 @@ use tracing_subscriber::EnvFilter;
     max_term_width = 110
 )]
 struct Arguments {
-    /// What is logged: off, error, warn, info, debug, trace, or as in RUST_LOG (daemon::observe=debug).
+    /// What is logged: off, error, warn, info, debug, trace, or by module (info,daemon::observe=debug).
     #[arg(long, global = true, env = "JARVIS_LOG", value_name = "FILTER")]
     log: Option<String>,
     #[command(subcommand)]
@@ -63,13 +63,25 @@ fn main() -> ExitCode {
     }
 }
 
+const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+
 fn log_to_stderr(filter: Option<&str>, command: &Command) -> anyhow::Result<()> {
     let default = match command {
         Command::Run { .. } | Command::CheckConfig { .. } => "info",
         // Their terminal shows what happens to the cluster; the log would say it twice.
         Command::Demo(_) | Command::Sim(_) => "warn",
     };
-    let filter = filter.unwrap_or(default);
+    let filter = filter.filter(|filter| !filter.trim().is_empty()).unwrap_or(default);
+    // The filter takes any word for the name of a module, and then logs nothing at all.
+    for word in filter.split(',').map(str::trim) {
+        let level = word.rsplit('=').next().unwrap_or(word).to_lowercase();
+        if !LEVELS.contains(&&*level) {
+            bail!(
+                "--log {filter}: `{word}` is no level; write one of {}, or MODULE=LEVEL",
+                LEVELS.join(", ")
+            );
+        }
+    }
     let filter = EnvFilter::try_new(filter).with_context(|| format!("--log {filter}"))?;
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     // Colours are for eyes; a file or a journal is read by programs too.

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, bail};
 use sim::http::{Options, Server, Token};
-use sim::script::Script;
+use sim::script::{Script, named};
 use tokio::signal::unix::{SignalKind, signal as on};
 
 /// `jarvis sim`.
@@ -16,9 +16,9 @@ pub struct SimOptions {
     /// Where the first node listens; the next ones take the next ports.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8006")]
     listen: SocketAddr,
-    /// A scenario file.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["recorded", "nodes"])]
-    scenario: Option<PathBuf>,
+    /// A scenario by its name, or a file with one.
+    #[arg(long, value_name = "NAME|FILE", conflicts_with_all = ["recorded", "nodes"])]
+    scenario: Option<String>,
     /// A folder of recorded answers, served as they are.
     #[arg(long, value_name = "FOLDER", conflicts_with = "nodes")]
     recorded: Option<PathBuf>,
@@ -49,10 +49,16 @@ pub struct SimOptions {
 pub async fn sim(options: SimOptions) -> anyhow::Result<()> {
     let stopped = signal()?;
     let mut served = match (&options.scenario, &options.recorded) {
-        (Some(file), _) => {
-            let text = std::fs::read_to_string(file).with_context(|| file.display().to_string())?;
-            let script = Script::parse(&text).with_context(|| file.display().to_string())?;
-            Options::script(&script)?
+        (Some(name), _) => {
+            let text = match std::fs::read_to_string(name) {
+                Ok(text) => text,
+                Err(error) => {
+                    let named = named(name)
+                        .map_err(|what| anyhow::anyhow!("{name} is no file ({error}), and {what}"));
+                    named?.to_owned()
+                }
+            };
+            Options::script(&Script::parse(&text).with_context(|| name.clone())?)?
         }
         (None, Some(folder)) => Options::recorded(folder)?,
         (None, None) => Options::generated(options.nodes.unwrap_or(4), options.guests, options.seed)?,
@@ -83,15 +89,17 @@ pub async fn sim(options: SimOptions) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Becomes ready at the first SIGTERM or SIGINT after the call.
+/// Becomes ready at the first SIGTERM, SIGINT or SIGHUP (a terminal that was closed) after the call.
 ///
 /// # Errors
 /// When the signals cannot be caught.
 pub fn signal() -> anyhow::Result<impl Future<Output = ()>> {
     let mut terminate = on(SignalKind::terminate()).context("SIGTERM cannot be caught")?;
     let mut interrupt = on(SignalKind::interrupt()).context("SIGINT cannot be caught")?;
+    let mut hangup = on(SignalKind::hangup()).context("SIGHUP cannot be caught")?;
     Ok(async move {
         tokio::select! {
+            _ = hangup.recv() => {}
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }

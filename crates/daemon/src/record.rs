@@ -178,9 +178,14 @@ impl Store {
         self.shared.committed.subscribe()
     }
 
+    /// Whether the last write failed: what happens now cannot be recorded, and so is not told.
+    pub fn is_failing(&self) -> bool {
+        self.shared.counts.failing.load(Ordering::Relaxed)
+    }
+
     /// What has been written since the store was opened.
     pub fn written(&self) -> Written {
-        let Counts { writes, commits } = &*self.shared.counts;
+        let Counts { writes, commits, failing: _ } = &*self.shared.counts;
         Written { writes: writes.load(Ordering::Relaxed), commits: commits.load(Ordering::Relaxed) }
     }
 

@@ -421,7 +421,7 @@ fn a_wrong_cluster_is_named_with_its_place_and_what_is_allowed() {
         ("authority and none",            trust_line,        format!("{}\ninsecure = true", ca_file("/x")), expect!["jarvis.toml:7:12: cluster[0].insecure: contradicts ca_file: give either ca_file or insecure"]),
         ("insecure in words",             trust_line,        "insecure = \"yes\"".into(),            expect!["jarvis.toml:6:12: cluster[0].insecure: must be true or false, not a text"]),
         ("no such ca_file",               trust_line,        ca_file("/nonexistent/ca.pem"),         expect!["jarvis.toml:6:11: cluster[0].ca_file: `/nonexistent/ca.pem` cannot be opened: No such file or directory (os error 2)"]),
-        ("a folder as ca_file",           trust_line,        ca_file("/"),                           expect!["jarvis.toml:6:11: cluster[0].ca_file: `/` cannot be read: Is a directory (os error 21)"]),
+        ("a folder as ca_file",           trust_line,        ca_file("/"),                           expect!["jarvis.toml:6:11: cluster[0].ca_file: `/` cannot be opened: it is no ordinary file"]),
         ("a key as ca_file",              trust_line,        ca_file(&key),                          expect!["jarvis.toml:6:11: cluster[0].ca_file: `DIR/key.pem` holds no certificate: it must be PEM, like /etc/pve/pve-root-ca.pem on any node of the cluster"]),
         ("a broken certificate",          trust_line,        ca_file(&broken),                       expect!["jarvis.toml:6:11: cluster[0].ca_file: `DIR/broken.pem` holds a certificate that cannot be used: invalid peer certificate: BadEncoding"]),
         ("a cut certificate",             trust_line,        ca_file(&cut),                          expect!["jarvis.toml:6:11: cluster[0].ca_file: `DIR/cut.pem` holds PEM that is broken or cut off"]),
@@ -529,7 +529,7 @@ fn a_file_that_cannot_be_read_is_named() {
     #[rustfmt::skip]
     let table = [
         ("none",              at("none.toml"),    expect!["none: DIR/none.toml: cannot be opened: No such file or directory (os error 2)"]),
-        ("a folder",          at("."),            expect!["a folder: DIR/.: cannot be read: Is a directory (os error 21)"]),
+        ("a folder",          at("."),            expect!["a folder: DIR/.: cannot be opened: it is no ordinary file"]),
         ("not UTF-8",         at("latin1.toml"),  expect!["not UTF-8: DIR/latin1.toml: is not UTF-8 text: byte 6 is none"]),
         ("a large one",       at("large.toml"),   expect!["a large one: DIR/large.toml: is larger than 1048576 bytes: this is no configuration"]),
     ];
@@ -645,4 +645,14 @@ impl Drop for Folder {
     fn drop(&mut self) {
         fs::remove_dir_all(&self.0).unwrap_or_default();
     }
+}
+
+#[test]
+fn a_file_of_which_everything_is_wrong_is_told_in_part_and_printably() {
+    let text: String = (0..60_000).map(|n| format!("k{n} = 1\n")).collect();
+    let error = Config::from_text("jarvis.toml", &text, &|_| None).unwrap_err();
+    assert_eq!(error.problems.len(), 51);
+    assert_eq!(error.problems[50], "and 59951 more");
+    let error = Config::from_text("jarvis.toml", "\"\\u001b[31mred\\n\" = 1\n", &|_| None).unwrap_err();
+    assert!(!error.to_string().contains('\u{1b}'), "{error:?}");
 }

@@ -208,8 +208,12 @@ async fn a_crash_becomes_an_event_and_a_restart_goes_on() {
 async fn a_signal_stops_it_in_two_seconds() {
     let (folder, cluster) = (Folder::new("signal"), cluster());
     let config = config(&folder, &cluster, cluster.ca_pem());
-    for signal in ["-TERM", "-INT"] {
+    for (row, signal) in ["-TERM", "-INT", "-HUP"].into_iter().enumerate() {
         let mut jarvis = Jarvis::run(&folder, &config).await;
+        if row > 0 {
+            // A clean stop writes down where to go on, also when nothing was told before it.
+            jarvis.logged("going on from the recorded state").await;
+        }
         // In the middle of a question that is never answered.
         cluster.apply("api hang").unwrap();
         tokio::time::sleep(Duration::from_secs(6)).await;
@@ -309,6 +313,25 @@ async fn when_the_first_endpoint_is_down_the_next_one_is_asked_within_a_poll() {
     jarvis.told(&format!("({elsewhere}) crashed")).await;
     let events = jarvis.get("/api/memory/events?limit=100").await;
     assert!(!events.to_string().contains("cannot see"), "never blind: {events}");
+}
+
+#[test]
+fn a_mistyped_log_level_is_refused_and_an_empty_one_is_none() {
+    let folder = Folder::new("log");
+    let config = folder.write("jarvis.toml", "[tiers]\n");
+    #[rustfmt::skip]
+    let table = [
+        ("a typo",          "trce",                       "`trce` is no level; write one of off, error"),
+        ("a level",         "warn",                       "cluster"),
+        ("by module",       "info,daemon::observe=debug", "cluster"),
+        ("empty",           "",                           "cluster"),
+    ];
+    for (row, filter, expected) in table {
+        let arguments = ["check-config", "--config", config.to_str().unwrap()];
+        let ended = Jarvis::command(&arguments).env("JARVIS_LOG", filter).output().unwrap();
+        let said = String::from_utf8_lossy(&ended.stderr);
+        assert!(said.contains(expected), "{row}: {said}");
+    }
 }
 
 #[test]

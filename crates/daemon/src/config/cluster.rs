@@ -1,7 +1,6 @@
 //! `[[cluster]]`: addresses, trust, token, and whom it is not about.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::io::Read;
 use std::net::Ipv6Addr;
 use std::path::{Path, PathBuf};
@@ -160,7 +159,8 @@ fn trust(checker: &mut Checker<'_, '_>, typed: &typed::Cluster) -> Option<Trust>
 /// PEM with at least one certificate that can be read.
 fn authority(file: &Path) -> Result<Vec<u8>, String> {
     let shown = file.display();
-    let opened = fs::File::open(file).map_err(|error| format!("`{shown}` cannot be opened: {error}"))?;
+    let opened =
+        super::secret::ordinary(file).map_err(|error| format!("`{shown}` cannot be opened: {error}"))?;
     let mut pem = Vec::new();
     let read = opened.take(CA_FILE_MAX + 1).read_to_end(&mut pem);
     read.map_err(|error| format!("`{shown}` cannot be read: {error}"))?;

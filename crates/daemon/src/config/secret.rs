@@ -38,10 +38,18 @@ pub(super) struct FromFile {
     pub(super) readable_by_all: bool,
 }
 
+/// Opens a file of which reading ends: a pipe or a device may keep whoever reads it for ever.
+pub(super) fn ordinary(path: &Path) -> std::io::Result<fs::File> {
+    if fs::metadata(path)?.is_file() {
+        return fs::File::open(path);
+    }
+    Err(std::io::Error::other("it is no ordinary file"))
+}
+
 /// The words of an error never hold any of the file's content.
 pub(super) fn from_file(path: &Path) -> Result<FromFile, String> {
     let shown = shown(path);
-    let file = fs::File::open(path).map_err(|error| format!("{shown} cannot be opened: {error}"))?;
+    let file = ordinary(path).map_err(|error| format!("{shown} cannot be opened: {error}"))?;
     let mode =
         file.metadata().map_err(|error| format!("{shown} cannot be read: {error}"))?.permissions().mode();
     let mut text = String::new();

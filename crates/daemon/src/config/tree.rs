@@ -46,7 +46,12 @@ pub(super) struct Problems<'a> {
     file: &'a str,
     text: &'a str,
     list: Vec<Problem>,
+    /// Problems beyond the most that are told.
+    more: usize,
 }
+
+/// A person mends a few at a time; a file of which everything is wrong is the wrong file.
+const PROBLEMS_MAX: usize = 50;
 
 #[derive(Debug)]
 struct Problem {
@@ -58,11 +63,15 @@ struct Problem {
 
 impl<'a> Problems<'a> {
     pub(super) fn new(file: &'a str, text: &'a str) -> Problems<'a> {
-        Problems { file, text, list: Vec::new() }
+        Problems { file, text, list: Vec::new(), more: 0 }
     }
 
     pub(super) fn add(&mut self, place: &Place, words: impl fmt::Display) {
         let Place { key, spot } = place;
+        if self.list.len() >= PROBLEMS_MAX {
+            self.more += 1;
+            return;
+        }
         let byte = match spot {
             Spot::Byte(byte) => *byte,
             Spot::Environment(_) | Spot::Nowhere => usize::MAX,
@@ -73,6 +82,10 @@ impl<'a> Problems<'a> {
 
     /// What the parser says of a broken document. Its own words only: its drawing of the line would show a secret.
     pub(super) fn add_syntax(&mut self, error: &toml::de::Error) {
+        if self.list.len() >= PROBLEMS_MAX {
+            self.more += 1;
+            return;
+        }
         let byte = error.span().map_or(0, |span| span.start);
         let line = format!("{}: {}", self.source(Spot::Byte(byte)), error.message().trim());
         self.list.push(Problem { byte, key: String::new(), line });
@@ -103,8 +116,22 @@ impl<'a> Problems<'a> {
 
     pub(super) fn into_lines(mut self) -> Vec<String> {
         self.list.sort_by_key(|problem| problem.byte);
-        self.list.into_iter().map(|problem| problem.line).collect()
+        let more = (self.more > 0).then(|| format!("and {} more", self.more));
+        let lines = self.list.into_iter().map(|problem| printable(&problem.line));
+        lines.chain(more).collect()
     }
+}
+
+/// A text that a terminal may be given: keys and names of the file may hold anything.
+fn printable(text: &str) -> String {
+    let mut printable = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character.is_control() {
+            true => printable.extend(character.escape_default()),
+            false => printable.push(character),
+        }
+    }
+    printable
 }
 
 /// One table of the document. What it is asked for is what it may hold.

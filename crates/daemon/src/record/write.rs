@@ -11,7 +11,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use sqlx::{SqliteConnection, SqlitePool};
@@ -97,6 +97,8 @@ impl<W: Write> Job for Pending<W> {
 pub(super) struct Counts {
     pub(super) writes: AtomicU64,
     pub(super) commits: AtomicU64,
+    /// Whether the last transaction failed.
+    pub(super) failing: AtomicBool,
 }
 
 pub(super) struct Writer {
@@ -158,6 +160,7 @@ impl Writer {
             return Ok(());
         }
         let result = commit(&mut self.conn, group).await;
+        self.counts.failing.store(result.is_err(), Ordering::Relaxed);
         match &result {
             Ok(()) => {
                 self.counts.writes.fetch_add(group.len() as u64, Ordering::Relaxed);

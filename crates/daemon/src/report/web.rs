@@ -265,7 +265,8 @@ async fn health(State(app): Shared, uri: Uri) -> Answer<(StatusCode, Json<Health
         return Ok((StatusCode::OK, Json(health)));
     }
     let store = tokio::time::timeout(HEALTH_WAIT, app.store.get_preference("autonomy.level")).await;
-    let store = matches!(store, Ok(Ok(_)));
+    // One that can be read but not written tells nothing any more, and nobody else would say so.
+    let store = matches!(store, Ok(Ok(_))) && !app.store.is_failing();
     let monitor = app.live.clusters(now).all(|(_, seen)| seen);
     let word = |well, ill| if well { "ok" } else { ill };
     health.components = Some(Components {
