@@ -256,6 +256,7 @@ impl Observer {
             }
             let home = (self.home.load(Ordering::Relaxed) + 1) % self.clients.len();
             self.home.store(home, Ordering::Relaxed);
+            tracing::warn!(cluster = %self.cluster, "the endpoint has no quorum; asking the next one");
             age = NEVER;
             view = (self.status(age).await, self.resources(age).await);
         }

@@ -315,6 +315,30 @@ async fn when_the_first_endpoint_is_down_the_next_one_is_asked_within_a_poll() {
     assert!(!events.to_string().contains("cannot see"), "never blind: {events}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_minority_is_not_believed_while_the_majority_can_be_asked() {
+    // Two looks at one cluster: the first endpoint was cut off from it, the second is of the majority.
+    let (folder, cut_off, majority) = (Folder::new("minority"), cluster(), cluster());
+    cut_off.apply("quorum lost").unwrap();
+    let config = config(&folder, &cut_off, cut_off.ca_pem());
+    let first = cut_off.endpoints().remove(0);
+    let text = std::fs::read_to_string(&config).unwrap();
+    let text = text.replace(
+        &format!("{:?}", cut_off.endpoints()),
+        &format!("{:?}", [first, majority.endpoints().remove(0)]),
+    );
+    let ca = text.lines().find(|line| line.starts_with("ca_file")).unwrap().to_owned();
+    std::fs::write(&config, text.replace(&ca, "insecure = true")).unwrap();
+    let jarvis = Jarvis::run(&folder, &config).await;
+    jarvis.logged("the endpoint has no quorum; asking the next one").await;
+    let sees = || async { (jarvis.get("/api/monitor/status").await["running"] == true).then_some(()) };
+    within(Duration::from_secs(20), sees).await.unwrap();
+    majority.apply("crash qemu/100").unwrap();
+    jarvis.told("(100) crashed").await;
+    let events = jarvis.get("/api/memory/events?limit=100").await.to_string();
+    assert!(!events.contains("quorum") && !events.contains("offline"), "{events}");
+}
+
 #[test]
 fn a_mistyped_log_level_is_refused_and_an_empty_one_is_none() {
     let folder = Folder::new("log");

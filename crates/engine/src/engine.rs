@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use self::memory::{KnownNode, Memory};
 use crate::detect::{Check, Finding, node, storage};
 use crate::incident::{Change, Found, Incidents, Resolution, Slot};
 use crate::observe::{
@@ -25,8 +26,6 @@ use crate::report::{self, Event};
 const BLIND_AFTER: u32 = 2;
 /// A node that has just come tells of its storages some cycles of 10 s later than of itself.
 const STORAGE_SETTLE: SignedDuration = SignedDuration::from_secs(60);
-
-use self::memory::{KnownNode, Memory};
 
 /// Everything that can happen to the engine; there is no other door.
 #[derive(Clone, Debug)]
