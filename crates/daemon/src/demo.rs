@@ -136,11 +136,11 @@ fn hello(options: &Options, folder: &Folder, address: SocketAddr, cluster: &Serv
     let Options { speed, .. } = options;
     let endpoints = cluster.endpoints().join(" ");
     format!(
-        "Jarvis demo: a simulated cluster of 4 nodes and 16 guests. Nothing here is real but Jarvis.\n\
+        "Jarvis demo: a simulated cluster of 4 nodes, 15 guests and a template. Nothing here is real but Jarvis.\n\
          API and sockets  http://{address}  (password: {PASSWORD})\n\
          the cluster      {endpoints}\n\
          the database     {} (gone when the demo ends)\n\
-         time             {speed} times as fast as the world; Ctrl-C stops\n\n",
+         time             simulated, {speed} times as fast as the world, in events too; Ctrl-C stops\n\n",
         folder.store().display()
     )
 }

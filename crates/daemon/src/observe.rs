@@ -157,7 +157,7 @@ impl Observer {
     ) -> anyhow::Result<()> {
         let every = SignedDuration::try_from(tiers.every(round))?;
         let mut due = self.clock.now() + SignedDuration::try_from(Tiers::first(round))?;
-        let mut introduced = false;
+        let (mut introduced, mut saw) = (false, round == Round::Critical);
         loop {
             tokio::select! {
                 () = self.clock.sleep_until(due) => {}
@@ -167,6 +167,12 @@ impl Observer {
             let snapshot = self.round(round).await;
             self.log(round, &snapshot, began.elapsed());
             let seen = snapshot.nodes.value().is_some();
+            if let Seen::NotReached(Blindness { cause, words }) = &snapshot.nodes
+                && saw
+            {
+                tracing::warn!(cluster = %self.cluster, "{}: {words}", cause.words());
+            }
+            saw = seen && round == Round::Critical;
             self.inputs.send(Input::Observed(snapshot)).await?;
             if round == Round::Critical && !introduced && seen {
                 self.introduce().await;

@@ -9,6 +9,8 @@ use std::time::Instant;
 
 use engine::observe::{ClusterName, Round};
 use engine::policy::Policy;
+use engine::record::{Entry, Fact};
+use engine::report::Severity;
 use engine::{Checkpoint, Effect, Engine, Input};
 use jiff::{SignedDuration, Timestamp};
 use pve::Client;
@@ -134,7 +136,7 @@ impl Loop {
         let round = matches!(&input, Input::Observed(snapshot) if snapshot.round == Round::Critical);
         for effect in self.engine.step(self.clock.now(), input) {
             match effect {
-                Effect::Record(entry) => tracing::info!(cluster = %self.engine.cluster(), "{entry}"),
+                Effect::Record(entry) => log(self.engine.cluster(), &entry),
                 Effect::Inspect(inspection) => self.observer.inspect(inspection),
                 Effect::Notify(event) => {
                     self.waiting.push_back(NewEvent::from_engine(self.engine.cluster(), &event));
@@ -189,7 +191,7 @@ impl Loop {
 
     async fn checkpoint_now(&mut self) {
         let at = self.clock.now();
-        let checkpoint = match serde_json::to_string(&self.engine.checkpoint()) {
+        let checkpoint = match serde_json::to_string(self.engine.checkpoint()) {
             Ok(state) => {
                 self.last_checkpoint = (at, state.len());
                 Some(record::Checkpoint { cluster: self.engine.cluster().clone(), at, state })
@@ -200,6 +202,19 @@ impl Loop {
             }
         };
         self.store_waiting(checkpoint).await;
+    }
+}
+
+/// As loud as what it says is bad, so that a log that is filtered by level still holds the trouble.
+fn log(cluster: &ClusterName, entry: &Entry) {
+    let severity = match &entry.fact {
+        Fact::Opened { finding, .. } | Fact::Turned { finding, .. } => finding.condition().severity(),
+        Fact::Resolved { .. } | Fact::Noted(_) | Fact::Heartbeat(_) => Severity::Info,
+    };
+    match severity {
+        Severity::Critical | Severity::Error => tracing::error!(%cluster, "{entry}"),
+        Severity::Warning => tracing::warn!(%cluster, "{entry}"),
+        Severity::Info => tracing::info!(%cluster, "{entry}"),
     }
 }
 

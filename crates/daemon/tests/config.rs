@@ -35,7 +35,7 @@ fn the_least_configuration_is_complete() {
         server.listen                127.0.0.1:4000  (default)
         server.allowed_origins       []  (default)
         server.behind_proxy          []  (default)
-        server.password              none: a one-time setup link is logged  (default)
+        server.password              none: the log shows a code with which to set one  (default)
         store.path                   data/jarvis.db  (default)
         store.retention_days         30  (default)
         autonomy.level               2  (default)

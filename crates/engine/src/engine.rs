@@ -8,9 +8,7 @@ mod memory;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use jiff::{SignedDuration, Timestamp};
-use serde::{Deserialize, Serialize};
-
+pub use self::memory::Memory as Checkpoint;
 use self::memory::{KnownNode, Memory};
 use crate::detect::{Check, Finding, node, storage};
 use crate::incident::{Change, Found, Incidents, Resolution, Slot};
@@ -21,6 +19,7 @@ use crate::observe::{
 use crate::policy::{Metric, Policy};
 use crate::record::{Entry, Fact, Note, Summary};
 use crate::report::{self, Event};
+use jiff::{SignedDuration, Timestamp};
 
 /// Two failed rounds in a row are blindness; one may be a lost packet.
 const BLIND_AFTER: u32 = 2;
@@ -62,10 +61,6 @@ pub struct Engine {
     memory: Memory,
 }
 
-/// All that the engine remembers, to be written down and given back after a restart.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Checkpoint(Memory);
-
 impl Engine {
     /// An engine that knows nothing yet: its first critical round only records.
     ///
@@ -86,7 +81,7 @@ impl Engine {
 
     /// An engine that goes on where another one stopped. What was asked and not answered is asked again.
     pub fn restore(cluster: ClusterName, policy: Policy, checkpoint: Checkpoint) -> Engine {
-        let mut memory = checkpoint.0;
+        let mut memory = checkpoint;
         // The system's clock may have been set back meanwhile, so no time of the past may make anything wait. And a
         // new process has no late answers: that a round was judged counts, when it was does not.
         memory.judged.values_mut().for_each(|began_at| *began_at = Timestamp::MIN);
@@ -100,8 +95,8 @@ impl Engine {
     }
 
     /// What [`Engine::restore`] needs.
-    pub fn checkpoint(&self) -> Checkpoint {
-        Checkpoint(self.memory.clone())
+    pub fn checkpoint(&self) -> &Checkpoint {
+        &self.memory
     }
 
     /// The cluster that this engine watches.

@@ -205,7 +205,8 @@ fn noted(event: &mut Event, entry: &Entry, note: &Note) {
     let by = match note {
         Note::GuestChanged { from, to, why } => {
             event.title = format!("{} {}", guest(entry), changed(from, to));
-            if matches!(why, Why::NotAsked(_)) && to.has_process() == Some(false) {
+            // Nobody asked for it in either case, and it will not come back by itself.
+            if matches!(why, Why::NotAsked(_) | Why::NodeRestarted) && to.has_process() == Some(false) {
                 event.severity = Severity::Warning;
             }
             states(&mut event.details, from.as_str(), to.as_str());

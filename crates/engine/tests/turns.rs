@@ -334,7 +334,7 @@ fn a_stop_that_the_statistics_showed_late_is_no_crash() {
 fn a_guest_that_died_while_nobody_looked_is_noticed_after_a_restart() {
     let (mut world, mut watch) = (World::new(), Watch::new());
     watch.critical(&world, 5);
-    let checkpoint = serde_json::to_string(&watch.engine.checkpoint()).unwrap();
+    let checkpoint = serde_json::to_string(watch.engine.checkpoint()).unwrap();
     let restored = serde_json::from_str(&checkpoint).unwrap();
     watch.engine = Engine::restore("lab".parse().unwrap(), Policy::default(), restored);
     world.guest("lxc/200").status = GuestStatus::Stopped;
@@ -401,7 +401,7 @@ fn the_same_inputs_give_the_same_effects() {
         watch.critical(&world, 5);
         world.guest("qemu/101").status = GuestStatus::Stopped;
         watch.critical(&world, 17);
-        watch.engine.checkpoint()
+        watch.engine.checkpoint().clone()
     };
     assert_eq!(run(), run());
 }
@@ -410,7 +410,7 @@ fn the_same_inputs_give_the_same_effects() {
 fn a_restart_with_the_clock_set_back_is_not_deaf() {
     let (mut world, mut watch) = (World::new(), Watch::new());
     watch.critical(&world, 5000);
-    let kept = serde_json::to_string(&watch.engine.checkpoint()).unwrap();
+    let kept = serde_json::to_string(watch.engine.checkpoint()).unwrap();
     watch.engine =
         Engine::restore("lab".parse().unwrap(), Policy::default(), serde_json::from_str(&kept).unwrap());
     world.node("pve2").presence = Presence::Offline;

@@ -9,8 +9,9 @@ use crate::detect::guest::{ROW_AGE, Suspicion};
 use crate::incident::Incidents;
 use crate::observe::{Evidence, Guest, GuestId, Node, NodeName, Presence, Round, Seen, StorageName};
 
+/// All that the engine remembers, to be written down and given back after a restart. From outside it is opaque.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct Memory {
+pub struct Memory {
     /// When the newest judged round of each kind began: an older one that arrives late is dropped.
     pub(super) judged: BTreeMap<Round, Timestamp>,
     /// Failed critical rounds in a row.
