@@ -94,6 +94,7 @@ impl Settings {
             retention_days: store.retention_days,
             autonomy_level,
             tiers: Tiers {
+                live: Some(Duration::from_secs(2)),
                 critical: tiers.critical,
                 important: tiers.important,
                 routine: tiers.routine,

@@ -14,8 +14,8 @@ use std::time::Duration;
 
 use engine::Input;
 use engine::observe::{
-    Blindness, Cause, ClusterName, Evidence, GuestId, GuestKind, Inspection, Live, NodeName, Round, Seen,
-    Snapshot, Task,
+    Blindness, Cause, ClusterName, Evidence, GuestEvidence, GuestId, GuestKind, GuestLook, Inspection, Live,
+    NodeName, Round, Seen, Snapshot, Task,
 };
 use jiff::{SignedDuration, Timestamp};
 use pve::types::{ClusterStatus, Permissions, Resource, Rows};
@@ -81,6 +81,8 @@ pub(crate) struct Observer {
 /// How often each tier asks, on the daemon's clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tiers {
+    /// The alarm; `None` when it is off.
+    pub live: Option<Duration>,
     /// State changes.
     pub critical: Duration,
     /// Thresholds of nodes.
@@ -95,6 +97,7 @@ impl Default for Tiers {
     /// Contract 2.
     fn default() -> Tiers {
         Tiers {
+            live: Some(Duration::from_secs(2)),
             critical: Duration::from_secs(12),
             important: Duration::from_secs(32),
             routine: Duration::from_secs(5 * 60),
@@ -108,6 +111,7 @@ impl Tiers {
     /// multiple of the greatest common divisor of their intervals.
     fn first(round: Round) -> Duration {
         Duration::from_secs(match round {
+            Round::Live => 6,
             Round::Critical => 5,
             Round::Important => 8,
             Round::Routine => 10,
@@ -117,6 +121,7 @@ impl Tiers {
 
     fn every(&self, round: Round) -> Duration {
         match round {
+            Round::Live => self.live.unwrap_or(self.critical),
             Round::Critical => self.critical,
             Round::Important => self.important,
             Round::Routine => self.routine,
@@ -218,15 +223,7 @@ impl Observer {
     /// Asks what one tier asks.
     async fn round(&self, round: Round) -> Snapshot {
         let began_at = self.clock.now();
-        let mut snapshot = Snapshot {
-            round,
-            began_at,
-            quorum: Seen::NotAsked,
-            nodes: Seen::NotAsked,
-            guests: Seen::NotAsked,
-            storages: Seen::NotAsked,
-            empty_is_true: false,
-        };
+        let mut snapshot = Snapshot::new(round, began_at);
         match round {
             Round::Critical => {
                 let (status, resources) = self.majority_view().await;
@@ -246,7 +243,7 @@ impl Observer {
                 snapshot.storages = seen(&self.resources(SLOW_AGE).await, translate::storages);
             }
             // The heartbeat tells what is known.
-            Round::Routine => {}
+            Round::Live | Round::Routine => {}
         }
         snapshot
     }
@@ -364,7 +361,10 @@ impl Observer {
     pub(crate) fn inspect(self: &Arc<Observer>, inspection: Inspection) {
         let observer = Arc::clone(self);
         tokio::spawn(async move {
-            let answer = observer.evidence(&inspection).await;
+            let answer = match &inspection {
+                Inspection::Guests(look) => Evidence::Guests(observer.guest_evidence(look).await),
+                Inspection::Node(_) | Inspection::Services(_) => return,
+            };
             let answered = observer.inputs.send(Input::Inspected { inspection, answer }).await;
             if answered.is_err() {
                 tracing::debug!("an answer came after the end");
@@ -372,18 +372,15 @@ impl Observer {
         });
     }
 
-    async fn evidence(&self, inspection: &Inspection) -> Evidence {
+    async fn guest_evidence(&self, inspection: &GuestLook) -> GuestEvidence {
         let kinds: BTreeSet<GuestKind> = inspection.guests.iter().map(|guest| guest.kind).collect();
         let Ok(node) = pve::NodeName::new(inspection.node.as_str()) else {
             let words = format!("`{}` cannot stand in a path", inspection.node);
             let hidden = Blindness { cause: Cause::Malformed, words };
-            return Evidence { live: Seen::NotReached(hidden.clone()), tasks: Seen::NotReached(hidden) };
+            return unseen(hidden);
         };
         if let Err(blindness) = self.may_see(inspection).await {
-            return Evidence {
-                live: Seen::NotReached(blindness.clone()),
-                tasks: Seen::NotReached(blindness),
-            };
+            return unseen(blindness);
         }
         // One after the other: the node has three workers for everybody (pve-domain 7.1).
         let mut live = BTreeMap::new();
@@ -391,12 +388,7 @@ impl Observer {
         for kind in kinds {
             match self.live(&node, kind).await {
                 Ok(guests) => live.extend(guests),
-                Err(blindness) => {
-                    return Evidence {
-                        live: Seen::NotReached(blindness.clone()),
-                        tasks: Seen::NotReached(blindness),
-                    };
-                }
+                Err(blindness) => return unseen(blindness),
             }
         }
         let live = Seen::At { value: live, asked_at };
@@ -405,11 +397,17 @@ impl Observer {
             Ok(value) => Seen::At { value, asked_at },
             Err(blindness) => Seen::NotReached(blindness),
         };
-        Evidence { live, tasks }
+        GuestEvidence {
+            live,
+            tasks,
+            booted_at: Seen::NotAsked,
+            journal: Seen::NotAsked,
+            current: BTreeMap::new(),
+        }
     }
 
     /// A guest that the token may not see is missing in the node's list just like one that is destroyed.
-    async fn may_see(&self, inspection: &Inspection) -> Result<(), Blindness> {
+    async fn may_see(&self, inspection: &GuestLook) -> Result<(), Blindness> {
         let (_, rights) = self.rights().await?;
         let hidden = |guest: &&GuestId| !rights.allows(&format!("/vms/{}", guest.vmid), "VM.Audit");
         match inspection.guests.iter().find(hidden) {
@@ -533,6 +531,17 @@ fn seen<T, U>(asked: &Result<(Timestamp, Arc<T>), Blindness>, translate: impl Fn
     match asked {
         Ok((asked_at, answer)) => Seen::At { value: translate(answer), asked_at: *asked_at },
         Err(blindness) => Seen::NotReached(blindness.clone()),
+    }
+}
+
+/// A look that was not reached.
+fn unseen(blindness: Blindness) -> GuestEvidence {
+    GuestEvidence {
+        live: Seen::NotReached(blindness.clone()),
+        tasks: Seen::NotReached(blindness.clone()),
+        booted_at: Seen::NotReached(blindness),
+        journal: Seen::NotAsked,
+        current: BTreeMap::new(),
     }
 }
 

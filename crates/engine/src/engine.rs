@@ -124,7 +124,10 @@ impl Engine {
         let mut turn = Turn { now, effects: Vec::new() };
         match input {
             Input::Observed(snapshot) => self.observed(&mut turn, snapshot),
-            Input::Inspected { inspection, answer } => self.inspected(&mut turn, &inspection, &answer),
+            Input::Inspected { inspection: Inspection::Guests(look), answer: Evidence::Guests(answer) } => {
+                self.inspected(&mut turn, &look, &answer);
+            }
+            Input::Inspected { .. } => {}
             Input::Tick => {}
         }
         self.inspect_due(&mut turn);
@@ -138,6 +141,7 @@ impl Engine {
         }
         match snapshot.round {
             Round::Critical => return self.critical(turn, snapshot),
+            Round::Live => return,
             // The first critical round of a fresh install records what is; only then is there anything to judge.
             Round::Important | Round::Routine | Round::Background
                 if !self.memory.judged.contains_key(&Round::Critical) =>

@@ -1,256 +1,34 @@
 //! Observe: what one round of polling saw, and what it could not see.
 //!
-//! Plain data. The translation from PVE's JSON lives in the daemon and dies there; nothing here guesses.
+//! Plain data. The translation from PVE's JSON lives in the daemon and dies there; nothing here guesses. What is
+//! looked at on suspicion, and what such a look found, is in `look`; names and ids are in `ids`.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
-use std::str::FromStr;
+mod ids;
+mod look;
+
+use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-/// Why a name or an id was refused at the border.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BadId {
-    /// A node or storage name that PVE would never give.
-    #[error(
-        "`{0}` is no {1} name: 1 to 100 characters, letters, digits, `-`, `_` and `.`, starting with a letter or digit"
-    )]
-    Name(String, &'static str),
-    /// Neither `qemu/ID` nor `lxc/ID`.
-    #[error("`{0}` is no guest: write `qemu/ID` or `lxc/ID` with an ID from 100 to 999999999")]
-    Guest(String),
-    /// None of the four kinds of subject.
-    #[error("`{0}` is no subject: write `node/NAME`, `qemu/ID`, `lxc/ID`, `storage/NAME` or `cluster`")]
-    Subject(String),
-}
-
-fn checked(name: &str, what: &'static str) -> Result<Box<str>, BadId> {
-    let head = name.chars().next().is_some_and(|c| c.is_ascii_alphanumeric());
-    let tail = name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'));
-    if head && tail && name.len() <= 100 {
-        Ok(name.into())
-    } else {
-        Err(BadId::Name(name.chars().take(120).collect(), what))
-    }
-}
-
-macro_rules! name_type {
-    ($(#[$doc:meta])* $name:ident, $what:literal) => {
-        $(#[$doc])*
-        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        #[serde(try_from = "String", into = "String")]
-        pub struct $name(Box<str>);
-
-        impl $name {
-            /// The name as PVE writes it.
-            pub fn as_str(&self) -> &str {
-                &self.0
-            }
-        }
-        impl FromStr for $name {
-            type Err = BadId;
-            fn from_str(name: &str) -> Result<$name, BadId> {
-                checked(name, $what).map($name)
-            }
-        }
-        impl TryFrom<String> for $name {
-            type Error = BadId;
-            fn try_from(name: String) -> Result<$name, BadId> {
-                name.parse()
-            }
-        }
-        impl From<$name> for String {
-            fn from(name: $name) -> String {
-                name.0.into()
-            }
-        }
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.pad(&self.0)
-            }
-        }
-    };
-}
-
-name_type!(
-    /// A node of the cluster, as PVE names it (`pve1`).
-    NodeName, "node"
-);
-name_type!(
-    /// A storage as PVE names it (`local-lvm`); on several nodes the name is the same.
-    StorageName, "storage"
-);
-name_type!(
-    /// A watched cluster, as the configuration names it.
-    ClusterName, "cluster"
-);
-
-/// The two kinds of guest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum GuestKind {
-    /// A virtual machine.
-    Qemu,
-    /// A container.
-    Lxc,
-}
-
-impl GuestKind {
-    /// `qemu` or `lxc`, as in PVE's paths.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            GuestKind::Qemu => "qemu",
-            GuestKind::Lxc => "lxc",
-        }
-    }
-
-    /// `VM` or `Container`, as in titles.
-    pub fn title(self) -> &'static str {
-        match self {
-            GuestKind::Qemu => "VM",
-            GuestKind::Lxc => "Container",
-        }
-    }
-}
-
-/// A guest, made once at the border and never parsed from a name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct GuestId {
-    /// Virtual machine or container.
-    pub kind: GuestKind,
-    /// Unique in its cluster, across both kinds.
-    pub vmid: u32,
-}
-
-impl FromStr for GuestId {
-    type Err = BadId;
-    fn from_str(text: &str) -> Result<GuestId, BadId> {
-        let bad = || BadId::Guest(text.chars().take(120).collect());
-        let (kind, vmid) = text.split_once('/').ok_or_else(bad)?;
-        let kind = match kind {
-            "qemu" => GuestKind::Qemu,
-            "lxc" => GuestKind::Lxc,
-            _ => return Err(bad()),
-        };
-        let plain = vmid.bytes().all(|b| b.is_ascii_digit());
-        let vmid: u32 = vmid.parse().map_err(|_| bad())?;
-        if plain && (100..=999_999_999).contains(&vmid) { Ok(GuestId { kind, vmid }) } else { Err(bad()) }
-    }
-}
-
-impl TryFrom<String> for GuestId {
-    type Error = BadId;
-    fn try_from(text: String) -> Result<GuestId, BadId> {
-        text.parse()
-    }
-}
-
-impl From<GuestId> for String {
-    fn from(id: GuestId) -> String {
-        id.to_string()
-    }
-}
-
-impl fmt::Display for GuestId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&format!("{}/{}", self.kind.as_str(), self.vmid))
-    }
-}
-
-/// A storage as something to be told about: a shared one once, a local one per node.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct StorageId {
-    /// The storage's name.
-    pub name: StorageName,
-    /// Its node; `None` for a shared storage.
-    pub node: Option<NodeName>,
-}
-
-/// What a thing is about.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub enum Subject {
-    /// The cluster as a whole: quorum, and Jarvis's own sight of it.
-    Cluster,
-    /// A node.
-    Node(NodeName),
-    /// A virtual machine or container.
-    Guest(GuestId),
-    /// A storage.
-    Storage(StorageId),
-}
-
-impl Subject {
-    /// The short form of incident keys (`VM_CRASHED:101`): PVE's id without its kind, which the condition tells.
-    pub fn key(&self) -> String {
-        match self {
-            Subject::Cluster => "cluster".into(),
-            Subject::Node(name) => name.to_string(),
-            Subject::Guest(id) => id.vmid.to_string(),
-            Subject::Storage(StorageId { name, node: None }) => name.to_string(),
-            Subject::Storage(StorageId { name, node: Some(node) }) => format!("{node}/{name}"),
-        }
-    }
-}
-
-impl fmt::Display for Subject {
-    /// As PVE writes ids: `node/pve1`, `qemu/101`, `storage/pve1/local`; a shared storage has no node.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Subject::Cluster => f.pad("cluster"),
-            Subject::Node(name) => f.pad(&format!("node/{name}")),
-            Subject::Guest(id) => fmt::Display::fmt(id, f),
-            Subject::Storage(_) => f.pad(&format!("storage/{}", self.key())),
-        }
-    }
-}
-
-impl FromStr for Subject {
-    type Err = BadId;
-    fn from_str(text: &str) -> Result<Subject, BadId> {
-        let bad = || BadId::Subject(text.chars().take(120).collect());
-        if text == "cluster" {
-            return Ok(Subject::Cluster);
-        }
-        match text.split_once('/').ok_or_else(bad)? {
-            ("node", name) => Ok(Subject::Node(name.parse()?)),
-            ("qemu" | "lxc", _) => Ok(Subject::Guest(text.parse()?)),
-            ("storage", rest) => {
-                let (node, name) = match rest.split_once('/') {
-                    Some((node, name)) => (Some(node.parse()?), name),
-                    None => (None, rest),
-                };
-                Ok(Subject::Storage(StorageId { name: name.parse()?, node }))
-            }
-            (_, _) => Err(bad()),
-        }
-    }
-}
-
-impl TryFrom<String> for Subject {
-    type Error = BadId;
-    fn try_from(text: String) -> Result<Subject, BadId> {
-        text.parse()
-    }
-}
-
-impl From<Subject> for String {
-    fn from(subject: Subject) -> String {
-        subject.to_string()
-    }
-}
+pub use ids::{
+    BadId, ClusterName, GuestId, GuestKind, NodeName, ServiceId, ServiceName, StorageId, StorageName, Subject,
+};
+pub use look::{
+    Current, Door, Evidence, GuestEvidence, GuestLook, Inspection, Live, NodeEvidence, NodeLook, Task, View,
+};
 
 /// Which tier of polling made a round: it decides what the round is judged for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Round {
+    /// The alarm: what nodes say themselves of their virtual machines (2 s).
+    Live,
     /// Nodes, guests, quorum: state changes (12 s).
     Critical,
-    /// Thresholds of nodes (32 s).
+    /// Thresholds of nodes, and whether their API answers (32 s).
     Important,
-    /// Heartbeat (5 min).
+    /// Services, temperature, heartbeat (5 min).
     Routine,
     /// Storage capacity (30 min).
     Background,
@@ -260,6 +38,7 @@ impl Round {
     /// The tier's name in the configuration and the log.
     pub fn as_str(self) -> &'static str {
         match self {
+            Round::Live => "live",
             Round::Critical => "critical",
             Round::Important => "important",
             Round::Routine => "routine",
@@ -316,6 +95,10 @@ pub enum Cause {
     RightsLost,
     /// An answer that could not be read.
     Malformed,
+    /// No endpoint says whether the cluster has quorum.
+    NoQuorumSeen,
+    /// Answers come, and nothing in them moves any more.
+    Stale,
 }
 
 impl Cause {
@@ -327,6 +110,8 @@ impl Cause {
             Cause::Refused => "the token is refused",
             Cause::RightsLost => "the token has no rights",
             Cause::Malformed => "the answers cannot be read",
+            Cause::NoQuorumSeen => "nobody says whether the cluster has quorum",
+            Cause::Stale => "the answers are too old",
         }
     }
 }
@@ -349,6 +134,33 @@ pub struct Snapshot {
     pub empty_is_true: bool,
     /// Every storage on every node that the token may see.
     pub storages: Seen<BTreeMap<(StorageName, NodeName), Storage>>,
+    /// Each node's own list of its virtual machines, live. A node that was not asked is not in it.
+    pub live: BTreeMap<NodeName, Seen<BTreeMap<GuestId, Live>>>,
+    /// How far a question to each node itself comes.
+    pub doors: BTreeMap<NodeName, Seen<Door>>,
+    /// Each node's services.
+    pub services: BTreeMap<NodeName, Seen<Vec<Service>>>,
+    /// Each node's sensors, in degrees Celsius.
+    pub temperatures: BTreeMap<NodeName, Seen<BTreeMap<Box<str>, f64>>>,
+}
+
+impl Snapshot {
+    /// A round that has asked nothing yet.
+    pub fn new(round: Round, began_at: Timestamp) -> Snapshot {
+        Snapshot {
+            round,
+            began_at,
+            quorum: Seen::NotAsked,
+            nodes: Seen::NotAsked,
+            guests: Seen::NotAsked,
+            empty_is_true: false,
+            storages: Seen::NotAsked,
+            live: BTreeMap::new(),
+            doors: BTreeMap::new(),
+            services: BTreeMap::new(),
+            temperatures: BTreeMap::new(),
+        }
+    }
 }
 
 /// The vote of the cluster.
@@ -416,6 +228,9 @@ pub struct Guest {
     pub status: GuestStatus,
     /// Seconds since its start; 0 when stopped.
     pub uptime: u64,
+    /// Bytes read and written since its start, where known. A virtual machine that runs and shows 0 after it had shown
+    /// more is one whose QEMU does not answer (pve-domain 1.4).
+    pub io: Option<u64>,
     /// A template can never run.
     pub template: bool,
     /// A transition in progress (`backup`, `migrate`, `suspended`...).
@@ -487,50 +302,13 @@ pub struct Storage {
     pub usage: Option<Usage>,
 }
 
-/// A look at some guests of one node, on suspicion: their live state, and the node's tasks.
+/// A service of a node, as systemd sees it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Inspection {
-    /// Whom to ask about.
-    pub node: NodeName,
-    /// The guests that changed.
-    pub guests: BTreeSet<GuestId>,
-    /// Tasks that began before this cannot have caused what was seen.
-    pub since: Timestamp,
-}
-
-/// What an [`Inspection`] found.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Evidence {
-    /// The node's own live list of guests; one that is absent is not there any more.
-    pub live: Seen<BTreeMap<GuestId, Live>>,
-    /// The node's tasks, running and ended, that began at or after [`Inspection::since`].
-    pub tasks: Seen<Vec<Task>>,
-}
-
-/// A guest as its own node sees it now.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Live {
-    /// Whether its process exists.
-    pub running: bool,
-    /// A transition in progress.
-    pub lock: Option<Box<str>>,
-}
-
-/// A task of PVE.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Task {
-    /// PVE's id of it.
-    pub upid: Box<str>,
-    /// PVE's word for what it does (`qmstop`, `vzdump`, `startall`).
-    pub kind: Box<str>,
-    /// What it is about: a guest's number, a service, or nothing (node-wide).
-    pub id: Box<str>,
-    /// Who asked, as `user@realm`; of a token the user and the token (`op@pve!t1`).
-    pub user: Box<str>,
-    /// When it began, by the node's clock.
-    pub started_at: Timestamp,
-    /// When it ended; `None` while it runs.
-    pub ended_at: Option<Timestamp>,
-    /// `OK`, `WARNINGS: n` or the error's text; `None` while it runs.
-    pub status: Option<Box<str>>,
+pub struct Service {
+    /// Its name in PVE (`pvestatd`).
+    pub name: ServiceName,
+    /// Whether it is to run: systemd's unit state is `enabled`.
+    pub enabled: bool,
+    /// systemd's word for what it does (`active`, `inactive`, `failed`, `activating`).
+    pub active: Box<str>,
 }

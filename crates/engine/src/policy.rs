@@ -63,7 +63,11 @@ fn everywhere(subject: &Subject) -> Option<Subject> {
         Subject::Storage(StorageId { name, node: Some(_) }) => {
             Some(Subject::Storage(StorageId { name: name.clone(), node: None }))
         }
-        Subject::Storage(_) | Subject::Cluster | Subject::Node(_) | Subject::Guest(_) => None,
+        Subject::Storage(_)
+        | Subject::Cluster
+        | Subject::Node(_)
+        | Subject::Guest(_)
+        | Subject::Service(_) => None,
     }
 }
 

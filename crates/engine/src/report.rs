@@ -276,6 +276,7 @@ fn person(entry: &Entry) -> String {
         (Subject::Guest(_), None) => guest(entry),
         (Subject::Node(name), _) => format!("node {name}"),
         (Subject::Storage(_), _) => format!("storage {}", entry.subject.key()),
+        (Subject::Service(id), _) => format!("service {} on {}", id.name, id.node),
         (Subject::Cluster, _) => "cluster".into(),
     }
 }
@@ -287,7 +288,9 @@ fn guest(entry: &Entry) -> String {
             Some(name) => format!("{} {name} ({vmid})", kind.title()),
             None => format!("{} {vmid}", kind.title()),
         },
-        Subject::Cluster | Subject::Node(_) | Subject::Storage(_) => entry.subject.to_string(),
+        Subject::Cluster | Subject::Node(_) | Subject::Storage(_) | Subject::Service(_) => {
+            entry.subject.to_string()
+        }
     }
 }
 
@@ -295,8 +298,13 @@ fn guest(entry: &Entry) -> String {
 fn place(entry: &Entry) -> String {
     match (&entry.subject, &entry.node) {
         (Subject::Guest(_), Some(node)) => node.to_string(),
-        (Subject::Cluster | Subject::Node(_) | Subject::Guest(_) | Subject::Storage(_), _) => {
-            entry.subject.key()
-        }
+        (
+            Subject::Cluster
+            | Subject::Node(_)
+            | Subject::Guest(_)
+            | Subject::Storage(_)
+            | Subject::Service(_),
+            _,
+        ) => entry.subject.key(),
     }
 }

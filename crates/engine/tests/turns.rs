@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 
 use engine::observe::{
-    Blindness, Cause, Evidence, Guest, GuestId, GuestStatus, Inspection, Live, Node, NodeName, Presence,
-    Quorum, Round, Seen, Snapshot, Storage, StorageName, Task, Usage,
+    Blindness, Cause, Evidence, Guest, GuestEvidence, GuestId, GuestStatus, Inspection, Live, Node, NodeName,
+    Presence, Quorum, Round, Seen, Snapshot, Storage, StorageName, Task, Usage,
 };
 use engine::policy::{Marks, Metric, Policy};
 use engine::{Effect, Engine, Input};
@@ -46,6 +46,7 @@ impl World {
             node: node.parse().unwrap(),
             status: GuestStatus::Running,
             uptime: 1000,
+            io: None,
             template: false,
             lock: None,
             ha: None,
@@ -89,37 +90,37 @@ impl World {
         };
         Input::Observed(match self.blind {
             None => Snapshot {
-                round,
-                began_at,
                 quorum: Seen::At { value: quorum, asked_at: began_at },
                 nodes: Seen::At { value: self.nodes.clone(), asked_at: began_at },
                 guests: Seen::At { value: guests, asked_at: began_at },
                 storages: Seen::At { value: self.storages.clone(), asked_at: began_at },
                 empty_is_true: self.empty_is_true,
+                ..Snapshot::new(round, began_at)
             },
             Some(cause) => Snapshot {
-                round,
-                began_at,
                 quorum: Seen::NotReached(hidden(cause)),
                 nodes: Seen::NotReached(hidden(cause)),
                 guests: Seen::NotReached(hidden(cause)),
-                storages: Seen::NotAsked,
-                empty_is_true: false,
+                ..Snapshot::new(round, began_at)
             },
         })
     }
 
     fn answer(&self, inspection: &Inspection, now: i64) -> Evidence {
-        let here = self.guests.iter().filter(|(_, guest)| guest.node == inspection.node);
+        let Inspection::Guests(look) = inspection else { panic!("{inspection:?} is not part of this test") };
+        let here = self.guests.iter().filter(|(_, guest)| guest.node == look.node);
         let live = here.map(|(id, guest)| {
             let running = guest.status.has_process() == Some(true);
-            (*id, Live { running, lock: guest.lock.clone() })
+            (*id, Live { running, pid: None, uptime: guest.uptime, lock: guest.lock.clone() })
         });
         let asked_at = at(now);
-        Evidence {
+        Evidence::Guests(GuestEvidence {
             live: Seen::At { value: live.collect(), asked_at },
             tasks: Seen::At { value: self.tasks.clone(), asked_at },
-        }
+            booted_at: Seen::At { value: at(now - 500_000), asked_at },
+            journal: Seen::NotAsked,
+            current: BTreeMap::new(),
+        })
     }
 }
 
@@ -145,8 +146,15 @@ impl Watch {
             match effect {
                 Effect::Record(entry) => self.log.push(format!("{now:<4} {entry}")),
                 Effect::Inspect(inspection) => {
-                    let guests: Vec<String> = inspection.guests.iter().map(ToString::to_string).collect();
-                    self.log.push(format!("{now:<4} inspect   {} {}", inspection.node, guests.join(" ")));
+                    let line = match &inspection {
+                        Inspection::Guests(look) => {
+                            let guests: Vec<String> = look.guests.iter().map(ToString::to_string).collect();
+                            format!("{} {}", look.node, guests.join(" "))
+                        }
+                        Inspection::Node(look) => format!("node {}", look.node),
+                        Inspection::Services(node) => format!("services of {node}"),
+                    };
+                    self.log.push(format!("{now:<4} inspect   {line}"));
                     self.asked.push(inspection);
                 }
                 Effect::Notify(_) => {}
@@ -255,7 +263,13 @@ fn a_node_that_cannot_be_asked_gives_no_crash_and_is_asked_less_and_less() {
         watch.step(now, Input::Tick);
         for inspection in std::mem::take(&mut watch.asked) {
             let hidden = Blindness { cause: Cause::Unreachable, words: "595 connection refused".into() };
-            let answer = Evidence { live: Seen::NotReached(hidden.clone()), tasks: Seen::NotReached(hidden) };
+            let answer = Evidence::Guests(GuestEvidence {
+                live: Seen::NotReached(hidden.clone()),
+                tasks: Seen::NotReached(hidden.clone()),
+                booted_at: Seen::NotReached(hidden),
+                journal: Seen::NotAsked,
+                current: BTreeMap::new(),
+            });
             watch.step(now, Input::Inspected { inspection, answer });
         }
     }

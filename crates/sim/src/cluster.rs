@@ -16,7 +16,7 @@ mod see;
 mod stats;
 mod task;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use engine::observe::{ClusterName, GuestId, GuestKind, NodeName, StorageName};
 use jiff::{SignedDuration, Timestamp};
@@ -129,8 +129,17 @@ impl Cluster {
             disk: 0.2 + 0.2 * noise(self.seed, u64::from(number), 3),
             pinned: false,
             api: Api::Up,
+            proxy_down: false,
+            daemon_down: false,
+            clusterfs_down: false,
+            daemon_hung: false,
+            side: 0,
+            ha: None,
+            services: BTreeMap::new(),
+            temperatures: BTreeMap::new(),
             stats: None,
             tasks: task::TaskLog::default(),
+            journal: VecDeque::new(),
             spec,
         };
         self.nodes.insert(name.clone(), node);
@@ -162,6 +171,7 @@ impl Cluster {
             pid: 100_000 + spec.id.vmid % 1_000_000,
             since: self.now - SignedDuration::from_hours(hours),
             state: if spec.paused { "paused" } else { "running" }.into(),
+            hung: false,
         });
         let id = spec.id;
         let guest = Guest { created_at: self.now, process, stats: None, ha_failures: 0, spec };

@@ -5,7 +5,9 @@
 
 use std::collections::BTreeMap;
 
-use engine::observe::{Blindness, Cause, Evidence, Inspection, NodeName, Round, Seen, Snapshot};
+use engine::observe::{
+    Blindness, Cause, Evidence, GuestEvidence, GuestLook, Inspection, NodeName, Round, Seen, Snapshot,
+};
 use engine::policy::Policy;
 use engine::{Effect, Engine, Input};
 use jiff::{SignedDuration, Timestamp};
@@ -106,7 +108,7 @@ enum Answer {
     /// What was seen when it was asked, however late it comes.
     Round(Snapshot),
     /// What is found when it comes.
-    Look(Inspection),
+    Look(GuestLook),
 }
 
 impl<'a> Play<'a> {
@@ -187,9 +189,9 @@ impl<'a> Play<'a> {
                 self.last.insert(snapshot.round, snapshot.clone());
                 Input::Observed(snapshot)
             }
-            Answer::Look(inspection) => {
-                let answer = look_at(&self.cluster, &inspection);
-                Input::Inspected { inspection, answer }
+            Answer::Look(look) => {
+                let answer = Evidence::Guests(look_at(&self.cluster, &look));
+                Input::Inspected { inspection: Inspection::Guests(look), answer }
             }
         }
     }
@@ -202,9 +204,10 @@ impl<'a> Play<'a> {
                     let clock = clock(at.duration_since(BEGIN));
                     self.report.log.push_str(&format!("{clock:>7}  {}\n", entry.to_string().trim_end()));
                 }
-                Effect::Inspect(inspection) => {
-                    self.expect(at + INSPECT_TAKES, Answer::Look(inspection.clone()));
+                Effect::Inspect(Inspection::Guests(look)) => {
+                    self.expect(at + INSPECT_TAKES, Answer::Look(look.clone()));
                 }
+                Effect::Inspect(Inspection::Node(_) | Inspection::Services(_)) => {}
                 Effect::Notify(_) => {} // Says what its entry says.
             }
         }
@@ -281,23 +284,27 @@ fn blindness_of(api: Api) -> Blindness {
 
 fn unseen(cluster: &Cluster, round: Round, blindness: Blindness) -> Snapshot {
     Snapshot {
-        round,
-        began_at: cluster.now(),
         quorum: Seen::NotReached(blindness.clone()),
         nodes: Seen::NotReached(blindness.clone()),
         guests: Seen::NotReached(blindness.clone()),
         storages: Seen::NotReached(blindness),
-        empty_is_true: false,
+        ..Snapshot::new(round, cluster.now())
     }
 }
 
 /// A look at one node; through another one, so a dead node is an answer of its own.
-fn look_at(cluster: &Cluster, inspection: &Inspection) -> Evidence {
+fn look_at(cluster: &Cluster, inspection: &GuestLook) -> GuestEvidence {
     let reached = cluster.answering().next().is_some() && answers(cluster, &inspection.node);
     reached.then(|| cluster.evidence(inspection)).flatten().unwrap_or_else(|| {
         let words = "595 No route to host".into();
         let blindness = Blindness { cause: Cause::Unreachable, words };
-        Evidence { live: Seen::NotReached(blindness.clone()), tasks: Seen::NotReached(blindness) }
+        GuestEvidence {
+            live: Seen::NotReached(blindness.clone()),
+            tasks: Seen::NotReached(blindness.clone()),
+            booted_at: Seen::NotReached(blindness),
+            journal: Seen::NotAsked,
+            current: BTreeMap::new(),
+        }
     })
 }
 

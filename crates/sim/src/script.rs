@@ -42,6 +42,8 @@ pub struct BadScript {
 pub struct Tiers {
     /// When the first round is.
     pub first: SignedDuration,
+    /// The alarm; zero when it is off.
+    pub live: SignedDuration,
     /// State changes.
     pub critical: SignedDuration,
     /// Thresholds.
@@ -56,6 +58,7 @@ impl Default for Tiers {
     fn default() -> Tiers {
         Tiers {
             first: SignedDuration::from_secs(5),
+            live: SignedDuration::ZERO,
             critical: SignedDuration::from_secs(12),
             important: SignedDuration::from_secs(32),
             routine: SignedDuration::from_secs(300),
@@ -68,6 +71,7 @@ impl Tiers {
     /// The interval of one tier.
     pub fn every(&self, round: Round) -> SignedDuration {
         match round {
+            Round::Live => self.live,
             Round::Critical => self.critical,
             Round::Important => self.important,
             Round::Routine => self.routine,

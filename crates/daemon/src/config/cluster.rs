@@ -403,7 +403,7 @@ fn selector(text: &str) -> Result<Selector, String> {
         Ok(Subject::Cluster) => {
             Err("the cluster as a whole cannot be ignored or protected: take its [[cluster]] out".into())
         }
-        Ok(subject @ (Subject::Node(_) | Subject::Guest(_) | Subject::Storage(_))) => {
+        Ok(subject @ (Subject::Node(_) | Subject::Guest(_) | Subject::Storage(_) | Subject::Service(_))) => {
             Ok(Selector::Subject(subject))
         }
         Err(_) => Err("must be `node/NAME`, `qemu/ID`, `lxc/ID`, `storage/NAME` or `tag:TAG`".into()),
@@ -417,7 +417,7 @@ fn own(checker: &mut Checker<'_, '_>, typed: &typed::Cluster) -> Option<Subject>
             checker.set(&place.key, value, Some(place.spot));
             Some(own)
         }
-        Ok(Subject::Cluster | Subject::Storage(_)) | Err(_) => checker.refuse(
+        Ok(Subject::Cluster | Subject::Storage(_) | Subject::Service(_)) | Err(_) => checker.refuse(
             place,
             "must be the guest or node that Jarvis runs on: `qemu/ID`, `lxc/ID` or `node/NAME`",
         ),

@@ -108,7 +108,7 @@ fn subject(checker: &mut Checker<'_, '_>, own: &ThresholdsFor) -> Option<Option<
     let Some(At { value, place }) = &own.subject else { return Some(None) };
     match value.parse() {
         Ok(subject @ (Subject::Node(_) | Subject::Storage(_))) => Some(Some(subject)),
-        Ok(Subject::Guest(_) | Subject::Cluster) => checker
+        Ok(Subject::Guest(_) | Subject::Cluster | Subject::Service(_)) => checker
             .refuse(place, "must be `node/NAME` or `storage/NAME`: nothing else is measured by this version"),
         Err(_) => checker.refuse(place, "must be `node/NAME`, `storage/NAME` or `storage/NODE/NAME`"),
     }

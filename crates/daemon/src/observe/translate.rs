@@ -41,6 +41,7 @@ pub(super) fn guests(rows: &Rows<Resource>) -> BTreeMap<GuestId, Guest> {
             node,
             status: GuestStatus::from_pve(row.status.as_str()),
             uptime: row.uptime.unwrap_or(0),
+            io: row.diskread.zip(row.diskwrite).map(|(read, write)| read.saturating_add(write)),
             template: row.template,
             lock: row.lock.as_ref().map(|lock| lock.as_str().into()),
             ha: row.hastate.as_ref().map(|state| state.as_str().into()),
@@ -177,7 +178,8 @@ pub(super) fn live(kind: GuestKind, rows: Rows<LiveGuest>) -> Result<BTreeMap<Gu
     let live = |row: LiveGuest| {
         let running = row.status.has_process();
         let lock = row.lock.map(|lock| lock.as_str().into());
-        (GuestId { kind, vmid: row.vmid }, Live { running, lock })
+        let live = Live { running, pid: row.pid, uptime: row.uptime.unwrap_or(0), lock };
+        (GuestId { kind, vmid: row.vmid }, live)
     };
     Ok(rows.rows.into_iter().map(live).collect())
 }

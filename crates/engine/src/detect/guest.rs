@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::observe::{Evidence, Guest, GuestId, GuestStatus, Live, NodeName, Seen, Task};
+use crate::observe::{Guest, GuestEvidence, GuestId, GuestStatus, Live, NodeName, Seen, Task};
 use crate::record::By;
 
 /// Clocks of nodes differ by seconds (pve-domain 9.26), and a task may begin a moment before what it causes.
@@ -100,7 +100,7 @@ pub(crate) fn why_stopped(
     id: GuestId,
     guest: &Guest,
     last_seen: Timestamp,
-    evidence: &Evidence,
+    evidence: &GuestEvidence,
     now: Timestamp,
 ) -> Stopped {
     if guest.template {
@@ -313,6 +313,7 @@ mod tests {
             node: "pve1".parse().unwrap(),
             status: GuestStatus::Stopped,
             uptime: 0,
+            io: None,
             template: false,
             lock: None,
             ha: None,
@@ -326,7 +327,10 @@ mod tests {
 
     fn live(running: bool, lock: Option<&str>) -> Seen<BTreeMap<GuestId, Live>> {
         let id = "qemu/101".parse().unwrap();
-        seen(BTreeMap::from([(id, Live { running, lock: lock.map(Into::into) })]))
+        seen(BTreeMap::from([(
+            id,
+            Live { running, pid: Some(4711), uptime: 60, lock: lock.map(Into::into) },
+        )]))
     }
 
     /// Its name, the row of resources, the node's live list, its tasks, the verdict.
@@ -369,7 +373,13 @@ mod tests {
             ("the tasks are hidden", vm(), stopped(), Seen::NotReached(hidden()), "not asked: connection refused"),
         ];
         for (row, guest, live, tasks, expected) in table {
-            let evidence = Evidence { live, tasks };
+            let evidence = GuestEvidence {
+                live,
+                tasks,
+                booted_at: seen(at(-500_000)),
+                journal: Seen::NotAsked,
+                current: BTreeMap::new(),
+            };
             let verdict = why_stopped("qemu/101".parse().unwrap(), &guest, at(990), &evidence, at(1002));
             let words = match verdict {
                 Stopped::RunsAgain => "runs again".into(),

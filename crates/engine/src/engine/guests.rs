@@ -9,7 +9,9 @@ use super::{Effect, Engine, Sight, Turn};
 use crate::detect::guest::{self, Stopped, Suspicion};
 use crate::detect::{Check, Finding};
 use crate::incident::{Resolution, Slot};
-use crate::observe::{Evidence, Guest, GuestId, GuestStatus, Inspection, NodeName, Seen, Subject};
+use crate::observe::{
+    Guest, GuestEvidence, GuestId, GuestLook, GuestStatus, Inspection, NodeName, Seen, Subject,
+};
 use crate::record::{Note, Why};
 
 /// How soon a node that did not answer is asked again (longer each time, up to the patience), and how often
@@ -114,7 +116,7 @@ impl Engine {
 
     /// Asks about every suspect whose time has come, one question per node.
     pub(super) fn inspect_due(&mut self, turn: &mut Turn) {
-        let mut questions: BTreeMap<NodeName, Inspection> = BTreeMap::new();
+        let mut questions: BTreeMap<NodeName, GuestLook> = BTreeMap::new();
         let due: Vec<GuestId> = self
             .memory
             .suspects
@@ -145,18 +147,21 @@ impl Engine {
             suspect.tries += 1;
             suspect.due = turn.now + ANSWER_WITHIN;
             let since = suspect.last_seen - guest::TASKS_BEFORE;
-            let question = questions.entry(node.clone()).or_insert_with(|| Inspection {
+            let question = questions.entry(node.clone()).or_insert_with(|| GuestLook {
                 node,
                 guests: BTreeSet::new(),
+                current: BTreeSet::new(),
                 since,
+                journal_since: suspect.last_seen,
             });
+            question.journal_since = question.journal_since.min(suspect.last_seen);
             question.since = question.since.min(since);
             question.guests.insert(id);
         }
-        turn.effects.extend(questions.into_values().map(Effect::Inspect));
+        turn.effects.extend(questions.into_values().map(|look| Effect::Inspect(Inspection::Guests(look))));
     }
 
-    pub(super) fn inspected(&mut self, turn: &mut Turn, inspection: &Inspection, answer: &Evidence) {
+    pub(super) fn inspected(&mut self, turn: &mut Turn, inspection: &GuestLook, answer: &GuestEvidence) {
         for id in &inspection.guests {
             // Explained meanwhile, asked by nobody, or the late answer to an earlier question.
             let Some(suspect) =
@@ -222,7 +227,7 @@ impl Engine {
         guest: &Guest,
         from: &GuestStatus,
         suspect: &Suspect,
-        answer: &Evidence,
+        answer: &GuestEvidence,
     ) {
         let why = match guest::why_stopped(id, guest, suspect.last_seen, answer, turn.now) {
             Stopped::RunsAgain | Stopped::NotHere => {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::detect::guest::{ROW_AGE, Suspicion};
 use crate::incident::Incidents;
-use crate::observe::{Evidence, Guest, GuestId, Node, NodeName, Presence, Round, Seen, StorageName};
+use crate::observe::{Guest, GuestEvidence, GuestId, Node, NodeName, Presence, Round, Seen, StorageName};
 
 /// All that the engine remembers, to be written down and given back after a restart. From outside it is opaque.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -69,7 +69,7 @@ impl Suspect {
 
 impl Suspect {
     /// Whether this is the answer to the latest question about it, as far as it says when it was made.
-    pub(super) fn awaits(&self, answer: &Evidence) -> bool {
+    pub(super) fn awaits(&self, answer: &GuestEvidence) -> bool {
         let made_at = match (&answer.live, &answer.tasks) {
             (Seen::At { asked_at: live, .. }, Seen::At { asked_at: tasks, .. }) => Some(*live.min(tasks)),
             (Seen::NotAsked | Seen::NotReached(_), _) | (_, Seen::NotAsked | Seen::NotReached(_)) => None,

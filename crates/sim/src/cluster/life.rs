@@ -417,7 +417,7 @@ impl Cluster {
         if let Ok(guest) = self.guest_mut(id)
             && guest.spec.node == *node
         {
-            guest.process = Some(Process { pid, since: now, state: "running".into() });
+            guest.process = Some(Process { pid, since: now, state: "running".into(), hung: false });
             guest.spec.lock.take_if(|lock| lock == "suspended");
             guest.ha_failures = 0;
         }

@@ -1,6 +1,6 @@
 //! The parts of a cluster as plain data: nodes, guests, storages, and what was last broadcast of each.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use engine::observe::{GuestId, NodeName, StorageName};
 use jiff::Timestamp;
@@ -205,10 +205,48 @@ pub struct Node {
     pub pinned: bool,
     /// What is wrong with its API.
     pub api: Api,
+    /// pveproxy does not listen: questions from outside and from other nodes are refused.
+    pub proxy_down: bool,
+    /// pvedaemon does not run: what it would have to answer is refused.
+    pub daemon_down: bool,
+    /// pmxcfs does not run: the node is no member any more, and its API can check no rights; its guests live.
+    pub clusterfs_down: bool,
+    /// Protected questions are taken and never answered (pvedaemon's workers hang).
+    pub daemon_hung: bool,
+    /// Which side of a partition it is on; nodes see only those of their own side.
+    pub side: u8,
+    /// HA's word for the node, where it is not simply there (`maintenance`).
+    pub ha: Option<Box<str>>,
+    /// Its services: name, to systemd's words (unit state, active state).
+    pub services: BTreeMap<Box<str>, ServiceState>,
+    /// Its sensors, in degrees Celsius.
+    pub temperatures: BTreeMap<Box<str>, f64>,
     /// What was last broadcast.
     pub stats: Option<NodeStats>,
     /// Its tasks.
     pub tasks: TaskLog,
+    /// Its journal, oldest first; bounded.
+    pub journal: VecDeque<JournalLine>,
+}
+
+/// A service as systemd sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceState {
+    /// `enabled`, `disabled`, `not-found`, `masked`.
+    pub unit: Box<str>,
+    /// `active`, `inactive`, `failed`, `activating`.
+    pub active: Box<str>,
+    /// systemd's sub state (`running`, `dead`, `failed`, `exited`).
+    pub state: Box<str>,
+}
+
+/// One line of a node's journal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JournalLine {
+    /// When.
+    pub at: Timestamp,
+    /// What follows the host's name, as journalctl prints it: `qmeventd[722]: Starting cleanup for 100`.
+    pub text: Box<str>,
 }
 
 impl Node {
@@ -232,6 +270,8 @@ pub struct Process {
     pub since: Timestamp,
     /// QMP's run state (`running`, `paused`, `io-error`); of a container always `running`.
     pub state: Box<str>,
+    /// QEMU does not answer on its monitor: the state cannot be read, and its disk counters read 0.
+    pub hung: bool,
 }
 
 /// What a node's statistics said of a guest at one instant.

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use engine::observe::{
-    Evidence, GuestId, GuestStatus, Inspection, Live, NodeName, Presence, Quorum, Round, Seen, Snapshot,
+    GuestEvidence, GuestId, GuestLook, GuestStatus, Live, NodeName, Presence, Quorum, Round, Seen, Snapshot,
     Storage as StorageOf, StorageName, Task as TaskOf, Usage,
 };
 use jiff::{SignedDuration, Timestamp};
@@ -95,18 +95,17 @@ impl Cluster {
         let guests = self.guests_seen().filter(|_| !empty).map(|seen| (seen.guest.spec.id, guest_of(&seen)));
         let storages = self.places_seen().filter(|_| !empty).map(storage_of);
         Snapshot {
-            round,
-            began_at: at,
             quorum: Seen::At { value: quorum, asked_at: at },
             nodes: Seen::At { value: nodes, asked_at: at },
             guests: Seen::At { value: guests.collect(), asked_at: at },
             storages: Seen::At { value: storages.collect(), asked_at: at },
             empty_is_true: !empty,
+            ..Snapshot::new(round, at)
         }
     }
 
     /// What a look at a node itself would find: its live list and its tasks.
-    pub fn evidence(&self, inspection: &Inspection) -> Option<Evidence> {
+    pub fn evidence(&self, inspection: &GuestLook) -> Option<GuestEvidence> {
         let asked_at = self.now;
         let node = self.nodes.get(&inspection.node).filter(|node| node.alive())?;
         let live = self.guests_on(&inspection.node).map(|id| (id, self.live(id))).collect();
@@ -118,15 +117,26 @@ impl Cluster {
             .filter(|task| task.started_at.as_second() >= since)
             .map(task_of)
             .collect();
-        Some(Evidence {
+        Some(GuestEvidence {
             live: Seen::At { value: live, asked_at },
             tasks: Seen::At { value: tasks, asked_at },
+            booted_at: Seen::At { value: node.booted_at, asked_at },
+            journal: Seen::NotAsked,
+            current: BTreeMap::new(),
         })
     }
 
     fn live(&self, id: GuestId) -> Live {
         let guest = &self.guests[&id];
-        Live { running: guest.process.is_some(), lock: guest.spec.lock.as_deref().map(Into::into) }
+        Live {
+            running: guest.process.is_some(),
+            pid: guest.process.as_ref().map(|process| process.pid),
+            uptime: guest
+                .process
+                .as_ref()
+                .map_or(0, |process| super::model::seconds(process.since, self.now)),
+            lock: guest.spec.lock.as_deref().map(Into::into),
+        }
     }
 
     fn fresh(&self, at: Timestamp) -> bool {
@@ -153,6 +163,7 @@ fn guest_of(seen: &GuestSeen) -> engine::observe::Guest {
         node: spec.node.clone(),
         status: seen.stats.map_or(GuestStatus::Unknown, |stats| GuestStatus::from_pve(&stats.status)),
         uptime: seen.stats.map_or(0, |stats| stats.numbers.uptime),
+        io: seen.stats.map(|stats| stats.numbers.diskread + stats.numbers.diskwrite),
         template: spec.template,
         lock: spec.lock.as_deref().map(Into::into),
         ha: spec.ha.as_deref().map(Into::into),
