@@ -53,13 +53,13 @@ pub(super) fn resources<'a>(
         }
     }
     if sees && !empty && wanted("vm") {
-        rows.extend(cluster.guests_seen().map(|seen| Json::Map(guest_row(&seen))));
+        rows.extend(cluster.guests_seen(viewer).map(|seen| Json::Map(guest_row(&seen))));
     }
     if sees && !empty && wanted("storage") {
-        rows.extend(cluster.places_seen().map(|seen| Json::Map(storage_row(&seen))));
+        rows.extend(cluster.places_seen(viewer).map(|seen| Json::Map(storage_row(&seen))));
     }
     if sees && only.is_none() {
-        rows.extend(pool_rows(cluster));
+        rows.extend(pool_rows(cluster, viewer));
         let online = cluster.nodes_seen(viewer).filter(|seen| seen.presence == Presence::Online);
         rows.extend(online.map(|seen| network_row(&seen.node.spec.name)));
     }
@@ -179,9 +179,9 @@ fn content(storage: &Storage) -> &'static str {
     }
 }
 
-fn pool_rows(cluster: &Cluster) -> Vec<Json<'_>> {
+fn pool_rows<'a>(cluster: &'a Cluster, viewer: &NodeName) -> Vec<Json<'a>> {
     let mut sums: BTreeMap<&str, (u64, Numbers, u64, u64)> = BTreeMap::new();
-    for seen in cluster.guests_seen() {
+    for seen in cluster.guests_seen(viewer) {
         let Some(pool) = &seen.guest.spec.pool else { continue };
         let sum = sums.entry(pool).or_default();
         if let Some(stats) = seen.stats.filter(|stats| &*stats.status != "stopped") {
