@@ -72,6 +72,7 @@ impl Engine {
             judged: BTreeMap::new(),
             blind_rounds: 0,
             quorate: true,
+            frozen: false,
             judged_live: BTreeMap::new(),
             nodes: BTreeMap::new(),
             guests: BTreeMap::new(),
@@ -188,9 +189,13 @@ impl Engine {
         let (began_at, storages) = (snapshot.began_at, snapshot.storages.clone());
         let seen = match self.sight(snapshot) {
             Ok(seen) => seen,
-            Err(blindness) => return self.blind(turn, blindness),
+            Err(blindness) => {
+                self.memory.frozen = false;
+                return self.blind(turn, blindness);
+            }
         };
-        if self.frozen(&seen.nodes, seen.asked_at) {
+        self.memory.frozen = self.frozen(&seen.nodes, seen.asked_at);
+        if self.memory.frozen {
             let words = "the statistics of every node stand still".into();
             return self.blind(turn, Blindness { cause: Cause::Stale, words });
         }

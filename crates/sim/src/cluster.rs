@@ -6,7 +6,7 @@
 //!
 //! Behind it: `act` (what somebody asks for), `life` (what befalls nodes and guests), `ha` (what PVE does about it by
 //! itself), `backup`, `side` (who sees whom), `stats` (what nodes tell of themselves), `see` (what an observer is
-//! shown, which is not the same as what is), `task`, `journal`, `model`, and `generate` (large clusters).
+//! shown, which is not the same as what is), `truth` (what is, for tests), `task`, `journal`, `model`, and `generate` (large clusters).
 
 mod act;
 mod backup;
@@ -19,6 +19,7 @@ mod see;
 mod side;
 mod stats;
 mod task;
+mod truth;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -30,6 +31,7 @@ pub use journal::JOURNAL_MAX;
 pub use model::*;
 pub use see::{GuestSeen, NodeSeen, PlaceSeen, STATS_AGE_MAX};
 pub use task::{Actor, SHOWN_MAX, Task, upid_node};
+pub use truth::{Befell, Truth};
 
 use crate::rng::noise;
 use life::Due;
@@ -91,6 +93,7 @@ pub struct Cluster {
     split: bool,
     /// By side, while there is more than one.
     heard: BTreeMap<u8, side::Heard>,
+    truth: Vec<Truth>,
     generation: u64,
 }
 
@@ -109,6 +112,7 @@ impl Cluster {
             ordered: 0,
             split: false,
             heard: BTreeMap::new(),
+            truth: Vec::new(),
             generation: 0,
         }
     }

@@ -26,6 +26,9 @@ const ANSWER_WITHIN: SignedDuration = SignedDuration::from_secs(90);
 /// QEMUs that one look asks themselves: each that hangs keeps a worker of its node busy for 3 s.
 const CURRENT_MAX: usize = 8;
 
+/// For this long after a move the rows of a guest may still be those of its old process (pve-domain 1.4).
+const MOVE_SETTLE: SignedDuration = SignedDuration::from_secs(60);
+
 impl Engine {
     pub(super) fn guests(&mut self, turn: &mut Turn, seen: Sight, first: bool) {
         let Sight { guests, asked_at, .. } = seen;
@@ -74,7 +77,8 @@ impl Engine {
     /// What one node says itself of its virtual machines: the alarm. It is believed about a stop and nothing else, since
     /// the list calls everything that has a process `running`.
     pub(super) fn live(&mut self, turn: &mut Turn, snapshot: &Snapshot) {
-        let sees = self.memory.judged.contains_key(&Round::Critical) && self.memory.quorate && self.seeing();
+        let sees = self.seeing() || self.memory.frozen;
+        let sees = sees && self.memory.judged.contains_key(&Round::Critical) && self.memory.quorate;
         for (name, list) in &snapshot.live {
             let Seen::At { value: list, asked_at } = list else { continue };
             let late = self.memory.judged_live.get(name).is_some_and(|newest| newest >= asked_at);
@@ -133,8 +137,11 @@ impl Engine {
         let void = self.drop_void(id, &to);
         let Some(suspicion) = suspicion.filter(|_| !resolved && !void) else { return };
         let node_restarted = booted_at.is_some_and(|booted_at| booted_at > last_seen);
-        if suspicion == Suspicion::Restarted && node_restarted {
-            return; // Its node was restarted, which is told; that it is back is as it should be.
+        // Its node was restarted, or it came from another one: that is told, and its process is younger for it.
+        let moved_at = self.memory.guests.get(&id).and_then(|known| known.moved_at);
+        let moved = moved_at.is_some_and(|at| turn.now.duration_since(at) < MOVE_SETTLE);
+        if suspicion == Suspicion::Restarted && (node_restarted || moved) {
+            return;
         }
         let suspicion = match self.memory.suspects.get(&id).map(|suspect| &suspect.suspicion) {
             // Not yet explained, and it went on changing: what counts is what it was at first.

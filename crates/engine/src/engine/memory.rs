@@ -22,6 +22,9 @@ pub struct Memory {
     /// Failed critical rounds in a row.
     pub(super) blind_rounds: u32,
     pub(super) quorate: bool,
+    /// Whether the last rounds were blind because nothing in them moved: what nodes say themselves is then still true.
+    #[serde(default)]
+    pub(super) frozen: bool,
     pub(super) nodes: BTreeMap<NodeName, KnownNode>,
     pub(super) guests: BTreeMap<GuestId, KnownGuest>,
     /// Storages that were seen available.
@@ -85,6 +88,9 @@ pub(super) struct KnownGuest {
     /// Since when it has been seen without a process.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) down_since: Option<Timestamp>,
+    /// When it was seen on another node than before: its process there is younger than its work.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) moved_at: Option<Timestamp>,
     /// Whether its process has been seen to read or write.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) had_io: bool,
@@ -221,6 +227,7 @@ impl KnownGuest {
             live: None,
             pid: None,
             down_since: (alive == Some(false)).then_some(asked_at),
+            moved_at: None,
             had_io: row.io.is_some_and(|io| io > 0),
             guest: row,
         }
@@ -260,6 +267,7 @@ impl KnownGuest {
                 Some(true) => None,
                 None => self.down_since,
             },
+            moved_at: if moved { Some(asked_at) } else { self.moved_at },
             had_io: alive == Some(true) && ((self.had_io && !restarted) || row.io.is_some_and(|io| io > 0)),
             guest: row,
         }
