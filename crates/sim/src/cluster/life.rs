@@ -639,7 +639,7 @@ impl Cluster {
     fn arrive(&mut self, node: &NodeName, upid: &str, id: GuestId, to: NodeName, state: Option<Box<str>>) {
         let lives = self.nodes.get(&to).is_some_and(super::Node::alive) && self.online(node, &to);
         let whole = id.kind == GuestKind::Lxc || state.is_some() == self.runs(id);
-        if !lives || !whole || !self.guests.get(&id).is_some_and(|guest| guest.spec.node == *node) {
+        if !lives || !whole || self.guests.get(&id).is_none_or(|guest| guest.spec.node != *node) {
             if let Some(state) = state.filter(|_| id.kind == GuestKind::Qemu) {
                 self.run_state(id, &state).unwrap_or_default();
             }
