@@ -290,7 +290,7 @@ impl Door {
             Door::ProxyDown => "is a member, but its API is down: pveproxy does not listen",
             Door::DaemonDown => "is a member, but half its API is down: pvedaemon does not answer",
             Door::ClusterFsDown => "lives, but its cluster file system (pmxcfs) is down, and its API with it",
-            Door::Hung => "is a member, but its API takes questions and does not answer them",
+            Door::Hung => "is a member, but its API takes questions and does not answer them in time",
             Door::Silent => "is a member, but nothing comes back from its address",
         }
     }

@@ -122,8 +122,12 @@ impl Engine {
         }
     }
 
-    /// How far a question to each node came, in an important round.
+    /// How far a question to each node came, in an important round. Questions go through the endpoint that is asked; as
+    /// long as that cannot be believed itself, what does not come back says nothing of the others.
     pub(super) fn doors(&mut self, turn: &mut Turn, snapshot: &Snapshot) {
+        if !(self.seeing() && self.memory.quorate) {
+            return;
+        }
         for (name, door) in &snapshot.doors {
             let member = self.memory.nodes.get(name).is_some_and(|known| known.presence != Presence::Offline);
             let (Some(door), true) = (door.value().copied(), member) else { continue };
@@ -252,6 +256,7 @@ impl Engine {
             Some(Door::Open) => {
                 self.gone(turn, slot, Resolution::Itself);
             }
+            Some(_) if !(self.seeing() && self.memory.quorate) => {}
             Some(door) => self.found(turn, slot, Finding::NodeApi { door }, Some(name.clone()), None),
             None if suspect.tries < DOOR_TIMES => {
                 (suspect.asked_at, suspect.due) = (None, turn.now + DOOR_AGAIN);
