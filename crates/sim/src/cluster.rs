@@ -6,7 +6,8 @@
 //!
 //! Behind it: `act` (what somebody asks for), `life` (what befalls guests), `power` (nodes), `ha` (what PVE does about it by
 //! itself), `backup`, `side` (who sees whom), `stats` (what nodes tell of themselves), `see` (what an observer is
-//! shown, which is not the same as what is), `task`, `journal`, `model`, and `generate` (large clusters).
+//! shown, which is not the same as what is), `truth` (what is, for tests), `task`, `journal`, `model`, and `generate`
+//! (large clusters).
 
 mod act;
 mod backup;
@@ -20,6 +21,7 @@ mod see;
 mod side;
 mod stats;
 mod task;
+mod truth;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -31,6 +33,7 @@ pub use journal::JOURNAL_MAX;
 pub use model::*;
 pub use see::{GuestSeen, NodeSeen, PlaceSeen, STATS_AGE_MAX};
 pub use task::{Actor, SHOWN_MAX, Task, upid_node};
+pub use truth::{Befell, Truth};
 
 use crate::rng::noise;
 use life::Due;
@@ -92,6 +95,7 @@ pub struct Cluster {
     split: bool,
     /// By side, while there is more than one.
     heard: BTreeMap<u8, side::Heard>,
+    truth: Vec<Truth>,
     generation: u64,
 }
 
@@ -110,6 +114,7 @@ impl Cluster {
             ordered: 0,
             split: false,
             heard: BTreeMap::new(),
+            truth: Vec::new(),
             generation: 0,
         }
     }

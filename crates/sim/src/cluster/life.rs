@@ -12,6 +12,7 @@ use super::journal::End;
 use super::model::{Death, Process};
 use super::stats::part;
 use super::task::Actor;
+use super::truth::Befell;
 use super::{Cluster, STATS_EVERY, Trouble};
 use crate::rng::noise;
 
@@ -165,6 +166,7 @@ impl Cluster {
             self.journal(&node, format!("systemd[1]: {verb}pve-container@{}.service{what}", id.vmid));
         }
         self.guest_mut(id)?.process = None;
+        self.befell(id, Befell::Restarted);
         let visible = noise(self.seed, u64::from(id.vmid), self.now.as_second() as u64) < 0.5;
         let takes = if visible { INSIDE_TAKES } else { SignedDuration::ZERO };
         self.order(takes, Due::Again(node, life, id));
@@ -376,6 +378,7 @@ impl Cluster {
             guest.process = Some(Process { pid, since: now, state: "running".into(), hung: false });
             guest.spec.lock.take_if(|lock| lock == "suspended");
             (guest.ha_failures, guest.ha_relocated) = (0, false);
+            self.befell(id, Befell::Began);
             let lines = match id.kind {
                 GuestKind::Qemu => {
                     vec![
@@ -456,6 +459,14 @@ impl Cluster {
         if state.as_deref() == Some("started") && !held {
             self.order(HA_LOOP, Due::Ha(id));
         }
+        self.befell(
+            id,
+            match end {
+                End::Died(_) => Befell::Died,
+                End::PoweredOff => Befell::PoweredOff,
+                End::Asked => Befell::Asked,
+            },
+        );
         self.journal_end(&node, id, process.pid, process.since, end);
     }
 

@@ -12,6 +12,7 @@ use super::ha::HA_LOOP;
 use super::life::{Due, Step};
 use super::model::{Power, ServiceState};
 use super::task::Actor;
+use super::truth::Befell;
 use super::{Cluster, STATS_EVERY, Trouble};
 
 /// How long corosync takes to notice that a node is dead.
@@ -145,7 +146,9 @@ impl Cluster {
         node.alone_since = None;
         let here: Vec<GuestId> = self.guests_on(name).collect();
         for id in here {
-            self.guest_mut(id)?.process = None;
+            if self.guest_mut(id)?.process.take().is_some() {
+                self.befell(id, Befell::NodeLost);
+            }
         }
         Ok(())
     }
