@@ -4,9 +4,10 @@
 //! then, in order: statistics every 10 s, tasks that end, nodes that boot, HA that restarts. Two clusters with
 //! the same seed and the same orders are equal at every instant.
 //!
-//! Behind it: `act` (what somebody asks for), `life` (what befalls nodes and guests), `ha` (what PVE does about it by
+//! Behind it: `act` (what somebody asks for), `life` (what befalls guests), `power` (nodes), `ha` (what PVE does about it by
 //! itself), `backup`, `side` (who sees whom), `stats` (what nodes tell of themselves), `see` (what an observer is
-//! shown, which is not the same as what is), `truth` (what is, for tests), `task`, `journal`, `model`, and `generate` (large clusters).
+//! shown, which is not the same as what is), `truth` (what is, for tests), `task`, `journal`, `model`, and `generate`
+//! (large clusters).
 
 mod act;
 mod backup;
@@ -15,6 +16,7 @@ mod ha;
 mod journal;
 mod life;
 mod model;
+mod power;
 mod see;
 mod side;
 mod stats;

@@ -246,10 +246,12 @@ impl<'a> Play<'a> {
                 }
                 Some((_, Mail::Answer(node, input))) => {
                     if let Input::Observed(snapshot) = &*input {
+                        if snapshot.round == Round::Critical {
+                            self.follow();
+                        }
                         self.last.insert((snapshot.round, node), snapshot.clone());
                     }
                     self.turn(at, *input, see);
-                    self.follow();
                 }
                 None => {}
             },
