@@ -31,9 +31,9 @@ impl Dump {
     fn take(cluster: &Cluster, viewer: &NodeName) -> Dump {
         let nodes = cluster.nodes_seen(viewer);
         let nodes = nodes.filter_map(|seen| Some((seen.node.spec.name.clone(), seen.stats?.clone())));
-        let guests = cluster.guests_seen();
+        let guests = cluster.guests_seen(viewer);
         let guests = guests.filter_map(|seen| Some((seen.guest.spec.id, seen.stats?.clone())));
-        let places = cluster.places_seen();
+        let places = cluster.places_seen(viewer);
         let places =
             places.filter_map(|seen| Some(((seen.storage.spec.name.clone(), seen.node.clone()), seen.used?)));
         Dump {

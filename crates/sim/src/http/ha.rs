@@ -6,7 +6,7 @@ use engine::observe::{GuestKind, NodeName};
 use jiff::Timestamp;
 
 use super::views::row;
-use crate::cluster::{Cluster, Guest, Node, Power};
+use crate::cluster::{Cluster, Guest, Node};
 use crate::json::Json;
 
 fn sid(guest: &Guest) -> String {
@@ -64,11 +64,12 @@ fn agent<'a>(cluster: &Cluster, name: &NodeName, node: &'a Node) -> (&'static st
     (state, mode, words)
 }
 
+/// What the agent last wrote of itself: it outlives the node's power.
 fn mode(node: &Node) -> &str {
-    match node.ha.as_deref() {
-        Some("maintenance") => "maintenance",
-        _ if node.power == Power::Leaving => "shutdown",
-        _ => "active",
+    match (node.ha_mode.as_deref(), node.ha.as_deref()) {
+        (Some(mode), _) => mode,
+        (None, Some("maintenance")) => "maintenance",
+        (None, _) => "active",
     }
 }
 

@@ -75,14 +75,14 @@ pub(super) fn resources<'a>(sight: &Sight<'a>, only: Option<&str>) -> Json<'a> {
         }
     }
     if !empty && wanted("vm") {
-        let guests = cluster.guests_seen().filter(|seen| caller.sees(seen.guest));
+        let guests = cluster.guests_seen(viewer).filter(|seen| caller.sees(seen.guest));
         rows.extend(guests.map(|seen| {
             let stats = dump.guests.get(&seen.guest.spec.id);
             Json::Map(guest_row(seen.guest, stats, caller))
         }));
     }
     if !empty && wanted("storage") {
-        let places = cluster.places_seen().filter(|seen| caller.sees_storage(&seen.storage.spec.name));
+        let places = cluster.places_seen(viewer).filter(|seen| caller.sees_storage(&seen.storage.spec.name));
         rows.extend(places.map(|seen| {
             let used = dump.places.get(&(seen.storage.spec.name.clone(), seen.node.clone()));
             Json::Map(storage_row(&seen, used.copied()))
