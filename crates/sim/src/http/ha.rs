@@ -21,8 +21,8 @@ fn managed(cluster: &Cluster) -> impl Iterator<Item = (&Guest, &str)> {
     cluster.guests().values().filter_map(|guest| Some((guest, guest.spec.ha.as_deref()?)))
 }
 
-/// How long the lock of a master that is gone keeps others from its place.
-const MASTER_LOCK: i64 = 120;
+/// How long the lock of a master that is gone keeps others from its place, and they need to take it.
+const MASTER_LOCK: i64 = 130;
 /// The master's loop: how long until it notices that a node is gone.
 const NOTICED: i64 = 10;
 /// An agent's word that is older than this is a dead one's.
@@ -43,7 +43,10 @@ fn master(cluster: &Cluster) -> Option<(&NodeName, &Node)> {
 /// dead master's place is taken.
 pub(super) fn node_state<'a>(cluster: &Cluster, node: &'a Node) -> &'a str {
     let judged = master(cluster).is_some_and(|(_, master)| master.left_at.is_none());
+    let fenced =
+        |(guest, state): (&Guest, &str)| guest.spec.node == node.spec.name && state == "fence";
     match lost_for(cluster, node) {
+        Some(_) if judged && managed(cluster).any(fenced) => "fence",
         Some(gone) if gone > NOTICED && judged => "unknown",
         Some(_) | None => node.ha.as_deref().unwrap_or("online"),
     }
