@@ -44,9 +44,15 @@ pub(super) struct Desk<'a> {
     pub(super) delay_401: Duration,
 }
 
-/// Large lists that were built and are still true.
+/// Large lists that were built and are still true, by who asked whom for which type.
 #[derive(Default)]
-pub(super) struct Kept(BTreeMap<(NodeName, Rights, String), ((u64, u64), Body)>);
+pub(super) struct Kept(BTreeMap<(NodeName, Rights, String), KeptList>);
+
+struct KeptList {
+    /// The generations of the cluster and of the statistics that it was made of.
+    made_of: (u64, u64),
+    body: Body,
+}
 
 /// Why there is no data.
 enum Fail {
@@ -329,17 +335,14 @@ fn read_journal<'g>(node: &Node, get: &impl Get<'g>, rng: &mut Rng) -> String {
 /// Whether the call waits for the monitor of a QEMU that does not answer.
 pub(super) fn asks_a_hung_guest(cluster: &Cluster, errand: &Errand) -> bool {
     let hung = |guest: &Guest| guest.process.as_ref().is_some_and(|process| process.hung);
-    match errand.call.what {
-        What::Current(kind) => {
-            let id = guest_id(kind, &errand.parts()).ok();
-            id.and_then(|id| cluster.guests().get(&id)).is_some_and(hung)
-        }
-        // Only the full list asks the monitors.
-        What::Guests(GuestKind::Qemu) if errand.request.query().contains("full=1") => {
-            cluster.guests().values().any(|guest| guest.spec.node == errand.at && hung(guest))
-        }
-        _ => false,
+    if let What::Current(kind) = errand.call.what {
+        let id = guest_id(kind, &errand.parts()).ok();
+        return id.and_then(|id| cluster.guests().get(&id)).is_some_and(hung);
     }
+    // Only the full list asks the monitors.
+    errand.call.what == What::Guests(GuestKind::Qemu)
+        && errand.request.query().contains("full=1")
+        && cluster.guests().values().any(|guest| guest.spec.node == errand.at && hung(guest))
 }
 
 fn print(rng: &mut Rng, data: Json, total: Option<usize>) -> Data {
@@ -357,10 +360,8 @@ fn resources(desk: &mut Desk, only: Option<&str>, caller: &Caller) -> Data {
     let key = (desk.viewer.clone(), caller.rights.clone(), only.unwrap_or_default().to_owned());
     let dump = desk.dumps.of(cluster, desk.viewer, desk.worker);
     let made_of = (cluster.generation(), dump.generation);
-    if let Some((of, body)) = desk.kept.0.get(&key)
-        && *of == made_of
-    {
-        return Data::Kept(body.clone());
+    if let Some(kept) = desk.kept.0.get(&key).filter(|kept| kept.made_of == made_of) {
+        return Data::Kept(kept.body.clone());
     }
     let sight = Sight { cluster, viewer: desk.viewer, dump: &dump, caller };
     let data = views::resources(&sight, only);
@@ -370,7 +371,7 @@ fn resources(desk: &mut Desk, only: Option<&str>, caller: &Caller) -> Data {
         return Data::Value(out);
     }
     let body: Body = out.into();
-    desk.kept.0.insert(key, (made_of, body.clone()));
+    desk.kept.0.insert(key, KeptList { made_of, body: body.clone() });
     Data::Kept(body)
 }
 

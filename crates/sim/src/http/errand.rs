@@ -117,10 +117,14 @@ pub(super) fn cost(cluster: &Cluster, at: &NodeName, what: What, errand: &Errand
         | What::Tasks
         | What::Subscription => 0,
     };
-    let waits = match what {
-        What::Storage if node.is_some_and(|node| node::waits_for_storage(cluster, node)) => STORAGE_GONE,
-        What::Current(_) | What::Guests(_) if api::asks_a_hung_guest(cluster, errand) => QMP_PATIENCE,
-        _ => Duration::ZERO,
+    let storage_gone =
+        what == What::Storage && node.is_some_and(|node| node::waits_for_storage(cluster, node));
+    let waits = if storage_gone {
+        STORAGE_GONE
+    } else if api::asks_a_hung_guest(cluster, errand) {
+        QMP_PATIENCE
+    } else {
+        Duration::ZERO
     };
     Duration::from_micros(micros) + waits
 }
