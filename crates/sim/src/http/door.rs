@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use engine::observe::NodeName;
 use jiff::Timestamp;
-use tokio::io::AsyncWrite;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
@@ -141,7 +141,7 @@ impl Door {
                 }
             };
             match served.fault {
-                Some(Fault::Timeout) => return tokio::time::sleep(SILENCE).await,
+                Some(Fault::Timeout) => return hold(stream).await,
                 Some(Fault::Reset) => return reset(stream.get_ref().0),
                 None | Some(Fault::Error | Fault::Proxy | Fault::Truncated) => {}
             }
@@ -238,6 +238,15 @@ async fn accept(listener: &mut Option<TcpListener>, address: SocketAddr) -> Opti
         },
     };
     listening.accept().await.ok().map(|(stream, _)| stream)
+}
+
+/// Says nothing until the client gives up.
+async fn hold(mut stream: impl AsyncRead + Unpin) {
+    let mut rest = [0; 256];
+    let gone = async { while matches!(stream.read(&mut rest).await, Ok(1..)) {} };
+    if tokio::time::timeout(SILENCE, gone).await.is_err() {
+        tracing::debug!("a client waited longer for nothing than any should");
+    }
 }
 
 /// Ends a connection with a reset, not a farewell.
