@@ -90,7 +90,7 @@ async fn remembered(store: &Store, name: &ClusterName, policy: Policy) -> anyhow
         match serde_json::from_str::<Checkpoint>(&kept.state) {
             Ok(checkpoint) => {
                 tracing::info!(cluster = %name, from = %kept.at, "going on from the recorded state");
-                return Ok(Engine::restore(name.clone(), policy, checkpoint));
+                return Ok(Engine::restore(name.clone(), policy, getrandom::u64()?, Some(checkpoint), []));
             }
             // Another version wrote it. What it knew is lost; what it told is in the events.
             Err(error) => {

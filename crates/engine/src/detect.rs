@@ -3,14 +3,20 @@
 //! Pure, and one file per kind of subject. A check that cannot see keeps its last verdict: absence is no
 //! evidence, neither of trouble nor of recovery.
 
+pub(crate) mod fault;
 pub(crate) mod guest;
 pub(crate) mod node;
+pub(crate) mod service;
 pub(crate) mod storage;
 pub(crate) mod threshold;
+pub(crate) mod trace;
 
 use serde::{Deserialize, Serialize};
 
-use crate::observe::{Cause, GuestKind, GuestStatus, NodeName};
+use crate::observe::{Cause, Door, GuestId, GuestKind, GuestStatus, NodeName};
+pub use fault::Fault;
+pub use trace::Trace;
+
 use crate::policy::{Metric, Rung};
 use crate::report::Severity;
 
@@ -29,6 +35,16 @@ pub enum Check {
     OverMark(Metric),
     /// A storage is not there for a node that lives.
     StorageOffline,
+    /// A node's own statistics do not move.
+    StatsStale,
+    /// A node lives, and its API does not answer.
+    NodeApi,
+    /// A virtual machine has a process and cannot work.
+    GuestFault,
+    /// HA gave a guest up, or does not bring it back.
+    HaFailed,
+    /// A service that is to run does not.
+    ServiceDown,
 }
 
 /// A check that is true of a subject now, with what makes it true.
@@ -51,7 +67,11 @@ pub enum Finding {
     /// A node left without being asked to.
     NodeUnreachable {
         /// Guests that ran there when it was last seen: they are part of this one incident.
-        guests: u32,
+        guests: Vec<GuestId>,
+        /// From how many nodes of the majority it was seen to be gone. One alone may be mistaken.
+        views: u32,
+        /// How far a question to the node itself comes, where that was asked.
+        door: Option<Door>,
     },
     /// A guest stopped and nobody asked for it.
     GuestCrashed {
@@ -59,6 +79,8 @@ pub enum Finding {
         kind: GuestKind,
         /// What it did before.
         previous: GuestStatus,
+        /// What its node's journal adds.
+        trace: Trace,
     },
     /// A value stands above its mark.
     OverMark {
@@ -66,7 +88,7 @@ pub enum Finding {
         metric: Metric,
         /// Where on the ladder.
         rung: Rung,
-        /// The value.
+        /// The value, in percent; of a temperature in degrees Celsius.
         percent: f64,
         /// The mark that it is above.
         mark: f64,
@@ -75,6 +97,30 @@ pub enum Finding {
     StorageOffline {
         /// The nodes that miss it.
         nodes: Vec<NodeName>,
+    },
+    /// A node's own statistics do not move: what is shown of it and its guests is old.
+    StatsStale,
+    /// A node lives, and its API does not answer.
+    NodeApi {
+        /// How far a question comes.
+        door: Door,
+    },
+    /// A virtual machine has a process and cannot work.
+    GuestFault {
+        /// Why.
+        fault: Fault,
+    },
+    /// HA gave a guest up, or does not bring it back.
+    HaFailed {
+        /// Virtual machine or container.
+        kind: GuestKind,
+        /// HA's word for its state.
+        state: Box<str>,
+    },
+    /// A service that is to run does not.
+    ServiceDown {
+        /// systemd's word for what it does.
+        active: Box<str>,
     },
 }
 
@@ -108,9 +154,38 @@ pub enum Condition {
     StorageCritical,
     /// A storage is not there for a node that lives.
     StorageOffline,
+    /// A node's statistics do not move.
+    StatsStale,
+    /// A node lives, and its API does not answer.
+    NodeApiDown,
+    /// A virtual machine has a process and cannot work.
+    VmFault,
+    /// HA gave a guest up, or does not bring it back.
+    HaError,
+    /// A service that is to run does not.
+    ServiceDown,
+    /// A sensor above its mark.
+    TempHigh,
 }
 
 impl Finding {
+    /// What it is found by.
+    pub fn check(&self) -> Check {
+        match self {
+            Finding::Blind { .. } => Check::Blind,
+            Finding::QuorumLost { .. } => Check::Quorum,
+            Finding::NodeUnreachable { .. } => Check::NodeUnreachable,
+            Finding::GuestCrashed { .. } => Check::GuestCrashed,
+            Finding::OverMark { metric, .. } => Check::OverMark(*metric),
+            Finding::StorageOffline { .. } => Check::StorageOffline,
+            Finding::StatsStale => Check::StatsStale,
+            Finding::NodeApi { .. } => Check::NodeApi,
+            Finding::GuestFault { .. } => Check::GuestFault,
+            Finding::HaFailed { .. } => Check::HaFailed,
+            Finding::ServiceDown { .. } => Check::ServiceDown,
+        }
+    }
+
     /// What it is called.
     pub fn condition(&self) -> Condition {
         match self {
@@ -127,8 +202,14 @@ impl Finding {
                 (Metric::Cpu, _) => Condition::CpuHigh,
                 (Metric::Storage, Rung::Critical) => Condition::StorageCritical,
                 (Metric::Storage, Rung::High | Rung::Well) => Condition::StorageHigh,
+                (Metric::Temperature, _) => Condition::TempHigh,
             },
             Finding::StorageOffline { .. } => Condition::StorageOffline,
+            Finding::StatsStale => Condition::StatsStale,
+            Finding::NodeApi { .. } => Condition::NodeApiDown,
+            Finding::GuestFault { .. } => Condition::VmFault,
+            Finding::HaFailed { .. } => Condition::HaError,
+            Finding::ServiceDown { .. } => Condition::ServiceDown,
         }
     }
 
@@ -139,21 +220,31 @@ impl Finding {
             Finding::QuorumLost { online, expected } => {
                 format!("no quorum, {online} of {expected} nodes online")
             }
-            Finding::NodeUnreachable { guests: 0 } => "left the cluster".into(),
-            Finding::NodeUnreachable { guests: 1 } => "left the cluster with 1 running guest".into(),
-            Finding::NodeUnreachable { guests } => format!("left the cluster with {guests} running guests"),
-            // PVE shows no difference between the two (pve-crash-evidence 2).
-            Finding::GuestCrashed { previous, .. } => format!(
-                "{} to stopped, and no task asked for it (a crash, or a power-off from inside)",
-                previous.as_str()
-            ),
+            Finding::NodeUnreachable { guests, views, door } => unreachable(guests, *views, *door),
+            // PVE itself shows no difference between a crash and a power-off from inside (pve-crash-evidence 2).
+            Finding::GuestCrashed { previous, trace, .. } => {
+                format!("{} to stopped, and no task asked for it{}", previous.as_str(), trace.words())
+            }
             Finding::OverMark { metric, percent, mark, .. } => {
-                format!("{} at {percent:.1} %, above {mark} %", metric.title())
+                let unit = metric.unit();
+                format!("{} at {percent:.1} {unit}, above {mark} {unit}", metric.title())
             }
             Finding::StorageOffline { nodes } => {
                 let nodes: Vec<&str> = nodes.iter().map(NodeName::as_str).collect();
                 format!("not available on {}", nodes.join(", "))
             }
+            Finding::StatsStale => {
+                "its statistics do not move, so what is shown of it and its guests is old".into()
+            }
+            Finding::NodeApi { door } => door.words().into(),
+            Finding::GuestFault { fault } => fault.words().into(),
+            Finding::HaFailed { state, .. } if &**state == "error" => {
+                "HA gave it up (state error); nobody touches it until its state is set to disabled".into()
+            }
+            Finding::HaFailed { state, .. } => {
+                format!("HA manages it (state {state}) and has not brought it back")
+            }
+            Finding::ServiceDown { active } => format!("is {active} although it is enabled"),
         }
     }
 
@@ -166,6 +257,41 @@ impl Finding {
             Finding::GuestCrashed { .. } => "running again",
             Finding::OverMark { .. } => "below its mark again",
             Finding::StorageOffline { .. } => "available again",
+            Finding::StatsStale => "its statistics move again",
+            Finding::NodeApi { .. } => "answers again",
+            Finding::GuestFault { .. } => "works again, or has stopped",
+            Finding::HaFailed { .. } => "in order again",
+            Finding::ServiceDown { .. } => "active again",
+        }
+    }
+}
+
+fn unreachable(guests: &[GuestId], views: u32, door: Option<Door>) -> String {
+    let with = match guests.len() {
+        0 => String::new(),
+        1 => " with 1 running guest".into(),
+        n => format!(" with {n} running guests"),
+    };
+    let host = match door {
+        Some(Door::Open | Door::DaemonDown | Door::ProxyDown | Door::ClusterFsDown | Door::Hung) => {
+            "; its host still answers, so it is cut off and not dead"
+        }
+        Some(Door::Silent) | None => "",
+    };
+    let from = if views <= 1 { " (seen from one node)" } else { "" };
+    format!("left the cluster{with}{host}{from}")
+}
+
+impl Door {
+    /// What is wrong, in words that follow the node.
+    fn words(self) -> &'static str {
+        match self {
+            Door::Open => "answers",
+            Door::ProxyDown => "is a member, but its API is down: pveproxy does not listen",
+            Door::DaemonDown => "is a member, but half its API is down: pvedaemon does not answer",
+            Door::ClusterFsDown => "lives, but its cluster file system (pmxcfs) is down, and its API with it",
+            Door::Hung => "is a member, but its API takes questions and does not answer them in time",
+            Door::Silent => "is a member, but nothing comes back from its address",
         }
     }
 }
@@ -187,6 +313,12 @@ impl Condition {
             Condition::StorageHigh => "STORAGE_HIGH",
             Condition::StorageCritical => "STORAGE_CRITICAL",
             Condition::StorageOffline => "STORAGE_OFFLINE",
+            Condition::StatsStale => "STATS_STALE",
+            Condition::NodeApiDown => "NODE_API_DOWN",
+            Condition::VmFault => "VM_FAULT",
+            Condition::HaError => "HA_ERROR",
+            Condition::ServiceDown => "SERVICE_DOWN",
+            Condition::TempHigh => "TEMP_HIGH",
         }
     }
 
@@ -199,10 +331,19 @@ impl Condition {
             | Condition::DiskCritical
             | Condition::RamCritical
             | Condition::StorageCritical => Severity::Critical,
-            Condition::VmCrashed | Condition::CtCrashed | Condition::DiskHigh | Condition::StorageOffline => {
-                Severity::Error
-            }
-            Condition::RamHigh | Condition::CpuHigh | Condition::StorageHigh => Severity::Warning,
+            Condition::VmCrashed
+            | Condition::CtCrashed
+            | Condition::DiskHigh
+            | Condition::StorageOffline
+            | Condition::NodeApiDown
+            | Condition::VmFault
+            | Condition::HaError
+            | Condition::ServiceDown => Severity::Error,
+            Condition::RamHigh
+            | Condition::CpuHigh
+            | Condition::StorageHigh
+            | Condition::StatsStale
+            | Condition::TempHigh => Severity::Warning,
         }
     }
 }

@@ -3,28 +3,30 @@
 //! `step` takes everything that can happen and answers with everything that is to be done, in order. It decides
 //! from what *is* (level, not edge): a round that was missed is made good by the next one.
 
+mod fold;
+mod group;
 mod guests;
 mod memory;
+mod nodes;
+mod storages;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use self::memory::Memory as Checkpoint;
-use self::memory::{KnownNode, Memory};
-use crate::detect::{Check, Finding, node, storage};
-use crate::incident::{Change, Found, Incidents, Resolution, Slot};
+use self::memory::Memory;
+use crate::detect::{Check, Finding, node};
+use crate::incident::{Change, Found, IncidentId, Incidents, Resolution, Slot};
 use crate::observe::{
     Blindness, Cause, ClusterName, Evidence, Guest, GuestId, Inspection, Node, NodeName, Presence, Quorum,
-    Round, Seen, Snapshot, Storage, StorageName, Subject,
+    Round, Seen, Snapshot, Subject,
 };
-use crate::policy::{Metric, Policy};
+use crate::policy::Policy;
 use crate::record::{Entry, Fact, Note, Summary};
 use crate::report::{self, Event};
 use jiff::{SignedDuration, Timestamp};
 
 /// Two failed rounds in a row are blindness; one may be a lost packet.
 const BLIND_AFTER: u32 = 2;
-/// A node that has just come tells of its storages some cycles of 10 s later than of itself.
-const STORAGE_SETTLE: SignedDuration = SignedDuration::from_secs(60);
 
 /// Everything that can happen to the engine; there is no other door.
 #[derive(Clone, Debug)]
@@ -70,28 +72,39 @@ impl Engine {
             judged: BTreeMap::new(),
             blind_rounds: 0,
             quorate: true,
+            frozen: false,
+            judged_live: BTreeMap::new(),
             nodes: BTreeMap::new(),
             guests: BTreeMap::new(),
             storages: BTreeSet::new(),
             suspects: BTreeMap::new(),
+            node_suspects: BTreeMap::new(),
+            service_suspects: BTreeMap::new(),
             incidents: Incidents::new(seed),
         };
         Engine { cluster, policy, memory }
     }
 
-    /// An engine that goes on where another one stopped. What was asked and not answered is asked again.
-    pub fn restore(cluster: ClusterName, policy: Policy, checkpoint: Checkpoint) -> Engine {
-        let mut memory = checkpoint;
-        // The system's clock may have been set back meanwhile, so no time of the past may make anything wait. And a
-        // new process has no late answers: that a round was judged counts, when it was does not.
-        memory.judged.values_mut().for_each(|began_at| *began_at = Timestamp::MIN);
-        for suspect in memory.suspects.values_mut() {
-            suspect.asked_at = None;
-            if !suspect.after_restart {
-                suspect.due = Timestamp::MIN;
-            }
+    /// An engine that goes on where another one stopped: its last checkpoint, and what was told since, oldest first.
+    /// What was asked and not answered is asked again.
+    ///
+    /// `seed` is the start of the ids of incidents to come; a new one for each start, or ids of the time after the
+    /// checkpoint would be given out twice.
+    pub fn restore(
+        cluster: ClusterName,
+        policy: Policy,
+        seed: u64,
+        last: Option<Checkpoint>,
+        since: impl IntoIterator<Item = Entry>,
+    ) -> Engine {
+        let mut engine = Engine::new(cluster, policy, seed);
+        if let Some(last) = last {
+            engine.memory = last;
         }
-        Engine { cluster, policy, memory }
+        since.into_iter().for_each(|entry| engine.fold(entry));
+        engine.memory = engine.memory.woken();
+        engine.memory.incidents.reseed(seed);
+        engine
     }
 
     /// What [`Engine::restore`] needs.
@@ -111,26 +124,35 @@ impl Engine {
 
     /// When `step` wants to be called again although nothing happened.
     pub fn next_wake(&self) -> Option<Timestamp> {
-        self.memory
-            .suspects
-            .values()
-            .filter(|suspect| !suspect.after_restart)
-            .map(|suspect| suspect.due)
-            .min()
+        let guests = self.memory.suspects.values().filter(|suspect| !suspect.after_restart);
+        let nodes = self.memory.node_suspects.values().map(|suspect| suspect.due);
+        let services = self.memory.service_suspects.values().copied();
+        guests.map(|suspect| suspect.due).chain(nodes).chain(services).min()
     }
 
     /// The whole engine: what happened, to what is to be done about it.
     pub fn step(&mut self, now: Timestamp, input: Input) -> Vec<Effect> {
-        let mut turn = Turn { now, effects: Vec::new() };
+        let mut turn = Turn { now, effects: Vec::new(), left_groups: Vec::new() };
         match input {
             Input::Observed(snapshot) => self.observed(&mut turn, snapshot),
             Input::Inspected { inspection: Inspection::Guests(look), answer: Evidence::Guests(answer) } => {
                 self.inspected(&mut turn, &look, &answer);
             }
-            Input::Inspected { .. } => {}
-            Input::Tick => {}
+            Input::Inspected { inspection: Inspection::Node(look), answer: Evidence::Node(answer) } => {
+                self.node_looked_at(&mut turn, &look, &answer);
+            }
+            Input::Inspected {
+                inspection: Inspection::Services(node),
+                answer: Evidence::Services(answer),
+            } => {
+                self.services_looked_at(&mut turn, &node, &answer);
+            }
+            // An answer of another kind than its question answers nothing; what was asked is asked again.
+            Input::Inspected { .. } | Input::Tick => {}
         }
         self.inspect_due(&mut turn);
+        self.look_at_nodes(&mut turn);
+        self.group(&mut turn);
         turn.effects
     }
 
@@ -141,15 +163,23 @@ impl Engine {
         }
         match snapshot.round {
             Round::Critical => return self.critical(turn, snapshot),
-            Round::Live => return,
+            // Each node's list comes as a round of its own, so each has its own order.
+            Round::Live => return self.live(turn, &snapshot),
             // The first critical round of a fresh install records what is; only then is there anything to judge.
             Round::Important | Round::Routine | Round::Background
                 if !self.memory.judged.contains_key(&Round::Critical) =>
             {
                 return;
             }
-            Round::Important => self.thresholds(turn, &snapshot),
-            Round::Routine => self.heartbeat(turn),
+            Round::Important => {
+                self.thresholds(turn, &snapshot);
+                self.doors(turn, &snapshot);
+            }
+            Round::Routine => {
+                self.services(turn, &snapshot);
+                self.temperatures(turn, &snapshot);
+                self.heartbeat(turn);
+            }
             Round::Background => self.capacity(turn, &snapshot),
         }
         self.memory.judged.insert(snapshot.round, snapshot.began_at);
@@ -159,8 +189,16 @@ impl Engine {
         let (began_at, storages) = (snapshot.began_at, snapshot.storages.clone());
         let seen = match self.sight(snapshot) {
             Ok(seen) => seen,
-            Err(blindness) => return self.blind(turn, blindness),
+            Err(blindness) => {
+                self.memory.frozen = false;
+                return self.blind(turn, blindness);
+            }
         };
+        self.memory.frozen = self.frozen(&seen.nodes, seen.asked_at);
+        if self.memory.frozen {
+            let words = "the statistics of every node stand still".into();
+            return self.blind(turn, Blindness { cause: Cause::Stale, words });
+        }
         self.memory.blind_rounds = 0;
         self.gone(turn, Slot { check: Check::Blind, subject: Subject::Cluster }, Resolution::Itself);
         self.quorum(turn, seen.quorum);
@@ -226,39 +264,6 @@ impl Engine {
         }
     }
 
-    fn nodes(&mut self, turn: &mut Turn, seen: &Sight, first: bool) {
-        for (name, node) in &seen.nodes {
-            let subject = Subject::Node(name.clone());
-            let slot = Slot { check: Check::NodeUnreachable, subject: subject.clone() };
-            let before = self.memory.nodes.get(name).cloned();
-            if before.is_none() && !first {
-                self.note(turn, subject, None, Some(name.clone()), Note::NodeAppeared);
-            }
-            let open = self.memory.incidents.get(&slot).is_some();
-            let known = KnownNode::now(before.as_ref(), node, seen.asked_at);
-            self.memory.nodes.insert(name.clone(), known);
-            if node::lost(before.map(|before| before.presence), node.presence, open) {
-                let guests = self.alive_on(name);
-                let guests = match self.memory.incidents.get(&slot).map(|incident| &incident.finding) {
-                    Some(Finding::NodeUnreachable { guests }) => *guests, // As it was when it left.
-                    Some(_) | None => guests,
-                };
-                self.found(turn, slot, Finding::NodeUnreachable { guests }, Some(name.clone()), None);
-                self.forget_suspects_on(name);
-            } else if node.presence != Presence::Offline {
-                self.gone(turn, slot, Resolution::Itself);
-            }
-        }
-        let removed: Vec<NodeName> =
-            self.memory.nodes.keys().filter(|name| !seen.nodes.contains_key(*name)).cloned().collect();
-        for name in removed {
-            self.memory.nodes.remove(&name);
-            self.remove_subject(turn, &Subject::Node(name.clone()));
-            self.remove_guests_of(turn, &name, &seen.guests);
-            self.note(turn, Subject::Node(name.clone()), None, Some(name), Note::NodeGone);
-        }
-    }
-
     fn thresholds(&mut self, turn: &mut Turn, snapshot: &Snapshot) {
         let Seen::At { value: nodes, .. } = &snapshot.nodes else { return };
         for (name, node) in nodes {
@@ -270,42 +275,6 @@ impl Engine {
                 node::ladders(&self.policy, name, node, |slot| incidents.get(slot)).collect();
             for (slot, finding) in ladders {
                 self.judged(turn, slot, finding, Some(name.clone()));
-            }
-        }
-    }
-
-    fn capacity(&mut self, turn: &mut Turn, snapshot: &Snapshot) {
-        let Seen::At { value: storages, .. } = &snapshot.storages else { return };
-        let groups = storage::group(storages, &self.memory.storages, |node| self.settled(turn.now, node));
-        for (id, group) in groups {
-            let node = id.node.clone();
-            let subject = Subject::Storage(id);
-            let slot = Slot { check: Check::OverMark(Metric::Storage), subject: subject.clone() };
-            let Some(percent) = group.usage.and_then(|usage| usage.percent()) else { continue };
-            let last = self.memory.incidents.get(&slot);
-            let finding = node::over_mark(&self.policy, &subject, Metric::Storage, last, percent);
-            self.judged(turn, slot, finding, node);
-        }
-    }
-
-    fn outages(&mut self, turn: &mut Turn, storages: &BTreeMap<(StorageName, NodeName), Storage>) {
-        let groups = storage::group(storages, &self.memory.storages, |node| self.settled(turn.now, node));
-        let seen = storages.iter().filter(|(_, storage)| storage.available).map(|(key, _)| key.clone());
-        self.memory.storages.extend(seen);
-        for (id, group) in &groups {
-            let slot = Slot { check: Check::StorageOffline, subject: Subject::Storage(id.clone()) };
-            let Some(nodes) = group.missing.clone() else { continue };
-            let finding = (!nodes.is_empty()).then_some(Finding::StorageOffline { nodes });
-            self.judged(turn, slot, finding, id.node.clone());
-        }
-        // A storage that was taken out of the configuration has no rows at all any more.
-        self.memory.storages.retain(|key| storages.contains_key(key));
-        for check in [Check::StorageOffline, Check::OverMark(Metric::Storage)] {
-            for slot in self.memory.incidents.slots_of(check) {
-                let listed = matches!(&slot.subject, Subject::Storage(id) if groups.contains_key(id));
-                if !listed {
-                    self.gone(turn, slot, Resolution::Removed);
-                }
             }
         }
     }
@@ -329,14 +298,6 @@ impl Engine {
             guests: count(guests.count()),
             incidents: count(self.memory.incidents.told().count()),
         }
-    }
-
-    /// Whether a node lives, and has lived long enough to have told of its storages.
-    fn settled(&self, now: Timestamp, name: &NodeName) -> bool {
-        self.memory.nodes.get(name).is_some_and(|node| {
-            node.presence == Presence::Online
-                && node.online_since.is_some_and(|since| now.duration_since(since) >= STORAGE_SETTLE)
-        })
     }
 
     fn remove_subject(&mut self, turn: &mut Turn, subject: &Subject) {
@@ -373,7 +334,12 @@ impl Engine {
             | Check::Quorum
             | Check::NodeUnreachable
             | Check::GuestCrashed
-            | Check::StorageOffline => SignedDuration::ZERO,
+            | Check::StorageOffline
+            | Check::StatsStale
+            | Check::NodeApi
+            | Check::GuestFault
+            | Check::HaFailed
+            | Check::ServiceDown => SignedDuration::ZERO,
         };
         let subject = slot.subject.clone();
         let change = self.memory.incidents.found(turn.now, Found { slot, finding, node, name, pending });
@@ -392,7 +358,8 @@ impl Engine {
         let Some(change) = change else { return };
         let (incident, fact) = match change {
             Change::Opened(incident) => {
-                let fact = Fact::Opened { incident: incident.id, finding: incident.finding.clone() };
+                let finding = incident.finding.clone();
+                let fact = Fact::Opened { incident: incident.id, finding, group: None };
                 (incident, fact)
             }
             Change::Turned { incident, from } => {
@@ -401,6 +368,9 @@ impl Engine {
                 (incident, fact)
             }
             Change::Resolved { incident, since, by } => {
+                if let Some(group) = incident.group {
+                    turn.left_groups.push((turn.effects.len() + 1, group));
+                }
                 let lasted = turn.now.duration_since(since);
                 let finding = incident.finding.clone();
                 let fact = Fact::Resolved { incident: incident.id, finding, lasted, by };
@@ -434,6 +404,8 @@ impl Engine {
 struct Turn {
     now: Timestamp,
     effects: Vec<Effect>,
+    /// Groups that lost a member, with the place of the event that says so.
+    left_groups: Vec<(usize, IncidentId)>,
 }
 
 /// What a critical round saw, where it can be believed.

@@ -72,6 +72,9 @@ pub struct Incident {
     pub name: Option<Box<str>>,
     /// Each state carries what is true only in it.
     pub state: State,
+    /// The event that it was told with, where that was one for many.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<IncidentId>,
 }
 
 /// Where an incident is in its life. Acting, verifying and escalating come with the runbooks.
@@ -96,6 +99,8 @@ pub enum Resolution {
     Itself,
     /// The subject is gone from the cluster.
     Removed,
+    /// It is part of something worse, which is told instead.
+    Superseded,
 }
 
 /// What a change of the incidents has to say.
@@ -130,6 +135,45 @@ impl Incidents {
         Incidents { ids: Ids::new(seed), open: BTreeMap::new() }
     }
 
+    /// Ids to come are made from here.
+    pub(crate) fn reseed(&mut self, seed: u64) {
+        self.ids = Ids::new(seed);
+    }
+
+    /// An id for a group of incidents.
+    pub(crate) fn next_id(&mut self) -> IncidentId {
+        self.ids.next()
+    }
+
+    /// Makes an incident part of a group.
+    pub(crate) fn join(&mut self, slot: &Slot, group: IncidentId) {
+        if let Some(incident) = self.open.get_mut(slot) {
+            incident.group = Some(group);
+        }
+    }
+
+    /// Whether any of a group is open.
+    pub(crate) fn any_in(&self, group: IncidentId) -> bool {
+        self.open.values().any(|incident| incident.group == Some(group))
+    }
+
+    /// Puts back one that was told before.
+    pub(crate) fn put(&mut self, slot: Slot, incident: Incident) {
+        self.open.insert(slot, incident);
+    }
+
+    /// Puts back what an incident turned into.
+    pub(crate) fn turn(&mut self, slot: &Slot, finding: Finding) {
+        if let Some(incident) = self.open.get_mut(slot) {
+            incident.finding = finding;
+        }
+    }
+
+    /// Takes out one that was told as over.
+    pub(crate) fn take(&mut self, slot: &Slot) -> Option<Incident> {
+        self.open.remove(slot)
+    }
+
     /// Every incident that has been told and is not over.
     pub(crate) fn told(&self) -> impl Iterator<Item = (&Slot, &Incident)> {
         self.open.iter().filter(|(_, incident)| matches!(incident.state, State::Open { .. }))
@@ -159,6 +203,7 @@ impl Incidents {
             node: node.clone(),
             name: name.clone(),
             state: State::Pending { since: now },
+            group: None,
         });
         incident.node = node;
         incident.name = name.or_else(|| incident.name.take());

@@ -83,11 +83,14 @@ pub enum Metric {
     Cpu,
     /// A storage's capacity.
     Storage,
+    /// A node's hottest sensor.
+    Temperature,
 }
 
 impl Metric {
     /// Every metric, in the order in which they are judged.
-    pub const ALL: [Metric; 4] = [Metric::Disk, Metric::Memory, Metric::Cpu, Metric::Storage];
+    pub const ALL: [Metric; 5] =
+        [Metric::Disk, Metric::Memory, Metric::Cpu, Metric::Storage, Metric::Temperature];
 
     /// The metric's name in stored details.
     pub fn as_str(self) -> &'static str {
@@ -96,6 +99,7 @@ impl Metric {
             Metric::Memory => "mem_percent",
             Metric::Cpu => "cpu_percent",
             Metric::Storage => "storage_percent",
+            Metric::Temperature => "temperature",
         }
     }
 
@@ -106,6 +110,15 @@ impl Metric {
             Metric::Memory => "RAM",
             Metric::Cpu => "CPU",
             Metric::Storage => "Storage",
+            Metric::Temperature => "Temperature",
+        }
+    }
+
+    /// What its values and marks are counted in.
+    pub fn unit(self) -> &'static str {
+        match self {
+            Metric::Disk | Metric::Memory | Metric::Cpu | Metric::Storage => "%",
+            Metric::Temperature => "°C",
         }
     }
 
@@ -116,17 +129,18 @@ impl Metric {
             Metric::Memory => (85.0, Some(95.0), 2.0),
             Metric::Cpu => (95.0, None, 10.0),
             Metric::Storage => (85.0, Some(95.0), 2.0),
+            Metric::Temperature => (80.0, None, 5.0),
         };
         Marks { high, critical, clear, pending: SignedDuration::ZERO }
     }
 
-    /// The metric's value on a node, in percent; `None` where it is not known or belongs to storages.
+    /// The metric's value on a node, in percent; `None` where it is not known or not among the node's own numbers.
     pub(crate) fn of(self, node: &Node) -> Option<f64> {
         match self {
             Metric::Disk => node.disk?.percent(),
             Metric::Memory => node.memory?.percent(),
             Metric::Cpu => node.cpu.map(|fraction| fraction * 100.0),
-            Metric::Storage => None,
+            Metric::Storage | Metric::Temperature => None,
         }
     }
 }

@@ -36,6 +36,9 @@ pub enum Fact {
         incident: IncidentId,
         /// What was found.
         finding: Finding,
+        /// The event that it was told with, where that was one for many.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        group: Option<IncidentId>,
     },
     /// Trouble got worse or better without ending: another condition of the same incident.
     Turned {
@@ -94,6 +97,20 @@ pub enum Note {
         /// Who destroyed it, where a task says so.
         by: Option<By>,
     },
+    /// A guest was restarted between two looks: it ran before and runs again, as another process.
+    GuestRestarted {
+        /// Why.
+        why: Why,
+    },
+    /// A node left because somebody wanted it to.
+    NodeLeft {
+        /// Who.
+        by: LeftBy,
+    },
+    /// A node that had left on purpose is a member again.
+    NodeBack,
+    /// A node was restarted and nobody saw it leave.
+    NodeRestarted,
     /// A node that was not there before.
     NodeAppeared,
     /// A node that is not there any more.
@@ -129,6 +146,15 @@ pub struct By {
     pub task: Box<str>,
     /// PVE's id of the task.
     pub upid: Box<str>,
+}
+
+/// Who wanted a node to leave.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LeftBy {
+    /// A task of PVE took it down: its own shutdown, whoever began that.
+    Task(By),
+    /// HA's word for it (`maintenance`, `shutdown`, `restart`).
+    HighAvailability(Box<str>),
 }
 
 /// How the cluster is as a whole.
@@ -189,6 +215,7 @@ impl Resolution {
         match self {
             Resolution::Itself => finding.over().into(),
             Resolution::Removed => "gone from the cluster".into(),
+            Resolution::Superseded => "part of something worse".into(),
         }
     }
 }
@@ -204,6 +231,13 @@ impl Note {
             Note::GuestMoved { from, to, by: who } => format!("moved from {from} to {to}{}", by(who)),
             Note::GuestAppeared { by: who } => format!("is new{}", by(who)),
             Note::GuestGone { by: who } => format!("is gone{}", by(who)),
+            Note::GuestRestarted { why } => format!("was restarted, {}", why.words(&GuestStatus::Running)),
+            Note::NodeLeft { by: LeftBy::Task(by) } => format!("left on purpose: shut down by {by}"),
+            Note::NodeLeft { by: LeftBy::HighAvailability(word) } => {
+                format!("left on purpose: HA has it in {word}")
+            }
+            Note::NodeBack => "is back".into(),
+            Note::NodeRestarted => "was restarted; it was not seen to leave".into(),
             Note::NodeAppeared => "is new in the cluster".into(),
             Note::NodeGone => "is gone from the cluster".into(),
         }
@@ -211,7 +245,7 @@ impl Note {
 }
 
 /// HA's states in which it starts a guest that is down; in `error`, `stopped` and `disabled` nobody does (pve-domain 3.5).
-const HA_RESTARTS: [&str; 7] =
+pub(crate) const HA_RESTARTS: [&str; 7] =
     ["started", "enabled", "queued", "request_start", "recovery", "fence", "migrate"];
 
 impl Why {

@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 use crate::detect::{Condition, Finding};
 use crate::incident::IncidentId;
 use crate::observe::{GuestId, GuestStatus, NodeName, Subject};
-use crate::record::{Entry, Fact, Note, Summary, Why};
+use crate::policy::Metric;
+use crate::record::{Entry, Fact, LeftBy, Note, Summary, Why};
 
 /// One message for the page, the programs and the `events` table.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -33,6 +34,9 @@ pub struct Event {
     pub incident: Option<IncidentId>,
     /// True when it ends its incident: earlier events of it are then resolved.
     pub resolves: bool,
+    /// Other incidents that end with it, and groups of which no member is open any more; their earlier events are then
+    /// resolved too.
+    pub also_ends: Vec<IncidentId>,
     /// The facts, for programs.
     pub details: Details,
 }
@@ -116,6 +120,9 @@ pub struct Details {
     /// PVE's id of that task.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub upid: Option<String>,
+    /// The guests that are part of it: those of a lost node, or of a group told as one.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub guests: Vec<String>,
 }
 
 /// What is told of an entry.
@@ -131,10 +138,11 @@ pub fn event(entry: &Entry) -> Event {
         condition: None,
         incident: None,
         resolves: false,
+        also_ends: Vec::new(),
         details: Details { target: target(entry), ..Details::default() },
     };
     match &entry.fact {
-        Fact::Opened { incident, finding } => {
+        Fact::Opened { incident, finding, .. } => {
             event.incident = Some(*incident);
             raised(&mut event, entry, finding, None);
         }
@@ -169,9 +177,22 @@ fn raised(event: &mut Event, entry: &Entry, finding: &Finding, from: Option<Cond
     event.title = match finding {
         Finding::NodeUnreachable { .. } => format!("Node {} offline", place(entry)),
         Finding::GuestCrashed { .. } => format!("{} crashed", guest(entry)),
+        Finding::OverMark { metric: Metric::Temperature, .. } => {
+            format!("Temperature high on {}", place(entry))
+        }
         Finding::OverMark { metric, .. } => {
             format!("{} usage {} on {}", metric.title(), condition.severity().as_str(), place(entry))
         }
+        Finding::StatsStale => format!("Statistics of {} stand still", place(entry)),
+        Finding::NodeApi { .. } => format!("API of {} down", place(entry)),
+        Finding::GuestFault { fault } => format!("{} in fault {}", guest(entry), fault.as_str()),
+        Finding::HaFailed { .. } => format!("HA does not restart {}", guest(entry)),
+        Finding::ServiceDown { .. } => match &entry.subject {
+            Subject::Service(id) => format!("Service {} down on {}", id.name, id.node),
+            Subject::Cluster | Subject::Node(_) | Subject::Guest(_) | Subject::Storage(_) => {
+                format!("Service down on {}", place(entry))
+            }
+        },
         Finding::StorageOffline { .. } => format!("Storage {} offline", place(entry)),
         Finding::QuorumLost { .. } => "Cluster without quorum".into(),
         Finding::Blind { .. } => "Jarvis cannot see the cluster".into(),
@@ -181,7 +202,15 @@ fn raised(event: &mut Event, entry: &Entry, finding: &Finding, from: Option<Cond
         None => format!("{}: {}", person(entry), finding.words()),
     };
     match finding {
-        Finding::NodeUnreachable { .. } => states(&mut event.details, "online", "offline"),
+        Finding::NodeUnreachable { guests, .. } => {
+            states(&mut event.details, "online", "offline");
+            event.details.guests = guests.iter().map(ToString::to_string).collect();
+        }
+        Finding::StatsStale => states(&mut event.details, "moving", "still"),
+        Finding::NodeApi { .. } => states(&mut event.details, "answering", "down"),
+        Finding::GuestFault { fault } => states(&mut event.details, "running", fault.as_str()),
+        Finding::HaFailed { state, .. } => states(&mut event.details, "started", state),
+        Finding::ServiceDown { active } => states(&mut event.details, "active", active),
         Finding::GuestCrashed { previous, .. } => states(&mut event.details, previous.as_str(), "stopped"),
         Finding::StorageOffline { .. } => states(&mut event.details, "available", "unknown"),
         Finding::QuorumLost { .. } => states(&mut event.details, "quorate", "not quorate"),
@@ -231,6 +260,37 @@ fn noted(event: &mut Event, entry: &Entry, note: &Note) {
         Note::GuestGone { by } => {
             event.title = format!("{} removed", guest(entry));
             by.as_ref()
+        }
+        Note::GuestRestarted { why } => {
+            event.title = format!("{} restarted", guest(entry));
+            states(&mut event.details, "running", "running");
+            match why {
+                Why::Task(by) => Some(by),
+                // Nobody asked for it: a guest that restarts by itself may do so again.
+                Why::NoTask | Why::NotAsked(_) => {
+                    event.severity = Severity::Warning;
+                    None
+                }
+                Why::HighAvailability { .. } | Why::Locked(_) | Why::NodeRestarted => None,
+            }
+        }
+        Note::NodeLeft { by } => {
+            event.title = format!("Node {} left on purpose", place(entry));
+            states(&mut event.details, "online", "offline");
+            match by {
+                LeftBy::Task(by) => Some(by),
+                LeftBy::HighAvailability(_) => None,
+            }
+        }
+        Note::NodeBack => {
+            event.title = format!("Node {} is back", place(entry));
+            states(&mut event.details, "offline", "online");
+            None
+        }
+        Note::NodeRestarted => {
+            event.title = format!("Node {} was restarted", place(entry));
+            event.severity = Severity::Warning;
+            None
         }
         Note::NodeAppeared => {
             event.title = format!("Node {} joined", place(entry));

@@ -3,197 +3,19 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by its panic")]
 
+mod world;
+
 use std::collections::BTreeMap;
 
 use engine::observe::{
-    Blindness, Cause, Evidence, Guest, GuestEvidence, GuestId, GuestStatus, Inspection, Live, Node, NodeName,
-    Presence, Quorum, Round, Seen, Snapshot, Storage, StorageName, Task, Usage,
+    Blindness, Cause, Evidence, GuestEvidence, GuestStatus, NodeName, Presence, Round, Seen, Storage,
+    StorageName, Usage,
 };
 use engine::policy::{Marks, Metric, Policy};
-use engine::{Effect, Engine, Input};
-use expect_test::{Expect, expect};
-use jiff::{SignedDuration, Timestamp};
-
-/// Seconds on the test's clock; boot was long before.
-fn at(second: i64) -> Timestamp {
-    Timestamp::from_second(1_000_000 + second).unwrap()
-}
-
-/// A cluster of pve1 and pve2 with VM 101 and container 200 on pve1 and VM 102 on pve2, written by hand.
-#[derive(Clone)]
-struct World {
-    nodes: BTreeMap<NodeName, Node>,
-    guests: BTreeMap<GuestId, Guest>,
-    tasks: Vec<Task>,
-    blind: Option<Cause>,
-    /// The second at which the statistics of all guests stalled.
-    stalled: Option<i64>,
-    empty_is_true: bool,
-    storages: BTreeMap<(StorageName, NodeName), Storage>,
-}
-
-impl World {
-    fn new() -> World {
-        let node = |_| Node {
-            presence: Presence::Online,
-            uptime: Some(500_000),
-            cpu: Some(0.1),
-            memory: Some(Usage { used: 10, total: 100 }),
-            disk: Some(Usage { used: 10, total: 100 }),
-        };
-        let guest = |name: &str, node: &str| Guest {
-            name: Some(name.into()),
-            node: node.parse().unwrap(),
-            status: GuestStatus::Running,
-            uptime: 1000,
-            io: None,
-            template: false,
-            lock: None,
-            ha: None,
-            tags: Vec::new(),
-        };
-        World {
-            nodes: ["pve1", "pve2"].into_iter().map(|name| (name.parse().unwrap(), node(name))).collect(),
-            guests: BTreeMap::from([
-                ("qemu/101".parse().unwrap(), guest("web01", "pve1")),
-                ("qemu/102".parse().unwrap(), guest("db01", "pve2")),
-                ("lxc/200".parse().unwrap(), guest("dns", "pve1")),
-            ]),
-            tasks: Vec::new(),
-            blind: None,
-            stalled: None,
-            empty_is_true: false,
-            storages: BTreeMap::new(),
-        }
-    }
-
-    fn guest(&mut self, id: &str) -> &mut Guest {
-        self.guests.get_mut(&id.parse().unwrap()).unwrap()
-    }
-
-    fn node(&mut self, name: &str) -> &mut Node {
-        self.nodes.get_mut(&name.parse::<NodeName>().unwrap()).unwrap()
-    }
-
-    fn round(&self, round: Round, began: i64) -> Input {
-        let began_at = at(began);
-        let hidden = |cause| Blindness { cause, words: "for the test".into() };
-        let online = self.nodes.values().filter(|node| node.presence == Presence::Online).count();
-        let mut guests = self.guests.clone();
-        for guest in guests.values_mut().filter(|guest| guest.status == GuestStatus::Running) {
-            guest.uptime += self.stalled.unwrap_or(began) as u64;
-        }
-        let quorum = Quorum {
-            quorate: true,
-            online: u32::try_from(online).unwrap(),
-            expected: self.nodes.len() as u32,
-        };
-        Input::Observed(match self.blind {
-            None => Snapshot {
-                quorum: Seen::At { value: quorum, asked_at: began_at },
-                nodes: Seen::At { value: self.nodes.clone(), asked_at: began_at },
-                guests: Seen::At { value: guests, asked_at: began_at },
-                storages: Seen::At { value: self.storages.clone(), asked_at: began_at },
-                empty_is_true: self.empty_is_true,
-                ..Snapshot::new(round, began_at)
-            },
-            Some(cause) => Snapshot {
-                quorum: Seen::NotReached(hidden(cause)),
-                nodes: Seen::NotReached(hidden(cause)),
-                guests: Seen::NotReached(hidden(cause)),
-                ..Snapshot::new(round, began_at)
-            },
-        })
-    }
-
-    fn answer(&self, inspection: &Inspection, now: i64) -> Evidence {
-        let Inspection::Guests(look) = inspection else { panic!("{inspection:?} is not part of this test") };
-        let here = self.guests.iter().filter(|(_, guest)| guest.node == look.node);
-        let live = here.map(|(id, guest)| {
-            let running = guest.status.has_process() == Some(true);
-            (*id, Live { running, pid: None, uptime: guest.uptime, lock: guest.lock.clone() })
-        });
-        let asked_at = at(now);
-        Evidence::Guests(GuestEvidence {
-            live: Seen::At { value: live.collect(), asked_at },
-            tasks: Seen::At { value: self.tasks.clone(), asked_at },
-            booted_at: Seen::At { value: at(now - 500_000), asked_at },
-            journal: Seen::NotAsked,
-            current: BTreeMap::new(),
-        })
-    }
-}
-
-/// The engine, its log, and what it asked that is not answered yet.
-struct Watch {
-    engine: Engine,
-    log: Vec<String>,
-    asked: Vec<Inspection>,
-}
-
-impl Watch {
-    fn new() -> Watch {
-        Watch::with(Policy::default())
-    }
-
-    fn with(policy: Policy) -> Watch {
-        let engine = Engine::new("lab".parse().unwrap(), policy, 7);
-        Watch { engine, log: Vec::new(), asked: Vec::new() }
-    }
-
-    fn step(&mut self, now: i64, input: Input) {
-        for effect in self.engine.step(at(now), input) {
-            match effect {
-                Effect::Record(entry) => self.log.push(format!("{now:<4} {entry}")),
-                Effect::Inspect(inspection) => {
-                    let line = match &inspection {
-                        Inspection::Guests(look) => {
-                            let guests: Vec<String> = look.guests.iter().map(ToString::to_string).collect();
-                            format!("{} {}", look.node, guests.join(" "))
-                        }
-                        Inspection::Node(look) => format!("node {}", look.node),
-                        Inspection::Services(node) => format!("services of {node}"),
-                    };
-                    self.log.push(format!("{now:<4} inspect   {line}"));
-                    self.asked.push(inspection);
-                }
-                Effect::Notify(_) => {}
-            }
-        }
-    }
-
-    /// A critical round, the wait that the engine asks for, and honest answers to all its questions.
-    fn critical(&mut self, world: &World, now: i64) {
-        self.step(now, world.round(Round::Critical, now));
-        let wake = self.engine.next_wake().filter(|wake| *wake <= at(now + 3));
-        let later = wake.map_or(now, |wake| wake.duration_since(at(0)).as_secs().max(now));
-        if wake.is_some() {
-            self.step(later, Input::Tick);
-        }
-        for inspection in std::mem::take(&mut self.asked) {
-            let answer = world.answer(&inspection, later);
-            self.step(later, Input::Inspected { inspection, answer });
-        }
-    }
-
-    #[track_caller]
-    fn check(&self, expected: Expect) {
-        expected.assert_eq(&self.log.join("\n"));
-    }
-}
-
-/// alice stops VM 101, which takes a second.
-fn stop_of_101(second: i64) -> Task {
-    Task {
-        upid: "UPID:pve1:qmstop:101".into(),
-        kind: "qmstop".into(),
-        id: "101".into(),
-        user: "alice@pve".into(),
-        started_at: at(second),
-        ended_at: Some(at(second + 1)),
-        status: Some("OK".into()),
-    }
-}
+use engine::{Engine, Input};
+use expect_test::expect;
+use jiff::SignedDuration;
+use world::{UPTIME, Watch, World, at, stop_of_101};
 
 #[test]
 fn a_crash_is_told_after_a_look_and_cleared_when_it_runs() {
@@ -303,6 +125,7 @@ fn a_lost_node_is_one_incident_and_its_return_another_line() {
         watch.critical(&world, now as i64); // at 683, 5 minutes after its boot: the container did not come back
     }
     watch.check(expect![[r#"
+        17   inspect   node pve1
         17   opened    NODE_UNREACHABLE   node/pve1: left the cluster with 2 running guests
         401  resolved  NODE_UNREACHABLE   node/pve1: online again after 6:24
         683  noted                        lxc/200 (dns): running to stopped, with its node's restart"#]]);
@@ -317,7 +140,7 @@ fn the_ghosts_of_a_node_that_came_back_are_not_believed() {
     watch.critical(&world, 17);
     // Back after a restart; its old uptime and its guests' old rows stand until its first broadcast.
     world.node("pve1").presence = Presence::Online;
-    world.node("pve1").uptime = Some(500_000);
+    world.node("pve1").uptime = Some(UPTIME + 5);
     for now in [29, 41, 53] {
         watch.critical(&world, now);
     }
@@ -326,6 +149,7 @@ fn the_ghosts_of_a_node_that_came_back_are_not_believed() {
     world.guest("lxc/200").status = GuestStatus::Stopped;
     watch.critical(&world, 65);
     watch.check(expect![[r#"
+        17   inspect   node pve1
         17   opened    NODE_UNREACHABLE   node/pve1: left the cluster with 2 running guests
         29   resolved  NODE_UNREACHABLE   node/pve1: online again after 0:12"#]]);
 }
@@ -350,7 +174,7 @@ fn a_guest_that_died_while_nobody_looked_is_noticed_after_a_restart() {
     watch.critical(&world, 5);
     let checkpoint = serde_json::to_string(watch.engine.checkpoint()).unwrap();
     let restored = serde_json::from_str(&checkpoint).unwrap();
-    watch.engine = Engine::restore("lab".parse().unwrap(), Policy::default(), restored);
+    watch.engine = Engine::restore("lab".parse().unwrap(), Policy::default(), 8, Some(restored), []);
     world.guest("lxc/200").status = GuestStatus::Stopped;
     watch.critical(&world, 3600);
     watch.check(expect![[r#"
@@ -366,8 +190,13 @@ fn an_open_incident_survives_a_restart_and_keeps_its_id() {
     watch.critical(&world, 17);
     let before = watch.engine.checkpoint();
     let text = serde_json::to_string(&before).unwrap();
-    watch.engine =
-        Engine::restore("lab".parse().unwrap(), Policy::default(), serde_json::from_str(&text).unwrap());
+    watch.engine = Engine::restore(
+        "lab".parse().unwrap(),
+        Policy::default(),
+        8,
+        Some(serde_json::from_str(&text).unwrap()),
+        [],
+    );
     watch.critical(&world, 29); // told once, not again
     world.guest("qemu/101").status = GuestStatus::Running;
     watch.critical(&world, 41);
@@ -425,14 +254,21 @@ fn a_restart_with_the_clock_set_back_is_not_deaf() {
     let (mut world, mut watch) = (World::new(), Watch::new());
     watch.critical(&world, 5000);
     let kept = serde_json::to_string(watch.engine.checkpoint()).unwrap();
-    watch.engine =
-        Engine::restore("lab".parse().unwrap(), Policy::default(), serde_json::from_str(&kept).unwrap());
+    watch.engine = Engine::restore(
+        "lab".parse().unwrap(),
+        Policy::default(),
+        8,
+        Some(serde_json::from_str(&kept).unwrap()),
+        [],
+    );
+    world.clock_set_back = 3612;
     world.node("pve2").presence = Presence::Offline;
     world.guest("qemu/101").status = GuestStatus::Stopped;
     watch.critical(&world, 1400);
     watch.check(expect![[r#"
-        1400 opened    NODE_UNREACHABLE   node/pve2: left the cluster with 1 running guest
+        1400 inspect   node pve2
         1402 inspect   pve1 qemu/101
+        1402 opened    NODE_UNREACHABLE   node/pve2: left the cluster with 1 running guest
         1402 opened    VM_CRASHED         qemu/101 (web01): running to stopped, and no task asked for it (a crash, or a power-off from inside)"#]]);
 }
 
@@ -526,6 +362,7 @@ fn a_node_taken_out_takes_its_guests_and_their_incidents_with_it() {
     watch.check(expect![[r#"
         19   inspect   pve2 qemu/102
         19   opened    VM_CRASHED         qemu/102 (db01): running to stopped, and no task asked for it (a crash, or a power-off from inside)
+        29   inspect   node pve2
         29   opened    NODE_UNREACHABLE   node/pve2: left the cluster
         41   resolved  NODE_UNREACHABLE   node/pve2: gone from the cluster after 0:12
         41   resolved  VM_CRASHED         qemu/102 (db01): gone from the cluster after 0:22
@@ -546,8 +383,9 @@ fn a_peak_that_nobody_saw_last_is_not_told() {
     world.node("pve2").memory = None;
     watch.critical(&world, 29);
     watch.step(84, world.round(Round::Important, 84));
-    watch
-        .check(expect!["29   opened    NODE_UNREACHABLE   node/pve2: left the cluster with 1 running guest"]);
+    watch.check(expect![[r#"
+            29   inspect   node pve2
+            29   opened    NODE_UNREACHABLE   node/pve2: left the cluster with 1 running guest"#]]);
 }
 
 #[test]
@@ -568,6 +406,7 @@ fn a_storage_outage_does_not_end_with_its_node() {
     watch.critical(&world, 209);
     watch.check(expect![[r#"
         101  opened    STORAGE_OFFLINE    storage/pve2/local: not available on pve2
+        113  inspect   node pve2
         113  opened    NODE_UNREACHABLE   node/pve2: left the cluster with 1 running guest
         125  resolved  NODE_UNREACHABLE   node/pve2: online again after 0:12
         209  resolved  STORAGE_OFFLINE    storage/pve2/local: available again after 1:48"#]]);

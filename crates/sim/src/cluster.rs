@@ -4,9 +4,10 @@
 //! then, in order: statistics every 10 s, tasks that end, nodes that boot, HA that restarts. Two clusters with
 //! the same seed and the same orders are equal at every instant.
 //!
-//! Behind it: `act` (what somebody asks for), `life` (what befalls nodes and guests), `ha` (what PVE does about it by
+//! Behind it: `act` (what somebody asks for), `life` (what befalls guests), `power` (nodes), `ha` (what PVE does about it by
 //! itself), `backup`, `side` (who sees whom), `stats` (what nodes tell of themselves), `see` (what an observer is
-//! shown, which is not the same as what is), `task`, `journal`, `model`, and `generate` (large clusters).
+//! shown, which is not the same as what is), `truth` (what is, for tests), `task`, `journal`, `model`, and `generate`
+//! (large clusters).
 
 mod act;
 mod backup;
@@ -15,10 +16,12 @@ mod ha;
 mod journal;
 mod life;
 mod model;
+mod power;
 mod see;
 mod side;
 mod stats;
 mod task;
+mod truth;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -30,6 +33,7 @@ pub use journal::JOURNAL_MAX;
 pub use model::*;
 pub use see::{GuestSeen, NodeSeen, PlaceSeen, STATS_AGE_MAX};
 pub use task::{Actor, SHOWN_MAX, Task, upid_node};
+pub use truth::{Befell, Truth};
 
 use crate::rng::noise;
 use life::Due;
@@ -91,6 +95,7 @@ pub struct Cluster {
     split: bool,
     /// By side, while there is more than one.
     heard: BTreeMap<u8, side::Heard>,
+    truth: Vec<Truth>,
     generation: u64,
 }
 
@@ -109,6 +114,7 @@ impl Cluster {
             ordered: 0,
             split: false,
             heard: BTreeMap::new(),
+            truth: Vec::new(),
             generation: 0,
         }
     }

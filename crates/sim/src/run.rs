@@ -1,24 +1,30 @@
 //! Engine + cluster -> log: a scenario played on the virtual clock, with a daemon that is never slow or ill.
 //!
-//! The part of the daemon is played in its simplest form: rounds by tier, looks when the engine asks for them,
-//! ticks when it wants to be woken. Nothing waits, so an hour takes a few milliseconds.
+//! The part of the daemon is played in its simplest form: rounds by tier, looks when the engine asks for them, ticks
+//! when it wants to be woken. What it asks is in `ask`, how far a call comes in `reach`, which of them fail in `faults`.
+//! Nothing waits, so an hour takes a few milliseconds.
+
+mod ask;
+mod faults;
+mod reach;
 
 use std::collections::BTreeMap;
 
-use engine::observe::{
-    Blindness, Cause, Evidence, GuestEvidence, GuestLook, Inspection, NodeName, Round, Seen, Snapshot,
-};
+use engine::observe::{Inspection, NodeName, Round, Snapshot};
 use engine::policy::Policy;
 use engine::{Effect, Engine, Input};
 use jiff::{SignedDuration, Timestamp};
 
-use crate::cluster::{Api, Cluster};
+use crate::cluster::Cluster;
 use crate::script::{BadScript, Script, Step};
+
+use ask::Asker;
+pub use faults::{Fault, Faults};
 
 /// When every scenario begins: a Monday morning, 2026-01-05T08:00:00Z.
 pub const BEGIN: Timestamp = Timestamp::constant(1_767_600_000, 0);
-/// How long a look at a node takes.
-const INSPECT_TAKES: SignedDuration = SignedDuration::from_millis(200);
+/// From the engine's wish until the first call of a look.
+const LOOK_BEGINS: SignedDuration = SignedDuration::from_millis(50);
 /// After this a question is given up.
 const PATIENCE: SignedDuration = SignedDuration::from_secs(10);
 /// The tiers do not ask at the same instant; the state of things comes first.
@@ -38,6 +44,10 @@ pub struct Report {
     pub log: String,
     /// What the engine asked for when it was shown the same rounds once more at the same time. Must be empty.
     pub repeated: Vec<String>,
+    /// How many calls the virtual daemon made.
+    pub calls: u64,
+    /// Which of them were made to fail, in words.
+    pub failed: Vec<String>,
 }
 
 /// One turn of the engine, for whoever watches a scenario.
@@ -69,7 +79,23 @@ pub fn run(script: &Script) -> Result<Report, BadScript> {
 ///
 /// As [`run`].
 pub fn watch(script: &Script, see: &mut dyn FnMut(&Moment)) -> Result<Report, BadScript> {
-    let mut play = Play::new(script)?;
+    watch_with(script, &Faults::None, see)
+}
+
+/// Plays a scenario to its end with some of the virtual daemon's calls failing, and shows every turn of the engine.
+///
+/// Without a fault the calls are the same in every run, so that each can be made to fail in turn: [`Report::calls`]
+/// says how many there are.
+///
+/// # Errors
+///
+/// As [`run`].
+pub fn watch_with(
+    script: &Script,
+    faults: &Faults,
+    see: &mut dyn FnMut(&Moment),
+) -> Result<Report, BadScript> {
+    let mut play = Play::new(script, faults)?;
     while let Some((at, next)) = play.next() {
         if at > play.end {
             break;
@@ -78,6 +104,7 @@ pub fn watch(script: &Script, see: &mut dyn FnMut(&Moment)) -> Result<Report, Ba
         play.happen(at, next, see)?;
     }
     play.report.repeated = play.once_more();
+    (play.report.calls, play.report.failed) = (play.asker.made, play.asker.failed);
     Ok(play.report)
 }
 
@@ -85,13 +112,15 @@ struct Play<'a> {
     script: &'a Script,
     cluster: Cluster,
     engine: Engine,
+    asker: Asker,
     /// What is still to happen by the script, in order.
     steps: std::iter::Peekable<Box<dyn Iterator<Item = (SignedDuration, &'a Step)> + 'a>>,
-    rounds: BTreeMap<Round, Timestamp>,
-    /// Answers on their way.
-    answers: BTreeMap<(Timestamp, u64), Answer>,
-    asked: u64,
-    last: BTreeMap<Round, Snapshot>,
+    /// When each round is next; a live one is a node's own.
+    rounds: BTreeMap<(Round, Option<NodeName>), Timestamp>,
+    /// What is on its way.
+    mail: BTreeMap<(Timestamp, u64), Mail>,
+    sent: u64,
+    last: BTreeMap<(Round, Option<NodeName>), Snapshot>,
     ticks: (Timestamp, u32),
     end: Timestamp,
     report: Report,
@@ -99,32 +128,38 @@ struct Play<'a> {
 
 enum Next {
     Step,
-    Round(Round),
-    Answer,
+    Round(Round, Option<NodeName>),
+    Mail,
     Tick,
 }
 
-enum Answer {
+enum Mail {
+    /// A look is to be taken.
+    Look(Inspection),
     /// What was seen when it was asked, however late it comes.
-    Round(Snapshot),
-    /// What is found when it comes.
-    Look(GuestLook),
+    Answer(Option<NodeName>, Box<Input>),
 }
 
 impl<'a> Play<'a> {
-    fn new(script: &'a Script) -> Result<Play<'a>, BadScript> {
+    fn new(script: &'a Script, faults: &Faults) -> Result<Play<'a>, BadScript> {
         let cluster = script.build(BEGIN)?;
         let engine = Engine::new(script.cluster.clone(), Policy::default(), script.seed);
         let first = BEGIN + script.tiers.first;
         let steps: Box<dyn Iterator<Item = _>> = Box::new(script.timed_steps());
+        let endpoints = match &script.endpoints[..] {
+            [] => cluster.nodes().keys().cloned().collect(),
+            some => some.to_vec(),
+        };
+        let asker = Asker::new(endpoints, script.rights, faults.clone(), script.seed);
         Ok(Play {
             script,
             cluster,
             engine,
+            asker,
             steps: steps.peekable(),
-            rounds: ROUNDS.iter().map(|(round, offset)| (*round, first + *offset)).collect(),
-            answers: BTreeMap::new(),
-            asked: 0,
+            rounds: ROUNDS.iter().map(|(round, offset)| ((*round, None), first + *offset)).collect(),
+            mail: BTreeMap::new(),
+            sent: 0,
             last: BTreeMap::new(),
             ticks: (BEGIN, 0),
             end: BEGIN + script.length,
@@ -135,11 +170,11 @@ impl<'a> Play<'a> {
     /// What happens next; of what happens at one instant the world comes before those who look at it.
     fn next(&mut self) -> Option<(Timestamp, Next)> {
         let step = self.steps.peek().map(|(at, _)| (BEGIN + *at, 0, Next::Step));
-        let answer = self.answers.first_key_value().map(|((at, _), _)| (*at, 1, Next::Answer));
+        let mail = self.mail.first_key_value().map(|((at, _), _)| (*at, 1, Next::Mail));
         let round = self.rounds.iter().min_by_key(|(_, at)| **at);
-        let round = round.map(|(round, at)| (*at, 2, Next::Round(*round)));
+        let round = round.map(|((round, node), at)| (*at, 2, Next::Round(*round, node.clone())));
         let wake = self.engine.next_wake().map(|at| (at.max(self.cluster.now()), 3, Next::Tick));
-        let all = [step, answer, round, wake];
+        let all = [step, mail, round, wake];
         all.into_iter().flatten().min_by_key(|(at, rank, _)| (*at, *rank)).map(|(at, _, next)| (at, next))
     }
 
@@ -154,13 +189,24 @@ impl<'a> Play<'a> {
                     self.cluster.apply(&step.command).map_err(wrong)?;
                 }
             }
-            Next::Round(round) => self.ask(at, round),
-            Next::Answer => {
-                if let Some(((_, _), answer)) = self.answers.pop_first() {
-                    let input = self.open(answer);
-                    self.turn(at, input, see);
+            Next::Round(round, node) => self.ask(at, round, node),
+            Next::Mail => match self.mail.pop_first() {
+                Some((_, Mail::Look(inspection))) => {
+                    let (answer, takes) = self.asker.look(&self.cluster, &inspection);
+                    let input = Box::new(Input::Inspected { inspection, answer });
+                    self.send(at + takes, Mail::Answer(None, input));
                 }
-            }
+                Some((_, Mail::Answer(node, input))) => {
+                    if let Input::Observed(snapshot) = &*input {
+                        if snapshot.round == Round::Critical {
+                            self.follow();
+                        }
+                        self.last.insert((snapshot.round, node), snapshot.clone());
+                    }
+                    self.turn(at, *input, see);
+                }
+                None => {}
+            },
             Next::Tick => {
                 self.ticks = if self.ticks.0 == at { (at, self.ticks.1 + 1) } else { (at, 1) };
                 assert!(self.ticks.1 <= TICKS_MAX, "the engine wants to be woken at {at} again and again");
@@ -170,30 +216,32 @@ impl<'a> Play<'a> {
         Ok(())
     }
 
-    /// Sends a round's question. Rounds of one tier never overlap.
-    fn ask(&mut self, at: Timestamp, round: Round) {
-        let (snapshot, takes) = look_around(&self.cluster, round);
+    /// Asks a round's questions. Rounds of one tier never overlap, nor do the live ones of one node.
+    fn ask(&mut self, at: Timestamp, round: Round, node: Option<NodeName>) {
+        let (snapshot, takes) = self.asker.round(&self.cluster, round, node.as_ref());
         let every = self.script.tiers.every(round);
-        self.rounds.insert(round, at + every.max(takes));
-        self.expect(at + takes, Answer::Round(snapshot));
+        self.rounds.insert((round, node.clone()), at + every.max(takes));
+        self.send(at + takes, Mail::Answer(node, Box::new(Input::Observed(snapshot))));
     }
 
-    fn expect(&mut self, at: Timestamp, answer: Answer) {
-        self.asked += 1;
-        self.answers.insert((at, self.asked), answer);
-    }
-
-    fn open(&mut self, answer: Answer) -> Input {
-        match answer {
-            Answer::Round(snapshot) => {
-                self.last.insert(snapshot.round, snapshot.clone());
-                Input::Observed(snapshot)
-            }
-            Answer::Look(look) => {
-                let answer = Evidence::Guests(look_at(&self.cluster, &look));
-                Input::Inspected { inspection: Inspection::Guests(look), answer }
-            }
+    /// Live rounds follow what the last critical one said is there; each node has its own instant within the interval.
+    fn follow(&mut self) {
+        let every = self.script.tiers.live;
+        if every.is_zero() {
+            return;
         }
+        let there = self.asker.present();
+        self.rounds.retain(|(_, node), _| node.as_ref().is_none_or(|node| there.contains(node)));
+        let now = self.cluster.now();
+        let count = there.len().max(1) as i32;
+        for (k, node) in (1..).zip(there) {
+            self.rounds.entry((Round::Live, Some(node))).or_insert(now + every * k / count);
+        }
+    }
+
+    fn send(&mut self, at: Timestamp, mail: Mail) {
+        self.sent += 1;
+        self.mail.insert((at, self.sent), mail);
     }
 
     fn turn(&mut self, at: Timestamp, input: Input, see: &mut dyn FnMut(&Moment)) {
@@ -204,10 +252,9 @@ impl<'a> Play<'a> {
                     let clock = clock(at.duration_since(BEGIN));
                     self.report.log.push_str(&format!("{clock:>7}  {}\n", entry.to_string().trim_end()));
                 }
-                Effect::Inspect(Inspection::Guests(look)) => {
-                    self.expect(at + INSPECT_TAKES, Answer::Look(look.clone()));
+                Effect::Inspect(inspection) => {
+                    self.send(at + LOOK_BEGINS, Mail::Look(inspection.clone()));
                 }
-                Effect::Inspect(Inspection::Node(_) | Inspection::Services(_)) => {}
                 Effect::Notify(_) => {} // Says what its entry says.
             }
         }
@@ -220,8 +267,10 @@ impl<'a> Play<'a> {
     fn once_more(&mut self) -> Vec<String> {
         let at = self.cluster.now();
         let mut repeated = Vec::new();
-        for round in [Round::Critical, Round::Important, Round::Background] {
-            let Some(snapshot) = self.last.get(&round) else { continue };
+        for ((round, _), snapshot) in &self.last {
+            if *round == Round::Routine {
+                continue;
+            }
             let effects = self.engine.step(at, Input::Observed(snapshot.clone()));
             repeated.extend(effects.iter().map(|effect| format!("{}: {effect:?}", round.as_str())));
         }
@@ -232,82 +281,4 @@ impl<'a> Play<'a> {
 /// `m:ss`, or `h:mm:ss` from one hour on.
 fn clock(time: SignedDuration) -> String {
     engine::record::duration(time)
-}
-
-/// One round by the first node that answers, and how long it takes; or why none does.
-fn look_around(cluster: &Cluster, round: Round) -> (Snapshot, SignedDuration) {
-    if let Some(viewer) = cluster.answering().next() {
-        let takes = match cluster.nodes()[viewer].api {
-            Api::Slow(millis) => SignedDuration::from_millis(millis.into()),
-            Api::Up
-            | Api::Unreachable
-            | Api::Refused
-            | Api::Reset
-            | Api::Hang
-            | Api::Denied
-            | Api::Blind
-            | Api::Empty
-            | Api::Garbage
-            | Api::Truncated => SignedDuration::ZERO,
-        };
-        if takes <= PATIENCE {
-            return (cluster.snapshot(viewer, round), takes);
-        }
-        let words = "timed out".into();
-        return (unseen(cluster, round, Blindness { cause: Cause::Unreachable, words }), PATIENCE);
-    }
-    // Of several nodes that fail, the one that says most.
-    let blindness = cluster
-        .nodes()
-        .values()
-        .map(|node| if node.alive() { node.api } else { Api::Unreachable })
-        .map(blindness_of)
-        .max_by_key(|blindness| blindness.cause)
-        .unwrap_or(Blindness { cause: Cause::Unreachable, words: "no endpoint".into() });
-    (unseen(cluster, round, blindness), SignedDuration::ZERO)
-}
-
-fn blindness_of(api: Api) -> Blindness {
-    let (cause, words) = match api {
-        Api::Up | Api::Slow(_) | Api::Empty | Api::Unreachable | Api::Hang => {
-            (Cause::Unreachable, "timed out")
-        }
-        Api::Refused => (Cause::Unreachable, "connection refused"),
-        Api::Reset => (Cause::Unreachable, "connection reset by peer"),
-        Api::Denied => (Cause::Refused, "401 Authentication failed!"),
-        Api::Blind => (Cause::RightsLost, "403 Permission check failed (/, Sys.Audit)"),
-        Api::Garbage => (Cause::Malformed, "expected value at line 1 column 1"),
-        Api::Truncated => (Cause::Malformed, "the answer ended before its end"),
-    };
-    Blindness { cause, words: words.into() }
-}
-
-fn unseen(cluster: &Cluster, round: Round, blindness: Blindness) -> Snapshot {
-    Snapshot {
-        quorum: Seen::NotReached(blindness.clone()),
-        nodes: Seen::NotReached(blindness.clone()),
-        guests: Seen::NotReached(blindness.clone()),
-        storages: Seen::NotReached(blindness),
-        ..Snapshot::new(round, cluster.now())
-    }
-}
-
-/// A look at one node; through another one, so a dead node is an answer of its own.
-fn look_at(cluster: &Cluster, inspection: &GuestLook) -> GuestEvidence {
-    let reached = cluster.answering().next().is_some() && answers(cluster, &inspection.node);
-    reached.then(|| cluster.evidence(inspection)).flatten().unwrap_or_else(|| {
-        let words = "595 No route to host".into();
-        let blindness = Blindness { cause: Cause::Unreachable, words };
-        GuestEvidence {
-            live: Seen::NotReached(blindness.clone()),
-            tasks: Seen::NotReached(blindness.clone()),
-            booted_at: Seen::NotReached(blindness),
-            journal: Seen::NotAsked,
-            current: BTreeMap::new(),
-        }
-    })
-}
-
-fn answers(cluster: &Cluster, node: &NodeName) -> bool {
-    cluster.answering().any(|name| name == node)
 }

@@ -103,7 +103,7 @@ impl Rules {
 
     fn entry(&mut self, moment: &Moment, subject: &Subject, fact: &Fact) {
         match fact {
-            Fact::Opened { incident, finding } => {
+            Fact::Opened { incident, finding, .. } => {
                 let slot = format!("{} {subject}", check(finding.condition().as_str()));
                 let other = self.open.insert(slot.clone(), format!("{incident:?}"));
                 assert!(other.is_none(), "two open incidents for {slot}");

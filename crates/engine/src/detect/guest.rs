@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::observe::{Guest, GuestEvidence, GuestId, GuestStatus, Live, NodeName, Seen, Task};
-use crate::record::By;
+use crate::record::{By, Why};
 
 /// Clocks of nodes differ by seconds (pve-domain 9.26), and a task may begin a moment before what it causes.
 const CLOCK_SKEW: SignedDuration = SignedDuration::from_secs(5);
@@ -33,6 +33,10 @@ pub(crate) enum Suspicion {
     Appeared,
     /// It is not there any more.
     Vanished,
+    /// It runs, as another process than before.
+    Restarted,
+    /// Its QEMU seems not to answer.
+    Hung,
 }
 
 /// What a round's row of a guest means against what is remembered of it.
@@ -44,8 +48,19 @@ pub(crate) fn suspect(before: Option<&Guest>, now: &Guest) -> Option<Suspicion> 
     }
     match (manner(&before.status), manner(&now.status)) {
         (Some(was), Some(is)) if was != is => Some(Suspicion::Changed { from: before.status.clone() }),
+        (Some(Manner::Alive | Manner::Paused), Some(_)) if restarted(before, now) => {
+            Some(Suspicion::Restarted)
+        }
         (_, _) => None,
     }
+}
+
+/// An uptime that goes back by less than this is two workers with caches of different age (pve-crash-evidence 3).
+const UPTIME_JITTER: u64 = 30;
+
+/// Whether a guest's process is a younger one than before, by its uptime.
+pub(crate) fn restarted(before: &Guest, now: &Guest) -> bool {
+    now.status.has_process() == Some(true) && now.uptime.saturating_add(UPTIME_JITTER) < before.uptime
 }
 
 /// How a guest lives. QMP knows a dozen run states that a VM passes through on its way (`inmigrate`,
@@ -87,6 +102,8 @@ pub(crate) enum Stopped {
     HighAvailability(Box<str>),
     /// A transition holds it.
     Locked(Box<str>),
+    /// Its node was restarted meanwhile; when that was.
+    NodeRestarted { booted_at: Timestamp },
     /// Nobody asked for it.
     Crashed,
     /// Its node could not be asked.
@@ -117,6 +134,9 @@ pub(crate) fn why_stopped(
     if live.running {
         return Stopped::RunsAgain;
     }
+    if let Some(booted_at) = evidence.booted_at.value().copied().filter(|booted_at| *booted_at > last_seen) {
+        return Stopped::NodeRestarted { booted_at };
+    }
     if let Some(task) = cause(tasks, id, last_seen, now, stops) {
         return Stopped::Task(task);
     }
@@ -131,6 +151,31 @@ pub(crate) fn why_stopped(
         Some(_) | None => Stopped::Crashed,
     }
 }
+
+/// Why a guest that ran is another process: what stopped it in between, or else what started it.
+pub(crate) fn why_restarted(
+    id: GuestId,
+    guest: &Guest,
+    last_seen: Timestamp,
+    tasks: Option<&[Task]>,
+    now: Timestamp,
+) -> Why {
+    let Some(tasks) = tasks else { return Why::NotAsked("its node did not answer".into()) };
+    // A stop that a start has undone is just what is looked for here.
+    let stopped = tasks.iter().filter(|task| !matches!(&*task.kind, "qmstart" | "vzstart")).cloned();
+    let stopped = cause(&stopped.collect::<Vec<_>>(), id, last_seen, now, stops);
+    let started = || cause(tasks, id, last_seen, now, starts);
+    let managed = guest.ha.as_deref().filter(|state| *state != "ignored");
+    match (stopped, managed) {
+        (Some(by), _) => Why::Task(by),
+        // HA's own start is root's task, as is everything that PVE does by itself.
+        (None, Some(state)) => Why::HighAvailability { state: state.into() },
+        (None, None) => started().map_or(Why::NoTask, Why::Task),
+    }
+}
+
+/// How long HA may take to bring a guest back: its loop is 10 s, a retry and a relocation included (pve-domain 3.5).
+pub(crate) const HA_PATIENCE: SignedDuration = SignedDuration::from_secs(90);
 
 /// The latest task that can have caused what happened to `id` between `last_seen` and `now`.
 pub(crate) fn cause(
@@ -388,6 +433,7 @@ mod tests {
                 Stopped::Task(by) => by.to_string(),
                 Stopped::HighAvailability(state) => format!("HA ({state})"),
                 Stopped::Locked(lock) => format!("locked ({lock})"),
+                Stopped::NodeRestarted { .. } => "its node was restarted".into(),
                 Stopped::Crashed => "crashed".into(),
                 Stopped::NotAsked(words) => format!("not asked: {words}"),
             };

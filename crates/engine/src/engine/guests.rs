@@ -7,10 +7,11 @@ use jiff::{SignedDuration, Timestamp};
 use super::memory::{KnownGuest, Suspect};
 use super::{Effect, Engine, Sight, Turn};
 use crate::detect::guest::{self, Stopped, Suspicion};
-use crate::detect::{Check, Finding};
+use crate::detect::{Check, Fault, Finding, fault, trace};
 use crate::incident::{Resolution, Slot};
 use crate::observe::{
-    Guest, GuestEvidence, GuestId, GuestLook, GuestStatus, Inspection, NodeName, Seen, Subject,
+    Current, Guest, GuestEvidence, GuestId, GuestKind, GuestLook, GuestStatus, Inspection, NodeName, Round,
+    Seen, Snapshot, Subject,
 };
 use crate::record::{Note, Why};
 
@@ -21,6 +22,12 @@ const ASK_TIMES: u32 = 3;
 const ASK_PATIENCE: u32 = 30;
 /// An inspection whose answer is lost (the asker was restarted) is made again after this.
 const ANSWER_WITHIN: SignedDuration = SignedDuration::from_secs(90);
+
+/// QEMUs that one look asks themselves: each that hangs keeps a worker of its node busy for 3 s.
+const CURRENT_MAX: usize = 8;
+
+/// For this long after a move the rows of a guest may still be those of its old process (pve-domain 1.4).
+const MOVE_SETTLE: SignedDuration = SignedDuration::from_secs(60);
 
 impl Engine {
     pub(super) fn guests(&mut self, turn: &mut Turn, seen: Sight, first: bool) {
@@ -41,11 +48,11 @@ impl Engine {
             .collect();
         for (id, row) in guests {
             if believed.contains(&row.node) {
-                self.guest(turn, id, row, asked_at, first);
+                self.row(turn, id, row, asked_at, first);
             } else if first {
                 // Its row is a ghost of up to 300 s (pve-domain 1.4): where it lies is known, how it is is not.
                 let guest = Guest { status: GuestStatus::Unknown, ..row };
-                self.memory.guests.insert(id, KnownGuest { guest, seen_at: asked_at, alive_at: None });
+                self.memory.guests.insert(id, KnownGuest::new(guest, asked_at));
             }
         }
         for id in vanished {
@@ -53,19 +60,66 @@ impl Engine {
             let suspect = Suspect::new(Suspicion::Vanished, seen_at, turn.now);
             match self.memory.suspects.get(&id).map(|suspect| &suspect.suspicion) {
                 Some(Suspicion::Vanished) => {}
-                Some(Suspicion::Changed { .. } | Suspicion::Moved { .. } | Suspicion::Appeared) | None => {
+                Some(
+                    Suspicion::Changed { .. }
+                    | Suspicion::Moved { .. }
+                    | Suspicion::Appeared
+                    | Suspicion::Restarted
+                    | Suspicion::Hung,
+                )
+                | None => {
                     self.memory.suspects.insert(id, suspect);
                 }
             }
         }
     }
 
+    /// What one node says itself of its virtual machines: the alarm. It is believed about a stop and nothing else, since
+    /// the list calls everything that has a process `running`.
+    pub(super) fn live(&mut self, turn: &mut Turn, snapshot: &Snapshot) {
+        let sees = self.seeing() || self.memory.frozen;
+        let sees = sees && self.memory.judged.contains_key(&Round::Critical) && self.memory.quorate;
+        for (name, list) in &snapshot.live {
+            let Seen::At { value: list, asked_at } = list else { continue };
+            let late = self.memory.judged_live.get(name).is_some_and(|newest| newest >= asked_at);
+            let believed = self.memory.nodes.get(name).is_some_and(|node| node.believed);
+            if !sees || late || !believed {
+                continue;
+            }
+            self.memory.judged_live.insert(name.clone(), *asked_at);
+            for (id, live) in list {
+                let known = self.memory.guests.get(id).filter(|known| known.guest.node == *name);
+                let Some(before) = known.cloned() else { continue }; // The next round makes its acquaintance.
+                if before.seen_at <= *asked_at {
+                    self.guest(turn, *id, Some(&before), before.with_live(live, *asked_at), false);
+                }
+            }
+        }
+    }
+
     /// One guest's row, on a node that can be believed.
-    fn guest(&mut self, turn: &mut Turn, id: GuestId, row: Guest, asked_at: Timestamp, first: bool) {
-        let before = self.memory.guests.get(&id);
-        let quiet = first || row.template || self.policy.ignores(&Subject::Guest(id), &row.tags);
-        let suspicion = guest::suspect(before.map(|known| &known.guest), &row).filter(|_| !quiet);
-        let known = KnownGuest::now(before, row, asked_at);
+    fn row(&mut self, turn: &mut Turn, id: GuestId, row: Guest, asked_at: Timestamp, first: bool) {
+        let before = self.memory.guests.get(&id).cloned();
+        let known = match &before {
+            Some(before) => before.with_row(row, asked_at),
+            None => KnownGuest::new(row, asked_at),
+        };
+        self.guest(turn, id, before.as_ref(), known, first);
+        self.fault(turn, id);
+        self.ha(turn, id);
+    }
+
+    /// What is known of a guest, against what was known before.
+    fn guest(
+        &mut self,
+        turn: &mut Turn,
+        id: GuestId,
+        before: Option<&KnownGuest>,
+        known: KnownGuest,
+        first: bool,
+    ) {
+        let quiet = first || self.quiet(id, &known.guest);
+        let suspicion = guest::suspect(before.map(|known| &known.guest), &known.guest).filter(|_| !quiet);
         let alive = known.guest.status.has_process();
         let booted_at = self.memory.nodes.get(&known.guest.node).and_then(|node| node.booted_at);
         let last_seen = match (&suspicion, before) {
@@ -73,7 +127,7 @@ impl Engine {
                 before.alive_at.unwrap_or(before.seen_at)
             }
             (_, Some(before)) => before.seen_at,
-            (_, None) => asked_at,
+            (_, None) => known.seen_at,
         };
         let to = known.guest.status.clone();
         self.memory.guests.insert(id, known);
@@ -82,20 +136,87 @@ impl Engine {
         let resolved = alive == Some(true) && self.gone(turn, slot, Resolution::Itself);
         let void = self.drop_void(id, &to);
         let Some(suspicion) = suspicion.filter(|_| !resolved && !void) else { return };
+        let node_restarted = booted_at.is_some_and(|booted_at| booted_at > last_seen);
+        // Its node was restarted, or it came from another one: that is told, and its process is younger for it.
+        let moved_at = self.memory.guests.get(&id).and_then(|known| known.moved_at);
+        let moved = moved_at.is_some_and(|at| turn.now.duration_since(at) < MOVE_SETTLE);
+        if suspicion == Suspicion::Restarted && (node_restarted || moved) {
+            return;
+        }
         let suspicion = match self.memory.suspects.get(&id).map(|suspect| &suspect.suspicion) {
             // Not yet explained, and it went on changing: what counts is what it was at first.
             Some(Suspicion::Changed { from }) => Suspicion::Changed { from: from.clone() },
-            Some(Suspicion::Moved { .. } | Suspicion::Appeared | Suspicion::Vanished) | None => suspicion,
+            Some(
+                Suspicion::Moved { .. }
+                | Suspicion::Appeared
+                | Suspicion::Vanished
+                | Suspicion::Restarted
+                | Suspicion::Hung,
+            )
+            | None => suspicion,
         };
         let mut suspect = Suspect::new(suspicion, last_seen, turn.now);
         if to == GuestStatus::Stopped {
             suspect.due = turn.now + self.policy.stop_patience;
-            suspect.after_restart = booted_at.is_some_and(|booted_at| booted_at > last_seen);
-            if let Some(booted_at) = booted_at.filter(|_| suspect.after_restart) {
+            if let Some(booted_at) = booted_at.filter(|_| node_restarted) {
+                suspect.after_restart = true;
                 suspect.due = booted_at + self.policy.boot_settle;
             }
         }
         self.memory.suspects.insert(id, suspect);
+    }
+
+    fn quiet(&self, id: GuestId, guest: &Guest) -> bool {
+        guest.template || self.policy.ignores(&Subject::Guest(id), &guest.tags)
+    }
+
+    /// A virtual machine that has a process and cannot work.
+    fn fault(&mut self, turn: &mut Turn, id: GuestId) {
+        let Some(known) = self.memory.guests.get(&id).filter(|known| !self.quiet(id, &known.guest)) else {
+            return;
+        };
+        let guest = known.guest.clone();
+        let slot = Slot { check: Check::GuestFault, subject: Subject::Guest(id) };
+        let open = self.memory.incidents.get(&slot).map(|incident| &incident.finding);
+        let hung = matches!(open, Some(Finding::GuestFault { fault: Fault::Hung }));
+        if let Some(fault) = fault::fault(&guest.status) {
+            let finding = Finding::GuestFault { fault };
+            self.found(turn, slot, finding, Some(guest.node), guest.name);
+        } else if guest.status == GuestStatus::Unknown
+            || (hung && !known.had_io && guest.status == GuestStatus::Running)
+        {
+            // Not seen, or still as silent as when it was found.
+        } else if fault::seems_hung(known.had_io, &guest.status, guest.io) {
+            let seen_at = known.seen_at;
+            if !hung && id.kind == GuestKind::Qemu && !self.memory.suspects.contains_key(&id) {
+                let suspect = Suspect::new(Suspicion::Hung, seen_at, turn.now);
+                self.memory.suspects.insert(id, suspect);
+            }
+        } else {
+            self.gone(turn, slot, Resolution::Itself);
+        }
+    }
+
+    /// A guest that HA gave up, or does not bring back although it should run.
+    fn ha(&mut self, turn: &mut Turn, id: GuestId) {
+        let Some(known) = self.memory.guests.get(&id).filter(|known| !self.quiet(id, &known.guest)) else {
+            return;
+        };
+        let down = known.down_since.is_some_and(|since| turn.now.duration_since(since) >= guest::HA_PATIENCE);
+        let failed =
+            known.guest.ha.clone().filter(|state| {
+                &**state == "error" || (down && crate::record::HA_RESTARTS.contains(&&**state))
+            });
+        let (node, name) = (known.guest.node.clone(), known.guest.name.clone());
+        let slot = Slot { check: Check::HaFailed, subject: Subject::Guest(id) };
+        match failed {
+            Some(state) => {
+                self.found(turn, slot, Finding::HaFailed { kind: id.kind, state }, Some(node), name);
+            }
+            None => {
+                self.gone(turn, slot, Resolution::Itself);
+            }
+        }
     }
 
     /// Drops a suspicion that the newest row has made void; true if nothing has changed after all.
@@ -106,7 +227,8 @@ impl Engine {
                 (back, back)
             }
             Some(Suspicion::Vanished) => (true, false), // It is there; what it does now is another question.
-            Some(Suspicion::Moved { .. } | Suspicion::Appeared) | None => (false, false),
+            Some(Suspicion::Moved { .. } | Suspicion::Appeared | Suspicion::Restarted | Suspicion::Hung)
+            | None => (false, false),
         };
         if remove {
             self.memory.suspects.remove(&id);
@@ -139,10 +261,17 @@ impl Engine {
             }
             let node = match &suspect.suspicion {
                 Suspicion::Moved { from } => from.clone(), // The task runs where the guest was.
-                Suspicion::Changed { .. } | Suspicion::Appeared | Suspicion::Vanished => {
-                    known.guest.node.clone()
-                }
+                Suspicion::Changed { .. }
+                | Suspicion::Appeared
+                | Suspicion::Vanished
+                | Suspicion::Restarted
+                | Suspicion::Hung => known.guest.node.clone(),
             };
+            let hung = suspect.suspicion == Suspicion::Hung;
+            if hung && questions.get(&node).is_some_and(|question| question.current.len() >= CURRENT_MAX) {
+                suspect.due = turn.now + ASK_AGAIN;
+                continue;
+            }
             suspect.asked_at = Some(turn.now);
             suspect.tries += 1;
             suspect.due = turn.now + ANSWER_WITHIN;
@@ -157,6 +286,9 @@ impl Engine {
             question.journal_since = question.journal_since.min(suspect.last_seen);
             question.since = question.since.min(since);
             question.guests.insert(id);
+            if hung {
+                question.current.insert(id);
+            }
         }
         turn.effects.extend(questions.into_values().map(|look| Effect::Inspect(Inspection::Guests(look))));
     }
@@ -192,6 +324,16 @@ impl Engine {
                 Suspicion::Appeared => {
                     let note = Note::GuestAppeared { by: by(guest::creates) };
                     self.note_guest(turn, *id, note);
+                }
+                Suspicion::Restarted => {
+                    let tasks = answer.tasks.value().map(Vec::as_slice);
+                    let why = guest::why_restarted(*id, &known.guest, suspect.last_seen, tasks, now);
+                    self.note_guest(turn, *id, Note::GuestRestarted { why });
+                }
+                Suspicion::Hung => {
+                    if self.hung(turn, *id, &known, &suspect, answer.current.get(id)) {
+                        continue;
+                    }
                 }
                 Suspicion::Vanished => match guest::still_there(&answer.live, *id) {
                     Some(true) => {
@@ -229,11 +371,21 @@ impl Engine {
         suspect: &Suspect,
         answer: &GuestEvidence,
     ) {
+        let known = self.memory.guests.get(&id);
+        let pid = known.and_then(|known| known.pid);
         let why = match guest::why_stopped(id, guest, suspect.last_seen, answer, turn.now) {
+            Stopped::NodeRestarted { booted_at } => {
+                if let Some(suspect) = self.memory.suspects.get_mut(&id) {
+                    (suspect.asked_at, suspect.after_restart) = (None, true);
+                    suspect.due = booted_at + self.policy.boot_settle;
+                }
+                return;
+            }
             Stopped::RunsAgain | Stopped::NotHere => {
                 // The row was old, or the next round will tell: as if the stop had not been seen.
                 if let Some(known) = self.memory.guests.get_mut(&id) {
                     known.guest.status = from.clone();
+                    (known.down_since, known.live) = (None, None);
                 }
                 self.memory.suspects.remove(&id);
                 return;
@@ -246,7 +398,8 @@ impl Engine {
             Stopped::Crashed => {
                 self.memory.suspects.remove(&id);
                 let slot = Slot { check: Check::GuestCrashed, subject: Subject::Guest(id) };
-                let finding = Finding::GuestCrashed { kind: id.kind, previous: from.clone() };
+                let trace = trace::trace(id, pid, &answer.journal);
+                let finding = Finding::GuestCrashed { kind: id.kind, previous: from.clone(), trace };
                 return self.found(turn, slot, finding, Some(guest.node.clone()), guest.name.clone());
             }
             Stopped::NotAsked(words) => Why::NotAsked(words),
@@ -256,6 +409,41 @@ impl Engine {
         };
         self.memory.suspects.remove(&id);
         self.changed(turn, id, why, from);
+    }
+
+    /// What QEMU's own answer says of a machine that seems to hang; true if it is to be asked once more.
+    fn hung(
+        &mut self,
+        turn: &mut Turn,
+        id: GuestId,
+        known: &KnownGuest,
+        suspect: &Suspect,
+        current: Option<&Seen<Current>>,
+    ) -> bool {
+        let Some(Seen::At { value: current, .. }) = current else {
+            // Not answered at all: the next round that shows it will ask anew.
+            return false;
+        };
+        if current.monitor || known.guest.status != GuestStatus::Running {
+            // A machine that answers and reads nothing has nothing to read: it is not to be asked in every round.
+            if let Some(known) = self.memory.guests.get_mut(&id) {
+                known.had_io = false;
+            }
+            return false;
+        }
+        if suspect.tries < 2 {
+            if let Some(suspect) = self.memory.suspects.get_mut(&id) {
+                (suspect.asked_at, suspect.due) = (None, turn.now + fault::HUNG_AGAIN);
+            }
+            return true;
+        }
+        if let Some(known) = self.memory.guests.get_mut(&id) {
+            known.had_io = false;
+        }
+        let slot = Slot { check: Check::GuestFault, subject: Subject::Guest(id) };
+        let finding = Finding::GuestFault { fault: Fault::Hung };
+        self.found(turn, slot, finding, Some(known.guest.node.clone()), known.guest.name.clone());
+        false
     }
 
     fn ask_again(&mut self, now: Timestamp, id: GuestId) {
@@ -283,10 +471,12 @@ impl Engine {
         }
     }
 
-    pub(super) fn alive_on(&self, name: &NodeName) -> u32 {
-        let alive =
-            |known: &&KnownGuest| known.guest.node == *name && known.guest.status.has_process() == Some(true);
-        u32::try_from(self.memory.guests.values().filter(alive).count()).unwrap_or(u32::MAX)
+    /// The guests that ran on a node when it was last seen.
+    pub(super) fn alive_on(&self, name: &NodeName) -> Vec<GuestId> {
+        let alive = |(_, known): &(&GuestId, &KnownGuest)| {
+            known.guest.node == *name && known.guest.status.has_process() == Some(true)
+        };
+        self.memory.guests.iter().filter(alive).map(|(id, _)| *id).collect()
     }
 
     /// What was suspected on a node that then left is explained by its leaving.
@@ -298,6 +488,7 @@ impl Engine {
             };
             if let Suspicion::Changed { from } = &suspect.suspicion {
                 known.guest.status = from.clone();
+                known.down_since = None;
             }
             false
         });

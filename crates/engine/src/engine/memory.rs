@@ -5,36 +5,71 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::detect::guest::{ROW_AGE, Suspicion};
+use crate::detect::guest::{self, ROW_AGE, Suspicion};
 use crate::incident::Incidents;
-use crate::observe::{Guest, GuestEvidence, GuestId, Node, NodeName, Presence, Round, Seen, StorageName};
+use crate::observe::{
+    Guest, GuestEvidence, GuestId, GuestStatus, Live, Node, NodeName, Presence, Round, Seen, StorageName,
+};
 
 /// All that the engine remembers, to be written down and given back after a restart. From outside it is opaque.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Memory {
     /// When the newest judged round of each kind began: an older one that arrives late is dropped.
     pub(super) judged: BTreeMap<Round, Timestamp>,
+    /// The same of each node's live list.
+    #[serde(default)]
+    pub(super) judged_live: BTreeMap<NodeName, Timestamp>,
     /// Failed critical rounds in a row.
     pub(super) blind_rounds: u32,
     pub(super) quorate: bool,
+    /// Whether the last rounds were blind because nothing in them moved: what nodes say themselves is then still true.
+    #[serde(default)]
+    pub(super) frozen: bool,
     pub(super) nodes: BTreeMap<NodeName, KnownNode>,
     pub(super) guests: BTreeMap<GuestId, KnownGuest>,
     /// Storages that were seen available.
     pub(super) storages: BTreeSet<(StorageName, NodeName)>,
     pub(super) suspects: BTreeMap<GuestId, Suspect>,
+    #[serde(default)]
+    pub(super) node_suspects: BTreeMap<NodeName, NodeSuspect>,
+    /// Nodes of whose services one is down, and when to look again.
+    #[serde(default)]
+    pub(super) service_suspects: BTreeMap<NodeName, Timestamp>,
     pub(super) incidents: Incidents,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct KnownNode {
     pub(super) presence: Presence,
+    /// When it was last seen as a member.
+    #[serde(default)]
+    pub(super) seen_at: Option<Timestamp>,
     /// Since when it has been seen online without a break.
     pub(super) online_since: Option<Timestamp>,
     pub(super) booted_at: Option<Timestamp>,
     /// Its uptime when it was last believed.
     pub(super) uptime: Option<u64>,
+    /// When its uptime was last seen to move.
+    #[serde(default)]
+    pub(super) moved_at: Option<Timestamp>,
     /// Whether its rows say how it is, and not how it was before it left.
     pub(super) believed: bool,
+    /// What became of it, while it is no member and that is known.
+    #[serde(default)]
+    pub(super) departure: Option<Departure>,
+}
+
+/// What became of a node that is no member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Departure {
+    /// It was away before anybody looked.
+    Before,
+    /// It is lost.
+    Lost,
+    /// Somebody wanted it to leave.
+    OnPurpose,
+    /// It lives, and its cluster file system does not.
+    ClusterFsDown,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -44,6 +79,27 @@ pub(super) struct KnownGuest {
     pub(super) seen_at: Timestamp,
     /// When it had a process for certain.
     pub(super) alive_at: Option<Timestamp>,
+    /// What its node's own list said last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) live: Option<LiveSeen>,
+    /// The process that it has, or had last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) pid: Option<u32>,
+    /// Since when it has been seen without a process.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) down_since: Option<Timestamp>,
+    /// When it was seen on another node than before: its process there is younger than its work.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) moved_at: Option<Timestamp>,
+    /// Whether its process has been seen to read or write.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) had_io: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct LiveSeen {
+    pub(super) running: bool,
+    pub(super) at: Timestamp,
 }
 
 /// A change that waits for its explanation.
@@ -61,13 +117,33 @@ pub(super) struct Suspect {
     pub(super) after_restart: bool,
 }
 
+/// A node of which something is not right, and which is looked at.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct NodeSuspect {
+    pub(super) suspicion: NodeSuspicion,
+    /// When it was last seen as a member.
+    pub(super) last_seen: Timestamp,
+    /// When to look, and then again.
+    pub(super) due: Timestamp,
+    /// When it was last looked at, if the answer is still to come.
+    pub(super) asked_at: Option<Timestamp>,
+    pub(super) tries: u32,
+}
+
+/// What is not right with a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum NodeSuspicion {
+    /// It is no member any more.
+    Absent,
+    /// Its API does not answer.
+    Door,
+}
+
 impl Suspect {
     pub(super) fn new(suspicion: Suspicion, last_seen: Timestamp, due: Timestamp) -> Suspect {
         Suspect { suspicion, last_seen, due, asked_at: None, tries: 0, after_restart: false }
     }
-}
 
-impl Suspect {
     /// Whether this is the answer to the latest question about it, as far as it says when it was made.
     pub(super) fn awaits(&self, answer: &GuestEvidence) -> bool {
         let made_at = match (&answer.live, &answer.tasks) {
@@ -78,9 +154,21 @@ impl Suspect {
     }
 }
 
+impl NodeSuspect {
+    pub(super) fn new(suspicion: NodeSuspicion, last_seen: Timestamp, due: Timestamp) -> NodeSuspect {
+        NodeSuspect { suspicion, last_seen, due, asked_at: None, tries: 0 }
+    }
+}
+
+/// A node's uptime that goes back by less than this is two workers with caches of different age (pve-crash-evidence 3).
+const UPTIME_JITTER: u64 = 30;
+
 impl KnownNode {
     pub(super) fn now(before: Option<&KnownNode>, node: &Node, asked_at: Timestamp) -> KnownNode {
-        let seconds = node.uptime.and_then(|uptime| i64::try_from(uptime).ok());
+        let last_uptime = before.and_then(|before| before.uptime);
+        // A row that repeats itself says nothing about when its node booted.
+        let moved = node.uptime.filter(|uptime| last_uptime != Some(*uptime));
+        let seconds = moved.and_then(|uptime| i64::try_from(uptime).ok());
         let booted_at =
             seconds.and_then(|uptime| asked_at.checked_sub(SignedDuration::from_secs(uptime)).ok());
         let online_since = match (node.presence, before) {
@@ -93,12 +181,19 @@ impl KnownNode {
             (Some(_), None) => true,
             (Some(since), Some(before)) => before.believed || before.heard_anew(node, since, asked_at),
         };
+        let member = node.presence != Presence::Offline;
         KnownNode {
             presence: node.presence,
+            seen_at: if member { Some(asked_at) } else { before.and_then(|before| before.seen_at) },
             online_since,
             booted_at: booted_at.or(before.and_then(|before| before.booted_at)),
-            uptime: if believed { node.uptime } else { before.and_then(|before| before.uptime) },
+            uptime: if believed { node.uptime } else { last_uptime },
+            moved_at: moved
+                .map(|_| asked_at)
+                .or(before.and_then(|before| before.moved_at))
+                .or(Some(asked_at)),
             believed,
+            departure: if member { None } else { before.map_or(Some(Departure::Before), |b| b.departure) },
         }
     }
 
@@ -112,32 +207,101 @@ impl KnownNode {
         };
         told && asked_at.duration_since(online_since) >= ROW_AGE
     }
+
+    /// Whether it was restarted since it was last seen.
+    pub(super) fn restarted(&self, node: &Node) -> bool {
+        match (self.uptime, node.uptime) {
+            (Some(before), Some(now)) => now.saturating_add(UPTIME_JITTER) < before,
+            (None, _) | (_, None) => false,
+        }
+    }
 }
 
 impl KnownGuest {
-    /// The newest row, with what it does not say kept from before.
-    pub(super) fn now(before: Option<&KnownGuest>, mut row: Guest, asked_at: Timestamp) -> KnownGuest {
-        let Some(before) = before else {
-            let alive = row.status.has_process() == Some(true);
-            return KnownGuest {
-                guest: row,
-                seen_at: asked_at,
-                alive_at: alive.then_some(asked_at - ROW_AGE),
-            };
-        };
-        row.name = row.name.or_else(|| before.guest.name.clone());
-        let mut seen_at = asked_at;
-        // Neither a row without statistics, nor the first one on another node, says how the guest is.
-        if row.status.has_process().is_none() || row.node != before.guest.node {
-            row.status = before.guest.status.clone();
-            seen_at = before.seen_at;
+    /// The first time that it is seen.
+    pub(super) fn new(row: Guest, asked_at: Timestamp) -> KnownGuest {
+        let alive = row.status.has_process();
+        KnownGuest {
+            seen_at: asked_at,
+            alive_at: (alive == Some(true)).then_some(asked_at - ROW_AGE),
+            live: None,
+            pid: None,
+            down_since: (alive == Some(false)).then_some(asked_at),
+            moved_at: None,
+            had_io: row.io.is_some_and(|io| io > 0),
+            guest: row,
         }
+    }
+
+    /// The newest row, with what it does not say kept from before.
+    pub(super) fn with_row(&self, mut row: Guest, asked_at: Timestamp) -> KnownGuest {
+        let before = &self.guest;
+        row.name = row.name.or_else(|| before.name.clone());
+        let moved = row.node != before.node;
+        let restarted = moved || guest::restarted(before, &row);
+        let mut seen_at = asked_at;
+        // Neither a row without statistics, nor the first one on another node, nor one that is older than what the
+        // node itself has said since, says how the guest is.
+        let silent = row.status.has_process().is_none();
+        let outranked = self.outranks(&row, asked_at);
+        if silent || moved || outranked {
+            row.status = before.status.clone();
+            // An old row that says "running" is known again by its uptime; one that says "stopped" has none.
+            row.uptime = if outranked && row.uptime == 0 { before.uptime } else { row.uptime };
+            seen_at = self.seen_at;
+        }
+        let alive = row.status.has_process();
         // A row may be 300 s old and still say "running"; its uptime tells whether it is a new one.
-        let renewed = row.uptime == 0 || row.uptime != before.guest.uptime || before.alive_at.is_none();
-        let alive_at = match row.status.has_process() {
-            Some(true) if renewed => Some(seen_at - ROW_AGE),
-            Some(true | false) | None => before.alive_at,
+        let renewed = row.uptime == 0 || row.uptime != before.uptime || self.alive_at.is_none();
+        let alive_at = match alive {
+            Some(true) if renewed => self.alive_at.max(Some(seen_at - ROW_AGE)),
+            Some(true | false) | None => self.alive_at,
         };
-        KnownGuest { guest: row, seen_at, alive_at }
+        KnownGuest {
+            seen_at,
+            alive_at,
+            live: self.live.filter(|_| !moved),
+            pid: self.pid.filter(|_| !moved),
+            down_since: match alive {
+                Some(false) => self.down_since.or(Some(asked_at)),
+                Some(true) => None,
+                None => self.down_since,
+            },
+            moved_at: if moved { Some(asked_at) } else { self.moved_at },
+            had_io: alive == Some(true) && ((self.had_io && !restarted) || row.io.is_some_and(|io| io > 0)),
+            guest: row,
+        }
+    }
+
+    /// Whether what is known is newer than a row that says otherwise: the node's own list said so a moment ago, or the
+    /// row is the very one that was shown before the guest stopped.
+    fn outranks(&self, row: &Guest, asked_at: Timestamp) -> bool {
+        let live = self.live.filter(|live| asked_at.duration_since(live.at) < ROW_AGE);
+        let contradicted = live.is_some_and(|live| row.status.has_process() == Some(!live.running));
+        let repeated = self.guest.status.has_process() == Some(false)
+            && row.status.has_process() == Some(true)
+            && row.uptime > 0
+            && row.uptime == self.guest.uptime;
+        contradicted || repeated
+    }
+
+    /// Its node's own list, at `asked_at`. It is believed about a stop; how a guest that runs does so, it does not say.
+    pub(super) fn with_live(&self, live: &Live, asked_at: Timestamp) -> KnownGuest {
+        let mut known = self.clone();
+        known.live = Some(LiveSeen { running: live.running, at: asked_at });
+        let ran = known.guest.status.has_process() == Some(true);
+        if live.running {
+            known.pid = live.pid.or(known.pid);
+            if ran {
+                known.alive_at = known.alive_at.max(Some(asked_at));
+            }
+        } else if ran {
+            // Its uptime stays as it was, so that a row that repeats it is known for an old one.
+            known.guest.status = GuestStatus::Stopped;
+            known.down_since = Some(asked_at);
+            known.had_io = false;
+            known.seen_at = asked_at;
+        }
+        known
     }
 }

@@ -220,6 +220,7 @@ impl Cluster {
         let node = guest.spec.node.clone();
         let upid = self.task(&node, kind_of(id.kind, "destroy"), &id.vmid.to_string(), by);
         self.guests.remove(&id);
+        self.befell(id, super::Befell::Removed);
         self.touch();
         self.then(&node, &upid, id, 600, Step::End("OK".into()));
         Ok(upid)

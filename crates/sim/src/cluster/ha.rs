@@ -93,8 +93,8 @@ impl Cluster {
             match (quorate, node.alone_since) {
                 (true, _) => {
                     node.alone_since = None;
-                    if node.member {
-                        node.left_at = None;
+                    if node.member && node.left_at.take().is_some() {
+                        self.unfence(&name);
                     }
                 }
                 (false, Some(_)) => {}
@@ -108,6 +108,15 @@ impl Cluster {
                 node.left_at = Some(now);
                 self.begin_loss(&name);
             }
+        }
+    }
+
+    /// A node is back before its guests were moved: they are started where they are.
+    fn unfence(&mut self, name: &NodeName) {
+        let fenced = self.guests_on(name).filter(|id| self.guests[id].ha_managed() == Some("fence"));
+        for id in fenced.collect::<Vec<_>>() {
+            self.ha_state(id, "started");
+            self.order(HA_LOOP, Due::Ha(id));
         }
     }
 

@@ -60,12 +60,9 @@ impl Cluster {
             }
             End::Died(Death::OutOfMemory) => {
                 let group = format!("/qemu.slice/{vmid}.scope");
-                self.journal(
-                    node,
-                    format!(
-                        "kernel: kvm invoked oom-killer: gfp_mask=0xcc0(GFP_KERNEL), order=0, oom_score_adj=0"
-                    ),
-                );
+                let first =
+                    "kernel: kvm invoked oom-killer: gfp_mask=0xcc0(GFP_KERNEL), order=0, oom_score_adj=0";
+                self.journal(node, first);
                 self.journal(node, format!(
                     "kernel: oom-kill:constraint=CONSTRAINT_MEMCG,nodemask=(null),cpuset={vmid}.scope,mems_allowed=0,\
                      oom_memcg={group},task_memcg={group},task=kvm,pid={pid},uid=0"

@@ -1,8 +1,6 @@
-//! What befalls nodes and guests: deaths, power loss, boots, the steps of tasks.
+//! What befalls guests and storages: deaths, restarts, the steps of tasks; and the list of all that is due.
 //!
-//! What HA makes of it is in `ha`, who sees it in `side`, what the node's journal says in `journal`.
-
-use std::collections::BTreeMap;
+//! Nodes that lose power are in `power`. What HA makes of it is in `ha`, who sees it in `side`, what the node's journal says in `journal`.
 
 use engine::observe::{GuestId, GuestKind, NodeName, StorageName};
 use jiff::{SignedDuration, Timestamp};
@@ -11,30 +9,15 @@ use super::act::{Verb, locked};
 use super::backup::{Job, Part};
 use super::ha::HA_LOOP;
 use super::journal::End;
-use super::model::{Death, Power, Process, ServiceState};
+use super::model::{Death, Process};
 use super::stats::part;
 use super::task::Actor;
+use super::truth::Befell;
 use super::{Cluster, STATS_EVERY, Trouble};
 use crate::rng::noise;
 
-/// How long corosync takes to notice that a node is dead.
-const MEMBERSHIP_DELAY: SignedDuration = SignedDuration::from_secs(8);
-/// From power-on until the system is up and a member again.
-const BOOT_TAKES: SignedDuration = SignedDuration::from_secs(30);
-/// How old a node is by its own reckoning when it joins: its kernel came first.
-const KERNEL_BEFORE_JOIN: SignedDuration = SignedDuration::from_secs(22);
-/// From joining until the boot's own task starts the guests.
-const STARTALL_AFTER_JOIN: SignedDuration = SignedDuration::from_secs(2);
 /// How long before its arrival a machine's new process was made.
 const AWAITED: SignedDuration = SignedDuration::from_millis(4_600);
-/// Between two guests at boot.
-const STARTALL_STEP: SignedDuration = SignedDuration::from_secs(3);
-/// A hard reset that is over before corosync notices.
-const RESET_TAKES: SignedDuration = SignedDuration::from_millis(6_500);
-/// How long a guest has to obey when its node shuts down.
-const STOPALL_TIMEOUT: u32 = 180;
-/// How often the shutdown of a node looks whether a group of guests is down.
-const STOPALL_LOOK: SignedDuration = SignedDuration::from_secs(1);
 /// How long a container takes to restart from inside.
 const INSIDE_TAKES: SignedDuration = SignedDuration::from_millis(1_100);
 
@@ -183,6 +166,7 @@ impl Cluster {
             self.journal(&node, format!("systemd[1]: {verb}pve-container@{}.service{what}", id.vmid));
         }
         self.guest_mut(id)?.process = None;
+        self.befell(id, Befell::Restarted);
         let visible = noise(self.seed, u64::from(id.vmid), self.now.as_second() as u64) < 0.5;
         let takes = if visible { INSIDE_TAKES } else { SignedDuration::ZERO };
         self.order(takes, Due::Again(node, life, id));
@@ -208,112 +192,6 @@ impl Cluster {
             process.state = state.into();
         }
         Ok(())
-    }
-
-    /// A node loses power. The others notice after some seconds, and show its guests as running for minutes.
-    pub fn kill_node(&mut self, name: &NodeName) -> Result<(), Trouble> {
-        if self.node(name)?.power == Power::Off {
-            return Err(Trouble::NoSense(format!("node `{name}` is off already")));
-        }
-        self.lose_power(name)?;
-        let life = self.node(name)?.life;
-        self.order(MEMBERSHIP_DELAY, Due::Lost(name.clone(), life));
-        Ok(())
-    }
-
-    /// A node is switched on.
-    pub fn start_node(&mut self, name: &NodeName) -> Result<(), Trouble> {
-        if self.node(name)?.power != Power::Off {
-            return Err(Trouble::NoSense(format!("node `{name}` is on already")));
-        }
-        self.boot(name, BOOT_TAKES)
-    }
-
-    /// A node loses power and is up again before anybody notices: it never leaves the cluster.
-    pub fn reset_node(&mut self, name: &NodeName) -> Result<(), Trouble> {
-        if !self.node(name)?.alive() {
-            return Err(Trouble::NoSense(format!("node `{name}` is not up")));
-        }
-        self.lose_power(name)?;
-        self.boot(name, RESET_TAKES)
-    }
-
-    /// A node's watchdog resets it: it is lost to the others, and boots.
-    pub(super) fn restart_hard(&mut self, name: &NodeName) {
-        if self.lose_power(name).is_err() || self.boot(name, BOOT_TAKES).is_err() {
-            return;
-        }
-        let life = self.nodes.get(name).map_or(0, |node| node.life);
-        self.order(MEMBERSHIP_DELAY, Due::Lost(name.clone(), life));
-    }
-
-    fn boot(&mut self, name: &NodeName, takes: SignedDuration) -> Result<(), Trouble> {
-        let node = self.node_mut(name)?;
-        node.power = Power::Booting;
-        let life = node.life;
-        // Its kernel began well before it joins, and never before it was switched on.
-        let kernel = KERNEL_BEFORE_JOIN.min(takes - SignedDuration::from_secs(1));
-        let booted_at = self.now + takes - kernel;
-        self.order(takes, Due::Up(name.clone(), life, booted_at));
-        Ok(())
-    }
-
-    /// A node goes down cleanly: its guests are shut down by tasks, then it leaves the cluster at once.
-    ///
-    /// Those that started last are asked first, and one that does not obey keeps the others waiting.
-    pub fn shutdown_node(&mut self, name: &NodeName, boot_again: bool) -> Result<(), Trouble> {
-        let node = self.node_mut(name)?;
-        if node.power != Power::On {
-            return Err(Trouble::NoSense(format!("node `{name}` is not up")));
-        }
-        node.power = Power::Leaving;
-        node.ha_mode = Some(if boot_again { "restart" } else { "shutdown" }.into());
-        let life = node.life;
-        let upid = self.task(name, "stopall", "", &Actor::root());
-        let running: Vec<GuestId> = self.guests_on(name).filter(|id| self.runs(*id)).collect();
-        let mut groups: BTreeMap<u32, Vec<GuestId>> = BTreeMap::new();
-        for id in running {
-            // What only waits for its node's return is frozen; what is to run elsewhere is not.
-            if boot_again && self.guests[&id].ha_managed().is_some() {
-                self.ha_state(id, "freeze");
-            }
-            groups.entry(self.guests[&id].spec.order.unwrap_or(u32::MAX)).or_default().push(id);
-        }
-        let groups: Vec<Vec<GuestId>> = groups.into_values().collect();
-        self.stop_group(name, groups.last());
-        let due = Due::StopNext { node: name.clone(), life, upid, groups, again: boot_again };
-        self.order(STOPALL_LOOK, due);
-        Ok(())
-    }
-
-    fn stop_group(&mut self, name: &NodeName, group: Option<&Vec<GuestId>>) {
-        for id in group.into_iter().flatten().filter(|id| self.runs(**id)).copied().collect::<Vec<_>>() {
-            self.begin(name, id, Verb::Shutdown { timeout: STOPALL_TIMEOUT, force: true }, &Actor::root());
-        }
-    }
-
-    fn stop_next(
-        &mut self,
-        node: NodeName,
-        life: u32,
-        upid: String,
-        mut groups: Vec<Vec<GuestId>>,
-        again: bool,
-    ) {
-        if !self.lives(&node, life) {
-            return;
-        }
-        if !groups.last().is_some_and(|group| group.iter().any(|id| self.runs_on(*id, &node))) {
-            groups.pop();
-            if groups.is_empty() {
-                let any = GuestId { kind: GuestKind::Qemu, vmid: 100 };
-                self.then(&node, &upid, any, 1_000, Step::End("OK".into()));
-                return self.order(SignedDuration::from_secs(2), Due::Off(node, life, again));
-            }
-            let group = groups.last().cloned();
-            self.stop_group(&node, group.as_ref());
-        }
-        self.order(STOPALL_LOOK, Due::StopNext { node, life, upid, groups, again });
     }
 
     /// A storage is lost on one of its nodes, or on all; or it is back.
@@ -377,15 +255,15 @@ impl Cluster {
         self.guests.iter().filter(move |(_, guest)| guest.spec.node == *node).map(|(id, _)| *id)
     }
 
-    fn lives(&self, node: &NodeName, life: u32) -> bool {
+    pub(super) fn lives(&self, node: &NodeName, life: u32) -> bool {
         self.nodes.get(node).is_some_and(|n| n.life == life && n.alive())
     }
 
-    fn runs(&self, id: GuestId) -> bool {
+    pub(super) fn runs(&self, id: GuestId) -> bool {
         self.guests.get(&id).is_some_and(|guest| guest.process.is_some())
     }
 
-    fn runs_on(&self, id: GuestId, node: &NodeName) -> bool {
+    pub(super) fn runs_on(&self, id: GuestId, node: &NodeName) -> bool {
         self.guests.get(&id).is_some_and(|guest| guest.process.is_some() && guest.spec.node == *node)
     }
 
@@ -394,121 +272,6 @@ impl Cluster {
             Some(_) => Ok(()),
             None => Err(Trouble::NoSense(format!("{id} does not run"))),
         }
-    }
-
-    fn lose_power(&mut self, name: &NodeName) -> Result<(), Trouble> {
-        let node = self.node_mut(name)?;
-        node.power = Power::Off;
-        node.life += 1;
-        node.alone_since = None;
-        let here: Vec<GuestId> = self.guests_on(name).collect();
-        for id in here {
-            self.guest_mut(id)?.process = None;
-        }
-        Ok(())
-    }
-
-    fn lost(&mut self, name: &NodeName, life: u32) {
-        let now = self.now;
-        let Ok(node) = self.node_mut(name) else { return };
-        if node.life != life || node.alive() {
-            return; // It was back before anybody noticed.
-        }
-        node.member = false;
-        // Who was cut off before is not lost a second time.
-        if node.left_at.is_none() {
-            node.left_at = Some(now);
-            self.begin_loss(name);
-        }
-        self.membership_changed();
-    }
-
-    fn off(&mut self, name: &NodeName, life: u32, boot_again: bool) {
-        if !self.lives(name, life) || self.lose_power(name).is_err() {
-            return;
-        }
-        let now = self.now;
-        if let Ok(node) = self.node_mut(name) {
-            node.member = false;
-            node.left_at = node.left_at.or(Some(now));
-        }
-        self.begin_loss(name);
-        self.membership_changed();
-        if boot_again {
-            // It was off an instant ago, so it can be started.
-            let started = self.start_node(name);
-            debug_assert!(started.is_ok());
-        }
-    }
-
-    fn up(&mut self, name: &NodeName, life: u32, booted_at: Timestamp) {
-        let now = self.now;
-        let Ok(node) = self.node_mut(name) else { return };
-        if node.life != life || node.power != Power::Booting {
-            return;
-        }
-        node.power = Power::On;
-        node.member = true;
-        node.ha_mode = None;
-        node.booted_at = booted_at;
-        // A boot starts every service anew.
-        (node.stalled, node.proxy_down, node.daemon_down) = (false, false, false);
-        (node.daemon_hung, node.clusterfs_down) = (false, false);
-        for state in node.services.values_mut().filter(|state| &*state.unit == "enabled") {
-            *state = ServiceState::from_word("active");
-        }
-        node.tasks.end_all_unexpected(now);
-        self.order(STATS_EVERY, Due::Broadcast(name.clone(), life));
-        self.order(STARTALL_AFTER_JOIN, Due::StartAll(name.clone(), life));
-        self.membership_changed();
-        self.journal(name, "kernel: Linux version 6.17.2-1-pve");
-    }
-
-    /// The boot's own task: stale backup locks go, then the guests with `onboot` start in their order.
-    fn start_all(&mut self, name: &NodeName, life: u32) {
-        if !self.lives(name, life) {
-            return;
-        }
-        let upid = self.task(name, "startall", "", &Actor::root());
-        let here: Vec<GuestId> = self.guests_on(name).collect();
-        for id in &here {
-            if let Ok(guest) = self.guest_mut(*id) {
-                guest.spec.lock.take_if(|lock| lock == "backup");
-                if matches!(guest.spec.ha.as_deref(), Some("freeze" | "fence" | "recovery")) {
-                    guest.spec.ha = Some("started".into());
-                }
-            }
-            if self.guests[id].ha_managed() == Some("started") {
-                self.order(HA_LOOP, Due::Ha(*id));
-            }
-        }
-        let mut left: Vec<GuestId> = here
-            .into_iter()
-            .filter(|id| {
-                let guest = &self.guests[id];
-                guest.spec.onboot && !guest.spec.template && guest.ha_managed().is_none()
-            })
-            .collect();
-        left.sort_by_key(|id| (self.guests[id].spec.order.unwrap_or(u32::MAX), id.vmid));
-        self.start_next(name.clone(), life, upid, left);
-    }
-
-    fn start_next(&mut self, node: NodeName, life: u32, upid: String, mut left: Vec<GuestId>) {
-        if !self.lives(&node, life) {
-            return;
-        }
-        if !self.quorate(&node) {
-            self.order(STARTALL_STEP, Due::StartNext { node, life, upid, left }); // It waits for a quorum.
-            return;
-        }
-        if left.is_empty() {
-            return self.end_task(&node, &upid, "OK");
-        }
-        let id = left.remove(0);
-        if self.guests.get(&id).is_some_and(|guest| guest.process.is_none() && guest.spec.node == node) {
-            self.begin(&node, id, Verb::Start, &Actor::root());
-        }
-        self.order(STARTALL_STEP, Due::StartNext { node, life, upid, left });
     }
 
     fn step(&mut self, node: &NodeName, upid: &str, id: GuestId, step: Step) {
@@ -615,6 +378,7 @@ impl Cluster {
             guest.process = Some(Process { pid, since: now, state: "running".into(), hung: false });
             guest.spec.lock.take_if(|lock| lock == "suspended");
             (guest.ha_failures, guest.ha_relocated) = (0, false);
+            self.befell(id, Befell::Began);
             let lines = match id.kind {
                 GuestKind::Qemu => {
                     vec![
@@ -634,7 +398,7 @@ impl Cluster {
     fn arrive(&mut self, node: &NodeName, upid: &str, id: GuestId, to: NodeName, state: Option<Box<str>>) {
         let lives = self.nodes.get(&to).is_some_and(super::Node::alive) && self.online(node, &to);
         let whole = id.kind == GuestKind::Lxc || state.is_some() == self.runs(id);
-        if !lives || !whole || !self.guests.get(&id).is_some_and(|guest| guest.spec.node == *node) {
+        if !lives || !whole || self.guests.get(&id).is_none_or(|guest| guest.spec.node != *node) {
             if let Some(state) = state.filter(|_| id.kind == GuestKind::Qemu) {
                 self.run_state(id, &state).unwrap_or_default();
             }
@@ -695,6 +459,14 @@ impl Cluster {
         if state.as_deref() == Some("started") && !held {
             self.order(HA_LOOP, Due::Ha(id));
         }
+        self.befell(
+            id,
+            match end {
+                End::Died(_) => Befell::Died,
+                End::PoweredOff => Befell::PoweredOff,
+                End::Asked => Befell::Asked,
+            },
+        );
         self.journal_end(&node, id, process.pid, process.since, end);
     }
 

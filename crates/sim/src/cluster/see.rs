@@ -1,17 +1,17 @@
 //! What an observer is shown, which is not the same as what is: memberships of one node's view, statistics
 //! up to 300 s old, and the same translated to the engine's types.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use engine::observe::{
-    GuestEvidence, GuestId, GuestLook, GuestStatus, Live, NodeName, Presence, Quorum, Round, Seen, Snapshot,
-    Storage as StorageOf, StorageName, Task as TaskOf, Usage,
+    Blindness, Cause, Current, GuestId, GuestKind, GuestStatus, Live, NodeName, Presence, Quorum, Round,
+    Seen, Service, Snapshot, Storage as StorageOf, StorageName, Task as TaskOf, Usage, View,
 };
 use jiff::{SignedDuration, Timestamp};
 
 use super::Cluster;
 use super::model::{Api, Guest, GuestStats, Node, NodeStats, Place, Storage};
-use super::task::Task;
+use super::task::{SHOWN_MAX, Task};
 
 /// How long the last statistics of anything are shown as if they were new.
 pub const STATS_AGE_MAX: SignedDuration = SignedDuration::from_secs(300);
@@ -82,53 +82,152 @@ impl Cluster {
         })
     }
 
-    /// The nodes whose API answers as it should, in order of their names.
-    pub fn answering(&self) -> impl Iterator<Item = &NodeName> + '_ {
-        let sound = |node: &Node| node.alive() && matches!(node.api, Api::Up | Api::Slow(_) | Api::Empty);
-        self.nodes.iter().filter(move |(_, node)| sound(node)).map(|(name, _)| name)
-    }
-
-    /// What a round of polling one node's API would see.
+    /// All that `/cluster/resources` and `/cluster/status` of one node show.
     pub fn snapshot(&self, viewer: &NodeName, round: Round) -> Snapshot {
-        let at = self.now;
-        let empty = self.nodes.get(viewer).is_some_and(|node| node.api == Api::Empty);
-        let nodes: BTreeMap<_, _> =
-            self.nodes_seen(viewer).map(|seen| (seen.node.spec.name.clone(), node_of(&seen))).collect();
-        let online = self.nodes.keys().filter(|name| self.online(viewer, name)).count() as u32;
-        let quorum = Quorum { quorate: self.quorate(viewer), online, expected: self.nodes.len() as u32 };
-        let guests =
-            self.guests_seen(viewer).filter(|_| !empty).map(|seen| (seen.guest.spec.id, guest_of(&seen)));
-        let storages = self.places_seen(viewer).filter(|_| !empty).map(storage_of);
+        let asked_at = self.now;
+        let nodes = self.nodes_of(viewer);
         Snapshot {
-            quorum: Seen::At { value: quorum, asked_at: at },
-            nodes: Seen::At { value: nodes, asked_at: at },
-            guests: Seen::At { value: guests.collect(), asked_at: at },
-            storages: Seen::At { value: storages.collect(), asked_at: at },
-            empty_is_true: !empty,
-            ..Snapshot::new(round, at)
+            quorum: self
+                .quorum_of(viewer)
+                .map_or_else(Seen::NotReached, |value| Seen::At { value, asked_at }),
+            nodes: nodes.map_or_else(Seen::NotReached, |value| Seen::At { value, asked_at }),
+            guests: Seen::At { value: self.guests_of(viewer), asked_at },
+            storages: Seen::At { value: self.storages_of(viewer), asked_at },
+            empty_is_true: !self.hides(viewer),
+            ..Snapshot::new(round, asked_at)
         }
     }
 
-    /// What a look at a node itself would find: its live list and its tasks.
-    pub fn evidence(&self, inspection: &GuestLook) -> Option<GuestEvidence> {
-        let asked_at = self.now;
-        let node = self.nodes.get(&inspection.node).filter(|node| node.alive())?;
-        let live = self.guests_on(&inspection.node).map(|id| (id, self.live(id))).collect();
-        // PVE compares whole seconds.
-        let since = inspection.since.as_second();
-        let tasks = node
-            .tasks
-            .newest_first()
-            .filter(|task| task.started_at.as_second() >= since)
-            .map(task_of)
-            .collect();
-        Some(GuestEvidence {
-            live: Seen::At { value: live, asked_at },
-            tasks: Seen::At { value: tasks, asked_at },
-            booted_at: Seen::At { value: node.booted_at, asked_at },
-            journal: Seen::NotAsked,
-            current: BTreeMap::new(),
+    /// The vote, as one node counts it.
+    pub(crate) fn quorum_of(&self, viewer: &NodeName) -> Result<Quorum, Blindness> {
+        self.may_audit(viewer)?;
+        let online = self.nodes.keys().filter(|name| self.online(viewer, name)).count() as u32;
+        Ok(Quorum { quorate: self.quorate(viewer), online, expected: self.nodes.len() as u32 })
+    }
+
+    /// Every node, as one of them shows it; without the right to see more, no more than that they are there.
+    pub(crate) fn nodes_of(
+        &self,
+        viewer: &NodeName,
+    ) -> Result<BTreeMap<NodeName, engine::observe::Node>, Blindness> {
+        let blind = self.may_audit(viewer).is_err();
+        let rows = self.nodes_seen(viewer).map(|seen| {
+            let mut row = node_of(&seen);
+            if blind {
+                (row.uptime, row.cpu, row.memory, row.disk) = (None, None, None, None);
+            }
+            (seen.node.spec.name.clone(), row)
+        });
+        Ok(rows.collect())
+    }
+
+    /// Every guest, as one node shows it.
+    pub(crate) fn guests_of(&self, viewer: &NodeName) -> BTreeMap<GuestId, engine::observe::Guest> {
+        if self.hides(viewer) {
+            return BTreeMap::new();
+        }
+        self.guests_seen(viewer).map(|seen| (seen.guest.spec.id, guest_of(&seen))).collect()
+    }
+
+    /// Every storage on every node, as one node shows it.
+    pub(crate) fn storages_of(&self, viewer: &NodeName) -> BTreeMap<(StorageName, NodeName), StorageOf> {
+        if self.hides(viewer) { BTreeMap::new() } else { self.places_seen(viewer).map(storage_of).collect() }
+    }
+
+    /// A node's own list of its guests of some kinds, live.
+    pub(crate) fn live_list(
+        &self,
+        viewer: &NodeName,
+        node: &NodeName,
+        kinds: &BTreeSet<GuestKind>,
+    ) -> Result<BTreeMap<GuestId, Live>, Blindness> {
+        if self.hides(viewer) || self.hides(node) {
+            return Ok(BTreeMap::new()); // Filtered in silence.
+        }
+        let here = self.guests_on(node).filter(|id| kinds.contains(&id.kind));
+        Ok(here.map(|id| (id, self.live(id))).collect())
+    }
+
+    /// A node's own tasks since then. PVE compares whole seconds.
+    pub(crate) fn tasks_of(
+        &self,
+        viewer: &NodeName,
+        node: &NodeName,
+        since: Timestamp,
+    ) -> Result<Vec<TaskOf>, Blindness> {
+        if self.may_audit(viewer).is_err() {
+            return Ok(Vec::new()); // A token without the right sees its own only, and it has none.
+        }
+        let Some(node) = self.nodes.get(node) else { return Ok(Vec::new()) };
+        let new = |task: &&Task| task.started_at.as_second() >= since.as_second();
+        Ok(node.tasks.newest_first().filter(new).map(task_of).collect())
+    }
+
+    /// A node's tasks as the others remember them: the last few only.
+    pub(crate) fn cluster_tasks_of(
+        &self,
+        viewer: &NodeName,
+        node: &NodeName,
+        since: Timestamp,
+    ) -> Result<Vec<TaskOf>, Blindness> {
+        let mut tasks = self.tasks_of(viewer, node, since)?;
+        tasks.truncate(SHOWN_MAX);
+        Ok(tasks)
+    }
+
+    /// When a node's system came up, by its uptime in whole seconds.
+    pub(crate) fn boot_of(&self, viewer: &NodeName, node: &NodeName) -> Result<Timestamp, Blindness> {
+        self.may_audit(viewer)?;
+        let uptime = self.nodes.get(node).map_or(0, |node| node.uptime(self.now));
+        Ok(self.now - SignedDuration::from_secs(i64::try_from(uptime).unwrap_or(0)))
+    }
+
+    /// What QEMU says of a machine itself, asked on a node.
+    pub(crate) fn current_of(&self, node: &NodeName, id: GuestId) -> Result<Current, Blindness> {
+        let Some(guest) = self.guests.get(&id).filter(|guest| guest.spec.node == *node) else {
+            let words = format!("500 Configuration file '{}' does not exist", Guest::config_path(node, id));
+            return Err(Blindness { cause: Cause::Malformed, words });
+        };
+        Ok(match &guest.process {
+            None => Current { status: GuestStatus::Stopped, monitor: false },
+            Some(process) => {
+                Current { status: GuestStatus::from_pve(process.word()), monitor: !process.hung }
+            }
         })
+    }
+
+    /// How one node sees another.
+    pub(crate) fn view_of(&self, viewer: &NodeName, node: &NodeName) -> Result<View, Blindness> {
+        self.may_audit(viewer)?;
+        let online = self.nodes.contains_key(node).then(|| self.online(viewer, node));
+        Ok(View { from: Some(viewer.clone()), quorate: self.quorate(viewer), online })
+    }
+
+    /// A node's services.
+    pub(crate) fn services_of(&self, viewer: &NodeName, node: &NodeName) -> Result<Vec<Service>, Blindness> {
+        self.may_audit(viewer)?;
+        let services = self.nodes.get(node).map(|node| &node.services).into_iter().flatten();
+        let read = services.filter_map(|(name, state)| {
+            let (enabled, active) = (&*state.unit == "enabled", state.active.clone());
+            Some(Service { name: name.parse().ok()?, enabled, active })
+        });
+        Ok(read.collect())
+    }
+
+    /// Whether the token may see more than that nodes are there.
+    pub(crate) fn may_audit(&self, viewer: &NodeName) -> Result<(), Blindness> {
+        match self.nodes.get(viewer).map(|node| node.api) {
+            Some(Api::Blind) => {
+                let words = "403 Permission check failed (/, Sys.Audit)".into();
+                Err(Blindness { cause: Cause::RightsLost, words })
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Whether a node's API shows a token no guests and no storages, and says nothing of it.
+    pub(crate) fn hides(&self, viewer: &NodeName) -> bool {
+        self.nodes.get(viewer).is_some_and(|node| matches!(node.api, Api::Blind | Api::Empty))
     }
 
     fn live(&self, id: GuestId) -> Live {

@@ -215,6 +215,7 @@ impl Cluster {
             guest.stats = stats;
             guest.spec.node = to.clone();
         }
+        self.befell(id, super::Befell::Moved);
     }
 
     fn all_heard(&self, side: u8) -> Heard {

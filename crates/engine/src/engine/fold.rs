@@ -1,0 +1,187 @@
+//! Fold: what was told since the last checkpoint, put back into memory.
+//!
+//! A process that was killed knows what it knew at its last checkpoint, and the journal knows what it told since. Both
+//! together are what it knew: nothing is told twice, and no incident is opened anew. Nothing here tells or asks.
+
+use jiff::Timestamp;
+
+use super::memory::{Departure, KnownGuest, KnownNode};
+use super::{Engine, Memory};
+use crate::detect::{Check, Finding};
+use crate::incident::{Incident, Slot, State};
+use crate::observe::{Guest, GuestId, GuestStatus, NodeName, Presence, Round, Subject};
+use crate::record::{Entry, Fact, Note};
+
+impl Memory {
+    /// The system's clock may have been set back since, so no time of the past may make anything wait. And a new process
+    /// has no late answers: that a round was judged counts, when it was does not.
+    pub(super) fn woken(mut self) -> Memory {
+        self.judged.values_mut().for_each(|began_at| *began_at = Timestamp::MIN);
+        self.judged.remove(&Round::Live);
+        self.judged_live.clear();
+        self.guests.values_mut().for_each(|known| known.live = None);
+        for suspect in self.node_suspects.values_mut() {
+            (suspect.asked_at, suspect.due) = (None, Timestamp::MIN);
+        }
+        for suspect in self.suspects.values_mut() {
+            suspect.asked_at = None;
+            if !suspect.after_restart {
+                suspect.due = Timestamp::MIN;
+            }
+        }
+        self
+    }
+}
+
+impl Engine {
+    pub(super) fn fold(&mut self, entry: Entry) {
+        let Entry { at, subject, name, node, fact } = entry;
+        match fact {
+            Fact::Opened { incident: id, finding, group } => {
+                self.fold_finding(at, &subject, node.as_ref(), &finding);
+                let slot = Slot { check: finding.check(), subject };
+                let state = State::Open { since: at };
+                self.memory.incidents.put(slot, Incident { id, finding, node, name, state, group });
+            }
+            Fact::Turned { finding, .. } => {
+                let slot = Slot { check: finding.check(), subject };
+                self.memory.incidents.turn(&slot, finding);
+            }
+            Fact::Resolved { finding, .. } => {
+                self.fold_end(at, &subject, &finding);
+                self.memory.incidents.take(&Slot { check: finding.check(), subject });
+            }
+            Fact::Noted(note) => self.fold_note(at, &subject, name, node, note),
+            Fact::Heartbeat(_) => {}
+        }
+    }
+
+    fn fold_finding(&mut self, at: Timestamp, subject: &Subject, node: Option<&NodeName>, finding: &Finding) {
+        match (finding, subject) {
+            (Finding::GuestCrashed { .. }, Subject::Guest(id)) => {
+                self.fold_guest(at, *id, node, GuestStatus::Stopped);
+            }
+            (Finding::NodeUnreachable { .. }, Subject::Node(name)) => {
+                self.fold_node(at, name, Presence::Offline, Some(Departure::Lost));
+            }
+            (_, _) => {}
+        }
+    }
+
+    fn fold_end(&mut self, at: Timestamp, subject: &Subject, finding: &Finding) {
+        match (finding.check(), subject) {
+            (Check::GuestCrashed, Subject::Guest(id)) => {
+                self.fold_guest(at, *id, None, GuestStatus::Running);
+            }
+            (Check::NodeUnreachable, Subject::Node(name)) => {
+                self.fold_node(at, name, Presence::Online, None);
+            }
+            (_, _) => {}
+        }
+    }
+
+    fn fold_note(
+        &mut self,
+        at: Timestamp,
+        subject: &Subject,
+        name: Option<Box<str>>,
+        node: Option<NodeName>,
+        note: Note,
+    ) {
+        match (note, subject) {
+            (Note::GuestChanged { to, .. }, Subject::Guest(id)) => {
+                self.fold_guest(at, *id, node.as_ref(), to);
+            }
+            (Note::GuestMoved { to, .. }, Subject::Guest(id)) => {
+                if let Some(known) = self.memory.guests.get_mut(id) {
+                    known.guest.node = to;
+                }
+                self.memory.suspects.remove(id);
+            }
+            (Note::GuestAppeared { .. }, Subject::Guest(id)) => {
+                if let Some(node) = node {
+                    let guest = Guest {
+                        name,
+                        node,
+                        // How it is, the next round says.
+                        status: GuestStatus::Unknown,
+                        uptime: 0,
+                        io: None,
+                        template: false,
+                        lock: None,
+                        ha: None,
+                        tags: Vec::new(),
+                    };
+                    self.memory.guests.entry(*id).or_insert_with(|| KnownGuest::new(guest, at));
+                }
+                self.memory.suspects.remove(id);
+            }
+            (Note::GuestGone { .. }, Subject::Guest(id)) => {
+                self.memory.guests.remove(id);
+                self.memory.suspects.remove(id);
+            }
+            (Note::GuestRestarted { .. }, Subject::Guest(id)) => {
+                if let Some(known) = self.memory.guests.get_mut(id) {
+                    known.guest.uptime = 0;
+                }
+                self.memory.suspects.remove(id);
+            }
+            (Note::NodeLeft { .. }, Subject::Node(name)) => {
+                self.fold_node(at, name, Presence::Offline, Some(Departure::OnPurpose));
+            }
+            (Note::NodeBack | Note::NodeAppeared, Subject::Node(name)) => {
+                self.fold_node(at, name, Presence::Online, None);
+            }
+            (Note::NodeRestarted, Subject::Node(name)) => {
+                if let Some(known) = self.memory.nodes.get_mut(name) {
+                    known.uptime = Some(0);
+                }
+            }
+            (Note::NodeGone, Subject::Node(name)) => {
+                self.memory.nodes.remove(name);
+                self.memory.node_suspects.remove(name);
+            }
+            (_, _) => {}
+        }
+    }
+
+    /// What was told of a guest is how it was then; whatever was suspected of it is explained.
+    fn fold_guest(&mut self, at: Timestamp, id: GuestId, node: Option<&NodeName>, status: GuestStatus) {
+        self.memory.suspects.remove(&id);
+        let Some(known) = self.memory.guests.get_mut(&id) else { return };
+        let alive = status.has_process();
+        known.seen_at = known.seen_at.max(at);
+        known.down_since = (alive == Some(false)).then_some(at);
+        known.guest.status = status;
+        if let Some(node) = node {
+            known.guest.node = node.clone();
+        }
+        if alive == Some(false) {
+            (known.guest.uptime, known.had_io) = (0, false);
+        }
+    }
+
+    fn fold_node(
+        &mut self,
+        at: Timestamp,
+        name: &NodeName,
+        presence: Presence,
+        departure: Option<Departure>,
+    ) {
+        self.memory.node_suspects.remove(name);
+        let known = self.memory.nodes.entry(name.clone()).or_insert(KnownNode {
+            presence,
+            seen_at: Some(at),
+            online_since: None,
+            booted_at: None,
+            uptime: None,
+            moved_at: Some(at),
+            believed: false,
+            departure,
+        });
+        (known.presence, known.departure) = (presence, departure);
+        if presence == Presence::Offline {
+            (known.online_since, known.believed) = (None, false);
+        }
+    }
+}

@@ -1,0 +1,340 @@
+//! Nodes: from a membership that ends or an API that is silent, over a look at the node, to what is told of it.
+
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::memory::{Departure, KnownNode, NodeSuspect, NodeSuspicion};
+use super::{Effect, Engine, Sight, Turn};
+use crate::detect::node::{self, Left, SHUTDOWN_WITHIN};
+use crate::detect::{Check, Finding, service};
+use crate::incident::{Resolution, Slot};
+use crate::observe::{
+    Door, Inspection, Node, NodeEvidence, NodeLook, NodeName, Presence, Seen, Service, ServiceId, Snapshot,
+    Subject,
+};
+use crate::policy::Metric;
+use crate::record::Note;
+
+/// A look at a node that is not answered within this is given up, and the verdict goes without it: a lost node must be
+/// told whatever hangs.
+const LOOK_WITHIN: SignedDuration = SignedDuration::from_secs(15);
+/// An API that does not answer is asked once more after this: a service that restarts is away for 3 to 5 s.
+const DOOR_AGAIN: SignedDuration = SignedDuration::from_secs(10);
+/// How often a look may find out nothing before it is left to the next round.
+const DOOR_TIMES: u32 = 3;
+/// A node whose cluster file system is down may die as well, which its membership does not show.
+const CLUSTER_FS_AGAIN: SignedDuration = SignedDuration::from_secs(60);
+
+impl Engine {
+    pub(super) fn nodes(&mut self, turn: &mut Turn, seen: &Sight, first: bool) {
+        for (name, node) in &seen.nodes {
+            let before = self.memory.nodes.get(name).cloned();
+            if before.is_none() && !first {
+                let subject = Subject::Node(name.clone());
+                self.note(turn, subject, None, Some(name.clone()), Note::NodeAppeared);
+            }
+            let known = KnownNode::now(before.as_ref(), node, seen.asked_at);
+            let stalled =
+                node::stalled(node.presence, node.uptime, known.moved_at, known.online_since, seen.asked_at);
+            self.memory.nodes.insert(name.clone(), known);
+            match node.presence {
+                Presence::Offline => self.absent(turn, name, before.as_ref()),
+                Presence::Online | Presence::Unknown => {
+                    self.present(turn, name, node, before.as_ref(), stalled)
+                }
+            }
+        }
+        let removed: Vec<NodeName> =
+            self.memory.nodes.keys().filter(|name| !seen.nodes.contains_key(*name)).cloned().collect();
+        for name in removed {
+            self.memory.nodes.remove(&name);
+            self.memory.node_suspects.remove(&name);
+            self.memory.service_suspects.remove(&name);
+            self.memory.judged_live.remove(&name);
+            self.remove_subject(turn, &Subject::Node(name.clone()));
+            self.remove_services_of(turn, &name);
+            self.remove_guests_of(turn, &name, &seen.guests);
+            self.note(turn, Subject::Node(name.clone()), None, Some(name), Note::NodeGone);
+        }
+    }
+
+    /// Whether nothing that the round shows has moved for longer than statistics take: then it is not the nodes that
+    /// stalled, but the one that answers. Of a node that is alone nobody can tell.
+    pub(super) fn frozen(&self, nodes: &BTreeMap<NodeName, Node>, asked_at: Timestamp) -> bool {
+        let stands_still = |(name, node): (&NodeName, &Node)| {
+            self.memory.nodes.get(name).is_some_and(|known| {
+                known.uptime == node.uptime
+                    && node::stalled(node.presence, node.uptime, known.moved_at, known.online_since, asked_at)
+            })
+        };
+        let online: Vec<_> = nodes.iter().filter(|(_, node)| node.presence == Presence::Online).collect();
+        online.len() > 1 && online.into_iter().all(stands_still)
+    }
+
+    fn absent(&mut self, turn: &mut Turn, name: &NodeName, before: Option<&KnownNode>) {
+        let Some(before) = before else { return };
+        let again = match before.departure {
+            _ if before.presence != Presence::Offline => {
+                // What was suspected on it is explained by its leaving.
+                self.forget_suspects_on(name);
+                turn.now
+            }
+            None => turn.now, // Another node counted it as a member; it is to be asked again.
+            Some(Departure::ClusterFsDown) => turn.now + CLUSTER_FS_AGAIN,
+            Some(Departure::Before | Departure::Lost | Departure::OnPurpose) => return,
+        };
+        let last_seen = before.seen_at.unwrap_or(turn.now);
+        let suspects = &mut self.memory.node_suspects;
+        let absent = suspects.get(name).is_some_and(|known| known.suspicion == NodeSuspicion::Absent);
+        if !absent {
+            suspects.insert(name.clone(), NodeSuspect::new(NodeSuspicion::Absent, last_seen, again));
+        }
+    }
+
+    fn present(
+        &mut self,
+        turn: &mut Turn,
+        name: &NodeName,
+        node: &Node,
+        before: Option<&KnownNode>,
+        stalled: bool,
+    ) {
+        let subject = Subject::Node(name.clone());
+        let slot = |check| Slot { check, subject: subject.clone() };
+        self.memory
+            .node_suspects
+            .retain(|suspect, known| suspect != name || known.suspicion == NodeSuspicion::Door);
+        self.gone(turn, slot(Check::NodeUnreachable), Resolution::Itself);
+        let departure = before.and_then(|before| before.departure);
+        if departure == Some(Departure::OnPurpose) {
+            self.note(turn, subject.clone(), None, Some(name.clone()), Note::NodeBack);
+        } else if before.is_some_and(|before| before.believed && before.restarted(node)) {
+            self.note(turn, subject.clone(), None, Some(name.clone()), Note::NodeRestarted);
+        }
+        if departure == Some(Departure::ClusterFsDown) {
+            self.gone(turn, slot(Check::NodeApi), Resolution::Itself);
+        }
+        if stalled {
+            self.found(turn, slot(Check::StatsStale), Finding::StatsStale, Some(name.clone()), None);
+        } else if node.presence == Presence::Online {
+            self.gone(turn, slot(Check::StatsStale), Resolution::Itself);
+        }
+    }
+
+    /// How far a question to each node came, in an important round. Questions go through the endpoint that is asked; as
+    /// long as that cannot be believed itself, what does not come back says nothing of the others.
+    pub(super) fn doors(&mut self, turn: &mut Turn, snapshot: &Snapshot) {
+        if !(self.seeing() && self.memory.quorate) {
+            return;
+        }
+        for (name, door) in &snapshot.doors {
+            let member = self.memory.nodes.get(name).is_some_and(|known| known.presence != Presence::Offline);
+            let (Some(door), true) = (door.value().copied(), member) else { continue };
+            let slot = Slot { check: Check::NodeApi, subject: Subject::Node(name.clone()) };
+            if door == Door::Open {
+                self.memory
+                    .node_suspects
+                    .retain(|suspect, known| suspect != name || known.suspicion == NodeSuspicion::Absent);
+                self.gone(turn, slot, Resolution::Itself);
+            } else if self.memory.incidents.get(&slot).is_some() {
+                self.found(turn, slot, Finding::NodeApi { door }, Some(name.clone()), None);
+            } else {
+                let due = turn.now + DOOR_AGAIN;
+                let suspect = NodeSuspect::new(NodeSuspicion::Door, turn.now, due);
+                self.memory.node_suspects.entry(name.clone()).or_insert(suspect);
+            }
+        }
+    }
+
+    /// Asks about every node whose time has come.
+    pub(super) fn look_at_nodes(&mut self, turn: &mut Turn) {
+        let due: Vec<NodeName> = self
+            .memory
+            .node_suspects
+            .iter()
+            .filter(|(_, suspect)| suspect.due <= turn.now)
+            .map(|(name, _)| name.clone())
+            .collect();
+        for name in due {
+            let Some(suspect) = self.memory.node_suspects.get_mut(&name) else { continue };
+            if suspect.asked_at.is_some() {
+                let unanswered = NodeEvidence {
+                    views: BTreeMap::new(),
+                    tasks: Seen::NotAsked,
+                    ha: Seen::NotAsked,
+                    door: Seen::NotAsked,
+                };
+                self.judge_node(turn, &name, &unanswered);
+                continue;
+            }
+            suspect.asked_at = Some(turn.now);
+            suspect.tries += 1;
+            suspect.due = turn.now + LOOK_WITHIN;
+            let since = suspect.last_seen - SHUTDOWN_WITHIN;
+            turn.effects.push(Effect::Inspect(Inspection::Node(NodeLook { node: name, since })));
+        }
+        let due: Vec<NodeName> = self
+            .memory
+            .service_suspects
+            .iter()
+            .filter(|(_, due)| **due <= turn.now)
+            .map(|(name, _)| name.clone())
+            .collect();
+        for name in due {
+            // Asked once: the answer, or else the next routine round, says the rest.
+            self.memory.service_suspects.remove(&name);
+            turn.effects.push(Effect::Inspect(Inspection::Services(name)));
+        }
+    }
+
+    pub(super) fn node_looked_at(&mut self, turn: &mut Turn, look: &NodeLook, answer: &NodeEvidence) {
+        let Some(suspect) = self.memory.node_suspects.get(&look.node) else { return };
+        let Some(asked_at) = suspect.asked_at else { return };
+        let late = |seen: &Seen<crate::observe::View>| match seen {
+            Seen::At { asked_at: made_at, .. } => *made_at < asked_at,
+            Seen::NotAsked | Seen::NotReached(_) => false,
+        };
+        if answer.views.values().any(late) {
+            return; // The answer to an earlier question.
+        }
+        self.judge_node(turn, &look.node, answer);
+    }
+
+    fn judge_node(&mut self, turn: &mut Turn, name: &NodeName, evidence: &NodeEvidence) {
+        let Some(suspect) = self.memory.node_suspects.remove(name) else { return };
+        match suspect.suspicion {
+            NodeSuspicion::Absent => self.judge_absent(turn, name, suspect.last_seen, evidence),
+            NodeSuspicion::Door => self.judge_door(turn, name, suspect, evidence),
+        }
+    }
+
+    fn judge_absent(
+        &mut self,
+        turn: &mut Turn,
+        name: &NodeName,
+        last_seen: Timestamp,
+        evidence: &NodeEvidence,
+    ) {
+        let subject = Subject::Node(name.clone());
+        let api = Slot { check: Check::NodeApi, subject: subject.clone() };
+        let departure = match node::why_left(name, last_seen, evidence) {
+            Left::StillThere => return, // As long as it is shown as gone, it is asked about again.
+            Left::OnPurpose(by) => {
+                self.gone(turn, api, Resolution::Superseded);
+                self.note(turn, subject, None, Some(name.clone()), Note::NodeLeft { by });
+                Departure::OnPurpose
+            }
+            Left::ClusterFsDown => {
+                let finding = Finding::NodeApi { door: Door::ClusterFsDown };
+                self.found(turn, api, finding, Some(name.clone()), None);
+                Departure::ClusterFsDown
+            }
+            Left::Lost { views, door } => {
+                self.gone(turn, api, Resolution::Superseded);
+                let guests = self.alive_on(name);
+                let slot = Slot { check: Check::NodeUnreachable, subject };
+                let finding = Finding::NodeUnreachable { guests, views, door };
+                self.found(turn, slot, finding, Some(name.clone()), None);
+                Departure::Lost
+            }
+        };
+        if let Some(known) = self.memory.nodes.get_mut(name) {
+            known.departure = Some(departure);
+        }
+    }
+
+    fn judge_door(
+        &mut self,
+        turn: &mut Turn,
+        name: &NodeName,
+        mut suspect: NodeSuspect,
+        evidence: &NodeEvidence,
+    ) {
+        let slot = Slot { check: Check::NodeApi, subject: Subject::Node(name.clone()) };
+        match evidence.door.value().copied() {
+            Some(Door::Open) => {
+                self.gone(turn, slot, Resolution::Itself);
+            }
+            Some(_) if !(self.seeing() && self.memory.quorate) => {}
+            Some(door) => self.found(turn, slot, Finding::NodeApi { door }, Some(name.clone()), None),
+            None if suspect.tries < DOOR_TIMES => {
+                (suspect.asked_at, suspect.due) = (None, turn.now + DOOR_AGAIN);
+                self.memory.node_suspects.insert(name.clone(), suspect);
+            }
+            None => {}
+        }
+    }
+
+    /// A node's services in a routine round: one that is down is looked at again before it is told.
+    pub(super) fn services(&mut self, turn: &mut Turn, snapshot: &Snapshot) {
+        for (name, services) in &snapshot.services {
+            let Some(services) = services.value().filter(|_| self.memory.nodes.contains_key(name)) else {
+                continue;
+            };
+            if self.judge_services(turn, name, services, false) {
+                self.memory.service_suspects.insert(name.clone(), turn.now + service::LOOK_AGAIN);
+            }
+        }
+    }
+
+    pub(super) fn services_looked_at(
+        &mut self,
+        turn: &mut Turn,
+        name: &NodeName,
+        answer: &Seen<Vec<Service>>,
+    ) {
+        if let Some(services) = answer.value().filter(|_| self.memory.nodes.contains_key(name)) {
+            self.judge_services(turn, name, services, true);
+        }
+    }
+
+    /// Tells of those that are down when this is the second look, or when they are told already; true if others are.
+    fn judge_services(
+        &mut self,
+        turn: &mut Turn,
+        name: &NodeName,
+        services: &[Service],
+        again: bool,
+    ) -> bool {
+        let alone = self.memory.nodes.len() == 1;
+        let mut more = false;
+        for found in services {
+            let id = ServiceId { node: name.clone(), name: found.name.clone() };
+            let slot = Slot { check: Check::ServiceDown, subject: Subject::Service(id) };
+            if !service::down(found, alone) {
+                self.gone(turn, slot, Resolution::Itself);
+            } else if again || self.memory.incidents.get(&slot).is_some() {
+                let finding = Finding::ServiceDown { active: found.active.clone() };
+                self.found(turn, slot, finding, Some(name.clone()), None);
+            } else {
+                more = true;
+            }
+        }
+        more
+    }
+
+    fn remove_services_of(&mut self, turn: &mut Turn, name: &NodeName) {
+        for slot in self.memory.incidents.slots_of(Check::ServiceDown) {
+            if matches!(&slot.subject, Subject::Service(id) if id.node == *name) {
+                self.gone(turn, slot, Resolution::Removed);
+            }
+        }
+    }
+
+    /// Each node's hottest sensor, in a routine round.
+    pub(super) fn temperatures(&mut self, turn: &mut Turn, snapshot: &Snapshot) {
+        for (name, sensors) in &snapshot.temperatures {
+            let Some(sensors) = sensors.value().filter(|_| self.memory.nodes.contains_key(name)) else {
+                continue;
+            };
+            let hottest = sensors.values().copied().filter(|value| value.is_finite()).max_by(f64::total_cmp);
+            let Some(hottest) = hottest else { continue };
+            let subject = Subject::Node(name.clone());
+            let slot = Slot { check: Check::OverMark(Metric::Temperature), subject: subject.clone() };
+            let last = self.memory.incidents.get(&slot);
+            let finding = node::over_mark(&self.policy, &subject, Metric::Temperature, last, hottest);
+            self.judged(turn, slot, finding, Some(name.clone()));
+        }
+    }
+}

@@ -1,0 +1,321 @@
+//! A cluster written by hand, and an engine that watches it: what the tests of turns are made of.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by its panic")]
+#![allow(
+    unreachable_pub,
+    dead_code,
+    reason = "it is a module of several test programs, and each uses another part"
+)]
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use engine::observe::{
+    Blindness, Cause, Current, Door, Evidence, Guest, GuestEvidence, GuestId, GuestKind, GuestStatus,
+    Inspection, Live, Node, NodeEvidence, NodeName, Presence, Quorum, Round, Seen, Service, Snapshot,
+    Storage, StorageName, Task, Usage, View,
+};
+use engine::policy::Policy;
+use engine::record::Entry;
+use engine::report::Event;
+use engine::{Effect, Engine, Input};
+use expect_test::Expect;
+use jiff::Timestamp;
+
+/// Seconds on the test's clock; boot was long before.
+pub fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(1_000_000 + second).unwrap()
+}
+
+/// Of a node that has been up all along: it moves by itself. Any other uptime is shown as it stands.
+pub const UPTIME: u64 = 500_000;
+
+/// A cluster of pve1 and pve2 with VM 101 and container 200 on pve1 and VM 102 on pve2, written by hand.
+#[derive(Clone)]
+pub struct World {
+    pub nodes: BTreeMap<NodeName, Node>,
+    pub guests: BTreeMap<GuestId, Guest>,
+    pub tasks: Vec<Task>,
+    pub blind: Option<Cause>,
+    /// The second at which the statistics of all guests stalled.
+    pub stalled: Option<i64>,
+    /// By how many seconds the clock of the rounds was set back.
+    pub clock_set_back: i64,
+    pub empty_is_true: bool,
+    pub storages: BTreeMap<(StorageName, NodeName), Storage>,
+    /// What the journal says, where the token may read it.
+    pub journal: Option<Vec<&'static str>>,
+    /// When the guests' node booted, by its own uptime.
+    pub booted: i64,
+    /// Whether QEMUs answer on their monitor.
+    pub monitor: bool,
+    /// What the views, HA and the door say of a node that is looked at.
+    pub views: Vec<(&'static str, bool, Option<bool>)>,
+    pub ha: Option<&'static str>,
+    pub door: Door,
+    /// A node's services, as name and state.
+    pub services: Vec<(&'static str, &'static str)>,
+    /// The guests of which the live lists say that they have no process.
+    pub dead: BTreeSet<GuestId>,
+}
+
+impl World {
+    pub fn new() -> World {
+        let node = |_| Node {
+            presence: Presence::Online,
+            uptime: Some(UPTIME),
+            cpu: Some(0.1),
+            memory: Some(Usage { used: 10, total: 100 }),
+            disk: Some(Usage { used: 10, total: 100 }),
+        };
+        let guest = |name: &str, node: &str| Guest {
+            name: Some(name.into()),
+            node: node.parse().unwrap(),
+            status: GuestStatus::Running,
+            uptime: 1000,
+            io: None,
+            template: false,
+            lock: None,
+            ha: None,
+            tags: Vec::new(),
+        };
+        World {
+            nodes: ["pve1", "pve2"].into_iter().map(|name| (name.parse().unwrap(), node(name))).collect(),
+            guests: BTreeMap::from([
+                ("qemu/101".parse().unwrap(), guest("web01", "pve1")),
+                ("qemu/102".parse().unwrap(), guest("db01", "pve2")),
+                ("lxc/200".parse().unwrap(), guest("dns", "pve1")),
+            ]),
+            tasks: Vec::new(),
+            blind: None,
+            stalled: None,
+            clock_set_back: 0,
+            empty_is_true: false,
+            storages: BTreeMap::new(),
+            journal: None,
+            booted: -500_000,
+            monitor: true,
+            views: vec![("pve8", true, Some(false)), ("pve9", true, Some(false))],
+            ha: None,
+            door: Door::Silent,
+            services: Vec::new(),
+            dead: BTreeSet::new(),
+        }
+    }
+
+    pub fn guest(&mut self, id: &str) -> &mut Guest {
+        self.guests.get_mut(&id.parse().unwrap()).unwrap()
+    }
+
+    pub fn node(&mut self, name: &str) -> &mut Node {
+        self.nodes.get_mut(&name.parse::<NodeName>().unwrap()).unwrap()
+    }
+
+    pub fn round(&self, round: Round, began: i64) -> Input {
+        let began_at = at(began);
+        let hidden = |cause| Blindness { cause, words: "for the test".into() };
+        let online = self.nodes.values().filter(|node| node.presence == Presence::Online).count();
+        let mut guests = self.guests.clone();
+        let mut nodes = self.nodes.clone();
+        let passed = began + self.clock_set_back;
+        for node in nodes.values_mut().filter(|node| node.uptime == Some(UPTIME)) {
+            node.uptime = Some(UPTIME + passed as u64);
+        }
+        for guest in guests.values_mut().filter(|guest| guest.status == GuestStatus::Running) {
+            guest.uptime += self.stalled.unwrap_or(passed) as u64;
+        }
+        let quorum = Quorum {
+            quorate: true,
+            online: u32::try_from(online).unwrap(),
+            expected: self.nodes.len() as u32,
+        };
+        Input::Observed(match self.blind {
+            None => Snapshot {
+                quorum: Seen::At { value: quorum, asked_at: began_at },
+                nodes: Seen::At { value: nodes, asked_at: began_at },
+                guests: Seen::At { value: guests, asked_at: began_at },
+                storages: Seen::At { value: self.storages.clone(), asked_at: began_at },
+                empty_is_true: self.empty_is_true,
+                ..Snapshot::new(round, began_at)
+            },
+            Some(cause) => Snapshot {
+                quorum: Seen::NotReached(hidden(cause)),
+                nodes: Seen::NotReached(hidden(cause)),
+                guests: Seen::NotReached(hidden(cause)),
+                ..Snapshot::new(round, began_at)
+            },
+        })
+    }
+
+    pub fn answer(&self, inspection: &Inspection, now: i64) -> Evidence {
+        let look = match inspection {
+            Inspection::Guests(look) => look,
+            Inspection::Node(look) => return self.node_answer(&look.node, now),
+            Inspection::Services(_) => return Evidence::Services(seen(now, self.services())),
+        };
+        let here = self.guests.iter().filter(|(_, guest)| guest.node == look.node);
+        let live = here.map(|(id, guest)| {
+            let running = guest.status.has_process() == Some(true) && !self.dead.contains(id);
+            (*id, Live { running, pid: None, uptime: guest.uptime, lock: guest.lock.clone() })
+        });
+        let asked_at = at(now);
+        Evidence::Guests(GuestEvidence {
+            live: Seen::At { value: live.collect(), asked_at },
+            tasks: Seen::At { value: self.tasks.clone(), asked_at },
+            booted_at: Seen::At { value: at(self.booted), asked_at },
+            journal: match &self.journal {
+                Some(lines) => seen(now, lines.iter().map(|line| (*line).into()).collect()),
+                None => Seen::NotAsked,
+            },
+            current: look.current.iter().map(|id| (*id, seen(now, self.current(*id)))).collect(),
+        })
+    }
+}
+
+impl World {
+    /// Seen from both nodes of a cluster of three or more, of which these two are a part.
+    pub fn node_answer(&self, name: &NodeName, now: i64) -> Evidence {
+        let asked_at = at(now);
+        let view = |(from, quorate, online): &(&str, bool, Option<bool>)| {
+            let view = View { from: from.parse().ok(), quorate: *quorate, online: *online };
+            ((*from).into(), Seen::At { value: view, asked_at })
+        };
+        assert!(self.nodes.contains_key(name), "{name} is looked at and is not there");
+        Evidence::Node(NodeEvidence {
+            views: self.views.iter().map(view).collect(),
+            tasks: Seen::At { value: self.tasks.clone(), asked_at },
+            ha: Seen::At { value: self.ha.map(Into::into), asked_at },
+            door: Seen::At { value: self.door, asked_at },
+        })
+    }
+
+    fn current(&self, id: GuestId) -> Current {
+        Current { status: self.guests[&id].status.clone(), monitor: self.monitor }
+    }
+
+    pub fn services(&self) -> Vec<Service> {
+        let service = |(name, active): &(&str, &str)| Service {
+            name: name.parse().unwrap(),
+            enabled: true,
+            active: (*active).into(),
+        };
+        self.services.iter().map(service).collect()
+    }
+
+    /// What one node's own list of its virtual machines says.
+    pub fn live(&self, node: &str, now: i64) -> Input {
+        let node: NodeName = node.parse().unwrap();
+        let here = self.guests.iter().filter(|(id, guest)| guest.node == node && id.kind == GuestKind::Qemu);
+        let live: BTreeMap<GuestId, Live> = here
+            .map(|(id, guest)| {
+                let running = guest.status.has_process() == Some(true) && !self.dead.contains(id);
+                let pid = running.then_some(4000 + id.vmid);
+                (*id, Live { running, pid, uptime: guest.uptime + now as u64, lock: guest.lock.clone() })
+            })
+            .collect();
+        let mut snapshot = Snapshot::new(Round::Live, at(now));
+        snapshot.live.insert(node, seen(now, live));
+        Input::Observed(snapshot)
+    }
+
+    /// A routine or important round of one node.
+    pub fn node_round(&self, round: Round, node: &str, now: i64) -> Snapshot {
+        let mut snapshot = Snapshot::new(round, at(now));
+        let node: NodeName = node.parse().unwrap();
+        match round {
+            Round::Important => {
+                snapshot.doors.insert(node, seen(now, self.door));
+            }
+            Round::Routine => {
+                snapshot.services.insert(node, seen(now, self.services()));
+            }
+            Round::Live | Round::Critical | Round::Background => {}
+        }
+        snapshot
+    }
+}
+
+pub fn seen<T>(now: i64, value: T) -> Seen<T> {
+    Seen::At { value, asked_at: at(now) }
+}
+
+/// The engine, its log, and what it asked that is not answered yet.
+pub struct Watch {
+    pub engine: Engine,
+    pub log: Vec<String>,
+    pub asked: Vec<Inspection>,
+    /// What was told.
+    pub told: Vec<Event>,
+    /// What was recorded, as the journal keeps it.
+    pub journal: Vec<Entry>,
+}
+
+impl Watch {
+    pub fn new() -> Watch {
+        Watch::with(Policy::default())
+    }
+
+    pub fn with(policy: Policy) -> Watch {
+        let engine = Engine::new("lab".parse().unwrap(), policy, 7);
+        Watch { engine, log: Vec::new(), asked: Vec::new(), told: Vec::new(), journal: Vec::new() }
+    }
+
+    pub fn step(&mut self, now: i64, input: Input) {
+        for effect in self.engine.step(at(now), input) {
+            match effect {
+                Effect::Record(entry) => {
+                    self.log.push(format!("{now:<4} {entry}"));
+                    self.journal.push(entry);
+                }
+                Effect::Inspect(inspection) => {
+                    let line = match &inspection {
+                        Inspection::Guests(look) => {
+                            let guests: Vec<String> = look.guests.iter().map(ToString::to_string).collect();
+                            format!("{} {}", look.node, guests.join(" "))
+                        }
+                        Inspection::Node(look) => format!("node {}", look.node),
+                        Inspection::Services(node) => format!("services of {node}"),
+                    };
+                    self.log.push(format!("{now:<4} inspect   {line}"));
+                    self.asked.push(inspection);
+                }
+                Effect::Notify(event) => self.told.push(event),
+            }
+        }
+    }
+
+    /// The wait that the engine asks for, within some seconds, and honest answers to all its questions.
+    pub fn look(&mut self, world: &World, now: i64, within: i64) {
+        let wake = self.engine.next_wake().filter(|wake| *wake <= at(now + within));
+        let later = wake.map_or(now, |wake| wake.duration_since(at(0)).as_secs().max(now));
+        if wake.is_some() {
+            self.step(later, Input::Tick);
+        }
+        for inspection in std::mem::take(&mut self.asked) {
+            let answer = world.answer(&inspection, later);
+            self.step(later, Input::Inspected { inspection, answer });
+        }
+    }
+
+    /// A critical round, the wait that the engine asks for, and honest answers to all its questions.
+    pub fn critical(&mut self, world: &World, now: i64) {
+        self.step(now, world.round(Round::Critical, now));
+        self.look(world, now, 3);
+    }
+
+    #[track_caller]
+    pub fn check(&self, expected: Expect) {
+        expected.assert_eq(&self.log.join("\n"));
+    }
+}
+
+/// alice stops VM 101, which takes a second.
+pub fn stop_of_101(second: i64) -> Task {
+    Task {
+        upid: "UPID:pve1:qmstop:101".into(),
+        kind: "qmstop".into(),
+        id: "101".into(),
+        user: "alice@pve".into(),
+        started_at: at(second),
+        ended_at: Some(at(second + 1)),
+        status: Some("OK".into()),
+    }
+}
