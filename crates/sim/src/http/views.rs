@@ -179,7 +179,7 @@ fn content(storage: &Storage) -> &'static str {
     }
 }
 
-fn pool_rows<'a>(cluster: &'a Cluster, viewer: &NodeName) -> Vec<Json<'a>> {
+fn pool_rows<'a>(cluster: &'a Cluster, viewer: &'a NodeName) -> Vec<Json<'a>> {
     let mut sums: BTreeMap<&str, (u64, Numbers, u64, u64)> = BTreeMap::new();
     for seen in cluster.guests_seen(viewer) {
         let Some(pool) = &seen.guest.spec.pool else { continue };
