@@ -137,6 +137,7 @@ impl Cluster {
             left_at: None,
             life: 0,
             booted_at: self.now - SignedDuration::from_hours(24 * days),
+            listens_since: Timestamp::MIN,
             stalled: false,
             cpu: 0.05 + 0.1 * noise(self.seed, u64::from(number), 1),
             memory: 0.3 + 0.2 * noise(self.seed, u64::from(number), 2),

@@ -12,7 +12,8 @@ use std::collections::BTreeMap;
 
 use engine::observe::{Inspection, NodeName, Round, Snapshot};
 use engine::policy::Policy;
-use engine::{Effect, Engine, Input};
+use engine::record::Entry;
+use engine::{Checkpoint, Effect, Engine, Input};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::cluster::Cluster;
@@ -37,6 +38,10 @@ const ROUNDS: [(Round, SignedDuration); 4] = [
 /// An engine that wants to be woken more often than this at one instant is caught in a loop.
 const TICKS_MAX: u32 = 20;
 
+/// After so many entries, or so much time, the virtual daemon writes a checkpoint.
+const CHECKPOINT_EVERY: usize = 7;
+const CHECKPOINT_AFTER: SignedDuration = SignedDuration::from_mins(2);
+
 /// What a scenario came to.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
@@ -48,6 +53,8 @@ pub struct Report {
     pub calls: u64,
     /// Which of them were made to fail, in words.
     pub failed: Vec<String>,
+    /// Commands of the script that made no sense when their time had come.
+    pub senseless: u64,
 }
 
 /// One turn of the engine, for whoever watches a scenario.
@@ -95,7 +102,29 @@ pub fn watch_with(
     faults: &Faults,
     see: &mut dyn FnMut(&Moment),
 ) -> Result<Report, BadScript> {
-    let mut play = Play::new(script, faults)?;
+    let ordeal = Ordeal { faults: faults.clone(), ..Ordeal::default() };
+    endure(script, &ordeal, see)
+}
+
+/// What is done to the virtual daemon beside what the script does to the cluster.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Ordeal {
+    /// Which of its calls fail.
+    pub faults: Faults,
+    /// When it is killed and started anew, with its last checkpoint and the entries since.
+    pub kills: Vec<SignedDuration>,
+    /// Whether commands of the script that make no sense when their time has come are left out, as a random script needs
+    /// it. They are counted in [`Report::senseless`].
+    pub lenient: bool,
+}
+
+/// Plays a scenario to its end under an ordeal, and shows every turn of the engine.
+///
+/// # Errors
+///
+/// As [`run`].
+pub fn endure(script: &Script, ordeal: &Ordeal, see: &mut dyn FnMut(&Moment)) -> Result<Report, BadScript> {
+    let mut play = Play::new(script, ordeal)?;
     while let Some((at, next)) = play.next() {
         if at > play.end {
             break;
@@ -124,9 +153,16 @@ struct Play<'a> {
     ticks: (Timestamp, u32),
     end: Timestamp,
     report: Report,
+    lenient: bool,
+    /// When the virtual daemon is killed, the next one last.
+    kills: Vec<Timestamp>,
+    /// The last checkpoint, and what was recorded since.
+    kept: (Checkpoint, Vec<Entry>),
+    kept_at: Timestamp,
 }
 
 enum Next {
+    Kill,
     Step,
     Round(Round, Option<NodeName>),
     Mail,
@@ -141,7 +177,7 @@ enum Mail {
 }
 
 impl<'a> Play<'a> {
-    fn new(script: &'a Script, faults: &Faults) -> Result<Play<'a>, BadScript> {
+    fn new(script: &'a Script, ordeal: &Ordeal) -> Result<Play<'a>, BadScript> {
         let cluster = script.build(BEGIN)?;
         let engine = Engine::new(script.cluster.clone(), Policy::default(), script.seed);
         let first = BEGIN + script.tiers.first;
@@ -150,7 +186,10 @@ impl<'a> Play<'a> {
             [] => cluster.nodes().keys().cloned().collect(),
             some => some.to_vec(),
         };
-        let asker = Asker::new(endpoints, script.rights, faults.clone(), script.seed);
+        let asker = Asker::new(endpoints, script.rights, ordeal.faults.clone(), script.seed);
+        let mut kills: Vec<Timestamp> = ordeal.kills.iter().map(|at| BEGIN + *at).collect();
+        kills.sort_by(|a, b| b.cmp(a));
+        let kept = (engine.checkpoint().clone(), Vec::new());
         Ok(Play {
             script,
             cluster,
@@ -164,6 +203,10 @@ impl<'a> Play<'a> {
             ticks: (BEGIN, 0),
             end: BEGIN + script.length,
             report: Report::default(),
+            lenient: ordeal.lenient,
+            kills,
+            kept,
+            kept_at: BEGIN,
         })
     }
 
@@ -174,7 +217,8 @@ impl<'a> Play<'a> {
         let round = self.rounds.iter().min_by_key(|(_, at)| **at);
         let round = round.map(|((round, node), at)| (*at, 2, Next::Round(*round, node.clone())));
         let wake = self.engine.next_wake().map(|at| (at.max(self.cluster.now()), 3, Next::Tick));
-        let all = [step, mail, round, wake];
+        let kill = self.kills.last().map(|at| (*at, 0, Next::Kill));
+        let all = [step, mail, round, wake, kill];
         all.into_iter().flatten().min_by_key(|(at, rank, _)| (*at, *rank)).map(|(at, _, next)| (at, next))
     }
 
@@ -186,9 +230,13 @@ impl<'a> Play<'a> {
                         line: step.line,
                         what: trouble.to_string(),
                     };
-                    self.cluster.apply(&step.command).map_err(wrong)?;
+                    match self.cluster.apply(&step.command) {
+                        Err(_) if self.lenient => self.report.senseless += 1,
+                        done => done.map_err(wrong)?,
+                    }
                 }
             }
+            Next::Kill => self.kill(),
             Next::Round(round, node) => self.ask(at, round, node),
             Next::Mail => match self.mail.pop_first() {
                 Some((_, Mail::Look(inspection))) => {
@@ -214,6 +262,19 @@ impl<'a> Play<'a> {
             }
         }
         Ok(())
+    }
+
+    /// The daemon dies and is started anew: what was on its way is lost, and what it knew is what it had written down.
+    fn kill(&mut self) {
+        self.kills.pop();
+        self.mail.clear();
+        let (checkpoint, since) = self.kept.clone();
+        let (cluster, seed) = (self.script.cluster.clone(), self.script.seed ^ self.sent);
+        self.engine = Engine::restore(cluster, Policy::default(), seed, Some(checkpoint), since);
+        self.kept = (self.engine.checkpoint().clone(), Vec::new());
+        let now = self.cluster.now();
+        self.rounds = ROUNDS.iter().map(|(round, offset)| ((*round, None), now + *offset)).collect();
+        self.last.clear();
     }
 
     /// Asks a round's questions. Rounds of one tier never overlap, nor do the live ones of one node.
@@ -246,6 +307,19 @@ impl<'a> Play<'a> {
 
     fn turn(&mut self, at: Timestamp, input: Input, see: &mut dyn FnMut(&Moment)) {
         let effects = self.engine.step(at, input.clone());
+        // A checkpoint is written now and then; what is recorded in between is in the journal.
+        let due = at.duration_since(self.kept_at) >= CHECKPOINT_AFTER;
+        let first = self.kept_at == BEGIN && matches!(&input, Input::Observed(_));
+        if self.kept.1.len() >= CHECKPOINT_EVERY || due || first {
+            self.kept = (self.engine.checkpoint().clone(), Vec::new());
+            self.kept_at = at;
+        } else {
+            let recorded = effects.iter().filter_map(|effect| match effect {
+                Effect::Record(entry) => Some(entry.clone()),
+                Effect::Inspect(_) | Effect::Notify(_) => None,
+            });
+            self.kept.1.extend(recorded);
+        }
         for effect in &effects {
             match effect {
                 Effect::Record(entry) => {
@@ -262,13 +336,14 @@ impl<'a> Play<'a> {
         see(&Moment { at, input: &input, effects: &effects, engine, cluster });
     }
 
-    /// The last round of each tier once more, at the same time: nothing may come of it. A heartbeat is no
-    /// judgement, so its tier is left out.
+    /// The last round of each tier once more, at the same time: nothing may come of it.
     fn once_more(&mut self) -> Vec<String> {
         let at = self.cluster.now();
         let mut repeated = Vec::new();
         for ((round, _), snapshot) in &self.last {
-            if *round == Round::Routine {
+            // A heartbeat is no judgement, and a second round that saw nothing is one more that saw nothing.
+            let unseen = *round == Round::Critical && !self.engine.seeing();
+            if *round == Round::Routine || unseen {
                 continue;
             }
             let effects = self.engine.step(at, Input::Observed(snapshot.clone()));

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 
 use super::memory::{Departure, KnownGuest, KnownNode};
 use super::{Engine, Memory};
+use crate::detect::guest::ROW_AGE;
 use crate::detect::{Check, Finding};
 use crate::incident::{Incident, Slot, State};
 use crate::observe::{Guest, GuestId, GuestStatus, NodeName, Presence, Round, Subject};
@@ -156,7 +157,10 @@ impl Engine {
         if let Some(node) = node {
             known.guest.node = node.clone();
         }
-        if alive == Some(false) {
+        if alive == Some(true) {
+            // What it was told for was a row of up to this age.
+            known.alive_at = known.alive_at.max(Some(at - ROW_AGE));
+        } else if alive == Some(false) {
             (known.guest.uptime, known.had_io) = (0, false);
         }
     }

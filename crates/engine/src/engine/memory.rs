@@ -79,6 +79,9 @@ pub(super) struct KnownGuest {
     pub(super) seen_at: Timestamp,
     /// When it had a process for certain.
     pub(super) alive_at: Option<Timestamp>,
+    /// When its node told what the latest row with a process says, at the earliest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) told_at: Option<Timestamp>,
     /// What its node's own list said last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) live: Option<LiveSeen>,
@@ -224,6 +227,7 @@ impl KnownGuest {
         KnownGuest {
             seen_at: asked_at,
             alive_at: (alive == Some(true)).then_some(asked_at - ROW_AGE),
+            told_at: (alive == Some(true)).then_some(asked_at - ROW_AGE),
             live: None,
             pid: None,
             down_since: (alive == Some(false)).then_some(asked_at),
@@ -251,15 +255,14 @@ impl KnownGuest {
             seen_at = self.seen_at;
         }
         let alive = row.status.has_process();
-        // A row may be 300 s old and still say "running"; its uptime tells whether it is a new one.
-        let renewed = row.uptime == 0 || row.uptime != before.uptime || self.alive_at.is_none();
-        let alive_at = match alive {
-            Some(true) if renewed => self.alive_at.max(Some(seen_at - ROW_AGE)),
-            Some(true | false) | None => self.alive_at,
+        let told_at = match alive {
+            Some(true) => self.told_at(&row, seen_at),
+            Some(false) | None => self.told_at,
         };
         KnownGuest {
             seen_at,
-            alive_at,
+            alive_at: self.alive_at.max(told_at.filter(|_| alive == Some(true))),
+            told_at,
             live: self.live.filter(|_| !moved),
             pid: self.pid.filter(|_| !moved),
             down_since: match alive {
@@ -271,6 +274,22 @@ impl KnownGuest {
             had_io: alive == Some(true) && ((self.had_io && !restarted) || row.io.is_some_and(|io| io > 0)),
             guest: row,
         }
+    }
+
+    /// When a row that says "running" was told by its node, at the earliest. It may be 300 s old, and after a time without
+    /// sight so may one that is new to us; but its uptime has grown by as much as the time that passed between the two.
+    fn told_at(&self, row: &Guest, asked_at: Timestamp) -> Option<Timestamp> {
+        let youngest = asked_at - ROW_AGE;
+        let Some(last) = self.told_at else { return Some(youngest) };
+        let grown = row.uptime.checked_sub(self.guest.uptime).filter(|_| row.node == self.guest.node);
+        let grown = grown.and_then(|seconds| i64::try_from(seconds).ok()).map(SignedDuration::from_secs);
+        let told_at = match grown {
+            Some(grown) => last.checked_add(grown).unwrap_or(youngest),
+            // Another process: it is told by a node that lives, unless nobody has looked for a while.
+            None if asked_at.duration_since(self.seen_at) <= ROW_AGE * 2 => youngest,
+            None => last,
+        };
+        Some(told_at.min(youngest).max(last))
     }
 
     /// Whether what is known is newer than a row that says otherwise: the node's own list said so a moment ago, or the

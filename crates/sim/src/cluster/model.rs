@@ -242,6 +242,8 @@ pub struct Node {
     pub life: u32,
     /// When its system came up.
     pub booted_at: Timestamp,
+    /// Since when its cluster file system has been receiving what the others tell.
+    pub listens_since: Timestamp,
     /// Its statistics service hangs: nothing new is broadcast.
     pub stalled: bool,
     /// Fraction of all cores; jitters unless it was set.

@@ -196,6 +196,7 @@ impl Cluster {
         node.member = true;
         node.ha_mode = None;
         node.booted_at = booted_at;
+        node.listens_since = now;
         // A boot starts every service anew.
         (node.stalled, node.proxy_down, node.daemon_down) = (false, false, false);
         (node.daemon_hung, node.clusterfs_down) = (false, false);

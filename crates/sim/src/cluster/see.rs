@@ -51,7 +51,7 @@ impl Cluster {
     pub fn nodes_seen<'a>(&'a self, viewer: &'a NodeName) -> impl Iterator<Item = NodeSeen<'a>> + 'a {
         self.nodes.iter().map(move |(name, node)| {
             let heard = self.node_heard(self.side_of(viewer), name, node);
-            let stats = heard.filter(|stats| self.fresh(stats.at));
+            let stats = heard.filter(|stats| self.fresh(viewer, stats.at));
             let presence = match (self.online(viewer, name), stats.is_some()) {
                 (false, _) => Presence::Offline,
                 (true, true) => Presence::Online,
@@ -62,21 +62,21 @@ impl Cluster {
     }
 
     /// Every guest of the cluster, as one node shows it.
-    pub fn guests_seen(&self, viewer: &NodeName) -> impl Iterator<Item = GuestSeen<'_>> + '_ {
+    pub fn guests_seen<'a>(&'a self, viewer: &'a NodeName) -> impl Iterator<Item = GuestSeen<'a>> + 'a {
         let side = self.side_of(viewer);
         self.guests.iter().filter(move |(_, guest)| self.guest_known(side, guest)).map(move |(id, guest)| {
-            let stats = self.guest_heard(side, *id, guest).filter(|stats| self.fresh(stats.at));
+            let stats = self.guest_heard(side, *id, guest).filter(|stats| self.fresh(viewer, stats.at));
             GuestSeen { guest, stats }
         })
     }
 
     /// Every storage on every node, as one node shows it.
-    pub fn places_seen(&self, viewer: &NodeName) -> impl Iterator<Item = PlaceSeen<'_>> + '_ {
+    pub fn places_seen<'a>(&'a self, viewer: &'a NodeName) -> impl Iterator<Item = PlaceSeen<'a>> + 'a {
         let side = self.side_of(viewer);
         self.storages.iter().flat_map(move |(name, storage)| {
             storage.places.iter().map(move |(node, place)| {
                 let heard = self.place_heard(side, name, node, place);
-                let used = heard.filter(|(_, at)| self.fresh(*at)).map(|(used, _)| used);
+                let used = heard.filter(|(_, at)| self.fresh(viewer, *at)).map(|(used, _)| used);
                 PlaceSeen { storage, node, place, used }
             })
         })
@@ -243,8 +243,11 @@ impl Cluster {
         }
     }
 
-    fn fresh(&self, at: Timestamp) -> bool {
-        self.now.duration_since(at) <= STATS_AGE_MAX
+    /// Whether a node still shows what was broadcast then: for a while, and only what it has received itself since its
+    /// own cluster file system came up.
+    fn fresh(&self, viewer: &NodeName, at: Timestamp) -> bool {
+        let received = self.nodes.get(viewer).is_none_or(|node| at >= node.listens_since);
+        received && self.now.duration_since(at) <= STATS_AGE_MAX
     }
 }
 

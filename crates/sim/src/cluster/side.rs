@@ -92,6 +92,7 @@ impl Cluster {
             }
             Daemon::ClusterFs => {
                 node.clusterfs_down = down;
+                node.listens_since = now;
                 // The others see the process leave its group at once; no timeout has to pass.
                 node.member = !down && node.alive();
                 node.left_at = if node.member { None } else { node.left_at.or(Some(now)) };

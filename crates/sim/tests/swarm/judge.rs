@@ -1,0 +1,319 @@
+//! Judges what was told by what really happened. It knows the simulator's truth, and of the engine only what it says.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use engine::observe::{GuestId, NodeName, Presence, Round, Seen, Snapshot, Subject};
+use engine::record::{Entry, Fact, Note, Why};
+use engine::{Effect, Input};
+use jiff::{SignedDuration, Timestamp};
+use sim::cluster::{Befell, Cluster};
+use sim::run::{BEGIN, Moment};
+use sim::script::Script;
+
+/// A death is one that must be told when nothing else was done to the guest for so long before and after it.
+const QUIET_BEFORE: SignedDuration = SignedDuration::from_secs(150);
+const QUIET_AFTER: SignedDuration = SignedDuration::from_secs(45);
+/// The same for what was done to its node: a boot and its settling take this long.
+const NODE_QUIET: SignedDuration = SignedDuration::from_secs(450);
+/// Good rounds after which what must be told has been told: three looks, each of which may wait for its timeout.
+const ROUNDS_MAX: u32 = 12;
+/// What was so a moment ago may still be told.
+const LATELY: SignedDuration = SignedDuration::from_secs(45);
+
+pub(crate) struct Judge {
+    /// When the script touches a guest or a node, apart from letting a guest die.
+    touched: BTreeMap<String, Vec<Timestamp>>,
+    /// How far the truth has been read.
+    read: usize,
+    guests: BTreeMap<GuestId, Track>,
+    nodes: BTreeMap<NodeName, Membership>,
+    open: BTreeMap<String, String>,
+    pub(crate) deaths: u64,
+    pub(crate) told: u64,
+    /// Deaths that had to be told.
+    pub(crate) due: u64,
+}
+
+/// How a guest's latest process ended, while it has none.
+struct Track {
+    ended: Option<End>,
+    began: Timestamp,
+}
+
+struct End {
+    at: Timestamp,
+    befell: Befell,
+    told: bool,
+    /// Whether it must be told, and how many good rounds have not.
+    due: bool,
+    rounds: u32,
+}
+
+struct Membership {
+    /// When it was last away, in truth.
+    away: Option<Timestamp>,
+    /// Whether a good round has shown it as a member since it was last told to be away.
+    known: bool,
+    /// Whether its absence has been told.
+    told: bool,
+    rounds: u32,
+}
+
+impl Judge {
+    pub(crate) fn new(script: &Script, text: &str) -> Judge {
+        let mut touched: BTreeMap<String, Vec<Timestamp>> = BTreeMap::new();
+        for line in text.lines() {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            let (Some(&"at"), Some(when), Some(what)) = (words.first(), words.get(1), words.get(2)) else {
+                continue;
+            };
+            if matches!(*what, "crash" | "poweroff" | "end") {
+                continue;
+            }
+            let seconds: i64 = when.split(':').fold(0, |sum, part| sum * 60 + part.parse::<i64>().unwrap());
+            let at = BEGIN + SignedDuration::from_secs(seconds);
+            let mut named = false;
+            for word in &words[3..] {
+                let word = word.strip_prefix("node/").unwrap_or(word);
+                if word.contains('/') || word.starts_with("pve") {
+                    touched.entry(word.to_owned()).or_default().push(at);
+                    named = true;
+                }
+            }
+            if !named || matches!(*what, "side" | "quorum" | "api") {
+                touched.entry("all".into()).or_default().push(at);
+            }
+        }
+        assert!(!script.nodes.is_empty());
+        Judge {
+            touched,
+            read: 0,
+            guests: BTreeMap::new(),
+            nodes: BTreeMap::new(),
+            open: BTreeMap::new(),
+            deaths: 0,
+            told: 0,
+            due: 0,
+        }
+    }
+
+    pub(crate) fn see(&mut self, moment: &Moment) {
+        self.read_truth(moment.cluster);
+        for (name, node) in moment.cluster.nodes() {
+            let known = self.nodes.entry(name.clone()).or_insert(Membership {
+                away: None,
+                known: false,
+                told: false,
+                rounds: 0,
+            });
+            if away(moment.cluster, name) || !node.alive() {
+                known.away = Some(moment.at);
+            }
+        }
+        for effect in moment.effects {
+            if let Effect::Record(entry) = effect {
+                self.entry(moment, entry);
+            }
+        }
+        if let Input::Observed(snapshot) = moment.input
+            && snapshot.round == Round::Critical
+            && moment.engine.seeing()
+        {
+            self.good_round(moment, snapshot);
+        }
+    }
+
+    fn read_truth(&mut self, cluster: &Cluster) {
+        for truth in &cluster.truth()[self.read..] {
+            let track =
+                self.guests.entry(truth.guest).or_insert(Track { ended: None, began: BEGIN - NODE_QUIET });
+            match truth.befell {
+                Befell::Began => (track.ended, track.began) = (None, truth.at),
+                Befell::Moved | Befell::Restarted => track.began = truth.at,
+                Befell::Removed => track.ended = None,
+                Befell::Died | Befell::PoweredOff | Befell::Asked | Befell::NodeLost => {
+                    let died = matches!(truth.befell, Befell::Died | Befell::PoweredOff);
+                    let began = track.began;
+                    self.deaths += u64::from(died);
+                    let due = died && self.must_be_told(cluster, truth.guest, truth.at, began);
+                    self.due += u64::from(due);
+                    let end = End { at: truth.at, befell: truth.befell, told: false, due, rounds: 0 };
+                    self.guests.get_mut(&truth.guest).unwrap().ended = Some(end);
+                }
+            }
+        }
+        self.read = cluster.truth().len();
+    }
+
+    /// Whether nothing excuses silence about a death.
+    fn must_be_told(&self, cluster: &Cluster, id: GuestId, at: Timestamp, began: Timestamp) -> bool {
+        let Some(guest) = cluster.guests().get(&id) else { return false };
+        let node = &guest.spec.node;
+        let near = |what: &str, before: SignedDuration, after: SignedDuration| {
+            let times = self.touched.get(what).into_iter().flatten();
+            times.into_iter().any(|time| *time > at - before && *time < at + after)
+        };
+        let plain = guest.spec.ha.is_none() && guest.spec.lock.is_none() && !guest.spec.template;
+        let quiet = !near(&id.to_string(), QUIET_BEFORE, QUIET_AFTER)
+            && !near(node.as_str(), NODE_QUIET, NODE_QUIET)
+            && !near("all", QUIET_BEFORE, QUIET_AFTER);
+        plain
+            && quiet
+            && at.duration_since(began) > QUIET_BEFORE
+            && at > BEGIN + SignedDuration::from_secs(20)
+    }
+
+    fn entry(&mut self, moment: &Moment, entry: &Entry) {
+        match &entry.fact {
+            Fact::Opened { incident, finding, .. } => {
+                let slot = format!("{:?} {}", finding.check(), entry.subject);
+                let other = self.open.insert(slot.clone(), format!("{incident}"));
+                assert!(other.is_none(), "two open incidents for {slot}");
+                match (&entry.subject, finding.condition().as_str()) {
+                    (Subject::Guest(id), "VM_CRASHED" | "CT_CRASHED") => self.crash(moment, *id),
+                    (Subject::Node(name), "NODE_UNREACHABLE") => self.lost(moment, name),
+                    (Subject::Node(name), "NODE_API_DOWN") => self.node_told(name),
+                    (_, _) => {}
+                }
+            }
+            Fact::Turned { incident, finding, .. } => {
+                let slot = format!("{:?} {}", finding.check(), entry.subject);
+                assert_eq!(
+                    self.open.get(&slot),
+                    Some(&format!("{incident}")),
+                    "{slot} turned, but another is open"
+                );
+            }
+            Fact::Resolved { incident, finding, .. } => {
+                let slot = format!("{:?} {}", finding.check(), entry.subject);
+                let known = self.open.remove(&slot);
+                assert_eq!(known, Some(format!("{incident}")), "{slot} resolved, but it was not open");
+            }
+            Fact::Noted(note) => self.note(moment, &entry.subject, note),
+            Fact::Heartbeat(_) => {}
+        }
+    }
+
+    fn crash(&mut self, moment: &Moment, id: GuestId) {
+        self.told += 1;
+        let guest = moment.cluster.guests().get(&id);
+        assert!(guest.is_none_or(|guest| !guest.spec.template), "{id} is told as crashed and can never run");
+        let track = self.guests.get_mut(&id);
+        let truth = moment.cluster.truth();
+        let lately = truth.iter().rev().take_while(|truth| moment.at.duration_since(truth.at) < LATELY);
+        let died_lately = lately
+            .filter(|truth| truth.guest == id)
+            .any(|truth| matches!(truth.befell, Befell::Died | Befell::PoweredOff));
+        match track.and_then(|track| track.ended.as_mut()) {
+            Some(end) if matches!(end.befell, Befell::Died | Befell::PoweredOff) => {
+                assert!(!end.told, "{id} is told as crashed twice, at {}", moment.at);
+                end.told = true;
+            }
+            Some(_) | None if died_lately => {}
+            Some(end) => {
+                panic!("FALSE CRASH: {id} at {}: its end was {:?} at {}", moment.at, end.befell, end.at)
+            }
+            None => panic!("FALSE CRASH: {id} at {}: it runs, or is not there", moment.at),
+        }
+    }
+
+    fn note(&mut self, moment: &Moment, subject: &Subject, note: &Note) {
+        match (subject, note) {
+            (Subject::Guest(id), Note::GuestChanged { to, why, .. }) if to.has_process() == Some(false) => {
+                let Some(end) = self.guests.get_mut(id).and_then(|track| track.ended.as_mut()) else {
+                    return;
+                };
+                let excused = match why {
+                    // Its cause could not be found out, and it says so.
+                    Why::NotAsked(_) => true,
+                    Why::Task(_) | Why::HighAvailability { .. } | Why::Locked(_) => !end.due,
+                    Why::NodeRestarted | Why::NoTask => !end.due,
+                };
+                assert!(
+                    excused,
+                    "MISJUDGED: {id} died at {} and is told as {why:?} at {}",
+                    end.at, moment.at
+                );
+                end.told = true;
+            }
+            (Subject::Guest(id), Note::GuestGone { .. }) => {
+                self.guests.remove(id);
+            }
+            (Subject::Node(name), Note::NodeLeft { .. } | Note::NodeGone) => self.node_told(name),
+            (_, _) => {}
+        }
+    }
+
+    fn node_told(&mut self, name: &NodeName) {
+        if let Some(known) = self.nodes.get_mut(name) {
+            (known.told, known.known, known.rounds) = (true, false, 0);
+        }
+    }
+
+    fn lost(&mut self, moment: &Moment, name: &NodeName) {
+        let known = self.nodes.get(name);
+        let away = known.and_then(|known| known.away);
+        assert!(
+            away.is_some_and(|away| moment.at.duration_since(away) < LATELY),
+            "FALSE LOSS: {name} is told as lost at {} and was away at {away:?}",
+            moment.at
+        );
+        self.node_told(name);
+    }
+
+    /// A round that the engine believed: what it shows, and what must have been told by then.
+    fn good_round(&mut self, moment: &Moment, snapshot: &Snapshot) {
+        let (Seen::At { value: quorum, .. }, Seen::At { value: nodes, .. }, Seen::At { value: guests, .. }) =
+            (&snapshot.quorum, &snapshot.nodes, &snapshot.guests)
+        else {
+            return;
+        };
+        if !quorum.quorate {
+            return;
+        }
+        let mut online = BTreeSet::new();
+        for (name, node) in nodes {
+            let Some(known) = self.nodes.get_mut(name) else { continue };
+            match node.presence {
+                Presence::Online | Presence::Unknown => {
+                    online.insert(name.clone());
+                    (known.known, known.told, known.rounds) = (true, false, 0);
+                }
+                Presence::Offline if known.known && !known.told => {
+                    known.rounds += 1;
+                    assert!(
+                        known.rounds <= ROUNDS_MAX,
+                        "MISSED: {name} is away and that is not told by {}",
+                        moment.at
+                    );
+                }
+                Presence::Offline => {}
+            }
+        }
+        for (id, track) in &mut self.guests {
+            let Some(end) = track.ended.as_mut().filter(|end| end.due && !end.told) else { continue };
+            let shown = guests.get(id).is_some_and(|row| online.contains(&row.node));
+            end.rounds += u32::from(shown);
+            assert!(
+                end.rounds <= ROUNDS_MAX,
+                "MISSED: {id} died at {} and that is not told by {}",
+                end.at,
+                moment.at
+            );
+        }
+    }
+
+    pub(crate) fn end(&self) {
+        assert!(self.read > 0 || self.deaths == 0);
+    }
+}
+
+/// Whether a node is no member of the side that may decide, in truth.
+fn away(cluster: &Cluster, name: &NodeName) -> bool {
+    let deciding = cluster.nodes().keys().find(|viewer| {
+        cluster.nodes()[*viewer].alive()
+            && !cluster.nodes()[*viewer].clusterfs_down
+            && cluster.quorate(viewer)
+    });
+    deciding.is_none_or(|viewer| !cluster.online(viewer, name))
+}

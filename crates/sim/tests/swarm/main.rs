@@ -1,0 +1,125 @@
+//! Random clusters, faults, operators, HA and backups from a seed, judged by what really befell the guests and nodes.
+//!
+//! The judge (`judge.rs`) knows the simulator's truth and never asks the engine what it thinks: no crash that was none,
+//! no crash untold, no node called lost that lives, none lost and untold, nothing told twice, also after a kill.
+//!
+//! A failure prints the seed and the scenario; `SWARM_SEED=n cargo test -p sim --test swarm -- --nocapture` plays it again
+//! and prints its log. `make swarm` plays until a million faults have been seen, `SWARM_FAULTS=n` sets another number.
+#![allow(clippy::unwrap_used, reason = "a test may fail by a panic, its helpers too")]
+
+mod judge;
+mod world;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
+
+use jiff::SignedDuration;
+use judge::Judge;
+use sim::Rng;
+use sim::run::{Faults, Ordeal, endure};
+use sim::script::Script;
+
+/// In the daily tests the swarm stops here, however far it came.
+const TIME_MAX: Duration = Duration::from_secs(30);
+
+#[test]
+fn what_must_hold_in_every_scenario() {
+    if let Some(seed) = number("SWARM_SEED") {
+        println!("{}", world::scenario(seed));
+        println!("{}", story(seed));
+        play(seed);
+        return;
+    }
+    let wanted = number("SWARM_FAULTS");
+    let first = number("SWARM_FIRST").unwrap_or(1);
+    let began = Instant::now();
+    let mut sum = Sum::default();
+    for seed in first.. {
+        match catch_unwind(AssertUnwindSafe(|| play(seed))) {
+            Ok(played) => sum.add(&played),
+            Err(_) => {
+                panic!("seed {seed} failed; SWARM_SEED={seed} plays it again:\n{}", world::scenario(seed))
+            }
+        }
+        let enough = wanted.map_or(began.elapsed() > TIME_MAX, |wanted| sum.faults >= wanted);
+        if enough {
+            break;
+        }
+    }
+    println!("{sum} in {:.0?}", began.elapsed());
+    assert!(sum.deaths > 0 && sum.faults > 0, "a swarm in which nothing happens proves nothing: {sum}");
+}
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")))
+}
+
+/// What is told in it, whether that is right or not.
+fn story(seed: u64) -> String {
+    let (script, ordeal) = (Script::parse(&world::scenario(seed)).unwrap(), ordeal(seed));
+    endure(&script, &ordeal, &mut |_| ()).unwrap().log
+}
+
+fn ordeal(seed: u64) -> Ordeal {
+    let length = Script::parse(&world::scenario(seed)).unwrap().length.as_secs() as usize;
+    let mut rng = Rng::new(seed ^ 0x5eed);
+    let probability = [0.0, 0.01, 0.05, 0.15][rng.below(4)];
+    let kills = (0..rng.below(4)).map(|_| SignedDuration::from_secs(rng.below(length) as i64)).collect();
+    Ordeal { faults: Faults::Each { probability, seed }, kills, lenient: true }
+}
+
+/// What one scenario came to.
+struct Played {
+    log: String,
+    faults: u64,
+    deaths: u64,
+    told: u64,
+    judged: u64,
+}
+
+fn play(seed: u64) -> Played {
+    let text = world::scenario(seed);
+    let script = Script::parse(&text).unwrap_or_else(|error| panic!("{error}\n{text}"));
+    let ordeal = ordeal(seed);
+    let mut judge = Judge::new(&script, &text);
+    let report = endure(&script, &ordeal, &mut |moment| judge.see(moment)).unwrap();
+    judge.end();
+    assert!(report.repeated.is_empty(), "told twice: {:#?}\n{}", report.repeated, report.log);
+    let happened = script.steps.len() as u64 - report.senseless;
+    Played {
+        log: report.log,
+        faults: report.failed.len() as u64 + happened,
+        deaths: judge.deaths,
+        told: judge.told,
+        judged: judge.due,
+    }
+}
+
+#[derive(Default)]
+struct Sum {
+    runs: u64,
+    faults: u64,
+    deaths: u64,
+    told: u64,
+    judged: u64,
+}
+
+impl Sum {
+    fn add(&mut self, played: &Played) {
+        self.runs += 1;
+        self.faults += played.faults;
+        self.deaths += played.deaths;
+        self.told += played.told;
+        self.judged += played.judged;
+    }
+}
+
+impl std::fmt::Display for Sum {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Sum { runs, faults, deaths, told, judged } = self;
+        write!(
+            f,
+            "{runs} scenarios, {faults} faults; {deaths} deaths, {told} told as crashes, 0 false; {judged} had to be told, 0 missed"
+        )
+    }
+}

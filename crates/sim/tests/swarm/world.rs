@@ -1,0 +1,194 @@
+//! Makes a random scenario from a seed. It does not care whether what it orders makes sense at its time: chaos is the point.
+
+use sim::Rng;
+
+/// A scenario of 10 to 30 minutes, with something happening every half minute.
+pub(crate) fn scenario(seed: u64) -> String {
+    let mut world = World {
+        rng: Rng::new(seed.wrapping_mul(0x2545_f491)),
+        text: String::new(),
+        nodes: 0,
+        guests: Vec::new(),
+    };
+    world.build(seed);
+    let mut at = 20;
+    for _ in 0..20 + world.rng.below(40) {
+        at += 1 + world.rng.below(60) as i64;
+        world.event(at);
+    }
+    let end = at + 240;
+    world.say(&format!("at {} end", clock(end)));
+    world.text
+}
+
+struct World {
+    rng: Rng,
+    text: String,
+    nodes: usize,
+    guests: Vec<String>,
+}
+
+fn clock(seconds: i64) -> String {
+    format!("{}:{:02}", seconds / 60, seconds % 60)
+}
+
+impl World {
+    fn build(&mut self, seed: u64) {
+        self.nodes = 1 + self.rng.below(5);
+        self.say(&format!("seed {seed}"));
+        let names: Vec<String> = (1..=self.nodes).map(|k| format!("pve{k}")).collect();
+        self.say(&format!("nodes {}", names.join(" ")));
+        if self.rng.below(3) == 0 {
+            self.say("rights auditor");
+        }
+        for k in 0..3 + self.rng.below(12) {
+            let kind = if self.rng.below(3) == 0 { "lxc" } else { "qemu" };
+            let (id, node) = (format!("{kind}/{}", 100 + k), self.node());
+            let state = ["running", "running", "running", "stopped", "paused"][self.rng.below(5)];
+            let state = if kind == "lxc" && state == "paused" { "running" } else { state };
+            let onboot = if self.rng.below(2) == 0 { " onboot" } else { "" };
+            let ha = if self.nodes > 2 && self.rng.below(6) == 0 { " ha=started" } else { "" };
+            let state = if ha.is_empty() { state } else { "running" };
+            let deaf = if self.rng.below(10) == 0 { " deaf" } else { "" };
+            self.say(&format!("guest {id} g{k} on {node} {state}{onboot}{ha}{deaf}"));
+            self.guests.push(id);
+        }
+        self.say("guest qemu/900 tmpl on pve1 template");
+        self.say("storage nfs shared 1000GiB used 40%");
+        self.say("storage local local 100GiB used 40%");
+    }
+
+    fn say(&mut self, line: &str) {
+        self.text.push_str(line);
+        self.text.push('\n');
+    }
+
+    fn at(&mut self, at: i64, command: &str) {
+        self.say(&format!("at {} {command}", clock(at)));
+    }
+
+    fn node(&mut self) -> String {
+        format!("pve{}", 1 + self.rng.below(self.nodes))
+    }
+
+    fn guest(&mut self) -> String {
+        let chosen = self.rng.below(self.guests.len());
+        self.guests[chosen].clone()
+    }
+
+    fn one(&mut self, words: &[&'static str]) -> &'static str {
+        words[self.rng.below(words.len())]
+    }
+
+    fn event(&mut self, at: i64) {
+        let (id, node) = (self.guest(), self.node());
+        let by = self.one(&["", " by alice@pve", " by op@pve!t1"]);
+        match self.rng.below(34) {
+            0..=4 => {
+                let how = self.one(&["", " killed", " segfault", " oom"]);
+                self.at(at, &format!("crash {id}{how}"));
+            }
+            5 => self.at(at, &format!("poweroff {id}")),
+            6 | 7 => {
+                let verb = self.one(&["stop", "shutdown", "shutdown"]);
+                self.at(at, &format!("{verb} {id}{by}"));
+            }
+            8..=10 => self.at(at, &format!("start {id}{by}")),
+            11 => {
+                let verb = self.one(&["reboot", "suspend", "rollback", "pause", "resume"]);
+                self.at(at, &format!("{verb} {id}{by}"));
+            }
+            12 => self.at(at, &format!("reboot-inside {id}")),
+            13 | 14 => self.at(at, &format!("migrate {id} to {node}{by}")),
+            15 => {
+                let mode = self.one(&["snapshot", "suspend", "stop"]);
+                let (other, takes) = (self.guest(), 20 + self.rng.below(100));
+                let other = if other == id { String::new() } else { format!(" {other}") };
+                self.at(at, &format!("backup {id}{other} mode={mode} takes={takes}{by}"));
+            }
+            16 => self.at(at, &format!("destroy {id}{by}")),
+            17 => {
+                let other = self.node();
+                self.at(at, &format!("create {id} new on {other} running{by}"));
+            }
+            18 => {
+                let state = self.one(&["io-error", "internal-error", "guest-panicked", "running"]);
+                self.at(at, &format!("state {id} {state}"));
+            }
+            19 => {
+                let verb = self.one(&["hang", "unhang"]);
+                self.at(at, &format!("{verb} {id}"));
+            }
+            20 => {
+                let level = 50 + self.rng.below(50);
+                let what = self.one(&["disk", "memory", "cpu"]);
+                self.at(at, &format!("{what} node/{node} {level}%"));
+            }
+            21 => {
+                let words = ["used 97%", "used 30%", "offline", "online"];
+                let word = self.one(&words);
+                self.at(at, &format!("storage nfs {word}"));
+            }
+            22 | 23 => self.trouble_with_the_api(at, &node),
+            24 => {
+                let (daemon, lasts) =
+                    (self.one(&["pveproxy", "pvedaemon", "pmxcfs", "hang"]), self.rng.below(200) as i64);
+                self.at(at, &format!("daemon {node} {daemon} down"));
+                self.at(at + 1 + lasts, &format!("daemon {node} {daemon} up"));
+            }
+            25 => {
+                let lasts = 5 + self.rng.below(400) as i64;
+                self.at(at, &format!("stats {node} stalled"));
+                self.at(at + lasts, &format!("stats {node} back"));
+            }
+            26 => {
+                let (word, lasts) = (self.one(&["failed", "inactive"]), self.rng.below(400) as i64);
+                self.at(at, &format!("service {node} chrony {word}"));
+                self.at(at + lasts, &format!("service {node} chrony active"));
+            }
+            27 => {
+                let lasts = 1 + self.rng.below(200) as i64;
+                self.at(at, "quorum lost");
+                self.at(at + lasts, "quorum back");
+            }
+            28 if self.nodes > 2 => {
+                let lasts = 1 + self.rng.below(200) as i64;
+                self.at(at, &format!("side 1 {node}"));
+                self.at(at + lasts, &format!("side 0 {node}"));
+            }
+            29 if self.nodes > 2 => {
+                let word = self.one(&["on", "off"]);
+                self.at(at, &format!("maintenance {node} {word}"));
+            }
+            30 => {
+                let verb = self.one(&["reboot-node", "reset-node", "shutdown-node"]);
+                self.at(at, &format!("{verb} {node}"));
+            }
+            31 => self.at(at, &format!("start-node {node}")),
+            _ => {
+                let lasts = 10 + self.rng.below(400) as i64;
+                self.at(at, &format!("kill-node {node}"));
+                self.at(at + lasts, &format!("start-node {node}"));
+            }
+        }
+    }
+
+    fn trouble_with_the_api(&mut self, at: i64, node: &str) {
+        let words = [
+            "unreachable",
+            "refused",
+            "reset",
+            "hang",
+            "denied",
+            "blind",
+            "empty",
+            "garbage",
+            "truncated",
+            "slow=3000",
+        ];
+        let (word, lasts) = (self.one(&words), 1 + self.rng.below(120) as i64);
+        let node = if self.rng.below(2) == 0 { format!("{node} ") } else { String::new() };
+        self.at(at, &format!("api {node}{word}"));
+        self.at(at + lasts, &format!("api {node}back"));
+    }
+}
