@@ -48,13 +48,16 @@ async fn journal_of(play: Play) -> (Result<Option<Journal>, Error>, Server) {
     (client.node_journal(&NodeName::new("pve1").unwrap(), since).await, server)
 }
 
+/// Name, what the server does, the lines that are read, the cursor.
+type Row<'a> = (&'a str, Play, Option<Vec<&'a str>>, Option<&'a str>);
+
 #[tokio::test]
 async fn what_is_read() {
     let line = "Nov 23 22:17:07 pve1 kernel: qemu-system-x86[335]: segfault at 0 ip 0 error 14";
     let whole = packed(&lines(&[CURSOR, line, "b\u{fc}", CURSOR]));
     let plain = [b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n", &*lines(&[line])].concat();
     #[rustfmt::skip]
-    let table: Vec<(&str, Play, Option<Vec<&str>>, Option<&str>)> = vec![
+    let table: Vec<Row<'_>> = vec![
         ("packed, closed properly", Play::Close(answer(&whole)), Some(vec![line, "b\u{fc}"]), Some(CURSOR)),
         ("packed, closed as PVE closes", Play::Cut(answer(&whole)), Some(vec![line, "b\u{fc}"]), Some(CURSOR)),
         ("not packed", Play::Close(plain), Some(vec![line]), None),
@@ -119,18 +122,18 @@ async fn bad_journals() {
     for (name, play, expected) in table {
         let (answer, _server) = journal_of(play).await;
         let error = answer.expect_err(name);
-        let told = match &error {
-            Error::Malformed { place, .. } => format!("Malformed at {place}"),
-            Error::TooLarge { limit, seen, .. } => {
-                assert_eq!(*seen, limit + 1, "{name}: no more was unpacked");
-                format!("TooLarge: {limit}")
-            }
-            Error::Forbidden { path, privilege, .. } => {
-                let text = |text: &Option<Box<str>>| text.as_deref().unwrap_or("?").to_owned();
-                format!("Forbidden: {} {}", text(path), text(privilege))
-            }
-            Error::Rejected { status, .. } => format!("Rejected with {status}"),
-            other => format!("{other:?}"),
+        let text = |text: &Option<Box<str>>| text.as_deref().unwrap_or("?").to_owned();
+        let told = if let Error::Malformed { place, .. } = &error {
+            format!("Malformed at {place}")
+        } else if let Error::TooLarge { limit, seen, .. } = &error {
+            assert_eq!(*seen, limit + 1, "{name}: no more was unpacked");
+            format!("TooLarge: {limit}")
+        } else if let Error::Forbidden { path, privilege, .. } = &error {
+            format!("Forbidden: {} {}", text(path), text(privilege))
+        } else if let Error::Rejected { status, .. } = &error {
+            format!("Rejected with {status}")
+        } else {
+            format!("{error:?}")
         };
         let shown = told.strip_suffix("[250000]").unwrap_or(&told);
         assert_eq!(shown, expected, "{name}: {error}");
