@@ -94,7 +94,10 @@ impl Settings {
             retention_days: store.retention_days,
             autonomy_level,
             tiers: Tiers {
-                live: Some(Duration::from_secs(2)),
+                live: match tiers.live {
+                    config::Live::Off => None,
+                    config::Live::Every(every) => Some(every),
+                },
                 critical: tiers.critical,
                 important: tiers.important,
                 routine: tiers.routine,
