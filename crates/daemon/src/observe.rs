@@ -5,6 +5,7 @@
 //! contacted, never addresses that a cluster merely reports.
 
 mod shared;
+mod temperature;
 mod translate;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,6 +24,8 @@ use pve::{Client, TaskQuery, TaskSource};
 use tokio::sync::{Mutex, mpsc};
 
 use self::shared::Shared;
+use self::temperature::Sensors;
+pub use self::temperature::Source;
 use crate::clock::Clock;
 use crate::report::page::{self, Page};
 use crate::supervise::Stop;
@@ -74,6 +77,7 @@ pub(crate) struct Observer {
     resources: Shared<Rows<Resource>>,
     status: Shared<ClusterStatus>,
     rights: Shared<Permissions>,
+    sensors: Sensors,
     clock: Arc<Clock>,
     inputs: mpsc::Sender<Input>,
 }
@@ -140,6 +144,7 @@ impl Observer {
         inputs: mpsc::Sender<Input>,
     ) -> Observer {
         Observer {
+            sensors: Sensors::none(cluster.clone()),
             cluster,
             clients,
             home: AtomicUsize::new(0),
@@ -242,8 +247,8 @@ impl Observer {
             Round::Background => {
                 snapshot.storages = seen(&self.resources(SLOW_AGE).await, translate::storages);
             }
-            // The heartbeat tells what is known.
-            Round::Live | Round::Routine => {}
+            Round::Routine => snapshot.temperatures = self.temperatures().await,
+            Round::Live => {}
         }
         snapshot
     }
@@ -480,6 +485,7 @@ impl Observer {
     async fn show(&self, page: &Page, shown: &mut Shown) {
         let looked_at = page.clients() > 0;
         let now = self.clock.now();
+        self.sensors.show(page, now);
         // First, because it knows the nodes' addresses.
         let status = if looked_at { self.status(PAGE_AGE).await.ok() } else { self.status.latest().await };
         if let Some((asked_at, status)) = status.clone()
