@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 
 use crate::clock::Clock;
 use crate::config::{self, Config};
-use crate::observe::Tiers;
+use crate::observe::{Source, Tiers};
 use crate::record::Store;
 use crate::report::auth::{Auth, Password};
 use crate::report::live::Live;
@@ -64,6 +64,8 @@ pub struct ClusterSettings {
     pub token: pve::Token,
     /// What its engine goes by.
     pub policy: Policy,
+    /// Where its nodes' sensors are read, if anywhere.
+    pub temperature: Option<Source>,
 }
 
 /// A running daemon.
@@ -97,7 +99,10 @@ impl Settings {
             retention_days: store.retention_days,
             autonomy_level,
             tiers: Tiers {
-                live: Some(Duration::from_secs(2)),
+                live: match tiers.live {
+                    config::Live::Off => None,
+                    config::Live::Every(every) => Some(every),
+                },
                 critical: tiers.critical,
                 important: tiers.important,
                 routine: tiers.routine,
@@ -125,7 +130,17 @@ impl ClusterSettings {
             })
             .collect::<anyhow::Result<Vec<_>>>()?;
         let token = pve::Token::new(&cluster.token_id, pve::Secret::new(cluster.token_secret.expose()))?;
-        Ok(ClusterSettings { name: cluster.name, endpoints, token, policy: cluster.policy })
+        // node_exporter's certificate is made by whoever made the nodes', if by anybody of the cluster's.
+        let authority = cluster.endpoints.iter().find_map(|endpoint| match &endpoint.trust {
+            config::Trust::Authority { pem, .. } => Some(pem.as_slice()),
+            config::Trust::System | config::Trust::Fingerprint(_) | config::Trust::Nobody => None,
+        });
+        let temperature = match cluster.temperature {
+            Some(config::Temperature::NodeExporter { url }) => Some(Source::node_exporter(url, authority)?),
+            Some(config::Temperature::Ssh { user, key_file }) => Some(Source::ssh(user, key_file)),
+            None => None,
+        };
+        Ok(ClusterSettings { name: cluster.name, endpoints, token, policy: cluster.policy, temperature })
     }
 }
 
@@ -174,6 +189,7 @@ impl Daemon {
                 clients: clients(cluster.endpoints, cluster.token)
                     .with_context(|| format!("cluster {name}"))?,
                 policy: cluster.policy,
+                temperature: cluster.temperature,
                 tiers: settings.tiers,
                 clock: Arc::clone(&clock),
                 store: store.clone(),

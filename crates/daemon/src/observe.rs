@@ -11,6 +11,7 @@
 //! look        what is asked on suspicion
 //! page        what the old page shows
 //! ask         which endpoint is asked, and when another is tried
+//! temperature what the nodes' sensors read, which PVE does not know
 //! bill        what all of it costs
 //! shared      one answer for all who ask
 //! translate   PVE's answers to rounds as the engine and the page know them
@@ -26,6 +27,7 @@ mod look;
 mod page;
 mod rounds;
 mod shared;
+mod temperature;
 mod translate;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -43,6 +45,8 @@ use tokio::sync::{Mutex, Semaphore, mpsc, watch};
 use self::ask::Endpoints;
 use self::doors::Daemons;
 use self::shared::Shared;
+use self::temperature::Sensors;
+pub use self::temperature::Source;
 use crate::clock::Clock;
 
 /// An answer that may be shared, with when it was asked, or why there is none.
@@ -60,6 +64,7 @@ pub(crate) struct Observer {
     resources: Shared<Rows<Resource>>,
     status: Shared<ClusterStatus>,
     rights: Shared<Permissions>,
+    sensors: Sensors,
     /// Whom the newest critical round knows.
     known: watch::Sender<Known>,
     /// What is known of each node's pvedaemon from live calls.
@@ -166,6 +171,7 @@ impl Observer {
         inputs: mpsc::Sender<Input>,
     ) -> Observer {
         Observer {
+            sensors: Sensors::none(cluster.clone()),
             endpoints: Endpoints::new(cluster.clone(), clients, Arc::clone(&clock)),
             cluster,
             empty_since: Mutex::new(None),

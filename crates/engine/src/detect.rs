@@ -108,6 +108,8 @@ pub enum Condition {
     StorageCritical,
     /// A storage is not there for a node that lives.
     StorageOffline,
+    /// A sensor above its mark.
+    TempHigh,
 }
 
 impl Finding {
@@ -127,6 +129,7 @@ impl Finding {
                 (Metric::Cpu, _) => Condition::CpuHigh,
                 (Metric::Storage, Rung::Critical) => Condition::StorageCritical,
                 (Metric::Storage, Rung::High | Rung::Well) => Condition::StorageHigh,
+                (Metric::Temperature, _) => Condition::TempHigh,
             },
             Finding::StorageOffline { .. } => Condition::StorageOffline,
         }
@@ -148,7 +151,8 @@ impl Finding {
                 previous.as_str()
             ),
             Finding::OverMark { metric, percent, mark, .. } => {
-                format!("{} at {percent:.1} %, above {mark} %", metric.title())
+                let unit = metric.unit();
+                format!("{} at {percent:.1} {unit}, above {mark} {unit}", metric.title())
             }
             Finding::StorageOffline { nodes } => {
                 let nodes: Vec<&str> = nodes.iter().map(NodeName::as_str).collect();
@@ -187,6 +191,7 @@ impl Condition {
             Condition::StorageHigh => "STORAGE_HIGH",
             Condition::StorageCritical => "STORAGE_CRITICAL",
             Condition::StorageOffline => "STORAGE_OFFLINE",
+            Condition::TempHigh => "TEMP_HIGH",
         }
     }
 
@@ -202,7 +207,9 @@ impl Condition {
             Condition::VmCrashed | Condition::CtCrashed | Condition::DiskHigh | Condition::StorageOffline => {
                 Severity::Error
             }
-            Condition::RamHigh | Condition::CpuHigh | Condition::StorageHigh => Severity::Warning,
+            Condition::RamHigh | Condition::CpuHigh | Condition::StorageHigh | Condition::TempHigh => {
+                Severity::Warning
+            }
         }
     }
 }

@@ -83,11 +83,14 @@ pub enum Metric {
     Cpu,
     /// A storage's capacity.
     Storage,
+    /// A node's hottest sensor, in degrees Celsius.
+    Temperature,
 }
 
 impl Metric {
     /// Every metric, in the order in which they are judged.
-    pub const ALL: [Metric; 4] = [Metric::Disk, Metric::Memory, Metric::Cpu, Metric::Storage];
+    pub const ALL: [Metric; 5] =
+        [Metric::Disk, Metric::Memory, Metric::Cpu, Metric::Storage, Metric::Temperature];
 
     /// The metric's name in stored details.
     pub fn as_str(self) -> &'static str {
@@ -96,6 +99,7 @@ impl Metric {
             Metric::Memory => "mem_percent",
             Metric::Cpu => "cpu_percent",
             Metric::Storage => "storage_percent",
+            Metric::Temperature => "temperature",
         }
     }
 
@@ -106,6 +110,15 @@ impl Metric {
             Metric::Memory => "RAM",
             Metric::Cpu => "CPU",
             Metric::Storage => "Storage",
+            Metric::Temperature => "Temperature",
+        }
+    }
+
+    /// The unit of its values and marks.
+    pub fn unit(self) -> &'static str {
+        match self {
+            Metric::Disk | Metric::Memory | Metric::Cpu | Metric::Storage => "%",
+            Metric::Temperature => "°C",
         }
     }
 
@@ -116,22 +129,23 @@ impl Metric {
             Metric::Memory => (85.0, Some(95.0), 2.0),
             Metric::Cpu => (95.0, None, 10.0),
             Metric::Storage => (85.0, Some(95.0), 2.0),
+            Metric::Temperature => (80.0, None, 5.0),
         };
         Marks { high, critical, clear, pending: SignedDuration::ZERO }
     }
 
-    /// The metric's value on a node, in percent; `None` where it is not known or belongs to storages.
+    /// The metric's value on a node, in percent; `None` where it is not known, or is not measured by PVE's statistics.
     pub(crate) fn of(self, node: &Node) -> Option<f64> {
         match self {
             Metric::Disk => node.disk?.percent(),
             Metric::Memory => node.memory?.percent(),
             Metric::Cpu => node.cpu.map(|fraction| fraction * 100.0),
-            Metric::Storage => None,
+            Metric::Storage | Metric::Temperature => None,
         }
     }
 }
 
-/// One ladder: up to two marks, each cleared `clear` points below where it is raised.
+/// One ladder: up to two marks in the metric's unit, each cleared `clear` points below where it is raised.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Marks {
     high: f64,
@@ -141,12 +155,18 @@ pub struct Marks {
     pub pending: SignedDuration,
 }
 
+/// Highest mark of a sensor, in degrees Celsius: what is soldered melts from about 180 on.
+const DEGREES_MAX: f64 = 150.0;
+
 /// Why marks were refused.
 #[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
 pub enum BadMarks {
     /// Not a percentage.
     #[error("a mark is a percentage above 0 and at most 100, not {0}")]
     Range(f64),
+    /// No temperature that anything would be alarmed at.
+    #[error("a mark is a temperature above 0 and at most {max} °C, not {0}", max = DEGREES_MAX)]
+    Degrees(f64),
     /// The ladder would stand on its head.
     #[error("critical ({critical}) must lie above high ({high})")]
     Order {
@@ -183,6 +203,23 @@ impl Marks {
                 return Err(BadMarks::Range(mark));
             }
         }
+        Marks::ladder(high, critical, clear, pending)
+    }
+
+    /// The one mark of a sensor, in degrees Celsius, cleared `clear` degrees below it.
+    pub fn degrees(high: f64, clear: f64, pending: SignedDuration) -> Result<Marks, BadMarks> {
+        if !(high > 0.0 && high <= DEGREES_MAX) {
+            return Err(BadMarks::Degrees(high));
+        }
+        Marks::ladder(high, None, clear, pending)
+    }
+
+    fn ladder(
+        high: f64,
+        critical: Option<f64>,
+        clear: f64,
+        pending: SignedDuration,
+    ) -> Result<Marks, BadMarks> {
         if let Some(critical) = critical.filter(|critical| *critical <= high) {
             return Err(BadMarks::Order { high, critical });
         }

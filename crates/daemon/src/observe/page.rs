@@ -40,6 +40,7 @@ impl Observer {
     async fn show(&self, page: &Page, shown: &mut Shown) {
         let looked_at = page.clients() > 0;
         let now = self.clock.now();
+        self.sensors.show(page, now);
         // First, because it knows the nodes' addresses.
         let status = if looked_at { self.status(PAGE_AGE).await.ok() } else { self.status.latest().await };
         if let Some((asked_at, status)) = status.clone()

@@ -155,7 +155,10 @@ impl Observer {
                 snapshot.nodes = seen(&self.resources(SLOW_AGE).await, translate::nodes);
                 snapshot.doors = self.doors(until).await;
             }
-            Round::Routine => snapshot.services = self.services(until).await,
+            Round::Routine => {
+                (snapshot.services, snapshot.temperatures) =
+                    tokio::join!(self.services(until), self.temperatures());
+            }
             Round::Background => {
                 snapshot.storages = seen(&self.resources(SLOW_AGE).await, translate::storages);
             }
