@@ -55,8 +55,8 @@ type Asked<T> = Result<(Timestamp, Arc<T>), Blindness>;
 /// Looks at a time. Each holds its answers in memory, and a node's death asks for one per node at most.
 const LOOKS_MAX: usize = 16;
 
-/// Sees one cluster.
-pub(crate) struct Observer {
+/// Sees one cluster: rounds and looks come out of the channel that it was given.
+pub struct Observer {
     cluster: ClusterName,
     endpoints: Endpoints,
     /// Since when the list of guests has been empty.
@@ -164,7 +164,7 @@ impl Tiers {
 impl Observer {
     /// `clients` are the cluster's endpoints in the order of the configuration; answers to inspections go to
     /// `inputs`.
-    pub(crate) fn new(
+    pub fn new(
         cluster: ClusterName,
         clients: Vec<Client>,
         clock: Arc<Clock>,
@@ -190,7 +190,7 @@ impl Observer {
 
     /// The engine makes nothing of what this endpoint answers: it is stale, or of the minority. Another one may know
     /// better.
-    pub(crate) fn move_on(&self) {
+    pub fn move_on(&self) {
         if self.endpoints.move_on() {
             tracing::debug!(cluster = %self.cluster, "the endpoint's answers do not show the cluster; asking the next one");
         }

@@ -87,8 +87,14 @@ fn rows(kind: Kind, name: &str, data: &Value, out: &mut Vec<(String, Value)>) {
             for (key, value) in fields {
                 let inner = format!("{own}.{key}");
                 // Objects with names for keys (disks, paths, nodes) have no shape of their own.
-                let named =
-                    ["blockstat", "proxmox-support", "results", "node_status", "service_status", "lrm_status"];
+                let named = [
+                    "blockstat",
+                    "proxmox-support",
+                    "results",
+                    "node_status",
+                    "service_status",
+                    "lrm_status",
+                ];
                 if value.is_object() && !named.contains(&key.as_str()) {
                     rows(|_| String::new(), &inner, value, out);
                 }

@@ -120,8 +120,11 @@ struct Ended {
 }
 
 impl Observer {
-    /// The live tier, for ever. `every` is on the daemon's clock.
-    pub(crate) async fn live(self: Arc<Observer>, every: Duration, mut stop: Stop) -> anyhow::Result<()> {
+    /// The live tier, until the daemon stops. `every` is on the daemon's clock.
+    ///
+    /// # Errors
+    /// Nobody takes what it sees any more.
+    pub async fn live(self: Arc<Observer>, every: Duration, mut stop: Stop) -> anyhow::Result<()> {
         let every = self.clock.real(every);
         let mut known = self.known.subscribe();
         let mut lanes: BTreeMap<NodeName, Lane> = BTreeMap::new();

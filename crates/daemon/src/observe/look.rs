@@ -40,8 +40,8 @@ const VIEW_WITHIN: Duration = Duration::from_secs(4);
 const KNOCK_WITHIN: Duration = Duration::from_millis(2_500);
 
 impl Observer {
-    /// Looks, and hands in what was found.
-    pub(crate) fn inspect(self: &Arc<Observer>, inspection: Inspection) {
+    /// Looks, and hands in what was found. Must be called inside a tokio runtime.
+    pub fn inspect(self: &Arc<Observer>, inspection: Inspection) {
         let observer = Arc::clone(self);
         tokio::spawn(async move {
             // Nobody closes this semaphore.

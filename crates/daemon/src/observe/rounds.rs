@@ -43,13 +43,11 @@ const NEEDED: [(&str, &str, &str); 4] = [
 ];
 
 impl Observer {
-    /// One tier, for ever.
-    pub(crate) async fn tier(
-        self: Arc<Observer>,
-        round: Round,
-        tiers: Tiers,
-        mut stop: Stop,
-    ) -> anyhow::Result<()> {
+    /// One tier, until the daemon stops.
+    ///
+    /// # Errors
+    /// Nobody takes what it sees any more.
+    pub async fn tier(self: Arc<Observer>, round: Round, tiers: Tiers, mut stop: Stop) -> anyhow::Result<()> {
         let every = SignedDuration::try_from(tiers.every(round))?;
         let mut due = self.clock.now() + SignedDuration::try_from(Tiers::first(round))?;
         let (mut introduced, mut saw) = (false, round == Round::Critical);

@@ -43,8 +43,7 @@ fn master(cluster: &Cluster) -> Option<(&NodeName, &Node)> {
 /// dead master's place is taken.
 pub(super) fn node_state<'a>(cluster: &Cluster, node: &'a Node) -> &'a str {
     let judged = master(cluster).is_some_and(|(_, master)| master.left_at.is_none());
-    let fenced =
-        |(guest, state): (&Guest, &str)| guest.spec.node == node.spec.name && state == "fence";
+    let fenced = |(guest, state): (&Guest, &str)| guest.spec.node == node.spec.name && state == "fence";
     match lost_for(cluster, node) {
         Some(_) if judged && managed(cluster).any(fenced) => "fence",
         Some(gone) if gone > NOTICED && judged => "unknown",

@@ -5,7 +5,6 @@
 //! is an answer 200 with an empty body. The field names of `structured=1` were never seen on the wire: they are
 //! journald's own, and nobody should lean on them. A line's priority is not kept; it is read from what it says.
 
-
 use super::views::row;
 use crate::cluster::{JournalLine, Node};
 use crate::json::Json;
