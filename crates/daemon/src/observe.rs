@@ -4,6 +4,8 @@
 //! enough is shared instead of asked for again; two polls of one kind never overlap. Only configured endpoints are
 //! contacted, never addresses that a cluster merely reports.
 
+#[cfg(test)]
+mod recorded;
 mod shared;
 mod temperature;
 mod translate;
