@@ -24,6 +24,9 @@ use crate::supervise::{self, Stop};
 
 /// Actions are kept this long (contract 2).
 const ACTIONS_KEPT_DAYS: u32 = 30;
+/// How long a connection may take before the next endpoint is tried. A handshake takes 3 to 10 ms; this leaves room for
+/// one lost packet, which is sent again after 1 s, and a look at a node, which is to end within 6 s, for a second try.
+const CONNECT_WITHIN: Duration = Duration::from_millis(2_500);
 /// How long each part may take to stop; the whole is to take less than two seconds.
 const STOP_WITHIN: Duration = Duration::from_millis(1500);
 
@@ -229,11 +232,12 @@ impl Daemon {
 
 /// One client per endpoint, all with the same token and together within the limits per node.
 fn clients(endpoints: Vec<pve::Endpoint>, token: pve::Token) -> anyhow::Result<Vec<pve::Client>> {
+    let limits = pve::Limits { connect: CONNECT_WITHIN, ..pve::Limits::default() };
     let mut clients: Vec<pve::Client> = Vec::with_capacity(endpoints.len());
     for endpoint in endpoints {
         clients.push(match clients.first() {
             Some(first) => first.beside(endpoint)?,
-            None => pve::Client::new(endpoint, token.clone(), pve::Limits::default())?,
+            None => pve::Client::new(endpoint, token.clone(), limits.clone())?,
         });
     }
     Ok(clients)

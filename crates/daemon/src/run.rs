@@ -74,6 +74,14 @@ pub async fn watch(watched: Watched, stop: Stop) -> anyhow::Result<()> {
         };
         pollers.spawn(supervise::keep_alive(format!("{name} {} poller", round.as_str()), stop, make));
     }
+    if let Some(every) = tiers.live {
+        let (observer, stop) = (Arc::clone(&observer), stop.clone());
+        let make = {
+            let stop = stop.clone();
+            move || Arc::clone(&observer).live(every, stop.clone())
+        };
+        pollers.spawn(supervise::keep_alive(format!("{name} live poller"), stop, make));
+    }
     if let Some(page) = page {
         let (observer, stop) = (Arc::clone(&observer), stop.clone());
         let make = {
@@ -150,6 +158,7 @@ impl Loop {
             self.live.saw(self.engine.cluster(), Instant::now());
         } else if round {
             self.live.blind(self.engine.cluster());
+            self.observer.move_on();
         }
         if self.waiting.len() > told && self.checkpoint_due() {
             self.checkpoint_now().await;

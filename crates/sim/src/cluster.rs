@@ -4,15 +4,19 @@
 //! then, in order: statistics every 10 s, tasks that end, nodes that boot, HA that restarts. Two clusters with
 //! the same seed and the same orders are equal at every instant.
 //!
-//! Behind it: `act` (what somebody asks for), `life` (what befalls nodes and guests), `stats` (what they tell of
-//! themselves), `see` (what an observer is shown, which is not the same as what is), `task`, `model`, and `generate`
-//! (large clusters for benchmarks).
+//! Behind it: `act` (what somebody asks for), `life` (what befalls nodes and guests), `ha` (what PVE does about it by
+//! itself), `backup`, `side` (who sees whom), `stats` (what nodes tell of themselves), `see` (what an observer is
+//! shown, which is not the same as what is), `task`, `journal`, `model`, and `generate` (large clusters).
 
 mod act;
+mod backup;
 mod generate;
+mod ha;
+mod journal;
 mod life;
 mod model;
 mod see;
+mod side;
 mod stats;
 mod task;
 
@@ -22,6 +26,7 @@ use engine::observe::{ClusterName, GuestId, GuestKind, NodeName, StorageName};
 use jiff::{SignedDuration, Timestamp};
 
 pub use act::{Refusal, Verb};
+pub use journal::JOURNAL_MAX;
 pub use model::*;
 pub use see::{GuestSeen, NodeSeen, PlaceSeen, STATS_AGE_MAX};
 pub use task::{Actor, SHOWN_MAX, Task, upid_node};
@@ -84,6 +89,8 @@ pub struct Cluster {
     due: BTreeMap<(Timestamp, u64), Due>,
     ordered: u64,
     split: bool,
+    /// By side, while there is more than one.
+    heard: BTreeMap<u8, side::Heard>,
     generation: u64,
 }
 
@@ -101,6 +108,7 @@ impl Cluster {
             due: BTreeMap::new(),
             ordered: 0,
             split: false,
+            heard: BTreeMap::new(),
             generation: 0,
         }
     }
@@ -135,14 +143,21 @@ impl Cluster {
             daemon_hung: false,
             side: 0,
             ha: None,
-            services: BTreeMap::new(),
-            temperatures: BTreeMap::new(),
+            ha_mode: None,
+            alone_since: None,
+            services: model::services(),
+            temperatures: BTreeMap::from([("cpu".into(), 45.0)]),
             stats: None,
             tasks: task::TaskLog::default(),
             journal: VecDeque::new(),
             spec,
         };
         self.nodes.insert(name.clone(), node);
+        // A node of its own has no corosync to run, though the unit is enabled.
+        let corosync = if self.nodes.len() == 1 { "inactive" } else { "active" };
+        for node in self.nodes.values_mut() {
+            node.services.insert("corosync".into(), ServiceState::from_word(corosync));
+        }
         self.broadcast(&name);
         // Each node has its own phase within the 10 s, as it began its service at its own second.
         let phase = (noise(self.seed, u64::from(number), 4) * 9_900.0) as i64 + 100;
@@ -174,7 +189,8 @@ impl Cluster {
             hung: false,
         });
         let id = spec.id;
-        let guest = Guest { created_at: self.now, process, stats: None, ha_failures: 0, spec };
+        let guest =
+            Guest { created_at: self.now, process, stats: None, ha_failures: 0, ha_relocated: false, spec };
         self.guests.insert(id, guest);
         self.broadcast_guest(id);
         self.touch();
@@ -288,26 +304,6 @@ impl Cluster {
         [GuestKind::Qemu, GuestKind::Lxc]
             .into_iter()
             .find_map(|kind| self.guests.get(&GuestId { kind, vmid }))
-    }
-
-    /// Whether a node's side of the cluster may decide: more than half of all nodes are on it.
-    pub fn quorate(&self, viewer: &NodeName) -> bool {
-        let online = self.nodes.keys().filter(|name| self.online(viewer, name)).count();
-        self.nodes.len() == 1 || online * 2 > self.nodes.len()
-    }
-
-    /// Whether one node counts another as online.
-    pub fn online(&self, viewer: &NodeName, name: &NodeName) -> bool {
-        if viewer == name {
-            return true;
-        }
-        !self.split && self.nodes.get(name).is_some_and(|node| node.member)
-    }
-
-    /// Cuts every node off from every other one (nobody has a quorum), or joins them again.
-    pub fn split(&mut self, split: bool) {
-        self.split = split;
-        self.touch();
     }
 
     pub(crate) fn node_mut(&mut self, name: &NodeName) -> Result<&mut Node, Trouble> {

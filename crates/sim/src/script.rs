@@ -14,11 +14,15 @@
 
 mod apply;
 mod parse;
+mod specs;
+mod words;
 
 use engine::observe::{ClusterName, GuestId, NodeName, Round, StorageName};
 use jiff::{SignedDuration, Timestamp};
 
-use crate::cluster::{Actor, Api, Cluster, GuestSpec, NodeSpec, StorageSpec, Trouble};
+use crate::cluster::{
+    Actor, Api, BackupMode, Cluster, Daemon, Death, GuestSpec, NodeSpec, Rights, StorageSpec, Trouble,
+};
 
 pub use parse::{COMMANDS, STATEMENTS};
 
@@ -58,7 +62,7 @@ impl Default for Tiers {
     fn default() -> Tiers {
         Tiers {
             first: SignedDuration::from_secs(5),
-            live: SignedDuration::ZERO,
+            live: SignedDuration::from_secs(2),
             critical: SignedDuration::from_secs(12),
             important: SignedDuration::from_secs(32),
             routine: SignedDuration::from_secs(300),
@@ -95,6 +99,10 @@ pub struct Script {
     pub storages: Vec<(usize, StorageSpec)>,
     /// How often the virtual daemon looks.
     pub tiers: Tiers,
+    /// The nodes that the virtual daemon may ask; empty for all of them.
+    pub endpoints: Vec<NodeName>,
+    /// What its token may see.
+    pub rights: Rights,
     /// What happens, in the order of time.
     pub steps: Vec<Step>,
     /// How long it lasts.
@@ -116,7 +124,22 @@ pub struct Step {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Command {
     /// Its process is gone, and nobody asked for it.
-    Crash(GuestId),
+    Crash(GuestId, Death),
+    /// Its QEMU stops answering, or answers again.
+    Hang(GuestId, bool),
+    /// Its system restarts from inside.
+    RebootInside(GuestId),
+    /// Somebody backs guests up, one after the other.
+    Backup {
+        /// Which.
+        guests: Vec<GuestId>,
+        /// How.
+        mode: BackupMode,
+        /// How long each of them takes.
+        takes: SignedDuration,
+        /// Who.
+        by: Actor,
+    },
     /// It shuts itself down from inside.
     PowerOff(GuestId),
     /// Somebody asks PVE for something.
@@ -156,6 +179,20 @@ pub enum Command {
     StartNode(NodeName),
     /// A node goes down cleanly, and comes back or not.
     ShutdownNode(NodeName, bool),
+    /// A node loses power and is up again before anybody notices.
+    ResetNode(NodeName),
+    /// A node is taken out of the cluster for good; the configurations of its guests stay.
+    Evict(NodeName),
+    /// A daemon of a node is down, or up again.
+    Daemon(NodeName, Daemon, bool),
+    /// These nodes see only each other, and whoever is on the same side.
+    Side(u8, Vec<NodeName>),
+    /// A service of a node is in another state, in systemd's words.
+    Service(NodeName, String, String),
+    /// A sensor of a node, in degrees Celsius.
+    Temperature(NodeName, String, f64),
+    /// HA takes a node out of service, or back.
+    Maintenance(NodeName, bool),
     /// How full a node's root disk is, as a fraction.
     Disk(NodeName, f64),
     /// How full its memory is.
@@ -237,7 +274,7 @@ pub fn named(name: &str) -> Result<&'static str, String> {
         return Ok(script);
     }
     let names = NAMED.iter().map(|(known, _)| *known);
-    let near = parse::nearest(name, names.clone()).map(|near| format!("; did you mean `{near}`?"));
+    let near = words::nearest(name, names.clone()).map(|near| format!("; did you mean `{near}`?"));
     let all = names.collect::<Vec<_>>().join(", ");
     Err(format!("there is no scenario `{name}`{} There are {all}", near.unwrap_or_else(|| ".".into())))
 }

@@ -167,8 +167,8 @@ fn ha_restarts_gives_up_and_moves() {
 
     cluster.apply(&Command::parse("break qemu/101").unwrap()).unwrap();
     cluster.crash(id).unwrap();
-    cluster.advance(seconds(40));
-    assert_eq!(state(&cluster), (false, "error".into(), "pve1".into()), "two failures are enough");
+    cluster.advance(seconds(80));
+    assert_eq!(state(&cluster), (false, "error".into(), "pve2".into()), "two failures on each of two nodes");
 
     let mut cluster = build("nodes pve1 pve2 pve3\nguest qemu/101 web on pve1 running ha=started");
     cluster.kill_node(&node("pve1")).unwrap();

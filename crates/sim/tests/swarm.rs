@@ -68,7 +68,7 @@ fn asked_for(script: &Script) -> BTreeMap<GuestId, Vec<Timestamp>> {
 fn deaths(script: &Script) -> BTreeMap<GuestId, Vec<Timestamp>> {
     let mut deaths: BTreeMap<_, Vec<_>> = BTreeMap::new();
     for (at, step) in script.timed_steps() {
-        if let Command::Crash(guest) | Command::PowerOff(guest) = &step.command {
+        if let Command::Crash(guest, _) | Command::PowerOff(guest) = &step.command {
             deaths.entry(*guest).or_default().push(BEGIN + at);
         }
     }

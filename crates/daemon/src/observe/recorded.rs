@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use engine::observe::{
     Blindness, Cause, Door, Evidence, GuestEvidence, GuestId, GuestKind, Inspection, Live, NodeEvidence,
-    Round, Seen, Snapshot, Task, View,
+    Round, Seen, Snapshot, Task,
 };
 use engine::policy::Policy;
 use engine::{Effect, Engine, Input};
@@ -19,7 +19,7 @@ use jiff::{SignedDuration, Timestamp};
 use pve::types::{self, ClusterStatus, LiveGuest, Resource, Rows};
 use serde_json::{Value, json};
 
-use super::translate;
+use super::{evidence, translate};
 
 /// An engine that wants to be woken more often than this before the next moment is caught in a loop.
 const TICKS_MAX: u32 = 1_000;
@@ -333,7 +333,7 @@ impl Play {
         round.nodes = self.seen(translate::nodes(&resources));
         round.guests = self.seen(translate::guests(&resources));
         round.storages = self.seen(translate::storages(&resources));
-        round.quorum = translate::quorum(&Ok((self.now, status.into())));
+        round.quorum = translate::quorum(&Ok((self.now, status.into())), true);
         self.observed(round);
     }
 
@@ -409,15 +409,7 @@ impl Play {
             }
             Inspection::Node(look) => {
                 let status: ClusterStatus = typed(&Value::Array(self.status.clone()));
-                let view = View {
-                    from: status.local().map(|member| member.name.as_str().parse().unwrap()),
-                    quorate: status.quorate() == Some(true),
-                    online: status
-                        .nodes
-                        .iter()
-                        .find(|member| member.name.as_str() == look.node.as_str())
-                        .and_then(|member| member.online),
-                };
+                let view = evidence::view(&status, &look.node).unwrap();
                 let node = self.rows.get(&format!("node/{}", look.node));
                 let ha = node.and_then(|(_, row)| row["hastate"].as_str()).map(Into::into);
                 let mine = |task: &&Task| {
@@ -450,7 +442,7 @@ impl Play {
                 }
             };
             let rows: Rows<LiveGuest> = typed(&Value::Array(rows));
-            live.extend(translate::live(*kind, rows).unwrap());
+            live.extend(evidence::live(*kind, rows).unwrap());
         }
         self.seen(live)
     }
@@ -492,6 +484,7 @@ fn at(time: &str) -> Timestamp {
     format!("2026-11-23T{time}Z").parse().unwrap()
 }
 
+/// As `doors` reads it.
 fn door(status_line: &str) -> Door {
     match status_line.strip_prefix("HTTP/1.1 ").unwrap() {
         "595 Connection refused" => Door::ProxyDown,
@@ -528,5 +521,5 @@ fn typed<T: serde::de::DeserializeOwned>(value: &Value) -> T {
 fn tasks(rows: &Value) -> Vec<Task> {
     let rows: Rows<types::Task> = typed(rows);
     assert_eq!(rows.unreadable, Vec::new());
-    translate::tasks(rows)
+    evidence::tasks(rows)
 }

@@ -14,13 +14,13 @@ use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use engine::observe::{Blindness, Cause, ClusterName, NodeName, Presence, Seen};
+use engine::observe::{Blindness, Cause, ClusterName, NodeName, Seen};
 use jiff::{SignedDuration, Timestamp};
 use tokio::task::JoinSet;
 
 use self::exporter::Exporter;
 use self::files::Ssh;
-use super::{Observer, SLOW_AGE, translate};
+use super::Observer;
 use crate::clock::Clock;
 use crate::report::page::Page;
 
@@ -123,10 +123,7 @@ impl Observer {
 
     /// The sensors of every node that is there to be asked.
     pub(super) async fn temperatures(&self) -> BTreeMap<NodeName, Seen<Zones>> {
-        let Ok((_, rows)) = self.resources(SLOW_AGE).await else { return BTreeMap::new() };
-        let there =
-            translate::nodes(&rows).into_iter().filter(|(_, node)| node.presence != Presence::Offline);
-        self.sensors.round(there.map(|(name, _)| name).collect(), &self.clock).await
+        self.sensors.round(self.members(), &self.clock).await
     }
 }
 

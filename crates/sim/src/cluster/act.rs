@@ -33,6 +33,10 @@ pub enum Verb {
     Pause,
     /// Let it go on.
     Resume,
+    /// Write its memory to disk and end its process (a machine's hibernation).
+    Suspend,
+    /// Take it back to a snapshot that has no memory in it: it is stopped.
+    Rollback,
     /// Move it to another node, running or not.
     Migrate {
         /// Where to.
@@ -135,14 +139,54 @@ impl Cluster {
             }
             Verb::Pause => self.then(node, &upid, id, 200, Step::State("paused".into())),
             Verb::Resume => self.then(node, &upid, id, 200, Step::State("running".into())),
-            Verb::Migrate { to } => {
-                if let Ok(guest) = self.guest_mut(id) {
-                    guest.spec.lock = Some("migrate".into());
-                }
-                self.then(node, &upid, id, 6_000, Step::Arrive { to });
-            }
+            Verb::Suspend | Verb::Rollback => self.begin_held(node, &upid, id, &verb),
+            Verb::Migrate { to } => self.begin_move(node, &upid, id, to),
         }
         upid
+    }
+
+    /// What holds a lock while it lasts.
+    fn begin_held(&mut self, node: &NodeName, upid: &str, id: GuestId, verb: &Verb) {
+        let suspends = *verb == Verb::Suspend;
+        let Ok(guest) = self.guest_mut(id) else { return };
+        let objection = match &guest.spec.lock {
+            Some(lock) => Some(locked(id.kind, lock)),
+            None if suspends && guest.process.is_none() => Some(format!("VM {} not running", id.vmid)),
+            None => None,
+        };
+        if let Some(objection) = objection {
+            return self.then(node, upid, id, 110, Step::End(objection));
+        }
+        guest.spec.lock = Some(if suspends { "suspending" } else { "rollback" }.into());
+        if suspends {
+            self.then(node, upid, id, 2_000, Step::Suspended);
+            self.then(node, upid, id, 2_200, Step::End("OK".into()));
+        } else {
+            self.then(node, upid, id, 500, Step::Halt);
+            self.then(node, upid, id, 2_000, Step::Unlocked);
+        }
+    }
+
+    /// A machine that runs moves while it runs; a container that runs is stopped for it and started on its new node.
+    fn begin_move(&mut self, node: &NodeName, upid: &str, id: GuestId, to: NodeName) {
+        let Ok(guest) = self.guest_mut(id) else { return };
+        guest.spec.lock = Some("migrate".into());
+        let state = guest.process.as_ref().map(|process| process.state.clone());
+        match (id.kind, &state) {
+            (GuestKind::Qemu, Some(_)) => {
+                self.then(node, upid, id, 1_000, Step::Await { to: to.clone() });
+                self.then(node, upid, id, 5_200, Step::Passing("finish-migrate".into()));
+                self.then(node, upid, id, 5_400, Step::Passing("postmigrate".into()));
+                self.then(node, upid, id, 5_600, Step::Arrive { to, state });
+            }
+            (GuestKind::Lxc, Some(_)) => {
+                self.then(node, upid, id, SHUTDOWN_TAKES.as_millis() as i64, Step::Halt);
+                self.then(node, upid, id, 4_500, Step::Arrive { to, state });
+            }
+            (GuestKind::Qemu | GuestKind::Lxc, None) => {
+                self.then(node, upid, id, 3_000, Step::Arrive { to, state });
+            }
+        }
     }
 
     /// Makes a new guest, with the task of doing so.
@@ -184,10 +228,13 @@ impl Cluster {
     /// Begins a task and nothing more.
     pub(super) fn task(&mut self, node: &NodeName, kind: &str, id: &str, by: &Actor) -> String {
         let now = self.now;
-        match self.node_mut(node) {
-            Ok(found) => found.tasks.begin(node, found.booted_at, now, kind, id, by),
-            Err(_) => String::new(),
+        let Ok(found) = self.node_mut(node) else { return String::new() };
+        let upid = found.tasks.begin(node, found.booted_at, now, kind, id, by);
+        if let Some(task) = found.tasks.get(&upid) {
+            let line = format!("{}: <{}> starting task {upid}", task.program(), by.full());
+            self.journal(node, line);
         }
+        upid
     }
 
     /// Orders a step of a task; it does not happen if the node loses power before.
@@ -221,7 +268,7 @@ impl Cluster {
         self.then(node, &upid, id, 1_800, Step::End("OK".into()));
         if let Ok(guest) = self.guest_mut(id) {
             guest.spec.ha = Some(if start { "started" } else { "request_stop" }.into());
-            guest.ha_failures = 0;
+            (guest.ha_failures, guest.ha_relocated) = (0, false);
         }
         self.order(SignedDuration::from_secs(5), Due::Ha(id));
         upid
@@ -260,6 +307,10 @@ fn task_kind(kind: GuestKind, verb: &Verb) -> &'static str {
         Verb::Pause => "vzsuspend",
         Verb::Resume if qemu => "qmresume",
         Verb::Resume => "vzresume",
+        Verb::Suspend if qemu => "qmsuspend",
+        Verb::Suspend => "vzsuspend",
+        Verb::Rollback if qemu => "qmrollback",
+        Verb::Rollback => "vzrollback",
         Verb::Migrate { .. } if qemu => "qmigrate",
         Verb::Migrate { .. } => "vzmigrate",
     }

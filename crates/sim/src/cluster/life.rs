@@ -1,10 +1,17 @@
-//! What befalls nodes and guests: crashes, power loss, boots, HA, and the statistics that tell of them late.
+//! What befalls nodes and guests: deaths, power loss, boots, the steps of tasks.
+//!
+//! What HA makes of it is in `ha`, who sees it in `side`, what the node's journal says in `journal`.
+
+use std::collections::BTreeMap;
 
 use engine::observe::{GuestId, GuestKind, NodeName, StorageName};
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 
 use super::act::{Verb, locked};
-use super::model::{Power, Process};
+use super::backup::{Job, Part};
+use super::ha::HA_LOOP;
+use super::journal::End;
+use super::model::{Death, Power, Process, ServiceState};
 use super::stats::part;
 use super::task::Actor;
 use super::{Cluster, STATS_EVERY, Trouble};
@@ -18,15 +25,18 @@ const BOOT_TAKES: SignedDuration = SignedDuration::from_secs(30);
 const KERNEL_BEFORE_JOIN: SignedDuration = SignedDuration::from_secs(22);
 /// From joining until the boot's own task starts the guests.
 const STARTALL_AFTER_JOIN: SignedDuration = SignedDuration::from_secs(2);
+/// How long before its arrival a machine's new process was made.
+const AWAITED: SignedDuration = SignedDuration::from_millis(4_600);
 /// Between two guests at boot.
 const STARTALL_STEP: SignedDuration = SignedDuration::from_secs(3);
-/// HA's loop: how long until it notices that a guest is down.
-const HA_LOOP: SignedDuration = SignedDuration::from_secs(9);
-/// From the loss of a node until HA fences its guests, and until they are started elsewhere.
-const HA_FENCE: SignedDuration = SignedDuration::from_secs(60);
-const HA_RECOVER: SignedDuration = SignedDuration::from_secs(150);
-/// Starts by HA that may fail before it gives up.
-const HA_FAILURES_MAX: u32 = 2;
+/// A hard reset that is over before corosync notices.
+const RESET_TAKES: SignedDuration = SignedDuration::from_millis(6_500);
+/// How long a guest has to obey when its node shuts down.
+const STOPALL_TIMEOUT: u32 = 180;
+/// How often the shutdown of a node looks whether a group of guests is down.
+const STOPALL_LOOK: SignedDuration = SignedDuration::from_secs(1);
+/// How long a container takes to restart from inside.
+const INSIDE_TAKES: SignedDuration = SignedDuration::from_millis(1_100);
 
 /// Something that is going to happen.
 #[derive(Clone, Debug)]
@@ -35,8 +45,10 @@ pub(super) enum Due {
     Broadcast(NodeName, u32),
     /// Corosync notices that a node is dead.
     Lost(NodeName, u32),
-    /// A node's system is up.
-    Up(NodeName, u32),
+    /// A node's system is up; with when its kernel began.
+    Up(NodeName, u32, Timestamp),
+    /// The shutdown of a node looks after its guests, one group after the other.
+    StopNext { node: NodeName, life: u32, upid: String, groups: Vec<Vec<GuestId>>, again: bool },
     /// A clean shutdown is over; with whether it boots again.
     Off(NodeName, u32, bool),
     /// A node's boot starts its guests.
@@ -47,12 +59,18 @@ pub(super) enum Due {
     Step { node: NodeName, life: u32, upid: String, guest: GuestId, step: Step },
     /// HA looks at a guest.
     Ha(GuestId),
-    /// HA gives up a dead node.
-    Fence(NodeName, u32),
-    /// HA moves the guests of a dead node.
-    Recover(NodeName, u32),
+    /// HA gives up a node that was lost then.
+    Fence(NodeName, Timestamp),
+    /// HA moves the guests of a node that was lost then.
+    Recover(NodeName, Timestamp),
+    /// The watchdog of a node that has had no quorum since then.
+    SelfFence(NodeName, Timestamp),
     /// A guest's own shutdown is through.
     PoweredOff(GuestId),
+    /// A container that restarted from inside is up again.
+    Again(NodeName, u32, GuestId),
+    /// Somebody writes a line into a node's journal.
+    Journal { node: NodeName, life: u32, text: String },
 }
 
 /// A step of a task.
@@ -62,18 +80,32 @@ pub(super) enum Step {
     StartChecks,
     /// Its process is there.
     Started,
-    /// Its process is gone.
+    /// Its process is gone, if no lock protects it.
     Stop,
+    /// Its process is gone, lock or not: the task itself holds the lock.
+    Halt,
     /// A guest that ignores the request to shut down has used up its time.
     ShutdownIgnored { force: bool },
     /// PVE starts it again by a task of its own.
     StartByRoot,
     /// It is started again inside the same task.
     StartInside,
-    /// It is in this run state.
+    /// It is in this run state, and the task is over.
     State(Box<str>),
-    /// It is on its new node.
-    Arrive { to: NodeName },
+    /// It is in this run state for a moment.
+    Passing(Box<str>),
+    /// Its new node makes a process for it.
+    Await { to: NodeName },
+    /// Its configuration is on its new node; with the run state that it had before.
+    Arrive { to: NodeName, state: Option<Box<str>> },
+    /// It goes on on its new node.
+    Landed { to: NodeName, state: Box<str> },
+    /// Its memory is on disk.
+    Suspended,
+    /// It loses its lock, and the task is over.
+    Unlocked,
+    /// A backup goes on.
+    Backup(Job, Part),
     /// The task is over.
     End(String),
 }
@@ -88,7 +120,10 @@ impl Cluster {
                 }
             }
             Due::Lost(node, life) => self.lost(&node, life),
-            Due::Up(node, life) => self.up(&node, life),
+            Due::Up(node, life, booted_at) => self.up(&node, life, booted_at),
+            Due::StopNext { node, life, upid, groups, again } => {
+                self.stop_next(node, life, upid, groups, again);
+            }
             Due::Off(node, life, again) => self.off(&node, life, again),
             Due::StartAll(node, life) => self.start_all(&node, life),
             Due::StartNext { node, life, upid, left } => self.start_next(node, life, upid, left),
@@ -98,16 +133,32 @@ impl Cluster {
                 }
             }
             Due::Ha(id) => self.ha_looks(id),
-            Due::Fence(node, life) => self.fence(&node, life),
-            Due::Recover(node, life) => self.recover(&node, life),
-            Due::PoweredOff(id) => self.gone(id),
+            Due::Fence(node, left) => self.fence(&node, left),
+            Due::Recover(node, left) => self.recover(&node, left),
+            Due::SelfFence(node, since) => self.self_fence(&node, since),
+            Due::PoweredOff(id) => self.powered_off(id),
+            Due::Again(node, life, id) => {
+                if self.lives(&node, life) && !self.runs(id) {
+                    self.process_begins(&node, id);
+                }
+            }
+            Due::Journal { node, life, text } => {
+                if self.lives(&node, life) {
+                    self.journal(&node, text);
+                }
+            }
         }
     }
 
-    /// A guest's process is gone at this instant, and nobody asked for it: no task tells why.
+    /// A guest's process is killed at this instant, and nobody asked for it: no task tells why.
     pub fn crash(&mut self, id: GuestId) -> Result<(), Trouble> {
+        self.die(id, Death::Killed)
+    }
+
+    /// A guest's process ends in this way at this instant; only its node's journal may tell how.
+    pub fn die(&mut self, id: GuestId, how: Death) -> Result<(), Trouble> {
         self.must_run(id)?;
-        self.gone(id);
+        self.ends(id, End::Died(how));
         Ok(())
     }
 
@@ -115,6 +166,38 @@ impl Cluster {
     pub fn power_off(&mut self, id: GuestId) -> Result<(), Trouble> {
         self.must_run(id)?;
         self.order(SignedDuration::from_millis(2_300), Due::PoweredOff(id));
+        Ok(())
+    }
+
+    /// The guest's system restarts from inside. Of a machine nothing shows at all; a container gets another process,
+    /// by chance with a second in between.
+    pub fn reboot_inside(&mut self, id: GuestId) -> Result<(), Trouble> {
+        self.must_run(id)?;
+        if id.kind == GuestKind::Qemu {
+            return Ok(());
+        }
+        let node = self.guest(id)?.spec.node.clone();
+        let life = self.node(&node)?.life;
+        for what in [": Deactivated successfully.", ""] {
+            let verb = if what.is_empty() { "Stopped " } else { "" };
+            self.journal(&node, format!("systemd[1]: {verb}pve-container@{}.service{what}", id.vmid));
+        }
+        self.guest_mut(id)?.process = None;
+        let visible = noise(self.seed, u64::from(id.vmid), self.now.as_second() as u64) < 0.5;
+        let takes = if visible { INSIDE_TAKES } else { SignedDuration::ZERO };
+        self.order(takes, Due::Again(node, life, id));
+        Ok(())
+    }
+
+    /// A machine's QEMU stops answering on its monitor, or answers again.
+    pub fn hang(&mut self, id: GuestId, hung: bool) -> Result<(), Trouble> {
+        self.must_run(id)?;
+        if id.kind == GuestKind::Lxc {
+            return Err(Trouble::NoSense(format!("{id} is a container: it has no monitor that could hang")));
+        }
+        if let Some(process) = &mut self.guest_mut(id)?.process {
+            process.hung = hung;
+        }
         Ok(())
     }
 
@@ -140,41 +223,97 @@ impl Cluster {
 
     /// A node is switched on.
     pub fn start_node(&mut self, name: &NodeName) -> Result<(), Trouble> {
-        let node = self.node_mut(name)?;
-        if node.power != Power::Off {
+        if self.node(name)?.power != Power::Off {
             return Err(Trouble::NoSense(format!("node `{name}` is on already")));
         }
+        self.boot(name, BOOT_TAKES)
+    }
+
+    /// A node loses power and is up again before anybody notices: it never leaves the cluster.
+    pub fn reset_node(&mut self, name: &NodeName) -> Result<(), Trouble> {
+        if !self.node(name)?.alive() {
+            return Err(Trouble::NoSense(format!("node `{name}` is not up")));
+        }
+        self.lose_power(name)?;
+        self.boot(name, RESET_TAKES)
+    }
+
+    /// A node's watchdog resets it: it is lost to the others, and boots.
+    pub(super) fn restart_hard(&mut self, name: &NodeName) {
+        if self.lose_power(name).is_err() || self.boot(name, BOOT_TAKES).is_err() {
+            return;
+        }
+        let life = self.nodes.get(name).map_or(0, |node| node.life);
+        self.order(MEMBERSHIP_DELAY, Due::Lost(name.clone(), life));
+    }
+
+    fn boot(&mut self, name: &NodeName, takes: SignedDuration) -> Result<(), Trouble> {
+        let node = self.node_mut(name)?;
         node.power = Power::Booting;
         let life = node.life;
-        self.order(BOOT_TAKES, Due::Up(name.clone(), life));
+        // Its kernel began well before it joins, and never before it was switched on.
+        let kernel = KERNEL_BEFORE_JOIN.min(takes - SignedDuration::from_secs(1));
+        let booted_at = self.now + takes - kernel;
+        self.order(takes, Due::Up(name.clone(), life, booted_at));
         Ok(())
     }
 
     /// A node goes down cleanly: its guests are shut down by tasks, then it leaves the cluster at once.
+    ///
+    /// Those that started last are asked first, and one that does not obey keeps the others waiting.
     pub fn shutdown_node(&mut self, name: &NodeName, boot_again: bool) -> Result<(), Trouble> {
         let node = self.node_mut(name)?;
         if node.power != Power::On {
             return Err(Trouble::NoSense(format!("node `{name}` is not up")));
         }
         node.power = Power::Leaving;
+        node.ha_mode = Some(if boot_again { "restart" } else { "shutdown" }.into());
         let life = node.life;
-        let root = Actor::root();
-        let upid = self.task(name, "stopall", "", &root);
+        let upid = self.task(name, "stopall", "", &Actor::root());
         let running: Vec<GuestId> = self.guests_on(name).filter(|id| self.runs(*id)).collect();
-        let mut longest = 1_500;
+        let mut groups: BTreeMap<u32, Vec<GuestId>> = BTreeMap::new();
         for id in running {
-            if self.guests[&id].ha_managed().is_some()
-                && let Ok(guest) = self.guest_mut(id)
-            {
-                guest.spec.ha = Some("freeze".into());
+            // What only waits for its node's return is frozen; what is to run elsewhere is not.
+            if boot_again && self.guests[&id].ha_managed().is_some() {
+                self.ha_state(id, "freeze");
             }
-            self.begin(name, id, Verb::Shutdown { timeout: 30, force: true }, &root);
-            longest = longest.max(if self.guests[&id].spec.deaf { 33_000 } else { 5_000 });
+            groups.entry(self.guests[&id].spec.order.unwrap_or(u32::MAX)).or_default().push(id);
         }
-        let any = GuestId { kind: GuestKind::Qemu, vmid: 100 };
-        self.then(name, &upid, any, longest, Step::End("OK".into()));
-        self.order(SignedDuration::from_millis(longest + 1_000), Due::Off(name.clone(), life, boot_again));
+        let groups: Vec<Vec<GuestId>> = groups.into_values().collect();
+        self.stop_group(name, groups.last());
+        let due = Due::StopNext { node: name.clone(), life, upid, groups, again: boot_again };
+        self.order(STOPALL_LOOK, due);
         Ok(())
+    }
+
+    fn stop_group(&mut self, name: &NodeName, group: Option<&Vec<GuestId>>) {
+        for id in group.into_iter().flatten().filter(|id| self.runs(**id)).copied().collect::<Vec<_>>() {
+            self.begin(name, id, Verb::Shutdown { timeout: STOPALL_TIMEOUT, force: true }, &Actor::root());
+        }
+    }
+
+    fn stop_next(
+        &mut self,
+        node: NodeName,
+        life: u32,
+        upid: String,
+        mut groups: Vec<Vec<GuestId>>,
+        again: bool,
+    ) {
+        if !self.lives(&node, life) {
+            return;
+        }
+        if !groups.last().is_some_and(|group| group.iter().any(|id| self.runs_on(*id, &node))) {
+            groups.pop();
+            if groups.is_empty() {
+                let any = GuestId { kind: GuestKind::Qemu, vmid: 100 };
+                self.then(&node, &upid, any, 1_000, Step::End("OK".into()));
+                return self.order(SignedDuration::from_secs(2), Due::Off(node, life, again));
+            }
+            let group = groups.last().cloned();
+            self.stop_group(&node, group.as_ref());
+        }
+        self.order(STOPALL_LOOK, Due::StopNext { node, life, upid, groups, again });
     }
 
     /// A storage is lost on one of its nodes, or on all; or it is back.
@@ -195,7 +334,24 @@ impl Cluster {
         fraction: f64,
     ) -> Result<(), Trouble> {
         let total = self.storages.get(storage).map_or(0, |s| s.spec.total);
-        self.change_places(storage, node, |place| place.used = part(total, fraction))
+        self.change_places(storage, node, |place| place.used = part(total, fraction))?;
+        let stuck: Vec<GuestId> = self.guests.keys().copied().filter(|id| self.cannot_write(*id)).collect();
+        for id in stuck {
+            if let Some(process) = &mut self.guest_mut(id)?.process {
+                process.state = "io-error".into();
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a running machine's disk lies on a storage that is full on its node.
+    fn cannot_write(&self, id: GuestId) -> bool {
+        let guest = &self.guests[&id];
+        let volume =
+            guest.spec.volume.as_ref().filter(|_| id.kind == GuestKind::Qemu && guest.process.is_some());
+        volume.and_then(|volume| self.storages.get(volume)).is_some_and(|storage| {
+            storage.places.get(&guest.spec.node).is_some_and(|place| place.used >= storage.spec.total)
+        })
     }
 
     fn change_places(
@@ -229,6 +385,10 @@ impl Cluster {
         self.guests.get(&id).is_some_and(|guest| guest.process.is_some())
     }
 
+    fn runs_on(&self, id: GuestId, node: &NodeName) -> bool {
+        self.guests.get(&id).is_some_and(|guest| guest.process.is_some() && guest.spec.node == *node)
+    }
+
     fn must_run(&self, id: GuestId) -> Result<(), Trouble> {
         match self.guest(id)?.process {
             Some(_) => Ok(()),
@@ -240,6 +400,7 @@ impl Cluster {
         let node = self.node_mut(name)?;
         node.power = Power::Off;
         node.life += 1;
+        node.alone_since = None;
         let here: Vec<GuestId> = self.guests_on(name).collect();
         for id in here {
             self.guest_mut(id)?.process = None;
@@ -254,9 +415,12 @@ impl Cluster {
             return; // It was back before anybody noticed.
         }
         node.member = false;
-        node.left_at = Some(now);
-        self.order(HA_FENCE, Due::Fence(name.clone(), life));
-        self.order(HA_RECOVER, Due::Recover(name.clone(), life));
+        // Who was cut off before is not lost a second time.
+        if node.left_at.is_none() {
+            node.left_at = Some(now);
+            self.begin_loss(name);
+        }
+        self.membership_changed();
     }
 
     fn off(&mut self, name: &NodeName, life: u32, boot_again: bool) {
@@ -266,8 +430,10 @@ impl Cluster {
         let now = self.now;
         if let Ok(node) = self.node_mut(name) {
             node.member = false;
-            node.left_at = Some(now);
+            node.left_at = node.left_at.or(Some(now));
         }
+        self.begin_loss(name);
+        self.membership_changed();
         if boot_again {
             // It was off an instant ago, so it can be started.
             let started = self.start_node(name);
@@ -275,7 +441,7 @@ impl Cluster {
         }
     }
 
-    fn up(&mut self, name: &NodeName, life: u32) {
+    fn up(&mut self, name: &NodeName, life: u32, booted_at: Timestamp) {
         let now = self.now;
         let Ok(node) = self.node_mut(name) else { return };
         if node.life != life || node.power != Power::Booting {
@@ -283,11 +449,19 @@ impl Cluster {
         }
         node.power = Power::On;
         node.member = true;
-        node.left_at = None;
-        node.booted_at = now - KERNEL_BEFORE_JOIN;
+        node.ha_mode = None;
+        node.booted_at = booted_at;
+        // A boot starts every service anew.
+        (node.stalled, node.proxy_down, node.daemon_down) = (false, false, false);
+        (node.daemon_hung, node.clusterfs_down) = (false, false);
+        for state in node.services.values_mut().filter(|state| &*state.unit == "enabled") {
+            *state = ServiceState::from_word("active");
+        }
         node.tasks.end_all_unexpected(now);
         self.order(STATS_EVERY, Due::Broadcast(name.clone(), life));
         self.order(STARTALL_AFTER_JOIN, Due::StartAll(name.clone(), life));
+        self.membership_changed();
+        self.journal(name, "kernel: Linux version 6.17.2-1-pve");
     }
 
     /// The boot's own task: stale backup locks go, then the guests with `onboot` start in their order.
@@ -300,7 +474,7 @@ impl Cluster {
         for id in &here {
             if let Ok(guest) = self.guest_mut(*id) {
                 guest.spec.lock.take_if(|lock| lock == "backup");
-                if guest.spec.ha.as_deref() == Some("freeze") {
+                if matches!(guest.spec.ha.as_deref(), Some("freeze" | "fence" | "recovery")) {
                     guest.spec.ha = Some("started".into());
                 }
             }
@@ -328,11 +502,7 @@ impl Cluster {
             return;
         }
         if left.is_empty() {
-            let now = self.now;
-            if let Ok(found) = self.node_mut(&node) {
-                found.tasks.end(&upid, now, "OK");
-            }
-            return;
+            return self.end_task(&node, &upid, "OK");
         }
         let id = left.remove(0);
         if self.guests.get(&id).is_some_and(|guest| guest.process.is_none() && guest.spec.node == node) {
@@ -357,8 +527,9 @@ impl Cluster {
             Step::Started | Step::StartInside => self.process_begins(node, id),
             Step::Stop => match self.guests.get(&id).and_then(|guest| guest.spec.lock.clone()) {
                 Some(lock) => self.end_task(node, upid, &locked(id.kind, &lock)),
-                None => self.gone(id),
+                None => self.ends(id, End::Asked),
             },
+            Step::Halt => self.ends(id, End::Asked),
             Step::ShutdownIgnored { force: false } => {
                 self.end_task(node, upid, "VM quit/powerdown failed - got timeout");
             }
@@ -366,7 +537,7 @@ impl Cluster {
                 if let Ok(found) = self.node_mut(node) {
                     found.tasks.say(upid, "VM still running - terminating now with SIGTERM");
                 }
-                self.gone(id);
+                self.ends(id, End::Asked);
                 self.end_task(node, upid, "OK");
             }
             Step::StartByRoot => {
@@ -374,12 +545,36 @@ impl Cluster {
             }
             Step::State(state) => {
                 let what = if self.runs(id) { "OK".into() } else { format!("VM {} not running", id.vmid) };
-                if let Ok(Some(process)) = self.guest_mut(id).map(|guest| guest.process.as_mut()) {
-                    process.state = state;
-                }
+                // A machine that still cannot write stands still again at once.
+                let state = if self.runs(id) && self.cannot_write(id) { "io-error".into() } else { state };
+                self.run_state(id, &state).unwrap_or_default();
                 self.end_task(node, upid, &what);
             }
-            Step::Arrive { to } => self.arrive(node, upid, id, to),
+            Step::Passing(state) => self.run_state(id, &state).unwrap_or_default(),
+            Step::Await { to } => {
+                let task = self.task(&to, "qmstart", &id.vmid.to_string(), &Actor::root());
+                self.then(&to, &task, id, 1_200, Step::End("OK".into()));
+            }
+            Step::Arrive { to, state } => self.arrive(node, upid, id, to, state),
+            Step::Landed { to, state } => {
+                if self.runs_on(id, &to) {
+                    self.run_state(id, &state).unwrap_or_default();
+                }
+                self.unlock(id);
+                self.ha_arrived(id);
+                self.end_task(node, upid, "OK");
+            }
+            Step::Suspended => {
+                self.ends(id, End::Asked);
+                if let Ok(guest) = self.guest_mut(id) {
+                    guest.spec.lock = Some("suspended".into());
+                }
+            }
+            Step::Unlocked => {
+                self.unlock(id);
+                self.end_task(node, upid, "OK");
+            }
+            Step::Backup(job, part) => self.backup_part(node, upid, id, job, part),
             Step::End(status) => self.end_task(node, upid, &status),
         }
     }
@@ -412,135 +607,104 @@ impl Cluster {
         })
     }
 
-    fn process_begins(&mut self, node: &NodeName, id: GuestId) {
+    pub(super) fn process_begins(&mut self, node: &NodeName, id: GuestId) {
         let (now, pid) = (self.now, 2_000 + (self.ordered % 4_000_000) as u32);
         if let Ok(guest) = self.guest_mut(id)
             && guest.spec.node == *node
         {
             guest.process = Some(Process { pid, since: now, state: "running".into(), hung: false });
             guest.spec.lock.take_if(|lock| lock == "suspended");
-            guest.ha_failures = 0;
+            (guest.ha_failures, guest.ha_relocated) = (0, false);
+            let lines = match id.kind {
+                GuestKind::Qemu => {
+                    vec![
+                        format!("Started {}.scope.", id.vmid),
+                        format!("VM {} started with PID {pid}.", id.vmid),
+                    ]
+                }
+                GuestKind::Lxc => vec![format!("Started pve-container@{}.service.", id.vmid)],
+            };
+            for (line, who) in lines.into_iter().zip(["systemd[1]", "qm[712]"]) {
+                self.journal(node, format!("{who}: {line}"));
+            }
         }
     }
 
-    fn arrive(&mut self, node: &NodeName, upid: &str, id: GuestId, to: NodeName) {
-        if !self.nodes.get(&to).is_some_and(super::Node::alive) {
-            if let Ok(guest) = self.guest_mut(id) {
-                guest.spec.lock = None;
+    /// The configuration moves at once; the process on the new node is younger than the guest's work.
+    fn arrive(&mut self, node: &NodeName, upid: &str, id: GuestId, to: NodeName, state: Option<Box<str>>) {
+        let lives = self.nodes.get(&to).is_some_and(super::Node::alive) && self.online(node, &to);
+        let whole = id.kind == GuestKind::Lxc || state.is_some() == self.runs(id);
+        if !lives || !whole || !self.guests.get(&id).is_some_and(|guest| guest.spec.node == *node) {
+            if let Some(state) = state.filter(|_| id.kind == GuestKind::Qemu) {
+                self.run_state(id, &state).unwrap_or_default();
             }
+            self.unlock(id);
+            self.ha_arrived(id);
             return self.end_task(node, upid, "migration aborted");
         }
-        let ran = self.guests.get(&id).and_then(|guest| guest.process.clone());
-        if let Ok(guest) = self.guest_mut(id) {
-            guest.spec.node = to.clone();
-            guest.spec.lock = None;
-        }
-        if let Some(process) = ran {
-            // The target has a process of its own, younger than the guest's work.
-            let start = self.task(
-                &to,
-                if id.kind == GuestKind::Qemu { "qmstart" } else { "vzstart" },
-                &id.vmid.to_string(),
-                &Actor::root(),
-            );
-            self.process_begins(&to, id);
-            if let Ok(Some(new)) = self.guest_mut(id).map(|guest| guest.process.as_mut()) {
-                new.state = process.state;
+        self.relocate(id, &to);
+        match (id.kind, state) {
+            (GuestKind::Qemu, Some(state)) => {
+                self.process_begins(&to, id);
+                let awaited = self.now - AWAITED;
+                if let Ok(Some(process)) = self.guest_mut(id).map(|guest| guest.process.as_mut()) {
+                    (process.state, process.since) = ("inmigrate".into(), awaited);
+                }
+                self.then(node, upid, id, 400, Step::Landed { to, state });
             }
-            self.then(&to, &start, id, 300, Step::End("OK".into()));
+            (GuestKind::Lxc, Some(_)) => {
+                self.unlock(id);
+                self.begin(&to, id, Verb::Start, &Actor::root());
+                self.ha_arrived(id);
+                self.then(node, upid, id, 1_500, Step::End("OK".into()));
+            }
+            (GuestKind::Qemu | GuestKind::Lxc, None) => {
+                self.unlock(id);
+                self.ha_arrived(id);
+                self.end_task(node, upid, "OK");
+            }
         }
-        self.end_task(node, upid, "OK");
     }
 
-    fn gone(&mut self, id: GuestId) {
-        let Ok(guest) = self.guest_mut(id) else { return };
-        if guest.process.take().is_none() {
-            return;
+    fn unlock(&mut self, id: GuestId) {
+        if let Ok(guest) = self.guest_mut(id) {
+            guest.spec.lock = None;
         }
+    }
+
+    /// A machine that shuts itself down during its backup is kept for it.
+    fn powered_off(&mut self, id: GuestId) {
+        let kept = self.guests.get(&id).is_some_and(|guest| guest.spec.lock.as_deref() == Some("backup"));
+        if kept && id.kind == GuestKind::Qemu {
+            self.run_state(id, "shutdown").unwrap_or_default();
+        } else {
+            self.ends(id, End::PoweredOff);
+        }
+    }
+
+    /// A guest's process is gone: its node's journal says what it may, and HA begins to care.
+    pub(super) fn ends(&mut self, id: GuestId, end: End) {
+        let Ok(guest) = self.guest_mut(id) else { return };
+        let Some(process) = guest.process.take() else { return };
+        let node = guest.spec.node.clone();
         let state = guest.ha_managed().map(str::to_owned);
+        let held = guest.spec.lock.is_some();
         if state.as_deref() == Some("request_stop") {
             guest.spec.ha = Some("stopped".into());
         }
-        if state.as_deref() == Some("started") {
+        if state.as_deref() == Some("started") && !held {
             self.order(HA_LOOP, Due::Ha(id));
         }
+        self.journal_end(&node, id, process.pid, process.since, end);
     }
 
-    fn ha_looks(&mut self, id: GuestId) {
-        let Some(guest) = self.guests.get(&id) else { return };
-        let (node, runs) = (guest.spec.node.clone(), guest.process.is_some());
-        if !self.nodes.get(&node).is_some_and(super::Node::alive) {
-            return; // Fencing decides.
-        }
-        match (guest.ha_managed(), runs) {
-            (Some("started"), false) => {
-                self.begin(&node, id, Verb::Start, &Actor::root());
-            }
-            (Some("request_stop"), true) => {
-                self.begin(&node, id, Verb::Stop, &Actor::root());
-            }
-            (Some("request_stop"), false) => {
-                if let Ok(guest) = self.guest_mut(id) {
-                    guest.spec.ha = Some("stopped".into());
-                }
-            }
-            (_, _) => {}
-        }
-    }
-
-    fn start_failed(&mut self, id: GuestId) {
-        let Ok(guest) = self.guest_mut(id) else { return };
-        if guest.ha_managed() != Some("started") || guest.process.is_some() {
-            return;
-        }
-        guest.ha_failures += 1;
-        if guest.ha_failures >= HA_FAILURES_MAX {
-            guest.spec.ha = Some("error".into());
-        } else {
-            self.order(HA_LOOP, Due::Ha(id));
-        }
-    }
-
-    fn still_lost(&self, name: &NodeName, life: u32) -> bool {
-        self.nodes.get(name).is_some_and(|node| node.life == life && !node.member)
-    }
-
-    fn fence(&mut self, name: &NodeName, life: u32) {
-        if !self.still_lost(name, life) {
-            return;
-        }
-        let here: Vec<GuestId> = self.guests_on(name).collect();
-        for id in here {
-            if let Ok(guest) = self.guest_mut(id)
-                && guest.ha_managed() == Some("started")
-            {
-                guest.spec.ha = Some("fence".into());
-            }
-        }
-    }
-
-    fn recover(&mut self, name: &NodeName, life: u32) {
-        if !self.still_lost(name, life) {
-            return;
-        }
-        let refuge = self.nodes.iter().find(|(_, node)| node.alive() && node.member).map(|(n, _)| n.clone());
-        let Some(refuge) = refuge.filter(|refuge| self.quorate(refuge)) else { return };
-        let fenced: Vec<GuestId> =
-            self.guests_on(name).filter(|id| self.guests[id].ha_managed() == Some("fence")).collect();
-        for id in fenced {
-            if let Ok(guest) = self.guest_mut(id) {
-                guest.spec.node = refuge.clone();
-                guest.spec.lock = None;
-                guest.spec.ha = Some("started".into());
-            }
-            self.begin(&refuge, id, Verb::Start, &Actor::root());
-        }
-    }
-
-    fn end_task(&mut self, node: &NodeName, upid: &str, status: &str) {
+    pub(super) fn end_task(&mut self, node: &NodeName, upid: &str, status: &str) {
         let now = self.now;
-        if let Ok(found) = self.node_mut(node) {
-            found.tasks.end(upid, now, status);
+        let Ok(found) = self.node_mut(node) else { return };
+        found.tasks.end(upid, now, status);
+        if let Some(task) = found.tasks.get(upid) {
+            let line = format!("{}: <{}> end task {upid} {status}", task.program(), task.by.full());
+            self.journal(node, line);
         }
     }
 }

@@ -59,6 +59,8 @@ pub struct GuestSpec {
     pub ha: Option<String>,
     /// Its pool.
     pub pool: Option<String>,
+    /// The storage that its disk lies on, where that matters: a full one stops its writes.
+    pub volume: Option<StorageName>,
     /// Cores.
     pub cores: u32,
     /// Memory in bytes.
@@ -87,6 +89,7 @@ impl GuestSpec {
             template: false,
             ha: None,
             pool: None,
+            volume: None,
             cores: 1,
             memory: GIB,
             disk: 8 * GIB,
@@ -161,6 +164,52 @@ pub enum Api {
     Truncated,
 }
 
+/// How a guest's process ends when nobody asked for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Death {
+    /// A signal from outside, or an assertion: nothing says which. Of a container its monitor (`lxc-start`).
+    Killed,
+    /// An error in QEMU itself.
+    Segfault,
+    /// The kernel needed its memory.
+    OutOfMemory,
+    /// A container's init is killed; of a virtual machine the same as [`Death::Killed`].
+    Init,
+}
+
+/// How a backup gets a guest to hold still.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BackupMode {
+    /// It runs on.
+    Snapshot,
+    /// It stands still for a while: a machine is paused, a container frozen.
+    Suspend,
+    /// It is shut down; a machine runs on from the start of its backup, a container from the end.
+    Stop,
+}
+
+/// What a node's API is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Daemon {
+    /// Listens to everybody (`pveproxy`).
+    Proxy,
+    /// Does what needs the rights of root (`pvedaemon`).
+    Pvedaemon,
+    /// The cluster's file system (`pmxcfs`, the service `pve-cluster`), and the node's membership with it.
+    ClusterFs,
+    /// pvedaemon runs, takes questions and never answers.
+    Hung,
+}
+
+/// What the virtual daemon's token may see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rights {
+    /// Everything, the journal included.
+    All,
+    /// What the role PVEAuditor has: everything but the journal.
+    Auditor,
+}
+
 /// What a node's own statistics said of it at one instant.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NodeStats {
@@ -217,6 +266,11 @@ pub struct Node {
     pub side: u8,
     /// HA's word for the node, where it is not simply there (`maintenance`).
     pub ha: Option<Box<str>>,
+    /// The mode of its HA agent, where it is not simply `active` (`restart`, `shutdown`): the last that it wrote, so it
+    /// outlives the node's power.
+    pub ha_mode: Option<Box<str>>,
+    /// Since when it has been without a quorum.
+    pub alone_since: Option<Timestamp>,
     /// Its services: name, to systemd's words (unit state, active state).
     pub services: BTreeMap<Box<str>, ServiceState>,
     /// Its sensors, in degrees Celsius.
@@ -238,6 +292,62 @@ pub struct ServiceState {
     pub active: Box<str>,
     /// systemd's sub state (`running`, `dead`, `failed`, `exited`).
     pub state: Box<str>,
+}
+
+/// The words that a scenario may use of a service: systemd's active state, or `disabled`.
+pub const SERVICE_WORDS: [&str; 5] = ["active", "failed", "inactive", "activating", "disabled"];
+
+impl ServiceState {
+    /// From one of [`SERVICE_WORDS`].
+    pub fn from_word(word: &str) -> ServiceState {
+        let (unit, active, state) = match word {
+            "failed" => ("enabled", "failed", "failed"),
+            "inactive" => ("enabled", "inactive", "dead"),
+            "activating" => ("enabled", "activating", "auto-restart"),
+            "disabled" => ("disabled", "inactive", "dead"),
+            _ => ("enabled", "active", "running"),
+        };
+        ServiceState { unit: unit.into(), active: active.into(), state: state.into() }
+    }
+}
+
+/// The services that PVE lists of every node (pve-domain 6), each as a fresh installation has it.
+pub(super) fn services() -> BTreeMap<Box<str>, ServiceState> {
+    const LIST: [&str; 23] = [
+        "chrony",
+        "corosync",
+        "cron",
+        "ksmtuned",
+        "lxcfs",
+        "postfix",
+        "proxmox-firewall",
+        "pve-cluster",
+        "pve-firewall",
+        "pve-ha-crm",
+        "pve-ha-lrm",
+        "pve-lxc-syscalld",
+        "pvedaemon",
+        "pvefw-logger",
+        "pveproxy",
+        "pvescheduler",
+        "pvestatd",
+        "qmeventd",
+        "spiceproxy",
+        "sshd",
+        "syslog",
+        "systemd-journald",
+        "systemd-timesyncd",
+    ];
+    let state = |name: &str| {
+        let (unit, active, state) = match name {
+            "ksmtuned" | "syslog" => ("not-found", "inactive", "dead"),
+            "systemd-timesyncd" => ("masked", "inactive", "dead"),
+            "systemd-journald" => ("static", "active", "running"),
+            _ => ("enabled", "active", "running"),
+        };
+        ServiceState { unit: unit.into(), active: active.into(), state: state.into() }
+    };
+    LIST.into_iter().map(|name| (name.into(), state(name))).collect()
 }
 
 /// One line of a node's journal.
@@ -272,6 +382,13 @@ pub struct Process {
     pub state: Box<str>,
     /// QEMU does not answer on its monitor: the state cannot be read, and its disk counters read 0.
     pub hung: bool,
+}
+
+impl Process {
+    /// PVE's word for it in the cluster's list: where QEMU does not answer, `running` is assumed.
+    pub fn word(&self) -> &str {
+        if self.hung { "running" } else { &self.state }
+    }
 }
 
 /// What a node's statistics said of a guest at one instant.
@@ -319,6 +436,8 @@ pub struct Guest {
     pub stats: Option<GuestStats>,
     /// Starts by HA that failed since the last that did not.
     pub ha_failures: u32,
+    /// Whether HA has tried another node since.
+    pub ha_relocated: bool,
 }
 
 impl Guest {

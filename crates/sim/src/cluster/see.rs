@@ -50,7 +50,8 @@ impl Cluster {
     /// Every node, as one of them shows it.
     pub fn nodes_seen<'a>(&'a self, viewer: &'a NodeName) -> impl Iterator<Item = NodeSeen<'a>> + 'a {
         self.nodes.iter().map(move |(name, node)| {
-            let stats = node.stats.as_ref().filter(|stats| self.fresh(stats.at));
+            let heard = self.node_heard(self.side_of(viewer), name, node);
+            let stats = heard.filter(|stats| self.fresh(stats.at));
             let presence = match (self.online(viewer, name), stats.is_some()) {
                 (false, _) => Presence::Offline,
                 (true, true) => Presence::Online,
@@ -60,19 +61,22 @@ impl Cluster {
         })
     }
 
-    /// Every guest of the cluster.
-    pub fn guests_seen(&self) -> impl Iterator<Item = GuestSeen<'_>> + '_ {
-        self.guests.values().map(|guest| {
-            let stats = guest.stats.as_ref().filter(|stats| self.fresh(stats.at));
+    /// Every guest of the cluster, as one node shows it.
+    pub fn guests_seen(&self, viewer: &NodeName) -> impl Iterator<Item = GuestSeen<'_>> + '_ {
+        let side = self.side_of(viewer);
+        self.guests.iter().filter(move |(_, guest)| self.guest_known(side, guest)).map(move |(id, guest)| {
+            let stats = self.guest_heard(side, *id, guest).filter(|stats| self.fresh(stats.at));
             GuestSeen { guest, stats }
         })
     }
 
-    /// Every storage on every node.
-    pub fn places_seen(&self) -> impl Iterator<Item = PlaceSeen<'_>> + '_ {
-        self.storages.values().flat_map(move |storage| {
+    /// Every storage on every node, as one node shows it.
+    pub fn places_seen(&self, viewer: &NodeName) -> impl Iterator<Item = PlaceSeen<'_>> + '_ {
+        let side = self.side_of(viewer);
+        self.storages.iter().flat_map(move |(name, storage)| {
             storage.places.iter().map(move |(node, place)| {
-                let used = place.stats.filter(|(_, at)| self.fresh(*at)).map(|(used, _)| used);
+                let heard = self.place_heard(side, name, node, place);
+                let used = heard.filter(|(_, at)| self.fresh(*at)).map(|(used, _)| used);
                 PlaceSeen { storage, node, place, used }
             })
         })
@@ -92,8 +96,9 @@ impl Cluster {
             self.nodes_seen(viewer).map(|seen| (seen.node.spec.name.clone(), node_of(&seen))).collect();
         let online = self.nodes.keys().filter(|name| self.online(viewer, name)).count() as u32;
         let quorum = Quorum { quorate: self.quorate(viewer), online, expected: self.nodes.len() as u32 };
-        let guests = self.guests_seen().filter(|_| !empty).map(|seen| (seen.guest.spec.id, guest_of(&seen)));
-        let storages = self.places_seen().filter(|_| !empty).map(storage_of);
+        let guests =
+            self.guests_seen(viewer).filter(|_| !empty).map(|seen| (seen.guest.spec.id, guest_of(&seen)));
+        let storages = self.places_seen(viewer).filter(|_| !empty).map(storage_of);
         Snapshot {
             quorum: Seen::At { value: quorum, asked_at: at },
             nodes: Seen::At { value: nodes, asked_at: at },

@@ -10,7 +10,7 @@ impl Cluster {
     pub(super) fn broadcast(&mut self, name: &NodeName) {
         let (seed, now) = (self.seed, self.now);
         let Some(node) = self.nodes.get_mut(name) else { return };
-        if !node.alive() || node.stalled {
+        if !node.alive() || node.stalled || node.clusterfs_down {
             return;
         }
         let shake = |which: u64, width: f64| {
@@ -43,7 +43,7 @@ impl Cluster {
         let numbers = self.numbers(id);
         let now = self.now;
         if let Some(guest) = self.guests.get_mut(&id) {
-            let status = guest.process.as_ref().map_or("stopped".into(), |process| process.state.clone());
+            let status = guest.process.as_ref().map_or("stopped".into(), |process| process.word().into());
             guest.stats = Some(GuestStats { at: now, status, numbers });
         }
     }
@@ -71,8 +71,8 @@ impl Cluster {
             disk,
             netin: traffic(8),
             netout: traffic(9),
-            diskread: traffic(10),
-            diskwrite: traffic(11),
+            diskread: if process.hung { 0 } else { traffic(10) },
+            diskwrite: if process.hung { 0 } else { traffic(11) },
         }
     }
 }

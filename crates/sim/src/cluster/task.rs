@@ -65,6 +65,19 @@ pub struct Task {
     pub log: Vec<String>,
 }
 
+impl Task {
+    /// The program that did it, as the journal names it.
+    pub(super) fn program(&self) -> String {
+        let name = match (&*self.kind, &*self.by.user) {
+            ("startall" | "stopall", _) => "pve-guests",
+            (kind, "root@pam") if kind.starts_with("qm") => "qm",
+            (kind, "root@pam") if kind.starts_with("vz") && kind != "vzdump" => "pct",
+            (_, _) => "pvedaemon",
+        };
+        format!("{name}[{}]", self.pid)
+    }
+}
+
 /// A node's tasks, oldest first.
 #[derive(Clone, Debug, Default)]
 pub struct TaskLog {

@@ -9,7 +9,20 @@ impl Cluster {
     /// Makes it happen now.
     pub fn apply(&mut self, command: &Command) -> Result<(), Trouble> {
         match command {
-            Command::Crash(id) => self.crash(*id),
+            Command::Crash(id, how) => self.die(*id, *how),
+            Command::Hang(id, hung) => self.hang(*id, *hung),
+            Command::RebootInside(id) => self.reboot_inside(*id),
+            Command::Backup { guests, mode, takes, by } => self.backup(by, guests, *mode, *takes).map(drop),
+            Command::ResetNode(node) => self.reset_node(node),
+            Command::Evict(node) => self.evict(node),
+            Command::Daemon(node, daemon, down) => self.daemon(node, *daemon, *down),
+            Command::Side(side, nodes) => self.side(*side, nodes),
+            Command::Service(node, service, word) => self.service(node, service, word),
+            Command::Temperature(node, sensor, degrees) => {
+                self.node_mut(node)?.temperatures.insert(sensor.as_str().into(), *degrees);
+                Ok(())
+            }
+            Command::Maintenance(node, on) => self.maintenance(node, *on),
             Command::PowerOff(id) => self.power_off(*id),
             Command::Ask { verb, guest, by } => {
                 let node = self.guest(*guest)?.spec.node.clone();
@@ -27,10 +40,7 @@ impl Cluster {
                 self.guest_mut(*id)?.spec.broken = *broken;
                 Ok(())
             }
-            Command::Ha(id, state) => {
-                self.guest_mut(*id)?.spec.ha = state.clone();
-                Ok(())
-            }
+            Command::Ha(id, state) => self.set_ha(*id, state.as_deref()),
             Command::KillNode(node) => self.kill_node(node),
             Command::StartNode(node) => self.start_node(node),
             Command::ShutdownNode(node, again) => self.shutdown_node(node, *again),

@@ -1,42 +1,53 @@
 //! Reads the scenario language. Every error names what is wrong, what is allowed, and the nearest word.
 
-use std::collections::BTreeSet;
-
-use engine::observe::{GuestId, NodeName, Subject};
+use engine::observe::{NodeName, Subject};
 use jiff::SignedDuration;
 
-use super::{BadScript, Command, LENGTH_MAX, LINES_MAX, Script, Step, Tiers};
-use crate::cluster::{Actor, Api, GIB, GuestSpec, MIB, NodeSpec, StorageSpec, Verb};
+use super::specs::{guest_spec, is_storage_command, node_spec, storage_command, storage_spec};
+use super::words::{guest, interval, nearest, node, number, percent, time};
+use super::{BadScript, Command, LINES_MAX, Script, Step, Tiers};
+use crate::cluster::{Actor, Api, BackupMode, Daemon, Death, NodeSpec, Rights, SERVICE_WORDS, Verb};
 
 /// What may stand at the beginning of a line beside a command, and its form.
 pub const STATEMENTS: &[(&str, &str)] = &[
     ("at", "at M:SS COMMAND"),
     ("cluster", "cluster NAME"),
-    ("every", "every critical|important|routine|background TIME"),
+    ("endpoints", "endpoints NODE NODE..."),
+    ("every", "every live|critical|important|routine|background TIME, or: every live off"),
     ("first", "first M:SS"),
     (
         "guest",
         "guest KIND/ID NAME on NODE [running|paused|stopped] [onboot] [template] [broken] [deaf] [order=N] \
-         [tags=A,B] [ha=STATE] [lock=WORD] [pool=NAME] [cores=N] [memory=SIZE] [disk=SIZE]",
+         [tags=A,B] [ha=STATE] [lock=WORD] [pool=NAME] [volume=STORAGE] [cores=N] [memory=SIZE] \
+         [disk=SIZE]",
     ),
     ("node", "node NAME [cores=N] [memory=SIZE] [disk=SIZE]"),
     ("nodes", "nodes NAME NAME..."),
+    ("rights", "rights all|auditor"),
     ("seed", "seed NUMBER"),
 ];
+
+/// How long a backup of one guest takes if nothing is said.
+const BACKUP_TAKES: SignedDuration = SignedDuration::from_secs(90);
 
 /// Every command and its form.
 pub const COMMANDS: &[(&str, &str)] = &[
     ("api", "api [NODE] unreachable|refused|reset|hang|slow=MS|denied|blind|empty|garbage|truncated|back"),
+    ("backup", "backup KIND/ID KIND/ID... [mode=snapshot|suspend|stop] [takes=S] [by USER]"),
     ("break", "break KIND/ID"),
     ("cpu", "cpu node/NODE N%"),
-    ("crash", "crash KIND/ID"),
+    ("crash", "crash KIND/ID [killed|segfault|oom|init]"),
     ("create", "create KIND/ID NAME on NODE [as for guest] [by USER]"),
+    ("daemon", "daemon NODE pveproxy|pvedaemon|pmxcfs|hang down|up"),
     ("destroy", "destroy KIND/ID [by USER]"),
     ("disk", "disk node/NODE N%"),
     ("end", "end"),
+    ("evict", "evict NODE"),
     ("ha", "ha KIND/ID STATE|none"),
+    ("hang", "hang KIND/ID"),
     ("kill-node", "kill-node NODE"),
     ("lock", "lock KIND/ID WORD"),
+    ("maintenance", "maintenance NODE on|off"),
     ("memory", "memory node/NODE N%"),
     ("mend", "mend KIND/ID"),
     ("migrate", "migrate KIND/ID to NODE [by USER]"),
@@ -44,20 +55,28 @@ pub const COMMANDS: &[(&str, &str)] = &[
     ("poweroff", "poweroff KIND/ID"),
     ("quorum", "quorum lost|back"),
     ("reboot", "reboot KIND/ID [by USER]"),
+    ("reboot-inside", "reboot-inside KIND/ID"),
     ("reboot-node", "reboot-node NODE"),
+    ("reset-node", "reset-node NODE"),
     ("resume", "resume KIND/ID [by USER]"),
+    ("rollback", "rollback KIND/ID [by USER]"),
+    ("service", "service NODE NAME active|failed|inactive|activating|disabled"),
     ("shutdown", "shutdown KIND/ID [force] [timeout=S] [by USER]"),
     ("shutdown-node", "shutdown-node NODE"),
+    ("side", "side N NODE NODE..."),
     ("start", "start KIND/ID [by USER]"),
     ("start-node", "start-node NODE"),
     ("state", "state KIND/ID WORD"),
     ("stats", "stats NODE stalled|back"),
     ("stop", "stop KIND/ID [by USER]"),
     ("storage", "storage NAME [shared|local] [SIZE] [used N%] [on NODE] [offline|online]"),
+    ("suspend", "suspend KIND/ID [by USER]"),
+    ("temperature", "temperature NODE SENSOR DEGREES"),
+    ("unhang", "unhang KIND/ID"),
     ("unlock", "unlock KIND/ID"),
 ];
 
-type Said<T> = Result<T, String>;
+pub(super) type Said<T> = Result<T, String>;
 
 pub(super) fn script(text: &str) -> Result<Script, BadScript> {
     let mut script = Script {
@@ -67,6 +86,8 @@ pub(super) fn script(text: &str) -> Result<Script, BadScript> {
         guests: Vec::new(),
         storages: Vec::new(),
         tiers: Tiers::default(),
+        endpoints: Vec::new(),
+        rights: Rights::All,
         steps: Vec::new(),
         length: SignedDuration::ZERO,
     };
@@ -106,6 +127,8 @@ fn statement(script: &mut Script, line: usize, first: &str, rest: &[&str]) -> Sa
         "seed" => script.seed = number(one(rest, "seed")?)?,
         "first" => script.tiers.first = time(one(rest, "first")?)?,
         "every" => every(&mut script.tiers, rest)?,
+        "endpoints" => script.endpoints = nodes(rest, "endpoints")?,
+        "rights" => script.rights = rights(one(rest, "rights")?)?,
         "nodes" => {
             for name in rest {
                 script.nodes.push(NodeSpec::new(node(name)?));
@@ -149,7 +172,43 @@ pub(super) fn timed_command(line: &str) -> Said<(SignedDuration, Command)> {
 fn command(words: &[&str]) -> Said<Command> {
     let (first, rest) = words.split_first().ok_or("a command is missing")?;
     Ok(match *first {
-        "crash" => Command::Crash(guest(one(rest, first)?)?),
+        "crash" => match rest {
+            [id] => Command::Crash(guest(id)?, Death::Killed),
+            [id, how] => Command::Crash(guest(id)?, death(how)?),
+            _ => return Err(form(first)),
+        },
+        "hang" => Command::Hang(guest(one(rest, first)?)?, true),
+        "unhang" => Command::Hang(guest(one(rest, first)?)?, false),
+        "reboot-inside" => Command::RebootInside(guest(one(rest, first)?)?),
+        "backup" => backup(rest)?,
+        "suspend" => ask(rest, first, Verb::Suspend)?,
+        "rollback" => ask(rest, first, Verb::Rollback)?,
+        "daemon" => match rest {
+            [name, what, "down"] => Command::Daemon(node(name)?, daemon(what)?, true),
+            [name, what, "up"] => Command::Daemon(node(name)?, daemon(what)?, false),
+            _ => return Err(form(first)),
+        },
+        "side" => match rest {
+            [side, names @ ..] => Command::Side(number(side)?, nodes(names, first)?),
+            [] => return Err(form(first)),
+        },
+        "service" => match rest {
+            [name, service, word] if SERVICE_WORDS.contains(word) => {
+                Command::Service(node(name)?, (*service).into(), (*word).into())
+            }
+            _ => return Err(form(first)),
+        },
+        "temperature" => match rest {
+            [name, sensor, degrees] => Command::Temperature(node(name)?, (*sensor).into(), number(degrees)?),
+            _ => return Err(form(first)),
+        },
+        "maintenance" => match rest {
+            [name, "on"] => Command::Maintenance(node(name)?, true),
+            [name, "off"] => Command::Maintenance(node(name)?, false),
+            _ => return Err(form(first)),
+        },
+        "reset-node" => Command::ResetNode(node(one(rest, first)?)?),
+        "evict" => Command::Evict(node(one(rest, first)?)?),
         "poweroff" => Command::PowerOff(guest(one(rest, first)?)?),
         "start" => ask(rest, first, Verb::Start)?,
         "stop" => ask(rest, first, Verb::Stop)?,
@@ -220,19 +279,11 @@ fn unknown(word: &str) -> String {
     }
 }
 
-/// The nearest of some words, when it is near enough to have been meant.
-pub(super) fn nearest<'a>(word: &str, all: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    all.map(|name| (strsim::damerau_levenshtein(word, name), name))
-        .min()
-        .filter(|(distance, name)| *distance <= name.len().div_ceil(3))
-        .map(|(_, name)| name)
-}
-
 fn usage(name: &str) -> &'static str {
     STATEMENTS.iter().chain(COMMANDS).find(|(known, _)| *known == name).map_or("", |(_, usage)| usage)
 }
 
-fn form(name: &str) -> String {
+pub(super) fn form(name: &str) -> String {
     format!("it is written `{}`", usage(name))
 }
 
@@ -243,77 +294,14 @@ fn one<'a>(rest: &[&'a str], name: &str) -> Said<&'a str> {
     }
 }
 
-fn guest(text: &str) -> Said<GuestId> {
-    text.parse().map_err(|e: engine::observe::BadId| e.to_string())
-}
-
-fn node(text: &str) -> Said<NodeName> {
-    text.strip_prefix("node/").unwrap_or(text).parse().map_err(|e: engine::observe::BadId| e.to_string())
-}
-
-fn number<N: std::str::FromStr>(text: &str) -> Said<N> {
-    text.parse().map_err(|_| format!("`{text}` is no number"))
-}
-
-/// `m:ss` or `h:mm:ss`.
-fn time(text: &str) -> Said<SignedDuration> {
-    let wrong = || format!("`{text}` is no time: write m:ss or h:mm:ss, as 1:05 or 2:00:00");
-    let parts: Vec<&str> = text.split(':').collect();
-    let (head, tail) = parts.split_first().ok_or_else(wrong)?;
-    if !(1..=2).contains(&tail.len()) || head.is_empty() || head.len() > 6 {
-        return Err(wrong());
-    }
-    let mut seconds: i64 = head.parse().map_err(|_| wrong())?;
-    for part in tail {
-        let value: i64 = part.parse().map_err(|_| wrong())?;
-        if part.len() != 2 || !(0..60).contains(&value) {
-            return Err(wrong());
-        }
-        seconds = seconds * 60 + value;
-    }
-    let time = SignedDuration::from_secs(seconds);
-    let fits = (SignedDuration::ZERO..=LENGTH_MAX).contains(&time);
-    if fits { Ok(time) } else { Err(format!("`{text}` is too long: 31 days at most")) }
-}
-
-/// `12s`, `5m`, `2h` or a time.
-fn interval(text: &str) -> Said<SignedDuration> {
-    let wrong = || format!("`{text}` is no interval: write 12s, 5m or 1h");
-    let (digits, unit) = text.split_at(text.len().saturating_sub(1));
-    let factor = match unit {
-        "s" => 1,
-        "m" => 60,
-        "h" => 3600,
-        _ => return Err(wrong()),
-    };
-    let count: u32 = digits.parse().map_err(|_| wrong())?;
-    let interval = SignedDuration::from_secs(i64::from(count) * factor);
-    if interval.is_zero() || interval > LENGTH_MAX { Err(wrong()) } else { Ok(interval) }
-}
-
-/// `97%` as a fraction.
-fn percent(text: &str) -> Said<f64> {
-    let wrong = || format!("`{text}` is no share: write 97% or 97.5%");
-    let value: f64 = text.strip_suffix('%').ok_or_else(wrong)?.parse().map_err(|_| wrong())?;
-    if (0.0..=100.0).contains(&value) { Ok(value / 100.0) } else { Err(wrong()) }
-}
-
-/// `512MiB`, `64GiB`, `2TiB` in bytes.
-fn size(text: &str) -> Said<u64> {
-    let wrong = || format!("`{text}` is no size: write 512MiB, 64GiB or 2TiB");
-    let units = [("MiB", MIB), ("GiB", GIB), ("TiB", GIB * 1024)];
-    let (digits, unit) =
-        units.iter().find_map(|(name, unit)| Some((text.strip_suffix(name)?, *unit))).ok_or_else(wrong)?;
-    digits.parse::<u64>().ok().and_then(|count| count.checked_mul(unit)).filter(|n| *n > 0).ok_or_else(wrong)
-}
-
-fn is_size(text: &str) -> bool {
-    size(text).is_ok()
-}
-
 fn every(tiers: &mut Tiers, rest: &[&str]) -> Said<()> {
     let [tier, text] = rest else { return Err(form("every")) };
+    if [*tier, *text] == ["live", "off"] {
+        tiers.live = SignedDuration::ZERO;
+        return Ok(());
+    }
     let slot = match *tier {
+        "live" => &mut tiers.live,
         "critical" => &mut tiers.critical,
         "important" => &mut tiers.important,
         "routine" => &mut tiers.routine,
@@ -322,99 +310,6 @@ fn every(tiers: &mut Tiers, rest: &[&str]) -> Said<()> {
     };
     *slot = interval(text)?;
     Ok(())
-}
-
-fn node_spec(rest: &[&str]) -> Said<NodeSpec> {
-    let (name, options) = rest.split_first().ok_or_else(|| form("node"))?;
-    let mut spec = NodeSpec::new(node(name)?);
-    for option in options {
-        match option.split_once('=') {
-            Some(("cores", value)) => spec.cores = number(value)?,
-            Some(("memory", value)) => spec.memory = size(value)?,
-            Some(("disk", value)) => spec.disk = size(value)?,
-            Some(_) | None => return Err(format!("`{option}`? {}", form("node"))),
-        }
-    }
-    Ok(spec)
-}
-
-fn guest_spec(rest: &[&str], statement: &str) -> Said<(GuestSpec, Actor)> {
-    let (rest, by) = by(rest, statement)?;
-    let (id, name, place, options) = match rest {
-        [id, "on", place, options @ ..] => (id, None, place, options),
-        [id, name, "on", place, options @ ..] => (id, Some(name), place, options),
-        _ => return Err(form(statement)),
-    };
-    let id = guest(id)?;
-    let name = name.map_or_else(|| format!("{}{}", id.kind.title(), id.vmid), |name| (*name).to_string());
-    let mut spec = GuestSpec::new(id, name, node(place)?);
-    for option in options {
-        match (*option, option.split_once('=')) {
-            ("running", _) => spec.running = true,
-            ("paused", _) => (spec.running, spec.paused) = (true, true),
-            ("stopped", _) => spec.running = false,
-            ("onboot", _) => spec.onboot = true,
-            ("template", _) => spec.template = true,
-            ("broken", _) => spec.broken = true,
-            ("deaf", _) => spec.deaf = true,
-            (_, Some(("order", value))) => spec.order = Some(number(value)?),
-            (_, Some(("tags", value))) => spec.tags = value.split(',').map(str::to_owned).collect(),
-            (_, Some(("ha", value))) => spec.ha = Some(value.into()),
-            (_, Some(("lock", value))) => spec.lock = Some(value.into()),
-            (_, Some(("pool", value))) => spec.pool = Some(value.into()),
-            (_, Some(("cores", value))) => spec.cores = number(value)?,
-            (_, Some(("memory", value))) => spec.memory = size(value)?,
-            (_, Some(("disk", value))) => spec.disk = size(value)?,
-            (other, _) => return Err(format!("`{other}`? {}", form(statement))),
-        }
-    }
-    Ok((spec, by))
-}
-
-fn is_storage_command(rest: &[&str]) -> bool {
-    let declares = |word: &&str| matches!(*word, "shared" | "local") || is_size(word);
-    !rest.iter().skip(1).any(declares)
-}
-
-fn storage_spec(rest: &[&str]) -> Said<StorageSpec> {
-    let (name, options) = rest.split_first().ok_or_else(|| form("storage"))?;
-    let mut shared = false;
-    let (mut total, mut used, mut nodes) = (100 * GIB, 0.0, BTreeSet::new());
-    let mut left = options.iter();
-    while let Some(option) = left.next() {
-        match *option {
-            "shared" => shared = true,
-            "local" => shared = false,
-            "used" => used = percent(left.next().ok_or_else(|| form("storage"))?)?,
-            "on" => {
-                for name in left.by_ref() {
-                    nodes.insert(node(name)?);
-                }
-            }
-            word if is_size(word) => total = size(word)?,
-            other => return Err(format!("`{other}`? {}", form("storage"))),
-        }
-    }
-    let name = name.parse().map_err(|e: engine::observe::BadId| e.to_string())?;
-    let nodes = (!nodes.is_empty()).then_some(nodes);
-    let used = crate::cluster::part_of(total, used);
-    Ok(StorageSpec { total, used, nodes, ..StorageSpec::new(name, shared) })
-}
-
-fn storage_command(rest: &[&str]) -> Said<Command> {
-    let (name, rest) = rest.split_first().ok_or_else(|| form("storage"))?;
-    let name = name.parse().map_err(|e: engine::observe::BadId| e.to_string())?;
-    let (place, rest) = match rest {
-        ["on", place, rest @ ..] => (Some(node(place)?), rest),
-        [rest @ .., "on", place] => (Some(node(place)?), rest),
-        rest => (None, rest),
-    };
-    match rest {
-        ["used", share] => Ok(Command::StorageUsed(name, place, percent(share)?)),
-        ["offline"] => Ok(Command::StorageActive(name, place, false)),
-        ["online"] => Ok(Command::StorageActive(name, place, true)),
-        _ => Err(form("storage")),
-    }
 }
 
 fn level(rest: &[&str], name: &str) -> Said<(NodeName, f64)> {
@@ -426,7 +321,7 @@ fn level(rest: &[&str], name: &str) -> Said<(NodeName, f64)> {
 }
 
 /// Takes `by USER` off the end; without it PVE's own shell did it.
-fn by<'a, 'b>(rest: &'a [&'b str], name: &str) -> Said<(&'a [&'b str], Actor)> {
+pub(super) fn by<'a, 'b>(rest: &'a [&'b str], name: &str) -> Said<(&'a [&'b str], Actor)> {
     match rest {
         [rest @ .., "by", user] if user.contains('@') => Ok((rest, Actor::parse(user))),
         [.., "by", user] => Err(format!("`{user}` is no user: write alice@pve or op@pve!token")),
@@ -462,6 +357,54 @@ fn migrate(rest: &[&str]) -> Said<Command> {
     }
 }
 
+fn nodes(rest: &[&str], name: &str) -> Said<Vec<NodeName>> {
+    if rest.is_empty() { Err(form(name)) } else { rest.iter().map(|name| node(name)).collect() }
+}
+
+fn death(word: &str) -> Said<Death> {
+    Ok(match word {
+        "killed" => Death::Killed,
+        "segfault" => Death::Segfault,
+        "oom" => Death::OutOfMemory,
+        "init" => Death::Init,
+        other => return Err(format!("`{other}`? {}", form("crash"))),
+    })
+}
+
+fn daemon(word: &str) -> Said<Daemon> {
+    Ok(match word {
+        "pveproxy" => Daemon::Proxy,
+        "pvedaemon" => Daemon::Pvedaemon,
+        "pmxcfs" => Daemon::ClusterFs,
+        "hang" => Daemon::Hung,
+        other => return Err(format!("`{other}`? {}", form("daemon"))),
+    })
+}
+
+fn rights(word: &str) -> Said<Rights> {
+    match word {
+        "all" => Ok(Rights::All),
+        "auditor" => Ok(Rights::Auditor),
+        other => Err(format!("`{other}`? {}", form("rights"))),
+    }
+}
+
+fn backup(rest: &[&str]) -> Said<Command> {
+    let (rest, by) = by(rest, "backup")?;
+    let (mut guests, mut mode, mut takes) = (Vec::new(), BackupMode::Snapshot, BACKUP_TAKES);
+    for word in rest {
+        match word.split_once('=') {
+            Some(("mode", "snapshot")) => mode = BackupMode::Snapshot,
+            Some(("mode", "suspend")) => mode = BackupMode::Suspend,
+            Some(("mode", "stop")) => mode = BackupMode::Stop,
+            Some(("takes", seconds)) => takes = SignedDuration::from_secs(number::<u16>(seconds)?.into()),
+            Some(_) => return Err(format!("`{word}`? {}", form("backup"))),
+            None => guests.push(guest(word)?),
+        }
+    }
+    if guests.is_empty() { Err(form("backup")) } else { Ok(Command::Backup { guests, mode, takes, by }) }
+}
+
 fn api(word: &str) -> Said<Api> {
     Ok(match word {
         "back" => Api::Up,
@@ -482,82 +425,4 @@ fn api(word: &str) -> Said<Api> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn errors_name_the_line_and_what_is_allowed() {
-        let good = "nodes pve1\nguest qemu/101 on pve1\n";
-        #[rustfmt::skip]
-        let table = [
-            ("a misspelt command", "at 1:00 crsh qemu/101", "line 3: `crsh` is no command; did you mean `crash`? It is written `crash KIND/ID`"),
-            ("a bad time", "at 60 crash qemu/101", "line 3: `60` is no time: write m:ss or h:mm:ss, as 1:05 or 2:00:00"),
-            ("61 seconds", "at 1:61 crash qemu/101", "line 3: `1:61` is no time: write m:ss or h:mm:ss, as 1:05 or 2:00:00"),
-            ("a bad guest", "at 1:00 crash vm/101", "line 3: `vm/101` is no guest: write `qemu/ID` or `lxc/ID` with an ID from 100 to 999999999"),
-            ("a missing word", "at 1:00 migrate qemu/101 pve2", "line 3: it is written `migrate KIND/ID to NODE [by USER]`"),
-            ("a user without a realm", "at 1:00 stop qemu/101 by alice", "line 3: `alice` is no user: write alice@pve or op@pve!token"),
-            ("a share above the whole", "disk node/pve1 120%", "line 3: `120%` is no share: write 97% or 97.5%"),
-            ("an unknown option", "guest qemu/102 on pve1 runing", "line 3: `runing`? it is written `guest KIND/ID NAME on NODE [running|paused|stopped] [onboot] [template] [broken] [deaf] [order=N] [tags=A,B] [ha=STATE] [lock=WORD] [pool=NAME] [cores=N] [memory=SIZE] [disk=SIZE]`"),
-            ("an end without a time", "end", "line 3: `end` needs a time: `at 9:00 end`"),
-            ("no end", "", "line 2: no end: `at 9:00 end`"),
-        ];
-        for (name, line, expected) in table {
-            let error = Script::parse(&format!("{good}{line}")).map(drop).unwrap_err();
-            assert_eq!(error.to_string(), expected, "{name}");
-        }
-    }
-
-    #[test]
-    fn every_form_is_read() {
-        let text = "
-            cluster lab # a comment
-            seed 7
-            first 0:05
-            every critical 12s
-            node pve1 cores=8 memory=64GiB disk=500GiB
-            nodes pve2 pve3
-            guest qemu/101 web01 on pve1 running onboot tags=a,b ha=started lock=backup order=2
-            guest lxc/200 on pve2 paused memory=512MiB cores=2 disk=2TiB pool=prod
-            guest qemu/900 tmpl on pve1 template
-            storage nfs shared 1000GiB used 40%
-            storage local local 100GiB on pve1 pve2
-            storage nfs used 50%
-            api slow=200
-            at 1:10 crash qemu/101
-            at 0:30 shutdown lxc/200 force timeout=5 by op@pve!t1
-            at 1:00:00 storage nfs on pve2 offline
-            at 1:00:00 create qemu/130 new on pve2 running by alice@pve
-            at 2:00:00 end";
-        let script = Script::parse(text).unwrap();
-        assert_eq!(
-            (script.seed, script.nodes.len(), script.guests.len(), script.storages.len()),
-            (7, 3, 3, 2)
-        );
-        let times: Vec<_> = script.steps.iter().map(|s| s.at.map(|at| at.as_secs())).collect();
-        assert_eq!(times, [None, None, Some(30), Some(70), Some(3600), Some(3600)], "in the order of time");
-        assert_eq!(script.length.as_hours(), 2);
-        assert!(script.build(jiff::Timestamp::UNIX_EPOCH).is_ok());
-    }
-
-    #[test]
-    fn named_scenarios_are_read_and_others_are_named() {
-        for (name, script) in super::super::NAMED {
-            Script::parse(script).unwrap_or_else(|error| panic!("{name}: {error}"));
-        }
-        let error = super::super::named("dmo").unwrap_err();
-        assert!(
-            error.starts_with("there is no scenario `dmo`; did you mean `demo`? There are demo, "),
-            "{error}"
-        );
-    }
-
-    #[test]
-    fn a_script_that_names_what_is_not_there_says_so() {
-        let error = Script::parse("nodes pve1\nguest qemu/101 on pve9\nat 1:00 end")
-            .unwrap()
-            .build(jiff::Timestamp::UNIX_EPOCH)
-            .map(drop)
-            .unwrap_err();
-        assert_eq!(error.to_string(), "line 2: there is no node `pve9`");
-    }
-}
+mod tests;
