@@ -25,6 +25,8 @@ mod evidence;
 mod live;
 mod look;
 mod page;
+#[cfg(test)]
+mod recorded;
 mod rounds;
 mod shared;
 mod temperature;

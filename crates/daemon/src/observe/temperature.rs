@@ -248,12 +248,12 @@ fn zones(sensors: Vec<Sensor>) -> Zones {
     }
     let mut zones = Zones::new();
     for Sensor { names, celsius } in &sensors {
-        let names = names.iter().map(|name| printable(name));
+        let mut names = names.iter().map(|name| printable(name));
         let alone = |(name, taken): &(Box<str>, &BTreeMap<Box<str>, usize>)| {
             !name.is_empty() && taken.get(name) == Some(&1)
         };
         let alone = names.clone().zip(&taken).find(alone);
-        let name = alone.map(|(name, _)| name).or_else(|| names.last()).unwrap_or_default();
+        let name = alone.map(|(name, _)| name).or_else(|| names.next_back()).unwrap_or_default();
         // The hottest comes first: of two that share even the last name it is the one that matters.
         zones.entry(name).or_insert(*celsius);
     }
