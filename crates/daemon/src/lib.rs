@@ -23,4 +23,4 @@ pub mod report;
 pub mod run;
 pub mod supervise;
 
-pub use observe::Tiers;
+pub use observe::{Observer, Source as TemperatureSource, Tiers};

@@ -17,7 +17,7 @@ use pve::Client;
 use tokio::sync::mpsc;
 
 use crate::clock::Clock;
-use crate::observe::{Observer, Tiers};
+use crate::observe::{Observer, Source, Tiers};
 use crate::record::{self, NewEvent, Store};
 use crate::report::live::Live;
 use crate::report::page::Page;
@@ -43,6 +43,8 @@ pub struct Watched {
     pub clients: Vec<Client>,
     /// The settings of its engine.
     pub policy: Policy,
+    /// Where its nodes' sensors are read, if anywhere.
+    pub temperature: Option<Source>,
     /// How often each tier asks.
     pub tiers: Tiers,
     /// The daemon's clock.
@@ -57,10 +59,11 @@ pub struct Watched {
 
 /// Watches one cluster until the daemon stops: its pollers, each kept alive by itself, and the loop.
 pub async fn watch(watched: Watched, stop: Stop) -> anyhow::Result<()> {
-    let Watched { name, clients, policy, tiers, clock, store, live, page } = watched;
+    let Watched { name, clients, policy, temperature, tiers, clock, store, live, page } = watched;
     let engine = remembered(&store, &name, policy).await?;
     let (sender, inputs) = mpsc::channel(INPUTS_MAX);
-    let observer = Arc::new(Observer::new(name.clone(), clients, Arc::clone(&clock), sender));
+    let observer = Observer::new(name.clone(), clients, Arc::clone(&clock), sender);
+    let observer = Arc::new(observer.with_sensors(temperature, tiers.routine));
     // They end with this set: the loop that ends takes its pollers with it.
     let mut pollers = tokio::task::JoinSet::new();
     for round in [Round::Critical, Round::Important, Round::Routine, Round::Background] {
@@ -70,6 +73,14 @@ pub async fn watch(watched: Watched, stop: Stop) -> anyhow::Result<()> {
             move || Arc::clone(&observer).tier(round, tiers, stop.clone())
         };
         pollers.spawn(supervise::keep_alive(format!("{name} {} poller", round.as_str()), stop, make));
+    }
+    if let Some(every) = tiers.live {
+        let (observer, stop) = (Arc::clone(&observer), stop.clone());
+        let make = {
+            let stop = stop.clone();
+            move || Arc::clone(&observer).live(every, stop.clone())
+        };
+        pollers.spawn(supervise::keep_alive(format!("{name} live poller"), stop, make));
     }
     if let Some(page) = page {
         let (observer, stop) = (Arc::clone(&observer), stop.clone());
@@ -147,6 +158,7 @@ impl Loop {
             self.live.saw(self.engine.cluster(), Instant::now());
         } else if round {
             self.live.blind(self.engine.cluster());
+            self.observer.move_on();
         }
         if self.waiting.len() > told && self.checkpoint_due() {
             self.checkpoint_now().await;
