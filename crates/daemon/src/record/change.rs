@@ -178,10 +178,10 @@ pub(super) struct StartAnew {
     pub(super) checkpoint: Checkpoint,
 }
 
-/// Open incidents' events of one cluster; by incident, so that the index of what waits to be over is used.
+/// Open incidents' events of one cluster. `+` has SQLite search among what waits to be over, not among all incidents.
 pub(super) const CLOSE_OPEN: &str = "UPDATE events SET resolved = 1, resolved_at = ?1, resolved_ms = ?2, resolved_by = ?3 \
      WHERE coalesce(resolved, 0) = 0 AND NOT (source = 'monitor' AND type IN ('status', 'metric') AND incident_id IS NULL) \
-     AND cluster = ?4 AND incident_id IS NOT NULL";
+     AND cluster = ?4 AND +incident_id IS NOT NULL";
 
 impl Write for StartAnew {
     type Output = Saved;

@@ -155,12 +155,12 @@ pub(super) async fn checkpoint(
     Ok(Some(Kept { checkpoint, seq: row.try_get("journal_seq")? }))
 }
 
-/// Whether an incident of a cluster is open, as far as the events say.
+/// Whether an incident of a cluster is open, as far as the events say. `+` has SQLite search among what waits to be
+/// over, not among all incidents.
+pub(super) const OPEN_INCIDENT: &str = "SELECT EXISTS (SELECT 1 FROM events WHERE coalesce(resolved, 0) = 0 \
+     AND NOT (source = 'monitor' AND type IN ('status', 'metric') AND incident_id IS NULL) \
+     AND cluster = ?1 AND +incident_id IS NOT NULL) AS open";
+
 pub(super) async fn has_open_incident(pool: &SqlitePool, cluster: &ClusterName) -> Result<bool, sqlx::Error> {
-    let row = sqlx::query(
-        "SELECT EXISTS (SELECT 1 FROM events WHERE coalesce(resolved, 0) = 0 \
-         AND NOT (source = 'monitor' AND type IN ('status', 'metric') AND incident_id IS NULL) \
-         AND cluster = ?1 AND incident_id IS NOT NULL) AS open",
-    );
-    row.bind(cluster.as_str()).fetch_one(pool).await?.try_get("open")
+    sqlx::query(OPEN_INCIDENT).bind(cluster.as_str()).fetch_one(pool).await?.try_get("open")
 }

@@ -5,7 +5,7 @@ use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::task::{Context, Poll, Waker};
 
-use daemon::record::{ActionResult, Checkpoint, EventRow, NewAction, NewEvent, Source};
+use daemon::record::{ActionResult, Checkpoint, EventRow, Kept, NewAction, NewEvent, Source};
 use engine::observe::ClusterName;
 use engine::report::{EventKind, Severity};
 use jiff::Timestamp;
@@ -23,6 +23,10 @@ pub(crate) fn lab() -> ClusterName {
 
 pub(crate) fn checkpoint(state: &str) -> Checkpoint {
     Checkpoint { cluster: lab(), at: at("2026-11-23T18:58:01.250Z"), state: state.into() }
+}
+
+pub(crate) fn kept(state: &str, seq: i64) -> Kept {
+    Kept { checkpoint: checkpoint(state), seq }
 }
 
 pub(crate) fn event(title: &str) -> NewEvent {
