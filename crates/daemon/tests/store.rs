@@ -4,6 +4,8 @@
 
 #[path = "store/help.rs"]
 mod help;
+#[path = "store/journal.rs"]
+mod journal;
 #[path = "store/trouble.rs"]
 mod trouble;
 
