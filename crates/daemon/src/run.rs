@@ -5,8 +5,8 @@
 //! keeps watching and says so.
 
 mod restore;
+pub mod waiting;
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -25,17 +25,11 @@ use crate::record::{self, NewEntry, NewEvent, Store};
 use crate::report::live::Live;
 use crate::report::page::Page;
 use crate::supervise::{self, Stop};
+use waiting::{NotTaken, Waiting};
 
 /// Rounds and answers that wait for the engine. It takes milliseconds over each; more than this means that it hangs,
 /// and then the pollers had better wait than fill the memory.
 const INPUTS_MAX: usize = 64;
-/// Entries and events that wait for a store that fails. Beyond it the oldest are dropped, and the log says so.
-const WAITING_MAX: usize = 20_000;
-/// Turns are put into one transaction until they have so many entries and events: what a failing store left waiting is
-/// then written in pieces, between which others get their turn.
-const TOGETHER_MAX: usize = 1_000;
-/// Most entries and events of one turn that are written as a whole: every guest of a cluster of 10,000, at once.
-const TURN_MAX: usize = 20_000;
 /// What checkpoints may write on average, in bytes per second: a small cluster's is written with every event, one of
 /// 10,000 guests every few minutes (docs/adr/0005).
 const CHECKPOINT_BYTES_PER_SECOND: usize = 20_000;
@@ -91,21 +85,8 @@ pub async fn watch(watched: Watched, stop: Stop) -> anyhow::Result<()> {
         pollers.spawn(supervise::keep_alive(format!("{name} page poller"), stop, make));
     }
     let kept = Checkpointed { last: None, due: false };
-    let mut turns = Loop { engine, observer, clock, store, live, waiting: VecDeque::new(), kept };
+    let mut turns = Loop { engine, observer, clock, store, live, waiting: Waiting::default(), kept };
     turns.run(inputs, stop).await
-}
-
-/// What one turn of the engine says; stored as a whole, so that a restart never finds half of it.
-#[derive(Clone, Default)]
-struct Told {
-    entries: Vec<NewEntry>,
-    events: Vec<NewEvent>,
-}
-
-impl Told {
-    fn len(&self) -> usize {
-        self.entries.len() + self.events.len()
-    }
 }
 
 /// How far the checkpoints are.
@@ -123,7 +104,7 @@ struct Loop {
     store: Store,
     live: Arc<Live>,
     /// Said by the engine, not yet in the store.
-    waiting: VecDeque<Told>,
+    waiting: Waiting,
     kept: Checkpointed,
 }
 
@@ -147,29 +128,22 @@ impl Loop {
 
     async fn turn(&mut self, input: Input) {
         let round = matches!(&input, Input::Observed(snapshot) if snapshot.round == Round::Critical);
-        let mut told = Told::default();
         for (count, effect) in self.engine.step(self.clock.now(), input).into_iter().enumerate() {
             match effect {
                 Effect::Record(entry) => {
                     log(self.engine.cluster(), &entry);
-                    if told.len() >= TURN_MAX {
-                        self.waiting.push_back(std::mem::take(&mut told));
-                    }
-                    told.entries.push(NewEntry::from_engine(self.engine.cluster(), &entry));
+                    self.waiting.record(NewEntry::from_engine(self.engine.cluster(), &entry));
                 }
                 Effect::Inspect(inspection) => self.observer.inspect(inspection),
                 Effect::Notify(event) => {
-                    told.events.push(NewEvent::from_engine(self.engine.cluster(), &event));
+                    self.waiting.tell(NewEvent::from_engine(self.engine.cluster(), &event));
                 }
             }
             if count % EFFECTS_TOGETHER == EFFECTS_TOGETHER - 1 {
                 tokio::task::yield_now().await;
             }
         }
-        if told.len() > 0 {
-            self.waiting.push_back(told);
-            self.kept.due = true;
-        }
+        self.kept.due |= self.waiting.end_turn();
         if round && self.engine.seeing() {
             self.live.saw(self.engine.cluster(), Instant::now());
             // What is seen first is told to nobody, and is what everything later is compared with.
@@ -184,46 +158,18 @@ impl Loop {
         }
     }
 
-    /// Writes the turns that wait, and with the last of them the checkpoint, if there is one. False: the store failed.
-    async fn store_waiting(&mut self, mut checkpoint: Option<record::Checkpoint>) -> bool {
-        while !self.waiting.is_empty() || checkpoint.is_some() {
-            let (mut together, mut turns) = (Told::default(), 0);
-            for told in &self.waiting {
-                if turns > 0 && together.len() + told.len() > TOGETHER_MAX {
-                    break;
-                }
-                together.entries.extend_from_slice(&told.entries);
-                together.events.extend_from_slice(&told.events);
-                turns += 1;
-            }
-            let with = if turns == self.waiting.len() { checkpoint.take() } else { None };
-            if let Err(error) = self.store.save_turn(together.entries, together.events, with).await {
-                let error = anyhow::Error::from(error);
-                tracing::error!(
-                    cluster = %self.engine.cluster(),
-                    waiting = self.waiting.len(),
-                    "the store does not take what is to be told: {error:#}"
-                );
-                self.drop_oldest();
-                return false;
-            }
-            self.waiting.drain(..turns);
-        }
-        true
-    }
-
-    fn drop_oldest(&mut self) {
-        let mut over = self.waiting.iter().map(Told::len).sum::<usize>().saturating_sub(WAITING_MAX);
-        let mut dropped = 0;
-        while over > 0
-            && let Some(told) = self.waiting.pop_front()
-        {
-            over = over.saturating_sub(told.len());
-            dropped += told.events.len();
-        }
+    /// Writes what waits, and with the last of it the checkpoint, if there is one. False: the store failed.
+    async fn store_waiting(&mut self, checkpoint: Option<record::Checkpoint>) -> bool {
+        let Err(NotTaken { error, dropped }) = self.waiting.store(&self.store, checkpoint).await else {
+            return true;
+        };
+        let (cluster, error) = (self.engine.cluster(), anyhow::Error::from(error));
+        let waiting = self.waiting.len();
+        tracing::error!(%cluster, waiting, "the store does not take what is to be told: {error:#}");
         if dropped > 0 {
-            tracing::error!(dropped, "too many events wait for the store; the oldest are lost");
+            tracing::error!(%cluster, dropped, "too many events wait for the store; the oldest are lost");
         }
+        false
     }
 
     /// Small checkpoints are written with every event, large ones as seldom as keeps the average low.

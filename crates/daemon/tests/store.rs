@@ -2,6 +2,8 @@
 
 #![cfg(test)]
 
+#[path = "store/bulk.rs"]
+mod bulk;
 #[path = "store/help.rs"]
 mod help;
 #[path = "store/journal.rs"]

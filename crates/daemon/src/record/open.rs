@@ -190,6 +190,10 @@ pub(super) async fn open(path: &Path) -> Result<Opened, OpenError> {
         .synchronous(SqliteSynchronous::Full)
         .busy_timeout(BUSY_MAX)
         .pragma("journal_size_limit", WAL_KEPT_MAX.to_string())
+        // What a turn of thousands of rows changes stays in memory until its commit, and so does what SQLite keeps to
+        // undo a statement of many rows: each page is written once. A turn's size is bounded.
+        .pragma("cache_spill", "OFF")
+        .pragma("temp_store", "MEMORY")
         .thread_name(|id| format!("store-{id}"));
     let mut writer = options.connect().await.map_err(|error| from_sqlite(&path, error))?;
     let run = migrate(&mut writer, Timestamp::now()).await.map_err(|refusal| match refusal {

@@ -11,6 +11,9 @@ use engine::report::{EventKind, Severity};
 use jiff::Timestamp;
 use sqlx::{AssertSqlSafe, Connection, Row, SqliteConnection};
 
+/// The database of a test that starts itself in a process of its own; set, it plays that process's part.
+pub(crate) const CHILD: &str = "STORE_OF_THE_CHILD";
+
 const ORIGINAL: &str = include_str!("../data/original.sql");
 
 pub(crate) fn at(text: &str) -> Timestamp {

@@ -10,10 +10,7 @@ use std::process::{Command, Stdio};
 use daemon::record::{NewEvent, OpenError, Store, Written};
 use expect_test::{Expect, expect};
 
-use super::help::{Folder, checkpoint, connect, event, ids, lab, queue, read_column, run};
-
-/// The database of a test that starts itself in a process of its own; set, it plays that process's part.
-const CHILD: &str = "STORE_OF_THE_CHILD";
+use super::help::{CHILD, Folder, checkpoint, connect, event, ids, lab, queue, read_column, run};
 
 // ---- Writing together ----
 
