@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use daemon::record::{EventRow, JournalRow, Kind, NewEntry, NewEvent, Source, Store, StoreError, verify};
 use engine::observe::ClusterName;
@@ -323,6 +324,41 @@ async fn a_head_that_is_not_its_own_shows() {
         DIR/jarvis.db: the journal does not fit: row 10 is not the one that the head beside the database names
     "#]]
     .assert_eq(&said);
+}
+
+#[tokio::test]
+async fn the_command_says_what_it_found_and_its_exit_code_too() {
+    let folder = Folder::new();
+    let path = ten_rows(&folder, "ten").await;
+    let config = folder.path("jarvis.toml");
+    let secret = folder.path("secret");
+    fs::write(&secret, "22222222-2222-2222-2222-222222222222").unwrap();
+    fs::write(
+        &config,
+        format!(
+            "[store]\npath = {path:?}\n[[cluster]]\nname = \"lab\"\nendpoints = [\"https://10.0.0.1:8006\"]\n\
+             token_id = \"jarvis@pve!observe\"\ntoken_secret_file = {secret:?}\ninsecure = true\n"
+        ),
+    )
+    .unwrap();
+    let command = |arguments: [&str; 2]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_jarvis"));
+        let ended = command.args(["audit", "verify"]).args(arguments).output().unwrap();
+        let said = String::from_utf8(ended.stdout).unwrap() + &String::from_utf8_lossy(&ended.stderr);
+        (ended.status.code(), said)
+    };
+    let (config, store) = (config.to_str().unwrap(), path.to_str().unwrap());
+    for arguments in [["--store", store], ["--config", config]] {
+        let (code, said) = command(arguments);
+        assert_eq!(code, Some(0), "{said}");
+        assert!(said.contains("the journal is whole: 7 rows, 4 of"), "{said}");
+    }
+    run(&path, "DELETE FROM journal WHERE seq = 6").await;
+    for arguments in [["--store", store], ["--config", config]] {
+        let (code, said) = command(arguments);
+        assert_eq!(code, Some(1), "{said}");
+        assert!(said.contains("jarvis.db: the journal does not fit: row 7 follows row 5"), "{said}");
+    }
 }
 
 /// The daemon goes on: it cannot watch nothing because somebody cut its journal. But it says so, there too.
