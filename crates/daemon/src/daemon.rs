@@ -260,13 +260,14 @@ async fn retention(store: Store, clock: Arc<Clock>, tiers: Tiers, events_days: u
         let now = clock.now();
         let pruned = async {
             let events = store.cleanup_old_events(events_days, now).await?;
+            let journal = store.cleanup_old_journal(events_days, now).await;
             let actions = store.cleanup_old_actions(ACTIONS_KEPT_DAYS, now).await?;
             let snapshots = store.cleanup_old_snapshots(events_days, now).await?;
-            anyhow::Ok((events, actions, snapshots))
+            anyhow::Ok((events, actions, snapshots, journal?))
         };
         match pruned.await {
-            Ok((events, actions, snapshots)) => {
-                tracing::debug!(events, actions, snapshots, "old rows removed");
+            Ok((events, actions, snapshots, journal)) => {
+                tracing::debug!(events, actions, snapshots, journal, "old rows removed");
             }
             Err(error) => tracing::error!("old rows could not be removed: {error:#}"),
         }
