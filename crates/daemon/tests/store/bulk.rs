@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use daemon::record::{Checkpoint, NewEntry, NewEvent, Store};
 use daemon::run::waiting::Waiting;
-use engine::detect::Finding;
+use engine::detect::{Finding, Trace};
 use engine::incident::IncidentId;
 use engine::observe::{GuestKind, GuestStatus, Subject};
 use engine::record::{Entry, Fact};
@@ -29,13 +29,14 @@ fn dies(n: u128) -> (NewEntry, NewEvent) {
     // Scattered, as the engine's are: each finds a page of its own in the index.
     let scattered = n.wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835);
     let incident: IncidentId = serde_json::from_str(&scattered.to_string()).unwrap();
-    let finding = Finding::GuestCrashed { kind: GuestKind::Qemu, previous: GuestStatus::Running };
+    let finding =
+        Finding::GuestCrashed { kind: GuestKind::Qemu, previous: GuestStatus::Running, trace: Trace::Hidden };
     let entry = Entry {
         at: at("2026-11-23T18:58:01.250Z"),
         subject: Subject::Guest(format!("qemu/{}", 100 + n).parse().unwrap()),
         name: Some(format!("customer-web-{n}").into()),
         node: Some(format!("pve{}", n % 32).parse().unwrap()),
-        fact: Fact::Opened { incident, finding },
+        fact: Fact::Opened { incident, finding, group: None },
     };
     (NewEntry::from_engine(&lab(), &entry), NewEvent::from_engine(&lab(), &report::event(&entry)))
 }
