@@ -6,19 +6,19 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use engine::Input;
 use engine::observe::{Blindness, Cause, GuestId, GuestKind, Live, NodeName, Round, Seen, Snapshot};
 use jiff::Timestamp;
 use tokio::task::JoinSet;
-use tokio::time::Instant;
 
 use super::ask::{About, Unanswered};
 use super::bill::Call;
 use super::doors::Daemons;
 use super::rounds::{no_path, path_name};
 use super::{Observer, Tiers, evidence};
+use crate::clock::Clock;
 use crate::supervise::Stop;
 
 /// Nodes asked at the same time. A list comes after some 20 ms, so that four at a time ask 400 nodes in 2 s.
@@ -125,16 +125,15 @@ impl Observer {
     /// # Errors
     /// Nobody takes what it sees any more.
     pub async fn live(self: Arc<Observer>, every: Duration, mut stop: Stop) -> anyhow::Result<()> {
-        let every = self.clock.real(every);
         let mut known = self.known.subscribe();
         let mut lanes: BTreeMap<NodeName, Lane> = BTreeMap::new();
         let mut calls: JoinSet<Ended> = JoinSet::new();
         tokio::select! {
-            () = tokio::time::sleep(self.clock.real(Tiers::first(Round::Live))) => {}
+            () = self.clock.sleep(Tiers::first(Round::Live)) => {}
             () = stop.asked() => return Ok(()),
         }
         loop {
-            let now = Instant::now();
+            let now = self.clock.instant();
             let wanted = known.borrow_and_update().with_machines.clone();
             // A call that has not ended keeps its lane: who comes back must not be asked twice at a time.
             lanes.retain(|node, lane| wanted.contains(node) || !matches!(lane.turn, Turn::Due(_)));
@@ -164,7 +163,7 @@ impl Observer {
             let wake = wakes.filter_map(|lane| lane.wake(now)).min();
             let ended = tokio::select! {
                 ended = calls.join_next(), if !calls.is_empty() => ended,
-                () = sleep_until(wake) => None,
+                () = sleep_until(&self.clock, wake) => None,
                 changed = known.changed() => {
                     changed?;
                     None
@@ -175,7 +174,7 @@ impl Observer {
             let Ended { node, asked_at, answer, daemons } = ended?;
             self.note_daemons(&node, daemons);
             let waited_for = match lanes.get_mut(&node) {
-                Some(lane) => lane.ended(Instant::now(), every, answer.is_ok()),
+                Some(lane) => lane.ended(self.clock.instant(), every, answer.is_ok()),
                 None => false,
             };
             // An answer that comes after it was given up is old news.
@@ -199,21 +198,21 @@ impl Observer {
     async fn list(&self, node: NodeName, asked_at: Timestamp) -> Ended {
         let Some(name) = path_name(&node) else {
             let answer = Err(no_path(&node));
-            return Ended { node, asked_at, answer, daemons: Daemons::Asked(Instant::now()) };
+            return Ended { node, asked_at, answer, daemons: Daemons::Asked(self.clock.instant()) };
         };
         let name = &name;
         let list = |client: pve::Client| async move { client.qemu_list(name).await };
         let listed = self.endpoints.put(Call::Qemu, About::Node, list).await;
-        let daemons = Daemons::of(&listed, Instant::now());
+        let daemons = Daemons::of(&listed, self.clock.instant());
         let answer = listed.map_err(|unanswered: Unanswered| unanswered.blindness());
         let answer = answer.and_then(|rows| evidence::live(GuestKind::Qemu, rows));
         Ended { node, asked_at, answer, daemons }
     }
 }
 
-async fn sleep_until(wake: Option<Instant>) {
+async fn sleep_until(clock: &Clock, wake: Option<Instant>) {
     match wake {
-        Some(wake) => tokio::time::sleep_until(wake).await,
+        Some(wake) => clock.sleep(wake.saturating_duration_since(clock.instant())).await,
         None => std::future::pending().await,
     }
 }
