@@ -30,12 +30,6 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// How long a watch may take to stop, in the world's time: the daemon as a whole is allowed two seconds.
 const STOP_WITHIN: Duration = Duration::from_secs(10);
 
-/// What came of it.
-pub(crate) struct Played {
-    /// As `expected.log`.
-    pub(crate) log: String,
-}
-
 /// A folder that goes with its owner.
 struct Folder(PathBuf);
 
@@ -55,8 +49,9 @@ impl Drop for Folder {
     }
 }
 
-/// Plays a scenario to its end, and a little longer if by then `done` does not hold of the log.
-pub(crate) fn play(name: &str, script: &Script, speed: f64, done: impl Fn(&str) -> bool) -> Played {
+/// Plays a scenario to its end, and a little longer if by then `done` does not hold of the log. The log is written as
+/// `expected.log` is.
+pub(crate) fn play(name: &str, script: &Script, speed: f64, done: impl Fn(&str) -> bool) -> String {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let folder = Folder::new();
@@ -97,7 +92,7 @@ pub(crate) fn play(name: &str, script: &Script, speed: f64, done: impl Fn(&str) 
         ended.unwrap_or_else(|_| panic!("{name}: the watch does not stop")).unwrap().unwrap();
         assert!(store.close().await, "{name}: the store does not close");
         cluster.shutdown().await;
-        Played { log: told }
+        told
     })
 }
 
