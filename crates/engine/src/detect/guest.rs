@@ -165,7 +165,7 @@ pub(crate) fn why_restarted(
     tasks: Option<&[Task]>,
     now: Timestamp,
 ) -> Why {
-    let Some(tasks) = tasks else { return Why::NotAsked("its node did not answer".into()) };
+    let Some(tasks) = tasks else { return Why::NotAsked("its node's tasks could not be asked".into()) };
     // A stop that a start has undone is just what is looked for here.
     let stopped = tasks.iter().filter(|task| !matches!(&*task.kind, "qmstart" | "vzstart")).cloned();
     let stopped = cause(&stopped.collect::<Vec<_>>(), id, last_seen, now, stops);

@@ -313,7 +313,13 @@ impl Engine {
                     continue;
                 }
                 Suspicion::Changed { from } => {
-                    let why = by(guest::causes_of(&known.guest.status)).map_or(Why::NoTask, Why::Task);
+                    let why = match &answer.tasks {
+                        Seen::At { .. } => {
+                            by(guest::causes_of(&known.guest.status)).map_or(Why::NoTask, Why::Task)
+                        }
+                        Seen::NotAsked => Why::NotAsked("its tasks were not asked for".into()),
+                        Seen::NotReached(blindness) => Why::NotAsked(blindness.words.as_str().into()),
+                    };
                     self.changed(turn, *id, why, from);
                 }
                 Suspicion::Moved { from } => {

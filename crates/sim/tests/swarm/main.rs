@@ -70,7 +70,6 @@ fn ordeal(seed: u64) -> Ordeal {
 
 /// What one scenario came to.
 struct Played {
-    log: String,
     faults: u64,
     deaths: u64,
     told: u64,
@@ -87,7 +86,6 @@ fn play(seed: u64) -> Played {
     assert!(report.repeated.is_empty(), "told twice: {:#?}\n{}", report.repeated, report.log);
     let happened = script.steps.len() as u64 - report.senseless;
     Played {
-        log: report.log,
         faults: report.failed.len() as u64 + happened,
         deaths: judge.deaths,
         told: judge.told,
