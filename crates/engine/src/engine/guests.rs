@@ -127,7 +127,8 @@ impl Engine {
                 before.alive_at.unwrap_or(before.seen_at)
             }
             (_, Some(before)) => before.seen_at,
-            (_, None) => known.seen_at,
+            // It was not there a round ago.
+            (_, None) => known.seen_at - guest::ROW_AGE * 2,
         };
         let to = known.guest.status.clone();
         self.memory.guests.insert(id, known);

@@ -61,11 +61,17 @@ impl Engine {
 
     /// Nodes that a minority does not see may be dead or alive; when they are seen again, what is shown of them at first
     /// may be from before.
-    pub(super) fn out_of_sight(&mut self, nodes: &BTreeMap<NodeName, Node>) {
+    pub(super) fn out_of_sight(&mut self, now: Timestamp, nodes: &BTreeMap<NodeName, Node>) {
+        self.unwatched(now);
         let away = |name: &NodeName| nodes.get(name).is_some_and(|node| node.presence == Presence::Offline);
         for (_, known) in self.memory.nodes.iter_mut().filter(|(name, _)| away(name)) {
             (known.member_since, known.online_since, known.believed) = (None, None, false);
         }
+    }
+
+    /// While nobody looks, nothing is seen to stand still.
+    pub(super) fn unwatched(&mut self, now: Timestamp) {
+        self.memory.nodes.values_mut().for_each(|known| known.moved_at = Some(now));
     }
 
     /// Whether nothing that the round shows has moved for longer than statistics take: then it is not the nodes that
