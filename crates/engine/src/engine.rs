@@ -204,7 +204,7 @@ impl Engine {
         self.quorum(turn, seen.quorum);
         if !self.memory.quorate {
             // The view of a minority: every node of the other side looks offline to it (pve-domain 4.2).
-            return;
+            return self.out_of_sight(&seen.nodes);
         }
         let first = self.memory.judged.insert(Round::Critical, began_at).is_none();
         self.nodes(turn, &seen, first);

@@ -280,14 +280,18 @@ impl KnownGuest {
     /// sight so may one that is new to us; but its uptime has grown by as much as the time that passed between the two.
     fn told_at(&self, row: &Guest, asked_at: Timestamp) -> Option<Timestamp> {
         let youngest = asked_at - ROW_AGE;
-        let Some(last) = self.told_at else { return Some(youngest) };
-        let grown = row.uptime.checked_sub(self.guest.uptime).filter(|_| row.node == self.guest.node);
+        let looked = asked_at.duration_since(self.seen_at) <= ROW_AGE * 2;
+        let seen_before = self.seen_at - ROW_AGE;
+        let last = self.told_at.unwrap_or(seen_before);
+        let same = self.told_at.is_some() && self.guest.status.has_process() == Some(true);
+        let same = same && row.node == self.guest.node;
+        let grown = row.uptime.checked_sub(self.guest.uptime).filter(|_| same);
         let grown = grown.and_then(|seconds| i64::try_from(seconds).ok()).map(SignedDuration::from_secs);
         let told_at = match grown {
             Some(grown) => last.checked_add(grown).unwrap_or(youngest),
             // Another process: it is told by a node that lives, unless nobody has looked for a while.
-            None if asked_at.duration_since(self.seen_at) <= ROW_AGE * 2 => youngest,
-            None => last,
+            None if looked => youngest,
+            None => last.max(seen_before),
         };
         Some(told_at.min(youngest).max(last))
     }

@@ -59,6 +59,15 @@ impl Engine {
         }
     }
 
+    /// Nodes that a minority does not see may be dead or alive; when they are seen again, what is shown of them at first
+    /// may be from before.
+    pub(super) fn out_of_sight(&mut self, nodes: &BTreeMap<NodeName, Node>) {
+        let away = |name: &NodeName| nodes.get(name).is_some_and(|node| node.presence == Presence::Offline);
+        for (_, known) in self.memory.nodes.iter_mut().filter(|(name, _)| away(name)) {
+            (known.online_since, known.believed) = (None, false);
+        }
+    }
+
     /// Whether nothing that the round shows has moved for longer than statistics take: then it is not the nodes that
     /// stalled, but the one that answers. Of a node that is alone nobody can tell.
     pub(super) fn frozen(&self, nodes: &BTreeMap<NodeName, Node>, asked_at: Timestamp) -> bool {
