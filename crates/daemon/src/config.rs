@@ -8,6 +8,7 @@ mod cluster;
 mod describe;
 mod marks;
 mod secret;
+mod temperature;
 mod tree;
 mod typed;
 
@@ -75,7 +76,7 @@ pub struct Store {
 /// How often the cluster is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tiers {
-    /// The alarm; kept, but not polled by this version.
+    /// The alarm.
     pub live: Live,
     /// State changes.
     pub critical: Duration,
@@ -113,6 +114,25 @@ pub struct Cluster {
     pub protect: Vec<Selector>,
     /// Where Jarvis itself runs.
     pub own: Option<Subject>,
+    /// Where its nodes' sensors are read, if anywhere.
+    pub temperature: Option<Temperature>,
+}
+
+/// Where the sensors of a cluster's nodes are read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Temperature {
+    /// From node_exporter.
+    NodeExporter {
+        /// `http://{node}:9100/metrics`: `{node}` becomes the node's name; without it there is a single node.
+        url: String,
+    },
+    /// From the nodes' own files, with the system's ssh.
+    Ssh {
+        /// Whom to log in as.
+        user: String,
+        /// A private key that only we may read, from the root.
+        key_file: PathBuf,
+    },
 }
 
 /// One address of a cluster's API.

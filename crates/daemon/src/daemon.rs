@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 
 use crate::clock::Clock;
 use crate::config::{self, Config};
-use crate::observe::Tiers;
+use crate::observe::{Source, Tiers};
 use crate::record::Store;
 use crate::report::auth::{Auth, Password};
 use crate::report::live::Live;
@@ -24,6 +24,9 @@ use crate::supervise::{self, Stop};
 
 /// Actions are kept this long (contract 2).
 const ACTIONS_KEPT_DAYS: u32 = 30;
+/// How long a connection may take before the next endpoint is tried. A handshake takes 3 to 10 ms; this leaves room for
+/// one lost packet, which is sent again after 1 s, and a look at a node, which is to end within 6 s, for a second try.
+const CONNECT_WITHIN: Duration = Duration::from_millis(2_500);
 /// How long each part may take to stop; the whole is to take less than two seconds.
 const STOP_WITHIN: Duration = Duration::from_millis(1500);
 
@@ -61,6 +64,8 @@ pub struct ClusterSettings {
     pub token: pve::Token,
     /// What its engine goes by.
     pub policy: Policy,
+    /// Where its nodes' sensors are read, if anywhere.
+    pub temperature: Option<Source>,
 }
 
 /// A running daemon.
@@ -94,7 +99,10 @@ impl Settings {
             retention_days: store.retention_days,
             autonomy_level,
             tiers: Tiers {
-                live: Some(Duration::from_secs(2)),
+                live: match tiers.live {
+                    config::Live::Off => None,
+                    config::Live::Every(every) => Some(every),
+                },
                 critical: tiers.critical,
                 important: tiers.important,
                 routine: tiers.routine,
@@ -122,7 +130,17 @@ impl ClusterSettings {
             })
             .collect::<anyhow::Result<Vec<_>>>()?;
         let token = pve::Token::new(&cluster.token_id, pve::Secret::new(cluster.token_secret.expose()))?;
-        Ok(ClusterSettings { name: cluster.name, endpoints, token, policy: cluster.policy })
+        // node_exporter's certificate is made by whoever made the nodes', if by anybody of the cluster's.
+        let authority = cluster.endpoints.iter().find_map(|endpoint| match &endpoint.trust {
+            config::Trust::Authority { pem, .. } => Some(pem.as_slice()),
+            config::Trust::System | config::Trust::Fingerprint(_) | config::Trust::Nobody => None,
+        });
+        let temperature = match cluster.temperature {
+            Some(config::Temperature::NodeExporter { url }) => Some(Source::node_exporter(url, authority)?),
+            Some(config::Temperature::Ssh { user, key_file }) => Some(Source::ssh(user, key_file)),
+            None => None,
+        };
+        Ok(ClusterSettings { name: cluster.name, endpoints, token, policy: cluster.policy, temperature })
     }
 }
 
@@ -171,6 +189,7 @@ impl Daemon {
                 clients: clients(cluster.endpoints, cluster.token)
                     .with_context(|| format!("cluster {name}"))?,
                 policy: cluster.policy,
+                temperature: cluster.temperature,
                 tiers: settings.tiers,
                 clock: Arc::clone(&clock),
                 store: store.clone(),
@@ -213,11 +232,12 @@ impl Daemon {
 
 /// One client per endpoint, all with the same token and together within the limits per node.
 fn clients(endpoints: Vec<pve::Endpoint>, token: pve::Token) -> anyhow::Result<Vec<pve::Client>> {
+    let limits = pve::Limits { connect: CONNECT_WITHIN, ..pve::Limits::default() };
     let mut clients: Vec<pve::Client> = Vec::with_capacity(endpoints.len());
     for endpoint in endpoints {
         clients.push(match clients.first() {
             Some(first) => first.beside(endpoint)?,
-            None => pve::Client::new(endpoint, token.clone(), pve::Limits::default())?,
+            None => pve::Client::new(endpoint, token.clone(), limits.clone())?,
         });
     }
     Ok(clients)
@@ -240,13 +260,14 @@ async fn retention(store: Store, clock: Arc<Clock>, tiers: Tiers, events_days: u
         let now = clock.now();
         let pruned = async {
             let events = store.cleanup_old_events(events_days, now).await?;
+            let journal = store.cleanup_old_journal(events_days, now).await;
             let actions = store.cleanup_old_actions(ACTIONS_KEPT_DAYS, now).await?;
             let snapshots = store.cleanup_old_snapshots(events_days, now).await?;
-            anyhow::Ok((events, actions, snapshots))
+            anyhow::Ok((events, actions, snapshots, journal?))
         };
         match pruned.await {
-            Ok((events, actions, snapshots)) => {
-                tracing::debug!(events, actions, snapshots, "old rows removed");
+            Ok((events, actions, snapshots, journal)) => {
+                tracing::debug!(events, actions, snapshots, journal, "old rows removed");
             }
             Err(error) => tracing::error!("old rows could not be removed: {error:#}"),
         }

@@ -117,6 +117,7 @@ fn settings(options: &Options, folder: &Folder, cluster: &Server) -> anyhow::Res
         endpoints,
         token: pve::Token::new(TOKEN_ID, pve::Secret::new(TOKEN_SECRET))?,
         policy: Policy::default(),
+        temperature: None,
     }];
     Ok(Settings {
         listen: options.listen,

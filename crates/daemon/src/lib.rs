@@ -8,6 +8,7 @@
 //! | [`run`] | the loop; nothing else may call the engine's `step` |
 //! | [`daemon`] | all of it put together: start and clean stop |
 //! | [`demo`], [`ops`] | the other commands of the binary |
+//! | `key`, `secret_file` | the key beside the database, with which logins and the journal are signed |
 //! | [`config`] | the settings, and the only place that reads the environment |
 //!
 //! Detecting and deciding exist only in the engine, because nothing in them touches the world.
@@ -16,11 +17,13 @@ pub mod clock;
 pub mod config;
 pub mod daemon;
 pub mod demo;
+mod key;
 mod observe;
 pub mod ops;
 pub mod record;
 pub mod report;
 pub mod run;
+mod secret_file;
 pub mod supervise;
 
-pub use observe::Tiers;
+pub use observe::{Observer, Source as TemperatureSource, Tiers};

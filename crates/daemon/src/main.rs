@@ -46,6 +46,9 @@ enum Command {
         #[arg(long, value_name = "FILE", default_value = "jarvis.toml")]
         config: PathBuf,
     },
+    /// Look after the journal of what happened.
+    #[command(subcommand)]
+    Audit(ops::Audit),
 }
 
 fn main() -> ExitCode {
@@ -69,7 +72,7 @@ fn log_to_stderr(filter: Option<&str>, command: &Command) -> anyhow::Result<()> 
     let default = match command {
         Command::Run { .. } | Command::CheckConfig { .. } => "info",
         // Their terminal shows what happens to the cluster; the log would say it twice.
-        Command::Demo(_) | Command::Sim(_) => "warn",
+        Command::Demo(_) | Command::Sim(_) | Command::Audit(_) => "warn",
     };
     let filter = filter.filter(|filter| !filter.trim().is_empty()).unwrap_or(default);
     // The filter takes any word for the name of a module, and then logs nothing at all.
@@ -113,6 +116,7 @@ fn run(command: Command) -> anyhow::Result<()> {
             Command::Run { config } => watch(Config::from_process(Some(&config))?).await,
             Command::Demo(options) => demo::run(options).await,
             Command::Sim(options) => ops::sim(options).await,
+            Command::Audit(audit) => ops::audit(audit).await,
             Command::CheckConfig { .. } => Ok(()),
         }
     })

@@ -10,6 +10,9 @@ use sim::http::{Options, Server, Token};
 use sim::script::{Script, named};
 use tokio::signal::unix::{SignalKind, signal as on};
 
+use crate::config::Config;
+use crate::record;
+
 /// `jarvis sim`.
 #[derive(Debug, clap::Args)]
 pub struct SimOptions {
@@ -43,6 +46,37 @@ pub struct SimOptions {
     /// Where to write the certificate of the cluster's own CA (PEM).
     #[arg(long, value_name = "FILE")]
     ca_file: Option<PathBuf>,
+}
+
+/// `jarvis audit`.
+#[derive(Debug, clap::Subcommand)]
+pub enum Audit {
+    /// Walk the journal from its oldest to its newest row, and name the first one that does not fit. Reads only;
+    /// works while the daemon runs, too.
+    Verify {
+        /// The configuration that names the store.
+        #[arg(long, value_name = "FILE", default_value = "jarvis.toml")]
+        config: PathBuf,
+        /// The store itself.
+        #[arg(long, value_name = "PATH", conflicts_with = "config")]
+        store: Option<PathBuf>,
+    },
+}
+
+/// Says what was checked.
+///
+/// # Errors
+/// What does not fit, or why it cannot be read.
+pub async fn audit(audit: Audit) -> anyhow::Result<()> {
+    match audit {
+        Audit::Verify { config, store } => {
+            let store = match store {
+                Some(store) => store,
+                None => Config::from_process(Some(&config))?.store.path,
+            };
+            print(&record::verify(&store).await?.to_string())
+        }
+    }
 }
 
 /// Serves a simulated cluster until a signal.

@@ -1,17 +1,21 @@
 //! Record: the SQLite store. What is told was recorded first, and what was acknowledged is on the disk.
 //!
-//! One task writes, in groups ([`write`]); a few connections read. The four tables of the original keep their names
-//! and columns, and what we add stands beside them ([`migrate`]). All SQL of the program is in this folder.
+//! One task writes, in groups (`write`); a few connections read. The four tables of the original keep their names
+//! and columns, and what we add stands beside them (`migrate`): above all the journal (`journal`), which is the truth
+//! and of which `events` is the projection. All SQL of the program is in this folder.
 //!
 //! It knows no clock: what is stored with a time is handed one.
 
 mod change;
+mod journal;
 mod migrate;
 mod new;
 mod open;
 mod read;
 mod row;
+mod seal;
 mod time;
+mod verify;
 mod write;
 
 use std::fmt;
@@ -26,15 +30,18 @@ use jiff::{SignedDuration, Timestamp};
 use sqlx::SqlitePool;
 use tokio::sync::{broadcast, mpsc, watch};
 
-use change::{Kept, Prune, ResolveEvent, SaveAction, SaveEvents, SaveSnapshot, SetPreference};
+use change::{Aged, Prune, ResolveEvent, SaveAction, SaveSnapshot, SaveTurn, SetPreference, StartAnew};
+use seal::Seal;
 use write::{Counts, Message, Writer};
 
-pub use new::{Checkpoint, NewAction, NewEvent};
+pub use journal::{JournalRow, Kind, Misfit};
+pub use new::{Checkpoint, Kept, NewAction, NewEntry, NewEvent};
 pub use open::{Cause, OpenError};
 pub use row::{
     ActionResult, ActionRow, EventRow, Preference, RestAction, RestEvent, SnapshotRow, SocketEvent, Source,
     kind_from_word, severity_from_word,
 };
+pub use verify::{Verified, VerifyError, verify};
 
 /// Writes that may wait. Beyond it a caller waits for its place, so a slow disk slows the callers down and does not
 /// fill the memory.
@@ -45,6 +52,12 @@ const COMMITTED_MAX: usize = 1_024;
 const ROWS_MAX: u32 = 1_000;
 /// Most events in one write: every guest of the biggest cluster, at once.
 const EVENTS_MAX: usize = 20_000;
+/// Most entries in one write: as many, and as many again that are only written down.
+const ENTRIES_MAX: usize = 40_000;
+/// Most rows of the journal that an engine goes on from. Between two checkpoints there are some thousands at the worst.
+const SINCE_MAX: usize = 100_000;
+/// Rows of the journal in one question.
+const SINCE_BATCH: i64 = 1_000;
 /// Most JSON in one checkpoint or snapshot, in bytes: 20,000 guests at some 400 bytes, four times over.
 const DOCUMENT_MAX: usize = 32 * 1024 * 1024;
 /// Longest key of a preference, in bytes.
@@ -70,6 +83,7 @@ struct Shared {
     queue: mpsc::Sender<Message>,
     committed: broadcast::Sender<Arc<EventRow>>,
     counts: Arc<Counts>,
+    seal: Seal,
     ended: watch::Receiver<bool>,
 }
 
@@ -95,6 +109,9 @@ pub enum StoreError {
         /// What would do.
         max: usize,
     },
+    /// Have it verified: traces of a foreign hand are kept, and with them what is old.
+    #[error("old rows of the journal are kept, because it does not fit: {0}; see `jarvis audit verify`")]
+    Misfit(Misfit),
     /// Look at the cause.
     #[error("the store failed")]
     Sqlite(#[source] Cause),
@@ -134,11 +151,15 @@ impl Store {
     /// Opens the file, or makes it: the folder for its owner alone (0700), the file too (0600). An existing file
     /// keeps its mode. A file of the original is brought up to our schema, which only adds to it.
     pub async fn open(path: &Path) -> Result<Store, OpenError> {
-        let open::Opened { path, writer, readers, lock } = open::open(path).await?;
+        let open::Opened { path, writer, readers, seal, head_file, head, lock } = open::open(path).await?;
         let (queue, jobs) = mpsc::channel(QUEUE_MAX);
         let (committed, _) = broadcast::channel(COMMITTED_MAX);
         let (ended, has_ended) = watch::channel(false);
         let counts = Arc::new(Counts::default());
+        let (heads, newest) = watch::channel(journal::Head::NONE);
+        let keeper = tokio::spawn(head_file.keep(seal.clone(), newest));
+        // Also of a journal without rows: that it is empty must be known, or one that was emptied would look new.
+        heads.send_replace(head);
         let writer = Writer {
             conn: writer,
             readers: readers.clone(),
@@ -146,10 +167,14 @@ impl Store {
             committed: committed.clone(),
             counts: Arc::clone(&counts),
             ended,
+            heads,
+            keeper,
             lock,
         };
         tokio::spawn(writer.run());
-        Ok(Store { shared: Arc::new(Shared { path, readers, queue, committed, counts, ended: has_ended }) })
+        Ok(Store {
+            shared: Arc::new(Shared { path, readers, queue, committed, counts, seal, ended: has_ended }),
+        })
     }
 
     /// The file, by the one path that leads to it.
@@ -202,12 +227,36 @@ impl Store {
         events: Vec<NewEvent>,
         checkpoint: Option<Checkpoint>,
     ) -> Answer<Vec<Arc<EventRow>>> {
+        self.save_turn(Vec::new(), events, checkpoint).await
+    }
+
+    /// Stores what an engine wrote down and told, in its order, and where it goes on after that: all or nothing. The
+    /// checkpoint must include all of its cluster's entries, those that are stored and these.
+    pub async fn save_turn(
+        &self,
+        entries: Vec<NewEntry>,
+        events: Vec<NewEvent>,
+        checkpoint: Option<Checkpoint>,
+    ) -> Answer<Vec<Arc<EventRow>>> {
+        within("a number of entries", entries.len(), ENTRIES_MAX)?;
         within("a number of events", events.len(), EVENTS_MAX)?;
         if let Some(checkpoint) = &checkpoint {
             within("a checkpoint", checkpoint.state.len(), DOCUMENT_MAX)?;
         }
         let events = events.into_iter().map(NewEvent::fitted).collect();
-        self.write(SaveEvents { events, checkpoint }).await
+        Ok(self.write(SaveTurn { entries, events, checkpoint }).await?.rows)
+    }
+
+    /// A cluster's engine begins anew, for a reason: what it had told and not ended is ended by the system, which
+    /// says so in an event and in the journal. `checkpoint` is where it begins.
+    pub async fn start_anew(&self, reason: &str, checkpoint: Checkpoint) -> Answer<Vec<Arc<EventRow>>> {
+        within("a checkpoint", checkpoint.state.len(), DOCUMENT_MAX)?;
+        Ok(self.write(StartAnew { reason: reason.to_owned(), checkpoint }).await?.rows)
+    }
+
+    /// Whether something that was told of a cluster's incidents is not over.
+    pub async fn has_open_incident(&self, cluster: &ClusterName) -> Answer<bool> {
+        Ok(read::has_open_incident(&self.shared.readers, cluster).await?)
     }
 
     /// The newest, newest first. Here and below, `limit` is taken as 1 to 1,000.
@@ -270,17 +319,17 @@ impl Store {
 
     /// Takes away events older than so many days (at least one). Returns how many, as do the next two.
     pub async fn cleanup_old_events(&self, days: u32, now: Timestamp) -> Answer<u64> {
-        self.prune(Kept::Events, days, now).await
+        self.prune(Aged::Events, days, now).await
     }
 
     /// Takes away actions older than so many days (at least one). The original's default is 30.
     pub async fn cleanup_old_actions(&self, days: u32, now: Timestamp) -> Answer<u64> {
-        self.prune(Kept::Actions, days, now).await
+        self.prune(Aged::Actions, days, now).await
     }
 
     /// Takes away snapshots older than so many days (at least one).
     pub async fn cleanup_old_snapshots(&self, days: u32, now: Timestamp) -> Answer<u64> {
-        self.prune(Kept::Snapshots, days, now).await
+        self.prune(Aged::Snapshots, days, now).await
     }
 
     /// `autonomy.killSwitch` and the like.
@@ -321,18 +370,48 @@ impl Store {
         self.save_events(Vec::new(), Some(checkpoint)).await.map(drop)
     }
 
-    /// The last one of a cluster.
-    pub async fn load_checkpoint(&self, cluster: &ClusterName) -> Answer<Option<Checkpoint>> {
+    /// The last one of a cluster, and which row of the journal is the last that it includes.
+    pub async fn load_checkpoint(&self, cluster: &ClusterName) -> Answer<Option<Kept>> {
         Ok(read::checkpoint(&self.shared.readers, cluster).await?)
     }
 
-    async fn prune(&self, kept: Kept, days: u32, now: Timestamp) -> Answer<u64> {
-        let age = SignedDuration::from_hours(24 * i64::from(days.max(1)));
-        // Before the beginning of time there is nothing to take away.
-        let Ok(before) = now.checked_sub(age) else { return Ok(0) };
+    /// What was written down of a cluster after a row of the journal, oldest first: what its last checkpoint does not
+    /// include.
+    pub async fn journal_since(&self, cluster: &ClusterName, seq: i64) -> Answer<Vec<JournalRow>> {
+        let mut since: Vec<JournalRow> = Vec::new();
+        loop {
+            let after = since.last().map_or(seq, |row| row.seq);
+            let rows = journal::rows_of(&self.shared.readers, cluster.as_str(), after, SINCE_BATCH).await?;
+            if rows.is_empty() {
+                return Ok(since);
+            }
+            since.extend(rows);
+            within("what happened since the last checkpoint", since.len(), SINCE_MAX)?;
+        }
+    }
+
+    /// Takes away the journal's rows older than so many days (at least one), at its oldest end only. The last one that
+    /// goes is kept as a signed anchor.
+    pub async fn cleanup_old_journal(&self, days: u32, now: Timestamp) -> Answer<u64> {
+        let Some(before) = before(days, now) else { return Ok(0) };
         let mut gone = 0;
         for _ in 0..PRUNE_BATCHES_MAX {
-            let batch = self.write(Prune { kept, before, batch: PRUNE_BATCH }).await?;
+            let seal = self.shared.seal.clone();
+            let pruned = self.write(journal::Prune { before, batch: PRUNE_BATCH, seal }).await?;
+            let batch = pruned.map_err(StoreError::Misfit)?;
+            gone += batch;
+            if batch < PRUNE_BATCH.unsigned_abs() {
+                break;
+            }
+        }
+        Ok(gone)
+    }
+
+    async fn prune(&self, aged: Aged, days: u32, now: Timestamp) -> Answer<u64> {
+        let Some(before) = before(days, now) else { return Ok(0) };
+        let mut gone = 0;
+        for _ in 0..PRUNE_BATCHES_MAX {
+            let batch = self.write(Prune { aged, before, batch: PRUNE_BATCH }).await?;
             gone += batch;
             if batch < PRUNE_BATCH.unsigned_abs() {
                 break;
@@ -358,6 +437,11 @@ fn rows(limit: u32) -> i64 {
     i64::from(limit.clamp(1, ROWS_MAX))
 }
 
+/// So many days ago, at least one. `None`: before the beginning of time there is nothing to take away.
+fn before(days: u32, now: Timestamp) -> Option<Timestamp> {
+    now.checked_sub(SignedDuration::from_hours(24 * i64::from(days.max(1)))).ok()
+}
+
 fn within(what: &'static str, size: usize, max: usize) -> Result<(), StoreError> {
     if size <= max { Ok(()) } else { Err(StoreError::TooLarge { what, size, max }) }
 }
@@ -376,13 +460,16 @@ mod tests {
         let table = [
             ("unresolved", read::UNRESOLVED,        "SCAN events USING INDEX idx_events_unresolved"),
             ("since",      read::SINCE,             "SEARCH events USING INDEX idx_events_timestamp (timestamp>? AND timestamp<?)"),
-            ("resolving",  change::RESOLVE_EARLIER, "SEARCH events USING INDEX idx_events_incident_id (incident_id=?)"),
+            ("resolving",  change::RESOLVE_EARLIER, "SCAN over VIRTUAL TABLE INDEX 1: / SEARCH events USING INDEX idx_events_incident_id (incident_id=?)"),
+            ("closing",    change::CLOSE_OPEN,      "SCAN events USING INDEX idx_events_unresolved"),
+            ("open",       read::OPEN_INCIDENT,     "SCAN CONSTANT ROW / SCALAR SUBQUERY 1 / SCAN events USING INDEX idx_events_unresolved"),
+            ("journal",    journal::OF_CLUSTER,     "SEARCH journal USING INDEX idx_journal_cluster (cluster=? AND rowid>?)"),
         ];
         for (name, sql, expected) in table {
             let plan = AssertSqlSafe(format!("EXPLAIN QUERY PLAN {sql}"));
             let plan = sqlx::raw_sql(plan).fetch_all(&mut conn).await.unwrap();
             let plan: Vec<String> = plan.iter().map(|row| row.get("detail")).collect();
-            assert_eq!(plan, [expected], "{name}");
+            assert_eq!(plan.join(" / "), expected, "{name}");
         }
     }
 }

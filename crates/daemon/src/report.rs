@@ -2,7 +2,7 @@
 //!
 //! | file | what it does |
 //! |---|---|
-//! | [`auth`], `token`, `secret_file` | who may ask |
+//! | [`auth`], `token` | who may ask |
 //! | `listen`, `peer`, `origin`, `seats`, `bucket` | from where, how many, how often |
 //! | `web`, `refusal` | REST |
 //! | `socket`, `pump` | `/events` and `/cluster` |
@@ -20,7 +20,6 @@ mod peer;
 mod pump;
 mod refusal;
 mod seats;
-mod secret_file;
 mod socket;
 pub mod token;
 mod web;

@@ -1,9 +1,12 @@
 //! The loop: what happened goes into the engine, what is to be done comes out. Nothing else calls `step`.
 //!
-//! One loop a cluster. What the engine says is to be told is written to the store first; the server tells what the
-//! store has committed. While the store fails, events wait here, and the loop keeps watching and says so.
+//! One loop a cluster. What the engine writes down and tells goes into the store first, a turn at a time and each turn
+//! as a whole; the server tells what the store has committed. While the store fails, turns wait here, and the loop
+//! keeps watching and says so.
 
-use std::collections::VecDeque;
+mod restore;
+pub mod waiting;
+
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -11,28 +14,30 @@ use engine::observe::{ClusterName, Round};
 use engine::policy::Policy;
 use engine::record::{Entry, Fact};
 use engine::report::Severity;
-use engine::{Checkpoint, Effect, Engine, Input};
+use engine::{Effect, Engine, Input};
 use jiff::{SignedDuration, Timestamp};
 use pve::Client;
 use tokio::sync::mpsc;
 
 use crate::clock::Clock;
-use crate::observe::{Observer, Tiers};
-use crate::record::{self, NewEvent, Store};
+use crate::observe::{Observer, Source, Tiers};
+use crate::record::{self, NewEntry, NewEvent, Store};
 use crate::report::live::Live;
 use crate::report::page::Page;
 use crate::supervise::{self, Stop};
+use waiting::{NotTaken, Waiting};
 
 /// Rounds and answers that wait for the engine. It takes milliseconds over each; more than this means that it hangs,
 /// and then the pollers had better wait than fill the memory.
 const INPUTS_MAX: usize = 64;
-/// Events that wait for a store that fails. Beyond it the oldest are dropped, and the log says so.
-const WAITING_MAX: usize = 10_000;
-/// Events in one transaction.
-const TOGETHER_MAX: usize = 500;
 /// What checkpoints may write on average, in bytes per second: a small cluster's is written with every event, one of
 /// 10,000 guests every few minutes (docs/adr/0005).
 const CHECKPOINT_BYTES_PER_SECOND: usize = 20_000;
+/// A checkpoint up to this size, in bytes, is written in the transaction of the events before it. A larger one comes
+/// after them in its own: together they would keep other writers waiting.
+const CHECKPOINT_TOGETHER_MAX: usize = 256 * 1024;
+/// Effects that are worked off before others get their turn on this thread: some milliseconds.
+const EFFECTS_TOGETHER: usize = 100;
 
 /// Everything that watching one cluster needs.
 #[derive(Clone)]
@@ -43,6 +48,8 @@ pub struct Watched {
     pub clients: Vec<Client>,
     /// The settings of its engine.
     pub policy: Policy,
+    /// Where its nodes' sensors are read, if anywhere.
+    pub temperature: Option<Source>,
     /// How often each tier asks.
     pub tiers: Tiers,
     /// The daemon's clock.
@@ -57,10 +64,11 @@ pub struct Watched {
 
 /// Watches one cluster until the daemon stops: its pollers, each kept alive by itself, and the loop.
 pub async fn watch(watched: Watched, stop: Stop) -> anyhow::Result<()> {
-    let Watched { name, clients, policy, tiers, clock, store, live, page } = watched;
-    let engine = remembered(&store, &name, policy).await?;
+    let Watched { name, clients, policy, temperature, tiers, clock, store, live, page } = watched;
+    let engine = restore::engine(&store, &name, policy, clock.now()).await?;
     let (sender, inputs) = mpsc::channel(INPUTS_MAX);
-    let observer = Arc::new(Observer::new(name.clone(), clients, Arc::clone(&clock), sender));
+    let observer = Observer::new(name.clone(), clients, Arc::clone(&clock), sender);
+    let observer = Arc::new(observer.with_sensors(temperature, tiers.routine));
     // They end with this set: the loop that ends takes its pollers with it.
     let mut pollers = tokio::task::JoinSet::new();
     for round in [Round::Critical, Round::Important, Round::Routine, Round::Background] {
@@ -71,6 +79,14 @@ pub async fn watch(watched: Watched, stop: Stop) -> anyhow::Result<()> {
         };
         pollers.spawn(supervise::keep_alive(format!("{name} {} poller", round.as_str()), stop, make));
     }
+    if let Some(every) = tiers.live {
+        let (observer, stop) = (Arc::clone(&observer), stop.clone());
+        let make = {
+            let stop = stop.clone();
+            move || Arc::clone(&observer).live(every, stop.clone())
+        };
+        pollers.spawn(supervise::keep_alive(format!("{name} live poller"), stop, make));
+    }
     if let Some(page) = page {
         let (observer, stop) = (Arc::clone(&observer), stop.clone());
         let make = {
@@ -79,26 +95,17 @@ pub async fn watch(watched: Watched, stop: Stop) -> anyhow::Result<()> {
         };
         pollers.spawn(supervise::keep_alive(format!("{name} page poller"), stop, make));
     }
-    let last_checkpoint = (clock.now(), 0);
-    let mut turns = Loop { engine, observer, clock, store, live, waiting: VecDeque::new(), last_checkpoint };
+    let kept = Checkpointed { last: None, due: false };
+    let mut turns = Loop { engine, observer, clock, store, live, waiting: Waiting::default(), kept };
     turns.run(inputs, stop).await
 }
 
-/// The engine as it was when the daemon last ran, or a new one.
-async fn remembered(store: &Store, name: &ClusterName, policy: Policy) -> anyhow::Result<Engine> {
-    if let Some(kept) = store.load_checkpoint(name).await? {
-        match serde_json::from_str::<Checkpoint>(&kept.state) {
-            Ok(checkpoint) => {
-                tracing::info!(cluster = %name, from = %kept.at, "going on from the recorded state");
-                return Ok(Engine::restore(name.clone(), policy, getrandom::u64()?, Some(checkpoint), []));
-            }
-            // Another version wrote it. What it knew is lost; what it told is in the events.
-            Err(error) => {
-                tracing::warn!(cluster = %name, %error, "the recorded state cannot be read; starting anew")
-            }
-        }
-    }
-    Ok(Engine::new(name.clone(), policy, getrandom::u64()?))
+/// How far the checkpoints are.
+struct Checkpointed {
+    /// When this process last wrote one, and how many bytes it had.
+    last: Option<(Timestamp, usize)>,
+    /// Whether something was told since.
+    due: bool,
 }
 
 struct Loop {
@@ -107,10 +114,9 @@ struct Loop {
     clock: Arc<Clock>,
     store: Store,
     live: Arc<Live>,
-    /// Told by the engine, not yet in the store.
-    waiting: VecDeque<NewEvent>,
-    /// When the last checkpoint was written, and how many bytes it had.
-    last_checkpoint: (Timestamp, usize),
+    /// Said by the engine, not yet in the store.
+    waiting: Waiting,
+    kept: Checkpointed,
 }
 
 impl Loop {
@@ -132,76 +138,75 @@ impl Loop {
     }
 
     async fn turn(&mut self, input: Input) {
-        let told = self.waiting.len();
         let round = matches!(&input, Input::Observed(snapshot) if snapshot.round == Round::Critical);
-        for effect in self.engine.step(self.clock.now(), input) {
+        for (count, effect) in self.engine.step(self.clock.now(), input).into_iter().enumerate() {
             match effect {
-                Effect::Record(entry) => log(self.engine.cluster(), &entry),
+                Effect::Record(entry) => {
+                    log(self.engine.cluster(), &entry);
+                    self.waiting.record(NewEntry::from_engine(self.engine.cluster(), &entry));
+                }
                 Effect::Inspect(inspection) => self.observer.inspect(inspection),
                 Effect::Notify(event) => {
-                    self.waiting.push_back(NewEvent::from_engine(self.engine.cluster(), &event));
+                    self.waiting.tell(NewEvent::from_engine(self.engine.cluster(), &event));
                 }
             }
+            if count % EFFECTS_TOGETHER == EFFECTS_TOGETHER - 1 {
+                tokio::task::yield_now().await;
+            }
         }
+        self.kept.due |= self.waiting.end_turn();
         if round && self.engine.seeing() {
             self.live.saw(self.engine.cluster(), Instant::now());
+            // What is seen first is told to nobody, and is what everything later is compared with.
+            self.kept.due |= self.kept.last.is_none();
         } else if round {
             self.live.blind(self.engine.cluster());
+            self.observer.move_on();
         }
-        if self.waiting.len() > told && self.checkpoint_due() {
+        if self.kept.due && self.checkpoint_affordable() {
             self.checkpoint_now().await;
         } else {
             self.store_waiting(None).await;
         }
     }
 
-    /// Writes the events that wait, and with the last of them the checkpoint, if there is one.
-    async fn store_waiting(&mut self, mut checkpoint: Option<record::Checkpoint>) {
-        while !self.waiting.is_empty() || checkpoint.is_some() {
-            let together: Vec<NewEvent> = self.waiting.iter().take(TOGETHER_MAX).cloned().collect();
-            let count = together.len();
-            let with = if count == self.waiting.len() { checkpoint.take() } else { None };
-            if let Err(error) = self.store.save_events(together, with).await {
-                let error = anyhow::Error::from(error);
-                tracing::error!(
-                    cluster = %self.engine.cluster(),
-                    waiting = self.waiting.len(),
-                    "the store does not take what is to be told: {error:#}"
-                );
-                let over = self.waiting.len().saturating_sub(WAITING_MAX);
-                if over > 0 {
-                    self.waiting.drain(..over);
-                    tracing::error!(
-                        dropped = over,
-                        "too many events wait for the store; the oldest are lost"
-                    );
-                }
-                return;
-            }
-            self.waiting.drain(..count);
+    /// Writes what waits, and with the last of it the checkpoint, if there is one. False: the store failed.
+    async fn store_waiting(&mut self, checkpoint: Option<record::Checkpoint>) -> bool {
+        let Err(NotTaken { error, dropped }) = self.waiting.store(&self.store, checkpoint).await else {
+            return true;
+        };
+        let (cluster, error) = (self.engine.cluster(), anyhow::Error::from(error));
+        let waiting = self.waiting.len();
+        tracing::error!(%cluster, waiting, "the store does not take what is to be told: {error:#}");
+        if dropped > 0 {
+            tracing::error!(%cluster, dropped, "too many events wait for the store; the oldest are lost");
         }
+        false
     }
 
     /// Small checkpoints are written with every event, large ones as seldom as keeps the average low.
-    fn checkpoint_due(&self) -> bool {
-        let (at, bytes) = self.last_checkpoint;
+    fn checkpoint_affordable(&self) -> bool {
+        let Some((at, bytes)) = self.kept.last else { return true };
         let seconds = i64::try_from(bytes / CHECKPOINT_BYTES_PER_SECOND).unwrap_or(i64::MAX);
         self.clock.now().duration_since(at) >= SignedDuration::from_secs(seconds)
     }
 
     async fn checkpoint_now(&mut self) {
         let at = self.clock.now();
-        let checkpoint = match serde_json::to_string(self.engine.checkpoint()) {
-            Ok(state) => {
-                self.last_checkpoint = (at, state.len());
-                Some(record::Checkpoint { cluster: self.engine.cluster().clone(), at, state })
-            }
+        let checkpoint = match restore::checkpoint(&self.engine, at) {
+            Ok(checkpoint) => checkpoint,
             Err(error) => {
                 tracing::error!(%error, "the engine's state cannot be written");
-                None
+                self.store_waiting(None).await;
+                return;
             }
         };
-        self.store_waiting(checkpoint).await;
+        let bytes = checkpoint.state.len();
+        let apart = bytes > CHECKPOINT_TOGETHER_MAX;
+        // It includes what waits, so it is never in the store before that.
+        let stored = (!apart || self.store_waiting(None).await) && self.store_waiting(Some(checkpoint)).await;
+        // Also after a failure, so that one which does not fit is not made anew at every turn.
+        self.kept = Checkpointed { last: Some((at, bytes)), due: !stored };
     }
 }
 

@@ -2,29 +2,21 @@
 
 #![cfg(test)]
 
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+#[path = "config/help.rs"]
+mod help;
+#[path = "config/sensors.rs"]
+mod sensors;
 
-use daemon::config::{Config, ConfigError, Trust, describe};
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use daemon::config::{Config, Live, Temperature, Trust, describe};
 use engine::observe::Subject;
 use engine::policy::{Metric, Rung};
 use expect_test::{Expect, expect};
 
-/// Appears in every configuration, and nowhere in what is said about it.
-const SECRET: &str = "3f0c7d2e-0d3b-4a51-9c8e-2b1f6a7d9e10";
-
-const PIN: &str =
-    "00:11:22:33:44:55:66:77:88:99:AA:BB:CC:DD:EE:FF:00:11:22:33:44:55:66:77:88:99:AA:BB:CC:DD:EE:ff";
-
-/// The least that is complete; each test adds to it, or breaks a line of it.
-const MINIMAL: &str = r#"[[cluster]]
-name = "lab"
-endpoints = ["https://10.0.0.11:8006"]
-token_id = "jarvis@pve!observe"
-token_secret_env = "LAB_SECRET"
-fingerprint = "PIN"
-"#;
+use help::*;
 
 // ---- Good ones ----
 
@@ -51,17 +43,20 @@ fn the_least_configuration_is_complete() {
         cluster[0].token_secret_env  LAB_SECRET  (jarvis.toml:5:20)
         cluster[0].ignore            []  (default)
         cluster[0].protect           []  (default)
+        cluster[0].temperature       none: no sensors are read  (default)
         thresholds.disk              high above 90 % until below 88 %, critical above 95 % until below 93 %, after 0s  (default)
         thresholds.memory            high above 85 % until below 83 %, critical above 95 % until below 93 %, after 0s  (default)
         thresholds.cpu               high above 95 % until below 85 %, after 0s  (default)
         thresholds.storage           high above 85 % until below 83 %, critical above 95 % until below 93 %, after 0s  (default)
+        thresholds.temperature       high above 80 °C until below 75 °C, after 0s  (default)
         note: autonomy.level 2 is kept, but this version only observes and tells: it acts on nothing at any level
-        note: tiers.live is kept, but this version does not poll it
     "#]].assert_eq(&describe(&config));
     assert_eq!(config.warnings, Vec::<String>::new());
     let cluster = &config.clusters[0];
     assert_eq!(cluster.token_secret.expose(), SECRET);
     assert_eq!(cluster.endpoints[0].url(), "https://10.0.0.11:8006");
+    assert_eq!(cluster.temperature, None);
+    assert_eq!(config.tiers.live, Live::Every(Duration::from_secs(2)));
     assert!(matches!(cluster.endpoints[0].trust, Trust::Fingerprint([0x00, 0x11, .., 0xff])));
     assert_eq!(cluster.policy, engine::policy::Policy::default(), "contract 1's marks");
 }
@@ -72,6 +67,7 @@ fn everything_can_be_said() {
     let secret = folder.file("lab.secret", &format!("{SECRET}\n"), 0o600);
     let open = folder.file("edge.secret", SECRET, 0o644);
     let password = folder.file("password", "correct horse\n", 0o640);
+    let key = folder.file("id_ed25519", PRIVATE_KEY, 0o600);
     let ca = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/ca.pem");
     let text = format!(
         r#"
@@ -104,9 +100,11 @@ ca_file = "{ca}"
 ignore = ["qemu/999", "tag:Lab", "storage/scratch", "storage/pve1/local", "node/pve3"]
 protect = ["qemu/103", "node/pve1"]
 self = "qemu/103"
+temperature = {{ source = "node_exporter", url = "https://{{node}}.lab:9443/metrics?collect[]=hwmon" }}
 
 [[cluster]]
 name = "edge"
+temperature = {{ source = "ssh", user = "jarvis_1", key_file = "{key}" }}
 endpoints = ["https://192.168.0.2"]
 token_id = "jarvis@pam!x"
 token_secret_file = "{open}"
@@ -117,15 +115,18 @@ name = "plain"
 endpoints = ["https://pve.example"]
 token_id = "jarvis@pam!x"
 token_secret = "{SECRET}"
+temperature = {{ source = "node_exporter" }}
 
 [thresholds]
 disk = {{ high = 80, critical = 92.5 }}
+temperature = {{ high = 75 }}
 cpu = {{ pending = "90s" }}
 
 [[thresholds.for]]
 subject = "node/pve1"
 disk = {{ high = 85 }}
 memory = {{ clear = 5 }}
+temperature = {{ high = 101.5, clear = 10, pending = "5m" }}
 
 [[thresholds.for]]
 cluster = "lab"
@@ -142,52 +143,62 @@ storage = {{ high = 97, critical = 99, clear = 1 }}
     let config = load(&text, &[]).unwrap();
     let shown = folder.strip(&describe(&config)).replace(env!("CARGO_MANIFEST_DIR"), "CRATE");
     expect![[r#"
-        server.listen                 [::]:4001  (jarvis.toml:3:10)
-        server.allowed_origins        [https://dash.example:8443]  (jarvis.toml:4:19)
-        server.behind_proxy           [10.0.0.5, fd00::5]  (jarvis.toml:5:16)
-        server.password_file          DIR/password  (jarvis.toml:6:17)
-        store.path                    /var/lib/jarvis/jarvis.db  (jarvis.toml:9:8)
-        store.retention_days          90  (jarvis.toml:10:18)
-        autonomy.level                4  (jarvis.toml:13:9)
-        tiers.live                    off  (jarvis.toml:16:8)
-        tiers.critical                2s  (jarvis.toml:17:12)
-        tiers.important               1m 4s  (jarvis.toml:18:13)
-        tiers.routine                 10m  (jarvis.toml:19:11)
-        tiers.background              1h  (jarvis.toml:20:14)
-        cluster[0].name               lab  (jarvis.toml:23:8)
-        cluster[0].ca_file            CRATE/tests/data/ca.pem  (jarvis.toml:27:11)
-        cluster[0].endpoints[0]       https://10.0.0.11:8006  (jarvis.toml:24:14)
-        cluster[0].endpoints[1].url   https://pve2.lab:8007 pinned to 00:11:22:33:44:55:66:77:88:99:AA:BB:CC:DD:EE:FF:00:11:22:33:44:55:66:77:88:99:AA:BB:CC:DD:EE:FF  (jarvis.toml:24:43)
-        cluster[0].endpoints[2]       https://[fd00::1]:8006  (jarvis.toml:24:184)
-        cluster[0].token_id           jarvis@pve!observe  (jarvis.toml:25:12)
-        cluster[0].token_secret_file  DIR/lab.secret  (jarvis.toml:26:21)
-        cluster[0].ignore             [qemu/999, tag:lab, storage/scratch, storage/pve1/local, node/pve3]  (jarvis.toml:28:10)
-        cluster[0].protect            [qemu/103, node/pve1]  (jarvis.toml:29:11)
-        cluster[0].self               qemu/103  (jarvis.toml:30:8)
-        cluster[1].name               edge  (jarvis.toml:33:8)
-        cluster[1].insecure           true  (jarvis.toml:37:12)
-        cluster[1].endpoints[0]       https://192.168.0.2:8006  (jarvis.toml:34:14)
-        cluster[1].token_id           jarvis@pam!x  (jarvis.toml:35:12)
-        cluster[1].token_secret_file  DIR/edge.secret  (jarvis.toml:36:21)
-        cluster[1].ignore             []  (default)
-        cluster[1].protect            []  (default)
-        cluster[2].name               plain  (jarvis.toml:40:8)
-        cluster[2].ca_file            none: by the authorities of this machine  (default)
-        cluster[2].endpoints[0]       https://pve.example:8006  (jarvis.toml:41:14)
-        cluster[2].token_id           jarvis@pam!x  (jarvis.toml:42:12)
-        cluster[2].token_secret       (hidden)  (jarvis.toml:43:16)
-        cluster[2].ignore             []  (default)
-        cluster[2].protect            []  (default)
-        thresholds.disk               high above 80 % until below 78 %, critical above 92.5 % until below 90.5 %, after 0s  (jarvis.toml:46:8)
-        thresholds.memory             high above 85 % until below 83 %, critical above 95 % until below 93 %, after 0s  (default)
-        thresholds.cpu                high above 95 % until below 85 %, after 1m 30s  (jarvis.toml:47:7)
-        thresholds.storage            high above 85 % until below 83 %, critical above 95 % until below 93 %, after 0s  (default)
-        thresholds.for[0].disk        node/pve1: high above 85 % until below 83 %, critical above 92.5 % until below 90.5 %, after 0s  (jarvis.toml:51:8)
-        thresholds.for[0].memory      node/pve1: high above 85 % until below 80 %, critical above 95 % until below 90 %, after 0s  (jarvis.toml:52:10)
-        thresholds.for[1].disk        lab: high above 80 % until below 78 %, critical above 92.5 % until below 90.5 %, after 1m  (jarvis.toml:56:8)
-        thresholds.for[1].storage     lab: high above 70 % until below 68 %, critical above 95 % until below 93 %, after 0s  (jarvis.toml:57:11)
-        thresholds.for[2].storage     storage/backup: high above 97 % until below 96 %, critical above 99 % until below 98 %, after 0s  (jarvis.toml:62:11)
+        server.listen                    [::]:4001  (jarvis.toml:3:10)
+        server.allowed_origins           [https://dash.example:8443]  (jarvis.toml:4:19)
+        server.behind_proxy              [10.0.0.5, fd00::5]  (jarvis.toml:5:16)
+        server.password_file             DIR/password  (jarvis.toml:6:17)
+        store.path                       /var/lib/jarvis/jarvis.db  (jarvis.toml:9:8)
+        store.retention_days             90  (jarvis.toml:10:18)
+        autonomy.level                   4  (jarvis.toml:13:9)
+        tiers.live                       off  (jarvis.toml:16:8)
+        tiers.critical                   2s  (jarvis.toml:17:12)
+        tiers.important                  1m 4s  (jarvis.toml:18:13)
+        tiers.routine                    10m  (jarvis.toml:19:11)
+        tiers.background                 1h  (jarvis.toml:20:14)
+        cluster[0].name                  lab  (jarvis.toml:23:8)
+        cluster[0].ca_file               CRATE/tests/data/ca.pem  (jarvis.toml:27:11)
+        cluster[0].endpoints[0]          https://10.0.0.11:8006  (jarvis.toml:24:14)
+        cluster[0].endpoints[1].url      https://pve2.lab:8007 pinned to 00:11:22:33:44:55:66:77:88:99:AA:BB:CC:DD:EE:FF:00:11:22:33:44:55:66:77:88:99:AA:BB:CC:DD:EE:FF  (jarvis.toml:24:43)
+        cluster[0].endpoints[2]          https://[fd00::1]:8006  (jarvis.toml:24:184)
+        cluster[0].token_id              jarvis@pve!observe  (jarvis.toml:25:12)
+        cluster[0].token_secret_file     DIR/lab.secret  (jarvis.toml:26:21)
+        cluster[0].ignore                [qemu/999, tag:lab, storage/scratch, storage/pve1/local, node/pve3]  (jarvis.toml:28:10)
+        cluster[0].protect               [qemu/103, node/pve1]  (jarvis.toml:29:11)
+        cluster[0].self                  qemu/103  (jarvis.toml:30:8)
+        cluster[0].temperature.source    node_exporter  (jarvis.toml:31:26)
+        cluster[0].temperature.url       https://{node}.lab:9443/metrics?collect[]=hwmon  (jarvis.toml:31:49)
+        cluster[1].name                  edge  (jarvis.toml:34:8)
+        cluster[1].insecure              true  (jarvis.toml:39:12)
+        cluster[1].endpoints[0]          https://192.168.0.2:8006  (jarvis.toml:36:14)
+        cluster[1].token_id              jarvis@pam!x  (jarvis.toml:37:12)
+        cluster[1].token_secret_file     DIR/edge.secret  (jarvis.toml:38:21)
+        cluster[1].ignore                []  (default)
+        cluster[1].protect               []  (default)
+        cluster[1].temperature.source    ssh  (jarvis.toml:35:26)
+        cluster[1].temperature.user      jarvis_1  (jarvis.toml:35:40)
+        cluster[1].temperature.key_file  DIR/id_ed25519  (jarvis.toml:35:63)
+        cluster[2].name                  plain  (jarvis.toml:42:8)
+        cluster[2].ca_file               none: by the authorities of this machine  (default)
+        cluster[2].endpoints[0]          https://pve.example:8006  (jarvis.toml:43:14)
+        cluster[2].token_id              jarvis@pam!x  (jarvis.toml:44:12)
+        cluster[2].token_secret          (hidden)  (jarvis.toml:45:16)
+        cluster[2].ignore                []  (default)
+        cluster[2].protect               []  (default)
+        cluster[2].temperature.source    node_exporter  (jarvis.toml:46:26)
+        cluster[2].temperature.url       http://{node}:9100/metrics  (default)
+        thresholds.disk                  high above 80 % until below 78 %, critical above 92.5 % until below 90.5 %, after 0s  (jarvis.toml:49:8)
+        thresholds.memory                high above 85 % until below 83 %, critical above 95 % until below 93 %, after 0s  (default)
+        thresholds.cpu                   high above 95 % until below 85 %, after 1m 30s  (jarvis.toml:51:7)
+        thresholds.storage               high above 85 % until below 83 %, critical above 95 % until below 93 %, after 0s  (default)
+        thresholds.temperature           high above 75 °C until below 70 °C, after 0s  (jarvis.toml:50:15)
+        thresholds.for[0].disk           node/pve1: high above 85 % until below 83 %, critical above 92.5 % until below 90.5 %, after 0s  (jarvis.toml:55:8)
+        thresholds.for[0].memory         node/pve1: high above 85 % until below 80 %, critical above 95 % until below 90 %, after 0s  (jarvis.toml:56:10)
+        thresholds.for[0].temperature    node/pve1: high above 101.5 °C until below 91.5 °C, after 5m  (jarvis.toml:57:15)
+        thresholds.for[1].disk           lab: high above 80 % until below 78 %, critical above 92.5 % until below 90.5 %, after 1m  (jarvis.toml:61:8)
+        thresholds.for[1].storage        lab: high above 70 % until below 68 %, critical above 95 % until below 93 %, after 0s  (jarvis.toml:62:11)
+        thresholds.for[2].storage        storage/backup: high above 97 % until below 96 %, critical above 99 % until below 98 %, after 0s  (jarvis.toml:67:11)
         note: autonomy.level 4 is kept, but this version only observes and tells: it acts on nothing at any level
+        note: tiers.live is off: a stop is noticed by the critical tier, 2s later at worst
         note: protect and self are kept; while nothing is acted on, everything is protected
         warning: cluster edge is insecure: whoever sits between here and the cluster can read its token. Give its ca_file (/etc/pve/pve-root-ca.pem on any of its nodes) or a fingerprint
         warning: DIR/edge.secret (cluster[1].token_secret_file) can be read by every user of this machine: chmod 600 DIR/edge.secret
@@ -215,10 +226,20 @@ storage = {{ high = 97, critical = 99, clear = 1 }}
         ("a cluster's storages",                    0, "storage/backup", Metric::Storage, "70-68 95-93 0s"),
         ("a storage of one cluster",                1, "storage/backup", Metric::Storage, "97-96 99-98 0s"),
         ("the same name in another",                2, "storage/backup", Metric::Storage, "85-83 95-93 0s"),
+        ("a node's sensors, beyond 100",            0, "node/pve1",      Metric::Temperature, "101.5-91.5 5m"),
+        ("another node's",                          0, "node/pve2",      Metric::Temperature, "75-70 0s"),
     ];
     for (name, cluster, subject, metric, expected) in table {
         assert_eq!(marks(cluster, subject, metric), expected, "{name}");
     }
+    let sources: Vec<_> = config.clusters.iter().map(|cluster| cluster.temperature.clone()).collect();
+    let expected = [
+        Temperature::NodeExporter { url: "https://{node}.lab:9443/metrics?collect[]=hwmon".into() },
+        Temperature::Ssh { user: "jarvis_1".into(), key_file: key.into() },
+        Temperature::NodeExporter { url: "http://{node}:9100/metrics".into() },
+    ];
+    assert_eq!(sources, expected.map(Some));
+    assert_eq!(config.tiers.live, Live::Off);
     let policy = &config.clusters[0].policy;
     assert!(policy.ignores(&"storage/scratch".parse().unwrap(), &[]));
     assert!(policy.ignores(&"qemu/5000".parse().unwrap(), &["lab".into()]), "PVE's tags are in lower case");
@@ -267,7 +288,8 @@ fn the_example_is_good_and_shows_every_default() {
     let as_it_is = load(&text, &env).unwrap();
     assert_eq!(as_it_is.warnings, Vec::<String>::new());
     // Every commented setting, put into force, but those that name files or stand instead of another one.
-    let skipped = ["#password_file", "#token_secret_file", "#ca_file", "#insecure"];
+    let skipped =
+        ["#password_file", "#token_secret_file", "#ca_file", "#insecure", "#temperature = { source"];
     let in_force: String = text
         .lines()
         .map(|line| match line.strip_prefix('#') {
@@ -301,7 +323,7 @@ fn the_example_is_good_and_shows_every_default() {
 #[test]
 fn a_wrong_setting_is_named_with_its_place_and_what_is_allowed() {
     #[rustfmt::skip]
-    let table: [(&str, &str, Expect); 47] = [
+    let table: [(&str, &str, Expect); 52] = [
         ("nothing at all",               "",                                       expect!["jarvis.toml: cluster: no [[cluster]] to watch: a cluster needs a name, endpoints, a token and a ca_file or fingerprint"]),
         ("a typo in a table",            "[sever]\nlisten = \"127.0.0.1:1\"",      expect!["jarvis.toml:1:2: sever: unknown key `sever`: did you mean `server`?"]),
         ("a typo in a key",              "[server]\nlisen = \"127.0.0.1:1\"",      expect!["jarvis.toml:2:1: server.lisen: unknown key `lisen`: did you mean `listen`?"]),
@@ -312,7 +334,10 @@ fn a_wrong_setting_is_named_with_its_place_and_what_is_allowed() {
               jarvis.toml:2:1: server.tls_cert: `tls_cert` is not supported by this version: take it out
               jarvis.toml:3:1: server.tls_key: `tls_key` is not supported by this version: take it out"#]]),
         ("runbooks, which come later",   "[[runbook]]\nid = \"x\"",                expect!["jarvis.toml:1:3: runbook: `runbook` is not supported by this version: take it out"]),
-        ("temperature, too",             "[thresholds]\ntemperature = { high = 80 }", expect!["jarvis.toml:2:1: thresholds.temperature: `temperature` is not supported by this version: take it out"]),
+        ("a sensor has one mark",        "[thresholds]\ntemperature = { high = 70, critical = 80 }", expect!["jarvis.toml:2:39: thresholds.temperature.critical: temperature has one mark: take `critical` out"]),
+        ("a sensor that melts",          "[thresholds]\ntemperature = { high = 151 }", expect!["jarvis.toml:2:15: thresholds.temperature: a mark is a temperature above 0 and at most 150 °C, not 151"]),
+        ("a sensor that never clears",   "[thresholds]\ntemperature = { high = 4 }", expect!["jarvis.toml:2:15: thresholds.temperature: clear (5) is how far below a mark a value clears: more than 0 and less than high (4)"]),
+        ("a typo in a metric",           "[thresholds]\ntemprature = { high = 80 }", expect!["jarvis.toml:2:1: thresholds.temprature: unknown key `temprature`: did you mean `temperature`?"]),
         ("another type",                 "[server]\nlisten = 4000",                expect!["jarvis.toml:2:10: server.listen: must be a text in quotes, not a whole number"]),
         ("a table as a text",            "server = \"x\"",                         expect!["jarvis.toml:1:10: server: must be a table, not a text"]),
         ("no address",                   "[server]\nlisten = \"localhost:4000\"",  expect!["jarvis.toml:2:10: server.listen: must be an address and a port, like 127.0.0.1:4000 or [::1]:4000"]),
@@ -335,7 +360,9 @@ fn a_wrong_setting_is_named_with_its_place_and_what_is_allowed() {
         ("a tier without a unit",        "[tiers]\nimportant = \"32\"",            expect![[r#"jarvis.toml:2:13: tiers.important: must be a time like "12s" or "5m", from 5s to 1h"#]]),
         ("a tier as a number",           "[tiers]\nroutine = 300",                 expect!["jarvis.toml:2:11: tiers.routine: must be a text in quotes, not a whole number"]),
         ("a tier that must be",          "[tiers]\nroutine = \"off\"",             expect![[r#"jarvis.toml:2:11: tiers.routine: must be a time like "12s" or "5m", from 30s to 6h"#]]),
-        ("live, neither",                "[tiers]\nlive = \"never\"",              expect![[r#"jarvis.toml:2:8: tiers.live: must be a time like "12s" or "5m", from 500ms to 30s, or off"#]]),
+        ("live, neither",                "[tiers]\nlive = \"never\"",              expect![[r#"jarvis.toml:2:8: tiers.live: must be a time like "12s" or "5m", from 1s to 30s, or off"#]]),
+        ("live too fast",                "[tiers]\nlive = \"500ms\"",              expect!["jarvis.toml:2:8: tiers.live: 500ms is not from 1s to 30s"]),
+        ("live too slow",                "[tiers]\nlive = \"31s\"",                expect!["jarvis.toml:2:8: tiers.live: 31s is not from 1s to 30s"]),
         ("a mark beyond all",            "[thresholds]\ndisk = { high = 101 }",    expect!["jarvis.toml:2:8: thresholds.disk: a mark is a percentage above 0 and at most 100, not 101"]),
         ("a ladder on its head",         "[thresholds]\ndisk = { high = 96 }",     expect!["jarvis.toml:2:8: thresholds.disk: critical (95) must lie above high (96)"]),
         ("it would never clear",         "[thresholds]\nmemory = { clear = 0 }",   expect!["jarvis.toml:2:10: thresholds.memory: clear (0) is how far below a mark a value clears: more than 0 and less than high (85)"]),
@@ -346,8 +373,8 @@ fn a_wrong_setting_is_named_with_its_place_and_what_is_allowed() {
         ("no number at all",             "[thresholds]\ndisk = { high = nan }",    expect!["jarvis.toml:2:17: thresholds.disk.high: must be a finite number"]),
         ("marks for nobody",             "[[thresholds.for]]\ndisk = { high = 80 }", expect!["jarvis.toml:1:1: thresholds.for[0]: needs a subject (`node/NAME`, `storage/NAME`), a cluster, or both"]),
         ("marks for a guest",            "[[thresholds.for]]\nsubject = \"qemu/101\"\ndisk = { high = 80 }", expect!["jarvis.toml:2:11: thresholds.for[0].subject: must be `node/NAME` or `storage/NAME`: nothing else is measured by this version"]),
-        ("a node's storage",             "[[thresholds.for]]\nsubject = \"node/pve1\"\nstorage = { high = 80 }", expect!["jarvis.toml:3:11: thresholds.for[0].storage: is not measured there: a node has disk, memory and cpu, a storage has storage"]),
-        ("a storage's cpu",              "[[thresholds.for]]\nsubject = \"storage/nfs\"\ncpu = { high = 80 }", expect!["jarvis.toml:3:7: thresholds.for[0].cpu: is not measured there: a node has disk, memory and cpu, a storage has storage"]),
+        ("a node's storage",             "[[thresholds.for]]\nsubject = \"node/pve1\"\nstorage = { high = 80 }", expect!["jarvis.toml:3:11: thresholds.for[0].storage: is not measured there: a node has disk, memory, cpu and temperature, a storage has storage"]),
+        ("a storage's cpu",              "[[thresholds.for]]\nsubject = \"storage/nfs\"\ncpu = { high = 80 }", expect!["jarvis.toml:3:7: thresholds.for[0].cpu: is not measured there: a node has disk, memory, cpu and temperature, a storage has storage"]),
         ("a subject that is none",       "[[thresholds.for]]\nsubject = \"pve1\"\ndisk = { high = 80 }", expect!["jarvis.toml:2:11: thresholds.for[0].subject: must be `node/NAME`, `storage/NAME` or `storage/NODE/NAME`"]),
         ("a cluster that is none",       "[[thresholds.for]]\ncluster = \"lap\"\ndisk = { high = 80 }", expect!["jarvis.toml:2:11: thresholds.for[0].cluster: `lap` is no cluster; there is lab"]),
         ("twice the same",               "[[thresholds.for]]\nsubject = \"node/a\"\ndisk = { high = 80 }\n[[thresholds.for]]\nsubject = \"node/a\"\ndisk = { high = 70 }", expect!["jarvis.toml:6:8: thresholds.for[1].disk: is given twice for the same subject"]),
@@ -439,10 +466,10 @@ fn a_wrong_cluster_is_named_with_its_place_and_what_is_allowed() {
         ("the whole header",              secret_line,       secret_file(&whole),                    expect!["jarvis.toml:5:21: cluster[0].token_secret_file: the secret holds a `=`: only what stands after the `=` of the token is the secret"]),
         ("a secret with a blank",         secret_line,       secret_file(&blank),                    expect!["jarvis.toml:5:21: cluster[0].token_secret_file: the secret is empty, or holds a blank or a character that is not ASCII: copy it again"]),
         ("a large secret file",           secret_line,       secret_file(&large),                    expect!["jarvis.toml:5:21: cluster[0].token_secret_file: `DIR/large` holds more than 1024 bytes: it must hold the secret and nothing else"]),
-        ("acts, which come later",        token_line,        format!("{token_line}\nact_token_id = \"a@pve!b\"\ntemperature = {{ source = \"ssh\" }}"), expect![[r#"
+        ("acts, which come later",        token_line,        format!("{token_line}\nact_token_id = \"a@pve!b\"\nact_token_secret = \"x\""), expect![[r#"
             the configuration has 2 problems:
               jarvis.toml:5:1: cluster[0].act_token_id: `act_token_id` is not supported by this version: take it out
-              jarvis.toml:6:1: cluster[0].temperature: `temperature` is not supported by this version: take it out"#]]),
+              jarvis.toml:6:1: cluster[0].act_token_secret: `act_token_secret` is not supported by this version: take it out"#]]),
         ("nobody to ignore",              token_line,        format!("{token_line}\nignore = [\"101\", \"cluster\", \"tag:\", \"qemu/99\"]\nprotect = [\"vm/101\"]"), expect![[r#"
             the configuration has 5 problems:
               jarvis.toml:5:11: cluster[0].ignore[0]: must be `node/NAME`, `qemu/ID`, `lxc/ID`, `storage/NAME` or `tag:TAG`
@@ -458,9 +485,6 @@ fn a_wrong_cluster_is_named_with_its_place_and_what_is_allowed() {
         expected.assert_eq(&folder.strip(&complaint(name, &text, &[])));
     }
 }
-
-/// Names and values of the environment.
-type Variables<'a> = &'a [(&'a str, &'a str)];
 
 #[test]
 fn a_wrong_variable_is_named() {
@@ -590,60 +614,6 @@ fn what_is_allowed_but_unwise_is_warned_about() {
     for (name, line, replacement, expected) in table {
         let config = load(&MINIMAL.replace(line, &replacement), &[]).unwrap();
         expected.assert_eq(&folder.strip(&format!("{name}: {}", config.warnings.join(" / "))));
-    }
-}
-
-// ---- Help ----
-
-fn load(text: &str, env: Variables) -> Result<Config, ConfigError> {
-    let env = |name: &str| {
-        let given = env.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
-        given.or_else(|| (name == "LAB_SECRET").then(|| SECRET.to_owned()))
-    };
-    Config::from_text("jarvis.toml", &text.replace("PIN", PIN), &env)
-}
-
-/// What is said of a bad configuration; the secret is never part of it.
-#[track_caller]
-fn complaint(name: &str, text: &str, env: Variables) -> String {
-    let error = match load(text, env) {
-        Ok(_) => panic!("{name}: nothing is wrong with it"),
-        Err(error) => error,
-    };
-    let shown = format!("{error}");
-    assert!(
-        !shown.contains(SECRET) && !format!("{error:?}").contains(SECRET),
-        "{name} shows a secret: {shown}"
-    );
-    shown
-}
-
-/// A folder that goes with the test.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new() -> Folder {
-        let folder = std::env::temp_dir().join(format!("jarvis-config-{}", uuid::Uuid::new_v4()));
-        fs::create_dir(&folder).unwrap();
-        Folder(folder)
-    }
-
-    fn file(&self, name: &str, content: &str, mode: u32) -> String {
-        let path = self.0.join(name);
-        fs::write(&path, content).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
-        path.display().to_string()
-    }
-
-    /// The words without this folder's name.
-    fn strip(&self, words: &str) -> String {
-        words.replace(&self.0.display().to_string(), "DIR")
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        fs::remove_dir_all(&self.0).unwrap_or_default();
     }
 }
 

@@ -2,8 +2,12 @@
 
 #![cfg(test)]
 
+#[path = "store/bulk.rs"]
+mod bulk;
 #[path = "store/help.rs"]
 mod help;
+#[path = "store/journal.rs"]
+mod journal;
 #[path = "store/trouble.rs"]
 mod trouble;
 
@@ -15,13 +19,13 @@ use std::process::Command;
 use std::sync::Arc;
 
 use daemon::record::{ActionResult, Checkpoint, EventRow, NewAction, NewEvent, Source, Store, StoreError};
-use engine::detect::{Condition, Finding};
+use engine::detect::{Condition, Finding, Trace};
 use engine::incident::IncidentId;
 use engine::observe::{GuestKind, GuestStatus, Subject};
 use engine::report::{Details, Event, EventKind, Severity};
 use expect_test::{Expect, expect};
 
-use help::{Folder, action, at, checkpoint, event, ids, lab, read_column, run};
+use help::{Folder, action, at, checkpoint, event, ids, kept, lab, read_column, run};
 
 // ---- A file of the original ----
 
@@ -165,6 +169,7 @@ async fn adopting_a_file_only_adds_to_it() {
         checkpoints.cluster TEXT NOT NULL KEY
         checkpoints.at_ms INTEGER NOT NULL
         checkpoints.state TEXT NOT NULL
+        checkpoints.journal_seq INTEGER NOT NULL DEFAULT 0
         cluster_snapshots.cluster TEXT
         cluster_snapshots.at_ms INTEGER
         events.uuid TEXT
@@ -179,9 +184,21 @@ async fn adopting_a_file_only_adds_to_it() {
         jarvis_schema.version INTEGER KEY
         jarvis_schema.name TEXT NOT NULL
         jarvis_schema.applied_at TEXT NOT NULL
+        journal.seq INTEGER KEY
+        journal.at_ms INTEGER NOT NULL
+        journal.cluster TEXT
+        journal.kind TEXT NOT NULL
+        journal.entry TEXT NOT NULL
+        journal.prev BLOB NOT NULL
+        journal.hash BLOB NOT NULL
+        journal_anchor.id INTEGER KEY
+        journal_anchor.seq INTEGER NOT NULL
+        journal_anchor.hash BLOB NOT NULL
+        journal_anchor.signature BLOB NOT NULL
         CREATE INDEX idx_events_incident_id ON events(incident_id) WHERE incident_id IS NOT NULL
         CREATE INDEX idx_events_unresolved ON events(id) WHERE coalesce(resolved, 0) = 0
             AND NOT (source = 'monitor' AND type IN ('status', 'metric') AND incident_id IS NULL)
+        CREATE INDEX idx_journal_cluster ON journal(cluster)
         sqlite_autoindex_checkpoints_1"#]]
     .assert_eq(&added.join("\n"));
 }
@@ -212,6 +229,9 @@ async fn a_fresh_store_is_its_owner_s_alone() {
     let path = folder.path("a/b/jarvis.db");
     let store = Store::open(&path).await.unwrap();
     store.save_event(event("one")).await.unwrap();
+    store.close().await;
+    let store = Store::open(&path).await.unwrap();
+    store.save_event(event("two")).await.unwrap();
     let mode = |path: &Path| format!("{:o}", fs::metadata(path).unwrap().permissions().mode() & 0o777);
     #[rustfmt::skip]
     let table = [
@@ -221,6 +241,8 @@ async fn a_fresh_store_is_its_owner_s_alone() {
         ("its log",             folder.path("a/b/jarvis.db-wal"),   "600"),
         ("its log's index",     folder.path("a/b/jarvis.db-shm"),   "600"),
         ("its lock",            folder.path("a/b/jarvis.db.lock"),  "600"),
+        ("its key",             folder.path("a/b/jarvis.key"),      "600"),
+        ("its journal's head",  folder.path("a/b/jarvis.db.head"),  "600"),
     ];
     for (name, path, expected) in table {
         assert_eq!(mode(&path), expected, "{name}");
@@ -240,10 +262,10 @@ async fn what_was_written_is_there_after_opening_again() {
     let store = Store::open(&path).await.unwrap();
     let read = store.get_events_after_seq(0, 10).await.unwrap();
     assert_eq!(read.iter().collect::<Vec<_>>(), saved.iter().map(|row| &**row).collect::<Vec<_>>());
-    assert_eq!(store.load_checkpoint(&lab()).await.unwrap(), Some(checkpoint("{\"n\":1}")));
+    assert_eq!(store.load_checkpoint(&lab()).await.unwrap(), Some(kept("{\"n\":1}", 0)));
     assert_eq!(store.save_event(event("three")).await.unwrap().id, 3);
     let runs = read_column(&path, "SELECT name FROM jarvis_schema ORDER BY version").await;
-    assert_eq!(runs, ["original", "ours"], "each migration once");
+    assert_eq!(runs, ["original", "ours", "journal"], "each migration once");
 }
 
 #[tokio::test]
@@ -318,7 +340,8 @@ async fn what_the_engine_tells_is_stored_in_the_original_s_words() {
     let folder = Folder::new();
     let store = Store::open(&folder.path("jarvis.db")).await.unwrap();
     let incident: IncidentId = serde_json::from_str("170141183460469231731687303715884105727").unwrap();
-    let finding = Finding::GuestCrashed { kind: GuestKind::Qemu, previous: GuestStatus::Running };
+    let finding =
+        Finding::GuestCrashed { kind: GuestKind::Qemu, previous: GuestStatus::Running, trace: Trace::Hidden };
     let told = Event {
         at: at("2026-11-23T18:58:01.250987Z"),
         kind: EventKind::Alert,
@@ -330,6 +353,7 @@ async fn what_the_engine_tells_is_stored_in_the_original_s_words() {
         condition: Some(Condition::VmCrashed),
         incident: Some(incident),
         resolves: false,
+        also_ends: Vec::new(),
         details: Details { target: "a:b".into(), ..Details::default() },
     };
     let row = store.save_event(NewEvent::from_engine(&lab(), &told)).await.unwrap();
@@ -562,9 +586,9 @@ async fn write_everything(store: &Store, events: i64, actions: i64) {
     let last = store.save_cluster_snapshot(&lab(), "{\"n\":2}".into(), now).await.unwrap();
     assert_eq!(store.latest_cluster_snapshot(&lab()).await.unwrap(), Some(last));
 
-    assert_eq!(store.load_checkpoint(&lab()).await.unwrap(), Some(checkpoint("{}")));
+    assert_eq!(store.load_checkpoint(&lab()).await.unwrap(), Some(kept("{}", 0)));
     store.save_checkpoint(checkpoint("{\"later\":true}")).await.unwrap();
-    assert_eq!(store.load_checkpoint(&lab()).await.unwrap(), Some(checkpoint("{\"later\":true}")));
+    assert_eq!(store.load_checkpoint(&lab()).await.unwrap(), Some(kept("{\"later\":true}", 0)));
 }
 
 /// Every column, as SQLite itself describes it, and every index: one line each.

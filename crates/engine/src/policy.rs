@@ -145,7 +145,7 @@ impl Metric {
     }
 }
 
-/// One ladder: up to two marks, each cleared `clear` points below where it is raised.
+/// One ladder: up to two marks in the metric's unit, each cleared `clear` points below where it is raised.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Marks {
     high: f64,
@@ -155,12 +155,18 @@ pub struct Marks {
     pub pending: SignedDuration,
 }
 
+/// Highest mark of a sensor, in degrees Celsius: what is soldered melts from about 180 on.
+const DEGREES_MAX: f64 = 150.0;
+
 /// Why marks were refused.
 #[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
 pub enum BadMarks {
     /// Not a percentage.
     #[error("a mark is a percentage above 0 and at most 100, not {0}")]
     Range(f64),
+    /// No temperature that anything would be alarmed at.
+    #[error("a mark is a temperature above 0 and at most {max} °C, not {0}", max = DEGREES_MAX)]
+    Degrees(f64),
     /// The ladder would stand on its head.
     #[error("critical ({critical}) must lie above high ({high})")]
     Order {
@@ -197,6 +203,23 @@ impl Marks {
                 return Err(BadMarks::Range(mark));
             }
         }
+        Marks::ladder(high, critical, clear, pending)
+    }
+
+    /// The one mark of a sensor, in degrees Celsius, cleared `clear` degrees below it.
+    pub fn degrees(high: f64, clear: f64, pending: SignedDuration) -> Result<Marks, BadMarks> {
+        if !(high > 0.0 && high <= DEGREES_MAX) {
+            return Err(BadMarks::Degrees(high));
+        }
+        Marks::ladder(high, None, clear, pending)
+    }
+
+    fn ladder(
+        high: f64,
+        critical: Option<f64>,
+        clear: f64,
+        pending: SignedDuration,
+    ) -> Result<Marks, BadMarks> {
         if let Some(critical) = critical.filter(|critical| *critical <= high) {
             return Err(BadMarks::Order { high, critical });
         }

@@ -34,7 +34,7 @@ fn the_live_list_tells_a_crash_within_five_seconds_and_old_rows_do_not_end_it() 
         watch.critical(&world, now);
     }
     world.stalled = None;
-    world.dead.clear();
+    world.start("qemu/101", 60);
     watch.critical(&world, 65);
     watch.check(expect![[r#"
         14   inspect   pve1 qemu/101
@@ -96,9 +96,8 @@ fn a_node_that_was_reset_unseen_is_no_crash_of_its_guests() {
     world.dead.insert("qemu/101".parse().unwrap());
     watch.step(21, world.live("pve1", 21));
     watch.look(&world, 21, 3);
-    world.dead.clear();
+    world.start("qemu/101", 22);
     world.node("pve1").uptime = Some(25);
-    world.guest("qemu/101").uptime = 0;
     world.guest("lxc/200").status = GuestStatus::Stopped;
     watch.critical(&world, 41);
     world.node("pve1").uptime = Some(314);
@@ -112,9 +111,9 @@ fn a_node_that_was_reset_unseen_is_no_crash_of_its_guests() {
 #[test]
 fn a_guest_that_restarts_between_two_looks_is_told_with_who_did_it() {
     let (mut world, mut watch) = started();
-    world.guest("lxc/200").uptime = 0;
+    world.start("lxc/200", 35);
     watch.critical(&world, 41);
-    world.guest("qemu/101").uptime = 0;
+    world.start("qemu/101", 47);
     world.tasks.push(Task { kind: "qmreboot".into(), ..stop_of_101(45) });
     watch.critical(&world, 53);
     watch.check(expect![[r#"
@@ -345,11 +344,11 @@ fn many_guests_of_a_node_are_told_as_one_and_each_has_its_incident() {
     watch.critical(&world, 17);
     assert_eq!(watch.log.iter().filter(|line| line.contains("opened")).count(), 15);
     for vmid in 110..113 {
-        world.guest(&format!("qemu/{vmid}")).status = GuestStatus::Running;
+        world.start(&format!("qemu/{vmid}"), 25);
     }
     watch.critical(&world, 29);
     for vmid in 113..125 {
-        world.guest(&format!("qemu/{vmid}")).status = GuestStatus::Running;
+        world.start(&format!("qemu/{vmid}"), 37);
     }
     watch.critical(&world, 41);
     let story = |event: &Event| {
@@ -385,7 +384,7 @@ fn what_was_told_since_the_checkpoint_is_not_told_again() {
     watch.critical(&world, 41);
     watch.critical(&world, 53);
     assert_eq!(watch.log[told..], [""; 0]);
-    world.guest("qemu/101").status = GuestStatus::Running;
+    world.start("qemu/101", 60);
     world.node("pve2").presence = Presence::Online;
     watch.critical(&world, 65);
     watch.check(expect![[r#"

@@ -24,7 +24,7 @@ fn a_crash_is_told_after_a_look_and_cleared_when_it_runs() {
     world.guest("qemu/101").status = GuestStatus::Stopped;
     watch.critical(&world, 17);
     watch.critical(&world, 29); // an unchanged poll says nothing
-    world.guest("qemu/101").status = GuestStatus::Running;
+    world.start("qemu/101", 35);
     watch.critical(&world, 41);
     watch.check(expect![[r#"
         19   inspect   pve1 qemu/101
@@ -120,7 +120,7 @@ fn a_lost_node_is_one_incident_and_its_return_another_line() {
     for now in [401, 413, 425, 683, 695] {
         world.node("pve1").uptime = Some(now - 371);
         if now == 425 {
-            world.guest("qemu/101").status = GuestStatus::Running;
+            world.start("qemu/101", 420);
         }
         watch.critical(&world, now as i64); // at 683, 5 minutes after its boot: the container did not come back
     }
@@ -198,7 +198,7 @@ fn an_open_incident_survives_a_restart_and_keeps_its_id() {
         [],
     );
     watch.critical(&world, 29); // told once, not again
-    world.guest("qemu/101").status = GuestStatus::Running;
+    world.start("qemu/101", 35);
     watch.critical(&world, 41);
     watch.check(expect![[r#"
         19   inspect   pve1 qemu/101
@@ -297,7 +297,7 @@ fn an_answer_to_an_earlier_question_judges_nothing() {
     watch.step(17, world.round(Round::Critical, 17));
     watch.step(19, Input::Tick);
     let (slow, early) = (watch.asked.remove(0), world.clone());
-    world.guest("qemu/101").status = GuestStatus::Running;
+    world.start("qemu/101", 25);
     watch.step(29, world.round(Round::Critical, 29));
     world.tasks.push(stop_of_101(33));
     world.guest("qemu/101").status = GuestStatus::Stopped;

@@ -5,14 +5,16 @@
 //! likes, so that is asked once more. An action (POST) is never repeated.
 //!
 //! PVE answers calls that run in pvedaemon with both `Connection: close` and `Connection: Keep-Alive`. The HTTP
-//! library obeys the first, so each of these costs a TLS handshake (about 3 ms of the node's CPU). Calls answered by
-//! pveproxy itself, which are most of ours, reuse their connection.
+//! library obeys the first, so each of these costs a TLS handshake (about 3 ms of the node's CPU; docs/adr/0009). Calls
+//! answered by pveproxy itself reuse their connection.
 
 use std::collections::HashMap;
 use std::fmt;
+use std::io::Read;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use flate2::read::GzDecoder;
 use reqwest::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
 use reqwest::{Method, Response, Url};
 use serde::de::DeserializeOwned;
@@ -96,6 +98,9 @@ pub struct Limits {
     pub forwarded: Duration,
     /// Largest answer, in bytes. 10,000 guests are 4.4 MB; this leaves room for fifteen times that.
     pub body: u64,
+    /// Largest journal, in bytes, packed or unpacked: some 30,000 lines. A node that writes more than that in the few
+    /// seconds that are asked about drowns whatever is looked for.
+    pub journal: u64,
     /// How long an idle connection is kept. PVE closes after 5.0 s; whoever reuses later than that races with it.
     pub pool_idle: Duration,
     /// Requests at a time to one node. It has three single-threaded workers, which also serve people's browsers; a
@@ -112,6 +117,7 @@ impl Default for Limits {
             cheap: Duration::from_secs(10),
             forwarded: Duration::from_secs(35),
             body: 64 * MIB,
+            journal: 4 * MIB,
             pool_idle: Duration::from_secs(4),
             in_flight_per_node: 2,
         }
@@ -152,6 +158,8 @@ pub struct Client {
     token: Arc<Token>,
     authorization: HeaderValue,
     limits: Arc<Limits>,
+    /// Shorter than the limits', where the caller cannot wait so long.
+    within: Option<Duration>,
     seats: Arc<Seats>,
 }
 
@@ -200,7 +208,15 @@ impl Client {
             .user_agent(concat!("jarvis/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(BuildError::Http)?;
-        Ok(Client { http, endpoint: Arc::new(endpoint), token, authorization, limits, seats })
+        let within = None;
+        Ok(Client { http, endpoint: Arc::new(endpoint), token, authorization, limits, within, seats })
+    }
+
+    /// The same client, which gives up on an answer after `within` in all, waiting for a seat included. What it gave
+    /// up on keeps its seat until the server has answered or would have given up itself ([`Limits::forwarded`]), so
+    /// that impatience never makes more than [`Limits::in_flight_per_node`] calls run on a node.
+    pub fn within(&self, within: Duration) -> Client {
+        Client { within: Some(within), ..self.clone() }
     }
 
     pub fn endpoint(&self) -> &Endpoint {
@@ -216,7 +232,8 @@ impl Client {
         self.token.id()
     }
 
-    /// Asks, waits, reads. One request at a time per seat; the seat is held until the answer was read or given up.
+    /// Asks, waits, reads. One request at a time per seat; the seat is held until the answer was read, or until the
+    /// server has given up too: whoever drops this future, or waits only a while, leaves the seat taken.
     pub(crate) async fn ask<T>(&self, question: Question<'_>) -> Result<Understood<T>, Error>
     where
         T: DeserializeOwned + Send + 'static,
@@ -225,19 +242,47 @@ impl Client {
             Patience::Cheap => self.limits.cheap,
             Patience::Forwarded => self.limits.forwarded,
         };
+        let within = self.within.map_or(patience, |within| within.min(patience));
+        let came = Instant::now();
         let asked = Asked { call: question.call().into(), endpoint: self.endpoint.label.clone() };
-        let seat = self.sit_down(&asked, question.node, patience).await?;
-        let began = Instant::now();
-        let outcome = self.exchange(&asked, &question, patience).await;
-        drop(seat);
-        let took_ms = began.elapsed().as_millis();
-        match &outcome {
-            Ok(raw) => {
-                tracing::debug!(%asked, status = raw.status, bytes = raw.body.len(), took_ms, "answered");
+        let seat = self.sit_down(&asked, question.node, within).await?;
+        // Without a shorter patience of the caller's own, waiting for the answer may take as long as for the seat.
+        let until = self.within.map(|_| came + within);
+        let shape = question.shape;
+        let request = Request {
+            method: question.method.clone(),
+            url: self.url(&question),
+            form: self.encoded(&question).filter(|_| question.method != Method::GET),
+            shape,
+        };
+        let work = {
+            let (client, asked) = (self.clone(), asked.clone());
+            async move {
+                let began = Instant::now();
+                let outcome = client.exchange(&asked, &request, patience).await;
+                drop(seat);
+                let took_ms = began.elapsed().as_millis();
+                match &outcome {
+                    Ok(raw) => {
+                        tracing::debug!(%asked, status = raw.status, bytes = raw.body.len(), took_ms, "answered");
+                    }
+                    Err(error) => tracing::debug!(%asked, %error, took_ms, "not answered"),
+                }
+                outcome
             }
-            Err(error) => tracing::debug!(%asked, %error, took_ms, "not answered"),
+        };
+        let work = tokio::spawn(work);
+        let ended = match until {
+            Some(until) => timeout_at(until, work).await,
+            None => Ok(work.await),
+        };
+        match ended {
+            Ok(Ok(outcome)) => self.read(asked, outcome?, shape).await,
+            Ok(Err(failure)) => not_run(failure).await,
+            Err(_elapsed) => {
+                Err(Error::TimedOut { asked: Box::new(asked), step: Step::Waiting, after: within })
+            }
         }
-        self.read(asked, outcome?).await
     }
 
     /// A limit per target node, whichever endpoint forwards. Cluster-wide calls run on the contacted node, whose
@@ -262,17 +307,12 @@ impl Client {
         }
     }
 
-    async fn exchange(
-        &self,
-        asked: &Asked,
-        question: &Question<'_>,
-        patience: Duration,
-    ) -> Result<Raw, Error> {
+    async fn exchange(&self, asked: &Asked, request: &Request, patience: Duration) -> Result<Raw, Error> {
         let deadline = Instant::now() + patience;
         let too_late = |step| Error::TimedOut { asked: Box::new(asked.clone()), step, after: patience };
-        let mut repeats_left = u32::from(question.method == Method::GET);
+        let mut repeats_left = u32::from(request.method == Method::GET);
         let response = loop {
-            match timeout_at(deadline, self.send(question)).await {
+            match timeout_at(deadline, self.send(request)).await {
                 Ok(Ok(response)) => break response,
                 Ok(Err(error)) => {
                     let error = self.why_unanswered(asked, error);
@@ -293,13 +333,19 @@ impl Client {
         let status = response.status().as_u16();
         let reason = reason_of(&response);
         let is_answer = response.status().is_success();
-        if is_answer && is_compressed(&response) {
-            // PVE compresses its journal whether asked or not.
+        let coding = coding_of(&response);
+        if is_answer && (coding == Coding::Other || (coding == Coding::Gzip && request.shape == Shape::Plain))
+        {
             let why = "it is compressed, which was not asked for";
             return Err(malformed(asked, "its headers", why, &[]));
         }
-        let limit = if is_answer { self.limits.body } else { REFUSAL_BODY_MAX };
-        let body = match timeout_at(deadline, read_body(response, limit)).await {
+        let gzip = is_answer && coding == Coding::Gzip;
+        let limit = match (is_answer, request.shape) {
+            (true, Shape::Plain) => self.limits.body,
+            (true, Shape::Journal) => self.limits.journal,
+            (false, Shape::Plain | Shape::Journal) => REFUSAL_BODY_MAX,
+        };
+        let body = match timeout_at(deadline, read_body(response, limit, gzip)).await {
             Ok(Ok(body)) => body,
             // The status line of a refusal says enough.
             Ok(Err(_)) | Err(_) if !is_answer => Vec::new(),
@@ -309,29 +355,33 @@ impl Client {
             Ok(Err(BodyError::Broken(source))) => return Err(unreachable(asked, Step::Reading, source)),
             Err(_elapsed) => return Err(too_late(Step::Reading)),
         };
-        Ok(Raw { status, reason, body })
+        Ok(Raw { status, reason, body, gzip })
     }
 
-    async fn send(&self, question: &Question<'_>) -> Result<Response, reqwest::Error> {
+    async fn send(&self, request: &Request) -> Result<Response, reqwest::Error> {
+        let builder = self.http.request(request.method.clone(), request.url.clone());
+        let builder = match &request.form {
+            _ if request.method == Method::GET => builder,
+            Some(form) => {
+                builder.header(CONTENT_TYPE, "application/x-www-form-urlencoded").body(form.clone())
+            }
+            // Without a body the library would leave the length open, which a proxy may refuse (411).
+            None => builder.header(CONTENT_LENGTH, "0"),
+        };
+        builder.header(AUTHORIZATION, self.authorization.clone()).send().await
+    }
+
+    fn url(&self, question: &Question<'_>) -> Url {
         let mut url = self.endpoint.url.clone();
         // `extend` escapes whatever could leave its segment, so that a path cannot be forged.
         if let Ok(mut path) = url.path_segments_mut() {
             path.clear().extend(["api2", "json"]).extend(question.path);
         }
-        let parameters = self.encoded(question);
-        let request = if question.method == Method::GET {
+        if question.method == Method::GET {
             // PVE refuses a body on GET with 501.
-            url.set_query(parameters.as_deref());
-            self.http.get(url)
-        } else {
-            let request = self.http.request(question.method.clone(), url);
-            match parameters {
-                Some(form) => request.header(CONTENT_TYPE, "application/x-www-form-urlencoded").body(form),
-                // Without a body the library would leave the length open, which a proxy may refuse (411).
-                None => request.header(CONTENT_LENGTH, "0"),
-            }
-        };
-        request.header(AUTHORIZATION, self.authorization.clone()).send().await
+            url.set_query(self.encoded(question).as_deref());
+        }
+        url
     }
 
     fn encoded(&self, question: &Question<'_>) -> Option<String> {
@@ -352,15 +402,26 @@ impl Client {
         unreachable(asked, step, error)
     }
 
-    /// Parses where it does not make others wait.
-    async fn read<T>(&self, asked: Asked, raw: Raw) -> Result<Understood<T>, Error>
+    /// Decodes and parses where it does not make others wait.
+    async fn read<T>(&self, asked: Asked, raw: Raw, shape: Shape) -> Result<Understood<T>, Error>
     where
         T: DeserializeOwned + Send + 'static,
     {
         let token = Arc::clone(&self.token);
-        let big = raw.body.len() > PARSE_INLINE_MAX;
+        // What a few compressed bytes become is not to be seen beforehand.
+        let big = raw.gzip || raw.body.len() > PARSE_INLINE_MAX;
+        let limit = self.limits.journal;
         let work = move || {
-            let Raw { status, reason, mut body } = raw;
+            let Raw { status, reason, mut body, gzip } = raw;
+            if gzip {
+                body = match unpacked(&asked, &body, limit) {
+                    Ok(body) => body,
+                    Err(error) => return (Err(error), asked),
+                };
+            }
+            if shape == Shape::Journal && body.is_empty() && (200..300).contains(&status) {
+                body = NOTHING.to_vec();
+            }
             let mut reason = reason.into_bytes();
             let secret = token.secret().expose().as_bytes();
             blot_out(&mut reason, secret);
@@ -373,11 +434,16 @@ impl Client {
         }
         match tokio::task::spawn_blocking(work).await {
             Ok((answer, _asked)) => answer,
-            Err(failure) => match failure.try_into_panic() {
-                Ok(panic) => std::panic::resume_unwind(panic),
-                Err(_stopping) => std::future::pending().await,
-            },
+            Err(failure) => not_run(failure).await,
         }
+    }
+}
+
+/// A panic goes on in the caller; a runtime that stops answers nobody any more.
+async fn not_run<T>(failure: tokio::task::JoinError) -> T {
+    match failure.try_into_panic() {
+        Ok(panic) => std::panic::resume_unwind(panic),
+        Err(_stopping) => std::future::pending().await,
     }
 }
 
@@ -405,7 +471,29 @@ pub(crate) struct Question<'a> {
     /// The node that has to do the work, if not the contacted one.
     pub(crate) node: Option<&'a NodeName>,
     pub(crate) patience: Patience,
+    pub(crate) shape: Shape,
 }
+
+/// What the answer looks like before it is JSON.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shape {
+    /// As it is.
+    Plain,
+    /// As PVE sends a journal: compressed whether asked or not, without a length, ended by the end of the connection,
+    /// and with nothing in it where the journal's reader failed.
+    Journal,
+}
+
+/// A question bound to an endpoint, which may outlive whoever asked.
+struct Request {
+    method: Method,
+    url: Url,
+    form: Option<String>,
+    shape: Shape,
+}
+
+/// What an empty journal stands for.
+const NOTHING: &[u8] = br#"{"data":null}"#;
 
 impl Question<'_> {
     fn call(&self) -> String {
@@ -417,6 +505,8 @@ struct Raw {
     status: u16,
     reason: String,
     body: Vec<u8>,
+    /// The body is compressed still.
+    gzip: bool,
 }
 
 enum BodyError {
@@ -426,20 +516,43 @@ enum BodyError {
 
 /// Reads chunk by chunk, so that no more than the limit and one chunk (the library's buffer, at most 400 kB) is ever
 /// held.
-async fn read_body(mut response: Response, limit: u64) -> Result<Vec<u8>, BodyError> {
+///
+/// PVE ends a connection without TLS's own farewell, which the TLS library takes for an answer that was cut off. One
+/// that is `sealed` tells by itself whether it is whole: gzip ends with a length and a checksum.
+async fn read_body(mut response: Response, limit: u64, sealed: bool) -> Result<Vec<u8>, BodyError> {
     let announced = response.content_length().unwrap_or(0);
     if announced > limit {
         return Err(BodyError::TooLarge { seen: announced });
     }
     let mut body = Vec::with_capacity(usize::try_from(announced.min(RESERVE_MAX)).unwrap_or(0));
-    while let Some(chunk) = response.chunk().await.map_err(BodyError::Broken)? {
+    loop {
+        let chunk = match response.chunk().await {
+            Ok(Some(chunk)) => chunk,
+            Ok(None) => return Ok(body),
+            Err(error) if sealed && obstacle_in(&error) == Obstacle::Closed => return Ok(body),
+            Err(error) => return Err(BodyError::Broken(error)),
+        };
         let seen = (body.len() + chunk.len()) as u64;
         if seen > limit {
             return Err(BodyError::TooLarge { seen });
         }
         body.extend_from_slice(&chunk);
     }
-    Ok(body)
+}
+
+/// What gzip packed, if it is whole and at most `limit` bytes: a thousand bytes can become a million.
+fn unpacked(asked: &Asked, packed: &[u8], limit: u64) -> Result<Vec<u8>, Error> {
+    if packed.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut plain = Vec::new();
+    match GzDecoder::new(packed).take(limit + 1).read_to_end(&mut plain) {
+        Ok(_) if plain.len() as u64 > limit => {
+            Err(Error::TooLarge { asked: Box::new(asked.clone()), limit, seen: plain.len() as u64 })
+        }
+        Ok(_) => Ok(plain),
+        Err(error) => Err(malformed(asked, "its compression", &error.to_string(), &plain)),
+    }
 }
 
 /// The HTTP library keeps a reason phrase only if it is not the standard one for its status, and drops one that is
@@ -451,11 +564,20 @@ fn reason_of(response: &Response) -> String {
     }
 }
 
-fn is_compressed(response: &Response) -> bool {
-    response
-        .headers()
-        .get(CONTENT_ENCODING)
-        .is_some_and(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity"))
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Coding {
+    None,
+    Gzip,
+    Other,
+}
+
+fn coding_of(response: &Response) -> Coding {
+    match response.headers().get(CONTENT_ENCODING).map(|coding| coding.as_bytes().to_ascii_lowercase()) {
+        None => Coding::None,
+        Some(coding) if coding == b"identity" => Coding::None,
+        Some(coding) if coding == b"gzip" || coding == b"x-gzip" => Coding::Gzip,
+        Some(_) => Coding::Other,
+    }
 }
 
 fn unreachable(asked: &Asked, step: Step, source: reqwest::Error) -> Error {

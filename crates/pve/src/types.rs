@@ -7,6 +7,7 @@
 mod cluster;
 mod guests;
 mod ha;
+mod journal;
 mod measures;
 mod nodes;
 mod resources;
@@ -28,6 +29,7 @@ pub use ha::{
     HaFencing, HaLrm, HaManagerStatus, HaMaster, HaNodeState, HaQuorum, HaRow, HaService, HaState, LrmStatus,
     ManagedService, ManagerQuorum, ManagerStatus,
 };
+pub use journal::Journal;
 pub use measures::{Metric, MetricsExport, RrdPoint};
 pub use nodes::{
     BootInfo, Cpuinfo, Kernel, Ksm, Load, NodeReport, NodeRow, NodeStatus, NodeTime, Service, Space,
@@ -40,9 +42,6 @@ pub use settings::{GuestConfig, NodeConfig, Settings};
 pub use tasks::{LogLine, Task, TaskState, TaskStatus};
 
 use crate::answer::{excerpt, fields_of};
-
-/// The lines of a node's journal.
-pub type Journal = Vec<String>;
 
 /// A list of which no row is lost: `rows` can be read, `unreadable` cannot.
 #[derive(Clone, Debug, PartialEq)]

@@ -97,6 +97,8 @@ async fn bad_answers() {
         ("a page for browsers", json(html),
             "Malformed: GET /version at HOST gave an answer that cannot be read at its beginning or end: expected value at line 1 column 1; it begins with `<!DOCTYPE html> <html><head><title>Sign in</title></head></html>`"),
         ("nested without end", json(&"[".repeat(100_000)), ""),
+        ("compressed in another way", answer("200 OK", "Content-Encoding: deflate\r\n", "xxxx"),
+            "Malformed: GET /version at HOST gave an answer that cannot be read at its headers: it is compressed, which was not asked for; it begins with ``"),
         ("compressed", answer("200 OK", "Content-Encoding: gzip\r\n", "xxxx"),
             "Malformed: GET /version at HOST gave an answer that cannot be read at its headers: it is compressed, which was not asked for; it begins with ``"),
         ("401, empty", empty("401 Authentication failed!"),
@@ -166,6 +168,17 @@ async fn a_list_is_no_object() {
         "Malformed: GET /nodes/pve1/status at HOST gave an answer that cannot be read at data: \
          a list where an object belongs; it begins with `{\"data\":[]}`"
     );
+}
+
+/// An answer without a length ends where its connection ends, and only TLS's farewell tells that from a break.
+#[tokio::test]
+async fn an_answer_that_ends_without_farewell_was_cut_off() {
+    let open_ended = [b"HTTP/1.1 200 OK\r\n\r\n", VERSION.as_bytes()].concat();
+    let (answer, _server) = version_of(vec![Play::Close(open_ended.clone())]).await;
+    assert_eq!(&*answer.unwrap().version, "9.2.11");
+    let (answer, _server) = version_of(vec![Play::Cut(open_ended)]).await;
+    let error = answer.unwrap_err();
+    assert!(matches!(error, Error::Unreachable { step: Step::Reading, .. }), "{error}");
 }
 
 trait ReplaceStatus {
@@ -513,6 +526,45 @@ async fn two_at_a_time_per_node() {
     for asked in asked.into_iter().chain([other]) {
         assert_eq!(asked.await.unwrap(), Some(1));
     }
+}
+
+/// Who gives up early leaves the seat taken, because the node is still at work.
+#[tokio::test]
+async fn impatience_makes_no_third_call() {
+    let identity = Identity::new();
+    let go = Arc::new(Notify::new());
+    let status = json(r#"{"data":{"uptime":1}}"#);
+    let mut server = Server::start(&identity, vec![Play::Later(Arc::clone(&go), status); 3]).await;
+    let endpoint = Endpoint::new(&format!("https://{}", server.address), Trust::Insecure).unwrap();
+    let limits = Limits { forwarded: Duration::from_secs(20), ..limits() };
+    let client = Client::new(endpoint, token(), limits).unwrap();
+    let hasty = client.within(Duration::from_millis(200));
+    let node = node();
+    let mut steps = Vec::new();
+    for _ in 0..3 {
+        let error = hasty.node_status(&node).await.unwrap_err();
+        let Error::TimedOut { step, after, .. } = error else { panic!("{error}") };
+        assert_eq!(after, Duration::from_millis(200));
+        steps.push(step);
+    }
+    assert_eq!(steps, [Step::Waiting, Step::Waiting, Step::Queued]);
+    assert_eq!(server.seen().len(), 2, "the third was not sent");
+
+    // Dropping the question is no different from losing patience with it.
+    server.arrival().await;
+    server.arrival().await;
+    go.notify_one();
+    let dropped = tokio::spawn({
+        let (client, node) = (client.clone(), node.clone());
+        async move { client.node_status(&node).await }
+    });
+    server.arrival().await;
+    dropped.abort();
+    assert!(dropped.await.unwrap_err().is_cancelled());
+    let error = hasty.node_status(&node).await.unwrap_err();
+    assert!(matches!(error, Error::TimedOut { step: Step::Queued, .. }), "{error}");
+    go.notify_one();
+    go.notify_one();
 }
 
 #[tokio::test]

@@ -1,12 +1,13 @@
 //! Serves a simulated cluster until it is told to stop (SIGTERM, SIGINT, or the end of a pipe on its standard input).
 //!
 //! ```text
-//! serve [--listen ADDR] [--control ADDR] [--token ID=SECRET[:auditor|:none]]... [--speed N] [--seed N]
+//! serve [--listen ADDR] [--control ADDR] [--exporter ADDR] [--token ID=SECRET[:RIGHTS]]... [--speed N] [--seed N]
 //!       [--delay-401 MS] [--ca-file PATH] (--scenario FILE | --recorded DIR | --nodes N --guests M)
 //! ```
 //!
-//! The first line that it prints is one JSON object: endpoints, fingerprints, the CA's file and PEM, and the
-//! address of the control interface.
+//! RIGHTS are `none`, `auditor`, `observer` (auditor with the logs), `user`, `full`, and more: see `sim::http::Rights`.
+//! The first line that it prints is one JSON object: endpoints, fingerprints, the CA's file and PEM, the address of
+//! the control interface, and the address of each node's sensors (`--exporter`).
 #![allow(clippy::print_stdout, reason = "its one line of output is how a test learns the ports")]
 
 use std::os::unix::fs::FileTypeExt as _;
@@ -22,6 +23,7 @@ use tokio::signal::unix::{SignalKind, signal};
 struct Args {
     listen: Option<String>,
     control: Option<String>,
+    exporter: Option<String>,
     tokens: Vec<String>,
     speed: Option<f64>,
     seed: u64,
@@ -41,6 +43,7 @@ fn parse() -> anyhow::Result<Args> {
         match word.as_str() {
             "--listen" => args.listen = Some(value),
             "--control" => args.control = Some(value),
+            "--exporter" => args.exporter = Some(value),
             "--token" => args.tokens.push(value),
             "--speed" => args.speed = Some(value.parse()?),
             "--seed" => args.seed = value.parse()?,
@@ -70,6 +73,7 @@ fn options(args: &Args) -> anyhow::Result<Options> {
         options.listen = listen.parse().context("--listen")?;
     }
     options.control = args.control.as_ref().map(|text| text.parse().context("--control")).transpose()?;
+    options.exporter = args.exporter.as_ref().map(|text| text.parse().context("--exporter")).transpose()?;
     options.tokens = args.tokens.iter().map(|text| Ok(text.parse()?)).collect::<anyhow::Result<_>>()?;
     options.speed = args.speed.unwrap_or(1.0);
     options.seed = args.seed;
@@ -91,6 +95,8 @@ async fn main() -> anyhow::Result<()> {
         "fingerprints": server.fingerprints(),
         "ca_file": args.ca_file,
         "ca_pem": server.ca_pem(),
+        "exporters": server.exporters().iter().map(|(node, at)| (node.to_string(), format!("http://{at}/metrics")))
+            .collect::<std::collections::BTreeMap<_, _>>(),
         "control": server.control_addr().map(|address| format!("http://{address}")),
     });
     println!("{told}");

@@ -1,10 +1,15 @@
 //! The simulated cluster behind PVE's HTTP API, on the real clock.
 //!
 //! One TLS listener per node (node k on the port of `listen` plus k - 1, or any with port 0), all of them views
-//! of one [`Cluster`]. A second, plain listener on the loopback breaks things and counts: `POST /script` takes
-//! lines of the scenario language, `GET /counters` says what the clients cost, `POST /counters/reset` forgets it.
+//! of one [`Cluster`]. Everything that waits goes by the cluster's clock ([`Options::speed`]).
 //!
-//! What is not simulated: gzip, the HTML pages, tickets, and writing configurations. A dead node's port refuses;
+//! A second, plain listener on the loopback breaks things and counts: `POST /script` takes lines of the scenario
+//! language and this server's own levers (`fault`, `rights`, `revoke`, `token`), `GET /counters` says what the
+//! clients cost, `POST /counters/reset` forgets it, `GET /faults` says which requests were made to fail.
+//!
+//! A third kind, one per node, is what a node's `node_exporter` says of its sensors.
+//!
+//! What is not simulated: the HTML pages, tickets, and writing configurations. A dead node's port refuses;
 //! real networks would rather say nothing for a while.
 
 mod access;
@@ -13,8 +18,17 @@ mod calls;
 mod clock;
 mod control;
 mod door;
+mod dump;
+mod errand;
+mod exporter;
+mod fault;
 mod ha;
+mod hop;
+mod journal;
+mod node;
 mod recorded;
+mod rights;
+mod tasks;
 mod tls;
 mod views;
 mod wire;
@@ -33,14 +47,16 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-pub use access::{BadToken, Rights, Token};
+pub use access::{BadToken, Token};
 pub use control::{CallCount, Counts};
+pub use fault::{Fault, FaultCounts};
+pub use rights::{BadRights, Rights};
 
 use crate::cluster::Cluster;
 use crate::script::{Command, Script};
 use recorded::Recorded;
 use tls::Authority;
-use world::{Shared, Source, World};
+use world::{Manner, Shared, Source, World};
 
 /// How long PVE holds back a 401.
 pub const DELAY_401: Duration = Duration::from_secs(3);
@@ -55,13 +71,15 @@ pub struct Options {
     pub listen: SocketAddr,
     /// Where the control interface listens; it must be the loopback. `None` for none.
     pub control: Option<SocketAddr>,
+    /// Where the first node's `node_exporter` listens, as [`Options::listen`]; `None` for none.
+    pub exporter: Option<SocketAddr>,
     /// The tokens that are accepted. Recorded answers accept any when there is none.
     pub tokens: Vec<Token>,
     /// How many seconds pass in the cluster in one real second.
     pub speed: f64,
     /// Decides the order of keys and lists.
     pub seed: u64,
-    /// How long a 401 is held back.
+    /// How long a 401 is held back, in the cluster's time.
     pub delay_401: Duration,
     what: Served,
 }
@@ -99,6 +117,7 @@ impl Options {
         Options {
             listen: any,
             control: None,
+            exporter: None,
             tokens: Vec::new(),
             speed: 1.0,
             seed: 1,
@@ -113,6 +132,7 @@ pub struct Server {
     shared: Arc<Shared>,
     addresses: BTreeMap<NodeName, SocketAddr>,
     control: Option<SocketAddr>,
+    exporters: BTreeMap<NodeName, SocketAddr>,
     ca_pem: String,
     tasks: JoinSet<()>,
     stop: watch::Sender<bool>,
@@ -146,8 +166,14 @@ impl Server {
             .map(|node| Ok((node.clone(), authority.certify(node)?)))
             .collect::<anyhow::Result<_>>()?;
         let fingerprints = certificates.iter().map(|(n, c)| (n.clone(), c.fingerprint.clone())).collect();
-        let shared = Arc::new(Shared::new(source, options.tokens, fingerprints, options.delay_401, &nodes));
+        let manner = Manner {
+            tokens: options.tokens,
+            fingerprints,
+            delay_401: options.delay_401,
+            speed: options.speed,
+        };
         let (stop, stopped) = watch::channel(false);
+        let shared = Arc::new(Shared::new(source, manner, &nodes, stopped.clone()));
         let mut tasks = JoinSet::new();
         let mut addresses = BTreeMap::new();
         for (k, (node, certificate)) in certificates.into_iter().enumerate() {
@@ -168,8 +194,15 @@ impl Server {
             }
             None => None,
         };
+        let mut exporters = BTreeMap::new();
+        for (k, node) in nodes.iter().enumerate() {
+            let Some(first) = options.exporter else { break };
+            let listener = bind(nth(first, k)?)?;
+            exporters.insert(node.clone(), listener.local_addr().context("the port of an exporter")?);
+            tasks.spawn(exporter::serve(listener, node.clone(), shared.clone(), stopped.clone()));
+        }
         tasks.spawn(tick(shared.clone(), stopped));
-        Ok(Server { shared, addresses, control, ca_pem: authority.pem(), tasks, stop })
+        Ok(Server { shared, addresses, control, exporters, ca_pem: authority.pem(), tasks, stop })
     }
 
     /// `https://127.0.0.1:8006`, for each node in the order of their names.
@@ -197,12 +230,18 @@ impl Server {
         self.control
     }
 
+    /// Where each node's `node_exporter` listens: `http://ADDRESS/metrics`.
+    pub fn exporters(&self) -> &BTreeMap<NodeName, SocketAddr> {
+        &self.exporters
+    }
+
     /// What time it is in the cluster; `None` for recorded answers.
     pub fn now(&self) -> Option<Timestamp> {
         self.shared.now()
     }
 
-    /// Makes one line of the scenario language happen now, or after the time that it begins with.
+    /// Makes one line of the scenario language happen now, or after the time that it begins with; or pulls a lever:
+    /// `fault 595 n=3 path=/nodes/`, `rights mon@pve!t1 none`, `revoke mon@pve!t1`, `token ID=SECRET:RIGHTS`.
     pub fn apply(&self, line: &str) -> anyhow::Result<()> {
         self.shared.apply(line).map_err(|what| anyhow::anyhow!(what))
     }
@@ -215,6 +254,16 @@ impl Server {
     /// Begins to count anew.
     pub fn reset_counts(&self) {
         self.shared.reset_counts();
+    }
+
+    /// How many requests were made to fail since the first `fault` that was set.
+    pub fn faults(&self) -> FaultCounts {
+        self.shared.fault_counts()
+    }
+
+    /// Changes the cluster itself, past all that a script can do; `None` for recorded answers.
+    pub fn change_cluster<R>(&self, change: impl FnOnce(&mut Cluster) -> R) -> Option<R> {
+        self.shared.change_cluster(change)
     }
 
     /// Looks at the cluster itself, past all that its API shows; `None` for recorded answers.

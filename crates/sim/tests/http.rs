@@ -6,7 +6,7 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use common::{AUDITOR, Connection, NOBODY, OPERATOR, ask, tokens};
+use common::{AUDITOR, Connection, NOBODY, OPERATOR, ask, tokens, until};
 use sim::http::{Options, Server};
 use sim::script::Script;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -31,15 +31,6 @@ fn start(change: impl FnOnce(&mut Options)) -> Server {
     options.delay_401 = Duration::from_millis(20);
     change(&mut options);
     Server::start(options).unwrap()
-}
-
-/// Waits for something that comes with the cluster's own time.
-async fn until<F: Future<Output = bool>>(what: &str, mut done: impl FnMut() -> F) {
-    let patience = Instant::now() + Duration::from_secs(20);
-    while !done().await {
-        assert!(Instant::now() < patience, "it never came: {what}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
 }
 
 /// Whether the server ends a connection by itself, and not because it has been silent for 5 s.

@@ -24,15 +24,20 @@ const LAB: &str = "
     guest qemu/104 idle on pve1 pool=dev
     guest qemu/105 locked on pve1 lock=backup
     guest qemu/106 hung on pve1
+    guest qemu/111 stuck on pve2 running
     guest qemu/120 cache01 on pve3 running
     guest lxc/200 dns on pve1 running tags=infra
     guest lxc/202 ns2 on pve2 running ha=started tags=infra
     guest lxc/201 old on pve1 pool=dev
+    guest qemu/112 off02 on pve2 ha=disabled
     storage nfs shared 1000GiB used 40%
     storage local local 100GiB used 20%
     storage usb local 100GiB used 20%
     storage usb offline
     at 1:00:00 end";
+
+/// `PVEVMUser` on a pool and nothing else.
+const POOL_USER: &str = "poolop@pve!t1=pool-secret";
 
 /// Keys that PVE has and the recorded test hosts did not show; each is in PVE's own schema of its call.
 const SCHEMA_ONLY: &[(&str, &str)] = &[
@@ -40,6 +45,8 @@ const SCHEMA_ONLY: &[(&str, &str)] = &[
     ("lxc config", "startup"),
     ("lxc config", "onboot"),
     ("qemu config", "startup"),
+    // The recorded QEMU was Debian's and not Proxmox's own, which says what it supports.
+    ("qemu current", "proxmox-support"),
 ];
 
 /// Keys of the recorded answers that are never simulated, and why.
@@ -80,7 +87,14 @@ fn rows(kind: Kind, name: &str, data: &Value, out: &mut Vec<(String, Value)>) {
             for (key, value) in fields {
                 let inner = format!("{own}.{key}");
                 // Objects with names for keys (disks, paths, nodes) have no shape of their own.
-                let named = ["blockstat", "results", "node_status", "service_status", "lrm_status"];
+                let named = [
+                    "blockstat",
+                    "proxmox-support",
+                    "results",
+                    "node_status",
+                    "service_status",
+                    "lrm_status",
+                ];
                 if value.is_object() && !named.contains(&key.as_str()) {
                     rows(|_| String::new(), &inner, value, out);
                 }
@@ -208,8 +222,16 @@ const TABLE: &[Row] = &[
     Row { name: "qemu config", kind: plain, recorded: &["qemu-100-config.json"], path: "/nodes/pve1/qemu/100/config", token: AUDITOR },
     Row { name: "lxc config", kind: plain, recorded: &["lxc-200-config.json"], path: "/nodes/pve1/lxc/200/config", token: AUDITOR },
     Row { name: "node storage", kind: storage, recorded: &["pve1.storage.json"], path: "/nodes/pve1/storage", token: AUDITOR },
-    Row { name: "HA", kind: ha, recorded: &["ha-status-current.json"], path: "/cluster/ha/status/current", token: AUDITOR },
-    Row { name: "HA manager", kind: plain, recorded: &["ha-manager-status.json"], path: "/cluster/ha/status/manager_status", token: AUDITOR },
+    Row { name: "HA", kind: ha, recorded: &["ha-status-current.json", "cluster3.ha-status-current.json"], path: "/cluster/ha/status/current", token: AUDITOR },
+    Row { name: "HA manager", kind: plain, recorded: &["ha-manager-status.json", "cluster3.ha-manager-status.json"], path: "/cluster/ha/status/manager_status", token: AUDITOR },
+    Row { name: "qemu current of a hung one", kind: status_of, recorded: &["qemu-106-current.json", "no-qmp.qemu-100-current.json"], path: "/nodes/pve2/qemu/111/status/current", token: AUDITOR },
+    Row { name: "services", kind: plain, recorded: &["node-services.json"], path: "/nodes/pve1/services", token: AUDITOR },
+    Row { name: "services of another node", kind: plain, recorded: &["node-services.json"], path: "/nodes/pve2/services", token: AUDITOR },
+    Row { name: "node time", kind: plain, recorded: &["node-time.json"], path: "/nodes/pve1/time", token: AUDITOR },
+    Row { name: "node config", kind: plain, recorded: &["node-config.json"], path: "/nodes/pve1/config", token: AUDITOR },
+    Row { name: "cluster log without its right", kind: plain, recorded: &["cluster-log.json"], path: "/cluster/log?max=5", token: AUDITOR },
+    Row { name: "resources of a pool's user", kind: resource, recorded: &["as-poolop-t1.cluster-resources.json"], path: "/cluster/resources", token: POOL_USER },
+    Row { name: "permissions of a pool's user", kind: plain, recorded: &["as-poolop-t1.access-permissions.json"], path: "/access/permissions", token: POOL_USER },
     Row { name: "not backed up", kind: plain, recorded: &["backup-notbacked.json"], path: "/cluster/backup-info/not-backed-up", token: AUDITOR },
     Row { name: "an unknown parameter", kind: plain, recorded: &["err.bad-param-type.json"], path: "/cluster/resources?type=bogus", token: AUDITOR },
     Row { name: "an unknown path", kind: plain, recorded: &["err.unknown-path.json"], path: "/nosuch", token: AUDITOR },
@@ -219,11 +241,12 @@ const TABLE: &[Row] = &[
 async fn every_answer_has_the_shape_of_a_real_one() {
     let mut options = Options::script(&Script::parse(LAB).unwrap()).unwrap();
     options.tokens = tokens();
+    options.tokens.push(format!("{POOL_USER}:user@/pool/prod").parse().unwrap());
     options.speed = 10.0;
     let server = Server::start(options).unwrap();
     // Some tasks of every sort: ended by a token, ended by root, and one that runs for a minute.
     let started = ask(&server, "POST", "/nodes/pve1/qemu/104/status/start", OPERATOR).await;
-    for line in ["start qemu/106", "start qemu/105 by op@pve!t1", "kill-node pve3"] {
+    for line in ["start qemu/106", "start qemu/105 by op@pve!t1", "hang qemu/111", "kill-node pve3"] {
         server.apply(line).unwrap();
     }
     let path = format!("/nodes/pve1/tasks/{}/status", started.data().as_str().unwrap());
@@ -275,6 +298,9 @@ fn add_unrecorded(shapes: &mut Shapes, name: &str) {
         "resources" => &[("resources node offline", "resources node online", "cpu mem disk uptime")],
         "resources without rights" => {
             &[("resources without rights node offline", "resources without rights node online", "")]
+        }
+        "resources of a pool's user" => {
+            &[("resources of a pool's user node offline", "resources of a pool's user node online", "")]
         }
         "nodes without rights" => &[("nodes without rights offline", "nodes without rights online", "")],
         _ => &[],

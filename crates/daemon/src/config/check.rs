@@ -190,7 +190,8 @@ impl Checker<'_, '_> {
                 self.set("tiers.live", "off", Some(place.spot));
                 Live::Off
             }
-            typed => Live::Every(self.tier(typed.as_ref(), "tiers.live", ms(500)..=ms(30_000), ms(2_000))),
+            // Faster than this a node would spend more of a core on being watched than the seconds are worth.
+            typed => Live::Every(self.tier(typed.as_ref(), "tiers.live", secs(1)..=secs(30), secs(2))),
         };
         Tiers {
             live,
@@ -301,8 +302,4 @@ fn origin(text: &str) -> Option<String> {
 
 const fn secs(seconds: i64) -> SignedDuration {
     SignedDuration::from_secs(seconds)
-}
-
-const fn ms(milliseconds: i64) -> SignedDuration {
-    SignedDuration::from_millis(milliseconds)
 }

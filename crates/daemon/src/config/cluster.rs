@@ -13,6 +13,7 @@ use rustls::pki_types::pem::PemObject;
 
 use super::check::Checker;
 use super::secret::{Secret, looks_secret};
+use super::temperature::temperature;
 use super::tree::{At, Place, Spot};
 use super::{Cluster, Endpoint, Selector, Trust, hex, typed};
 
@@ -73,6 +74,8 @@ fn cluster(
     let ignore = checker.list(typed.ignore.as_ref(), &format!("{key}.ignore"), selector);
     let protect = checker.list(typed.protect.as_ref(), &format!("{key}.protect"), selector);
     let own = own(checker, &typed);
+    let endpoint_count = typed.endpoints.as_ref().map_or(0, |endpoints| endpoints.value.len());
+    let temperature = temperature(checker, typed.temperature.as_ref(), &key, endpoint_count);
     let mut policy = Policy::default();
     for selector in ignore {
         match selector {
@@ -88,6 +91,7 @@ fn cluster(
         policy,
         protect,
         own,
+        temperature,
     })
 }
 

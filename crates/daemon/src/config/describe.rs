@@ -31,8 +31,11 @@ fn notes(config: &Config) -> Vec<String> {
         "autonomy.level {} is kept, but this version only observes and tells: it acts on nothing at any level",
         config.autonomy_level
     )];
-    if config.tiers.live != Live::Off {
-        notes.push("tiers.live is kept, but this version does not poll it".to_owned());
+    if config.tiers.live == Live::Off {
+        let critical = jiff::SignedDuration::try_from(config.tiers.critical).unwrap_or_default();
+        notes.push(format!(
+            "tiers.live is off: a stop is noticed by the critical tier, {critical:#} later at worst"
+        ));
     }
     if config.clusters.iter().any(|cluster| !cluster.protect.is_empty() || cluster.own.is_some()) {
         notes

@@ -29,7 +29,7 @@ pub(super) fn apply(
         if let Some(judged) = judge(checker, metric, base, typed) {
             marks.insert(metric, judged);
             let key = format!("thresholds.{}", word(metric));
-            checker.set(key, words(judged), typed.map(|typed| typed.place.spot));
+            checker.set(key, words(metric, judged), typed.map(|typed| typed.place.spot));
         }
     }
     for cluster in clusters.iter_mut() {
@@ -74,7 +74,8 @@ fn apply_own(
         if let Some(subject) = &subject
             && (metric == Metric::Storage) != matches!(subject, Subject::Storage(_))
         {
-            let words = "is not measured there: a node has disk, memory and cpu, a storage has storage";
+            let words =
+                "is not measured there: a node has disk, memory, cpu and temperature, a storage has storage";
             checker.bad(&typed.place, words);
             continue;
         }
@@ -98,7 +99,8 @@ fn apply_own(
         }
         if let Some(marks) = judged {
             let whom = subject.as_ref().map(ToString::to_string).or(cluster).unwrap_or_default();
-            checker.set(&typed.place.key, format_args!("{whom}: {}", words(marks)), Some(typed.place.spot));
+            let shown = format!("{whom}: {}", words(metric, marks));
+            checker.set(&typed.place.key, shown, Some(typed.place.spot));
         }
     }
 }
@@ -121,10 +123,11 @@ fn judge(
     typed: Option<&typed::Marks>,
 ) -> Option<Marks> {
     let Some(typed) = typed else { return Some(base) };
-    if metric == Metric::Cpu
+    if one_mark(metric)
         && let Some(critical) = &typed.critical
     {
-        return checker.refuse(&critical.place, "cpu has one mark: take `critical` out");
+        let words = format!("{} has one mark: take `critical` out", word(metric));
+        return checker.refuse(&critical.place, words);
     }
     let high = typed.high.as_ref().map(|at| at.value).or(base.mark(Rung::High))?;
     let clear = base.mark(Rung::High)? - base.clear_mark(Rung::High)?;
@@ -134,9 +137,23 @@ fn judge(
         Some(at) => pending(checker, at)?,
         None => base.pending,
     };
-    match Marks::new(high, critical, clear, pending) {
+    let marks = match metric {
+        Metric::Temperature => Marks::degrees(high, clear, pending),
+        Metric::Disk | Metric::Memory | Metric::Cpu | Metric::Storage => {
+            Marks::new(high, critical, clear, pending)
+        }
+    };
+    match marks {
         Ok(marks) => Some(marks),
         Err(error) => checker.refuse(&typed.place, error),
+    }
+}
+
+/// Contract 1 knows one condition of it, so a second mark would tell nothing.
+fn one_mark(metric: Metric) -> bool {
+    match metric {
+        Metric::Cpu | Metric::Temperature => true,
+        Metric::Disk | Metric::Memory | Metric::Storage => false,
     }
 }
 
@@ -155,6 +172,7 @@ fn of(thresholds: &Thresholds, metric: Metric) -> Option<&typed::Marks> {
         Metric::Memory => thresholds.memory.as_ref(),
         Metric::Cpu => thresholds.cpu.as_ref(),
         Metric::Storage => thresholds.storage.as_ref(),
+        Metric::Temperature => thresholds.temperature.as_ref(),
     }
 }
 
@@ -165,12 +183,14 @@ fn word(metric: Metric) -> &'static str {
         Metric::Memory => "memory",
         Metric::Cpu => "cpu",
         Metric::Storage => "storage",
+        Metric::Temperature => "temperature",
     }
 }
 
-fn words(marks: Marks) -> String {
+fn words(metric: Metric, marks: Marks) -> String {
+    let unit = metric.unit();
     let part = |rung, name| match (marks.mark(rung), marks.clear_mark(rung)) {
-        (Some(mark), Some(clear)) => format!("{name} above {mark} % until below {clear} %, "),
+        (Some(mark), Some(clear)) => format!("{name} above {mark} {unit} until below {clear} {unit}, "),
         (_, _) => String::new(),
     };
     let pending = marks.pending;

@@ -9,9 +9,8 @@ use super::tree::{At, Mixed, Place, Problems, Table};
 /// Keys of later versions. A setting that nothing reads would be a lie, so they are refused by name.
 const LATER_ROOT: [&str; 1] = ["runbook"];
 const LATER_SERVER: [&str; 2] = ["tls_cert", "tls_key"];
-const LATER_CLUSTER: [&str; 5] =
-    ["act_token_id", "act_token_secret", "act_token_secret_env", "act_token_secret_file", "temperature"];
-const LATER_THRESHOLDS: [&str; 1] = ["temperature"];
+const LATER_CLUSTER: [&str; 4] =
+    ["act_token_id", "act_token_secret", "act_token_secret_env", "act_token_secret_file"];
 
 type Text = Option<At<String>>;
 
@@ -65,6 +64,17 @@ pub(super) struct Cluster {
     pub(super) ignore: Option<At<Vec<At<String>>>>,
     pub(super) protect: Option<At<Vec<At<String>>>>,
     pub(super) own: Text,
+    pub(super) temperature: Option<Temperature>,
+}
+
+#[derive(Debug)]
+pub(super) struct Temperature {
+    /// The table, for what is missing in it.
+    pub(super) place: Place,
+    pub(super) source: Text,
+    pub(super) url: Text,
+    pub(super) user: Text,
+    pub(super) key_file: Text,
 }
 
 #[derive(Debug)]
@@ -80,6 +90,7 @@ pub(super) struct Thresholds {
     pub(super) memory: Option<Marks>,
     pub(super) cpu: Option<Marks>,
     pub(super) storage: Option<Marks>,
+    pub(super) temperature: Option<Marks>,
 }
 
 #[derive(Debug)]
@@ -175,9 +186,22 @@ fn cluster(mut table: Table<'_>, problems: &mut Problems<'_>) -> Cluster {
         ignore: table.strings("ignore", problems),
         protect: table.strings("protect", problems),
         own: table.string("self", problems),
+        temperature: table.table("temperature", problems).map(|table| temperature(table, problems)),
     };
     table.finish(&LATER_CLUSTER, problems);
     cluster
+}
+
+fn temperature(mut table: Table<'_>, problems: &mut Problems<'_>) -> Temperature {
+    let temperature = Temperature {
+        place: table.place(),
+        source: table.string("source", problems),
+        url: table.string("url", problems),
+        user: table.string("user", problems),
+        key_file: table.string("key_file", problems),
+    };
+    table.finish(&[], problems);
+    temperature
 }
 
 fn endpoint(item: Mixed<'_>, problems: &mut Problems<'_>) -> Endpoint {
@@ -201,7 +225,7 @@ fn all_thresholds(mut table: Table<'_>, problems: &mut Problems<'_>) -> (Thresho
     let own =
         table.tables("for", problems).into_iter().map(|table| thresholds_for(table, problems)).collect();
     let general = thresholds(&mut table, problems);
-    table.finish(&LATER_THRESHOLDS, problems);
+    table.finish(&[], problems);
     (general, own)
 }
 
@@ -212,7 +236,7 @@ fn thresholds_for(mut table: Table<'_>, problems: &mut Problems<'_>) -> Threshol
         subject: table.string("subject", problems),
         marks: thresholds(&mut table, problems),
     };
-    table.finish(&LATER_THRESHOLDS, problems);
+    table.finish(&[], problems);
     own
 }
 
@@ -222,6 +246,7 @@ fn thresholds(table: &mut Table<'_>, problems: &mut Problems<'_>) -> Thresholds 
         memory: table.table("memory", problems).map(|table| marks(table, problems)),
         cpu: table.table("cpu", problems).map(|table| marks(table, problems)),
         storage: table.table("storage", problems).map(|table| marks(table, problems)),
+        temperature: table.table("temperature", problems).map(|table| marks(table, problems)),
     }
 }
 

@@ -1,17 +1,16 @@
-//! PVE's answers as the engine and the page know them. PVE's quirks die here.
+//! PVE's answers to rounds as the engine and the page know them. PVE's quirks die here; those of answers about single
+//! nodes die in `evidence`.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
+use super::Asked;
 use crate::report::page::{GuestRow, NodeRow, StorageRow};
 use engine::observe::{
-    Blindness, Cause, Guest, GuestId, GuestKind, GuestStatus, Live, Node, NodeName, Presence, Quorum, Seen,
-    Storage, StorageName, Task, Usage,
+    Blindness, Cause, Guest, GuestId, GuestKind, GuestStatus, Node, NodeName, Presence, Quorum, Seen,
+    Storage, StorageName, Usage,
 };
-use jiff::Timestamp;
 use pve::types::{
-    self, ClusterStatus, GuestResource, LiveGuest, NodeResource, NodeStatus, Resource, Rows, StorageResource,
-    StorageStatus,
+    ClusterStatus, GuestResource, NodeResource, NodeStatus, Resource, Rows, StorageResource, StorageStatus,
 };
 
 /// Every node row. A name that PVE would never give is left out, with a warning.
@@ -67,15 +66,19 @@ pub(super) fn storages(rows: &Rows<Resource>) -> BTreeMap<(StorageName, NodeName
     storages
 }
 
-/// The vote. A node that stands alone is quorate by itself.
-pub(super) fn quorum(asked: &Result<(Timestamp, Arc<ClusterStatus>), Blindness>) -> Seen<Quorum> {
+/// The vote. A node that stands alone is quorate by itself. `answers`: the endpoints answer other questions.
+pub(super) fn quorum(asked: &Asked<ClusterStatus>, answers: bool) -> Seen<Quorum> {
     let (asked_at, status) = match asked {
         Ok(answer) => answer,
+        Err(Blindness { cause: Cause::Unreachable | Cause::Malformed, words }) if answers => {
+            let words = words.clone();
+            return Seen::NotReached(Blindness { cause: Cause::NoQuorumSeen, words });
+        }
         Err(blindness) => return Seen::NotReached(blindness.clone()),
     };
     let Some(quorate) = status.quorate() else {
         let words = "the answer does not say whether the cluster has quorum".into();
-        return Seen::NotReached(Blindness { cause: Cause::Malformed, words });
+        return Seen::NotReached(Blindness { cause: Cause::NoQuorumSeen, words });
     };
     let count = |nodes: usize| u32::try_from(nodes).unwrap_or(u32::MAX);
     let online = count(status.nodes.iter().filter(|node| node.online == Some(true)).count());
@@ -169,38 +172,6 @@ pub(super) fn storage_rows(rows: &Rows<Resource>) -> Vec<StorageRow> {
     storages
 }
 
-/// A node's live list. A row that cannot be read may be the very guest that was asked about, so it hides the list.
-pub(super) fn live(kind: GuestKind, rows: Rows<LiveGuest>) -> Result<BTreeMap<GuestId, Live>, Blindness> {
-    if let Some(row) = rows.unreadable.first() {
-        let words = format!("row {} of the node's guests cannot be read: {}", row.index, row.why);
-        return Err(Blindness { cause: Cause::Malformed, words });
-    }
-    let live = |row: LiveGuest| {
-        let running = row.status.has_process();
-        let lock = row.lock.map(|lock| lock.as_str().into());
-        let live = Live { running, pid: row.pid, uptime: row.uptime.unwrap_or(0), lock };
-        (GuestId { kind, vmid: row.vmid }, live)
-    };
-    Ok(rows.rows.into_iter().map(live).collect())
-}
-
-/// A node's tasks. One that cannot be read is left out with a warning: it is one of hundreds.
-pub(super) fn tasks(rows: Rows<types::Task>) -> Vec<Task> {
-    for row in &rows.unreadable {
-        tracing::warn!(upid = row.subject.as_deref().unwrap_or("?"), why = %row.why, "a task cannot be read");
-    }
-    let task = |row: types::Task| Task {
-        upid: row.upid.as_str().into(),
-        kind: row.upid.kind().into(),
-        id: row.upid.id().unwrap_or_default().into(),
-        user: row.upid.authid().into(),
-        started_at: row.upid.started_at(),
-        ended_at: row.ended_at,
-        status: row.exit.map(|exit| exit.to_string().into()),
-    };
-    rows.rows.into_iter().map(task).collect()
-}
-
 /// Why a call has no answer, by what helps.
 pub(super) fn blindness(error: &pve::Error) -> Blindness {
     use pve::Error;
@@ -253,7 +224,7 @@ fn guest_id(id: pve::GuestId) -> GuestId {
     GuestId { kind, vmid: id.vmid }
 }
 
-fn node_name(name: &pve::NodeName) -> Option<NodeName> {
+pub(super) fn node_name(name: &pve::NodeName) -> Option<NodeName> {
     let parsed = name.as_str().parse();
     if parsed.is_err() {
         tracing::warn!(node = name.as_str(), "a node whose name PVE would never give is left out");
@@ -263,4 +234,45 @@ fn node_name(name: &pve::NodeName) -> Option<NodeName> {
 
 fn usage(used: Option<u64>, total: Option<u64>) -> Option<Usage> {
     Some(Usage { used: used?, total: total? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use jiff::Timestamp;
+    use std::sync::Arc;
+
+    #[test]
+    fn what_is_known_of_the_vote() {
+        let read = |json: &str| -> Asked<ClusterStatus> {
+            Ok((Timestamp::UNIX_EPOCH, Arc::new(serde_json::from_str(json).unwrap())))
+        };
+        let failed = |cause| Err(Blindness { cause, words: "why".into() });
+        let node = r#"{"type":"node","name":"pve1","online":1,"local":1}"#;
+        let other = r#"{"type":"node","name":"pve2","online":0}"#;
+        let cluster = |quorate: &str| {
+            format!(r#"[{{"type":"cluster","name":"lab","nodes":2,{quorate}"version":1}},{node},{other}]"#)
+        };
+        let seen = |quorate, online, expected| Ok(Quorum { quorate, online, expected });
+        #[rustfmt::skip]
+        let table = [
+            ("a majority",              read(&cluster(r#""quorate":1,"#)), true, seen(true, 1, 2)),
+            ("a minority",              read(&cluster(r#""quorate":0,"#)), true, seen(false, 1, 2)),
+            ("alone",                   read(&format!("[{node}]")),       true, seen(true, 1, 1)),
+            ("it does not say",         read(&cluster("")),               true, Err(Cause::NoQuorumSeen)),
+            ("only the vote is hidden", failed(Cause::Unreachable),       true, Err(Cause::NoQuorumSeen)),
+            ("it cannot be read",       failed(Cause::Malformed),         true, Err(Cause::NoQuorumSeen)),
+            ("nothing answers",         failed(Cause::Unreachable),       false, Err(Cause::Unreachable)),
+            ("a missing right",         failed(Cause::RightsLost),        true, Err(Cause::RightsLost)),
+            ("a refused token",         failed(Cause::Refused),           false, Err(Cause::Refused)),
+        ];
+        for (name, asked, answers, expected) in table {
+            let told = match quorum(&asked, answers) {
+                Seen::At { value, .. } => Ok(value),
+                Seen::NotReached(blindness) => Err(blindness.cause),
+                Seen::NotAsked => panic!("{name}: it was asked"),
+            };
+            assert_eq!(told, expected, "{name}");
+        }
+    }
 }

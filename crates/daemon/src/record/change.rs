@@ -1,109 +1,232 @@
 //! Every statement that changes something, each as a [`Write`].
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
+use engine::report::{EventKind, Severity};
 use jiff::Timestamp;
-use sqlx::SqliteConnection;
+use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
 
-use super::new::{Checkpoint, NewAction, NewEvent};
+use super::journal::{self, Head, Kind};
+use super::new::{Checkpoint, NewAction, NewEntry, NewEvent};
 use super::read::{action_columns, event_columns};
-use super::row::{ActionRow, EventRow, Preference, SnapshotRow};
+use super::row::{ActionRow, EventRow, Preference, SnapshotRow, Source};
 use super::time;
 use super::write::Write;
 
-/// Who ends an incident's events when the engine says that it is over.
-const MONITOR: &str = "monitor";
+/// Rows in one statement: with 21 columns each far below SQLite's 32,766 parameters, and the text of a full statement
+/// is always the same, so it is parsed once.
+const ROWS_TOGETHER: usize = 100;
 
-/// Events, in their order, and where the engine goes on after them: both or neither.
-pub(super) struct SaveEvents {
+/// What one turn of an engine says: entries for the journal, events that are their projection, and where the engine
+/// goes on after them. All or nothing.
+pub(super) struct SaveTurn {
+    pub(super) entries: Vec<NewEntry>,
     pub(super) events: Vec<NewEvent>,
     pub(super) checkpoint: Option<Checkpoint>,
 }
 
-impl Write for SaveEvents {
-    type Output = Vec<Arc<EventRow>>;
+/// What a turn became.
+pub(super) struct Saved {
+    pub(super) rows: Vec<Arc<EventRow>>,
+    /// Where the journal ends, if something was appended.
+    pub(super) head: Option<Head>,
+}
+
+impl Write for SaveTurn {
+    type Output = Saved;
 
     async fn apply(&self, conn: &mut SqliteConnection) -> Result<Self::Output, sqlx::Error> {
-        let mut rows = Vec::with_capacity(self.events.len());
-        for event in &self.events {
-            if event.resolves {
-                resolve_earlier(conn, event).await?;
-            }
-            rows.push(Arc::new(insert_event(conn, event).await?));
+        let SaveTurn { entries, events, checkpoint } = self;
+        let mut head = None;
+        if !entries.is_empty() {
+            let end = journal::head(conn).await?;
+            head = Some(journal::append(conn, end, entries).await?);
         }
-        if let Some(checkpoint) = &self.checkpoint {
-            upsert_checkpoint(conn, checkpoint).await?;
+        resolve_earlier(conn, events).await?;
+        let rows = insert_events(conn, events).await?;
+        if let Some(checkpoint) = checkpoint {
+            // Nobody else appends this cluster's entries, so its state includes all of them up to here.
+            let end = match head {
+                Some(head) => head,
+                None => journal::head(conn).await?,
+            };
+            upsert_checkpoint(conn, checkpoint, end.seq).await?;
         }
-        Ok(rows)
+        Ok(Saved { rows, head })
     }
 
-    fn events(rows: &Self::Output) -> &[Arc<EventRow>] {
-        rows
+    fn events(saved: &Self::Output) -> &[Arc<EventRow>] {
+        &saved.rows
+    }
+
+    fn head(saved: &Self::Output) -> Option<Head> {
+        saved.head
     }
 }
 
-async fn insert_event(conn: &mut SqliteConnection, event: &NewEvent) -> Result<EventRow, sqlx::Error> {
-    let resolved_at = event.resolves.then_some(event.at);
-    let row = sqlx::query(concat!(
-        "INSERT INTO events (timestamp, at_ms, type, severity, source, node, summary, details, resolved, \
-         resolved_at, resolved_ms, resolved_by, uuid, cluster, condition, subject, incident_id, title, message) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19) RETURNING ",
-        event_columns!()
-    ))
-    .bind(time::to_text(event.at))
-    .bind(event.at.as_millisecond())
-    .bind(event.kind.as_str())
-    .bind(event.severity.as_str())
-    .bind(event.source.as_str())
-    .bind(event.node.as_deref())
-    .bind(event.summary.as_deref().unwrap_or_default())
-    .bind(event.details.as_deref())
-    .bind(event.resolves)
-    .bind(resolved_at.map(time::to_text))
-    .bind(resolved_at.map(Timestamp::as_millisecond))
-    .bind(event.resolves.then_some(MONITOR))
-    .bind(event.uuid.to_string())
-    .bind(event.cluster.as_deref())
-    .bind(event.condition.as_deref())
-    .bind(event.subject.as_deref())
-    .bind(event.incident_id.as_deref())
-    .bind(event.title.as_str())
-    .bind(event.message.as_str())
-    .fetch_one(conn)
-    .await?;
-    Ok(EventRow::read(&row))
+/// Inserts fitted events in their order. An incident that ends among them takes those before it along.
+async fn insert_events(
+    conn: &mut SqliteConnection,
+    events: &[NewEvent],
+) -> Result<Vec<Arc<EventRow>>, sqlx::Error> {
+    let mut ends = vec![None; events.len()];
+    let mut ended = HashMap::new();
+    for (event, end) in events.iter().zip(&mut ends).rev() {
+        *end = if event.resolves {
+            Some(event)
+        } else {
+            incident(event).and_then(|key| ended.get(&key).copied())
+        };
+        ended.extend(over(event).map(|key| (key, event)));
+    }
+    let mut rows = Vec::with_capacity(events.len());
+    for (chunk, ends) in events.chunks(ROWS_TOGETHER).zip(ends.chunks(ROWS_TOGETHER)) {
+        let mut insert = QueryBuilder::<Sqlite>::new(
+            "INSERT INTO events (timestamp, at_ms, type, severity, source, node, summary, details, resolved, \
+             resolved_at, resolved_ms, resolved_by, uuid, cluster, condition, subject, incident_id, title, message) ",
+        );
+        insert.push_values(chunk.iter().zip(ends), |mut row, (event, end)| {
+            let end: Option<&NewEvent> = *end;
+            row.push_bind(time::to_text(event.at))
+                .push_bind(event.at.as_millisecond())
+                .push_bind(event.kind.as_str())
+                .push_bind(event.severity.as_str())
+                .push_bind(event.source.as_str())
+                .push_bind(event.node.as_deref())
+                .push_bind(event.summary.as_deref().unwrap_or_default())
+                .push_bind(event.details.as_deref())
+                .push_bind(end.is_some())
+                .push_bind(end.map(|end| time::to_text(end.at)))
+                .push_bind(end.map(|end| end.at.as_millisecond()))
+                .push_bind(end.map(|end| end.source.as_str()))
+                .push_bind(event.uuid.to_string())
+                .push_bind(event.cluster.as_deref())
+                .push_bind(event.condition.as_deref())
+                .push_bind(event.subject.as_deref())
+                .push_bind(event.incident_id.as_deref())
+                .push_bind(event.title.as_str())
+                .push_bind(event.message.as_str());
+        });
+        let done = insert.build().execute(&mut *conn).await?;
+        // One writer, so the numbers of one statement follow each other, unless a foreign trigger left some out.
+        let count = i64::try_from(chunk.len()).unwrap_or(i64::MAX);
+        if done.rows_affected() != chunk.len() as u64 {
+            return Err(sqlx::Error::Protocol("a trigger in the store kept events out of it".into()));
+        }
+        let first = done.last_insert_rowid() - count + 1;
+        rows.extend((first..).zip(chunk).map(|(id, event)| Arc::new(EventRow::of(event, id))));
+    }
+    Ok(rows)
 }
 
-/// The incident is over, so is what was told of it. By cluster as well: two engines may make the same id.
+/// By cluster as well: two engines may make the same id.
+fn incident(event: &NewEvent) -> Option<(&str, Option<&str>)> {
+    Some((event.incident_id.as_deref()?, event.cluster.as_deref()))
+}
+
+/// The incidents that an event ends, and the groups that end with them.
+fn over(event: &NewEvent) -> impl Iterator<Item = (&str, Option<&str>)> {
+    let cluster = event.cluster.as_deref();
+    let groups = event.also_ends.iter().map(move |id| (id.as_str(), cluster));
+    incident(event).into_iter().chain(groups).filter(|_| event.resolves)
+}
+
+/// The incidents are over, so is what was told of them before.
 ///
 /// `+` keeps SQLite from searching by `resolved`, which is 0 in nearly every row, and has it search by the incident.
-pub(super) const RESOLVE_EARLIER: &str = "UPDATE events SET resolved = 1, resolved_at = ?1, resolved_ms = ?2, resolved_by = ?3 \
-     WHERE incident_id = ?4 AND cluster IS ?5 AND +resolved = 0";
+pub(super) const RESOLVE_EARLIER: &str = "UPDATE events SET resolved = 1, resolved_at = over.value ->> 2, \
+     resolved_ms = over.value ->> 3, resolved_by = over.value ->> 4 FROM json_each(?1) AS over \
+     WHERE events.incident_id = over.value ->> 0 AND events.cluster IS over.value ->> 1 AND +events.resolved = 0";
 
-async fn resolve_earlier(conn: &mut SqliteConnection, event: &NewEvent) -> Result<(), sqlx::Error> {
-    let Some(incident) = event.incident_id.as_deref() else { return Ok(()) };
-    sqlx::query(RESOLVE_EARLIER)
-        .bind(time::to_text(event.at))
-        .bind(event.at.as_millisecond())
-        .bind(MONITOR)
-        .bind(incident)
-        .bind(event.cluster.as_deref())
-        .execute(conn)
-        .await
-        .map(drop)
+async fn resolve_earlier(conn: &mut SqliteConnection, events: &[NewEvent]) -> Result<(), sqlx::Error> {
+    let mut ends = HashMap::new();
+    for event in events {
+        for key in over(event) {
+            ends.entry(key).or_insert(event);
+        }
+    }
+    if ends.is_empty() {
+        return Ok(());
+    }
+    let over = ends.into_iter().map(|((incident, cluster), end)| {
+        (incident, cluster, time::to_text(end.at), end.at.as_millisecond(), end.source.as_str())
+    });
+    let over = serde_json::to_string(&over.collect::<Vec<_>>());
+    let over = over.map_err(|error| sqlx::Error::Encode(error.into()))?;
+    sqlx::query(RESOLVE_EARLIER).bind(over).execute(conn).await.map(drop)
 }
 
-async fn upsert_checkpoint(conn: &mut SqliteConnection, checkpoint: &Checkpoint) -> Result<(), sqlx::Error> {
+async fn upsert_checkpoint(
+    conn: &mut SqliteConnection,
+    checkpoint: &Checkpoint,
+    seq: i64,
+) -> Result<(), sqlx::Error> {
     sqlx::query(
-        "INSERT INTO checkpoints (cluster, at_ms, state) VALUES (?1, ?2, ?3) \
-         ON CONFLICT (cluster) DO UPDATE SET at_ms = excluded.at_ms, state = excluded.state",
+        "INSERT INTO checkpoints (cluster, at_ms, state, journal_seq) VALUES (?1, ?2, ?3, ?4) \
+         ON CONFLICT (cluster) DO UPDATE SET at_ms = excluded.at_ms, state = excluded.state, \
+         journal_seq = excluded.journal_seq",
     )
     .bind(checkpoint.cluster.as_str())
     .bind(checkpoint.at.as_millisecond())
     .bind(checkpoint.state.as_str())
+    .bind(seq)
     .execute(conn)
     .await
     .map(drop)
+}
+
+/// A cluster's engine begins anew: what it had told and not ended nobody else would ever end.
+pub(super) struct StartAnew {
+    pub(super) reason: String,
+    /// Where the new engine begins.
+    pub(super) checkpoint: Checkpoint,
+}
+
+/// Open incidents' events of one cluster. `+` has SQLite search among what waits to be over, not among all incidents.
+pub(super) const CLOSE_OPEN: &str = "UPDATE events SET resolved = 1, resolved_at = ?1, resolved_ms = ?2, resolved_by = ?3 \
+     WHERE coalesce(resolved, 0) = 0 AND NOT (source = 'monitor' AND type IN ('status', 'metric') AND incident_id IS NULL) \
+     AND cluster = ?4 AND +incident_id IS NOT NULL";
+
+impl Write for StartAnew {
+    type Output = Saved;
+
+    async fn apply(&self, conn: &mut SqliteConnection) -> Result<Self::Output, sqlx::Error> {
+        let StartAnew { reason, checkpoint } = self;
+        let (cluster, at) = (checkpoint.cluster.as_str(), checkpoint.at);
+        let closed = sqlx::query(CLOSE_OPEN)
+            .bind(time::to_text(at))
+            .bind(at.as_millisecond())
+            .bind(Source::System.as_str())
+            .bind(cluster)
+            .execute(&mut *conn)
+            .await?
+            .rows_affected();
+        let entry = serde_json::json!({ "reason": reason, "closed": closed }).to_string();
+        let entry = NewEntry { at, cluster: Some(cluster.to_owned()), kind: Kind::Anew, entry };
+        let title = format!("Watching {cluster} begins anew");
+        let over = match closed {
+            0 => "no event was open".to_owned(),
+            1 => "1 event that was open is closed".to_owned(),
+            n => format!("{n} events that were open are closed"),
+        };
+        let message = format!("{reason}; {over}, and what is wrong is told again");
+        let event =
+            NewEvent::plain(at, EventKind::Status, Severity::Warning, Source::System, &title, &message);
+        // It is over with itself: nothing would ever end it.
+        let event = NewEvent { cluster: Some(cluster.to_owned()), resolves: true, ..event }.fitted();
+        let turn =
+            SaveTurn { entries: vec![entry], events: vec![event], checkpoint: Some(checkpoint.clone()) };
+        turn.apply(conn).await
+    }
+
+    fn events(saved: &Self::Output) -> &[Arc<EventRow>] {
+        &saved.rows
+    }
+
+    fn head(saved: &Self::Output) -> Option<Head> {
+        saved.head
+    }
 }
 
 /// A person says that it is over. `None`: there is no such event. One that is over already stays as it is.
@@ -222,7 +345,7 @@ impl Write for SaveSnapshot {
 
 /// What is kept for a time only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kept {
+pub(super) enum Aged {
     Events,
     Actions,
     Snapshots,
@@ -230,7 +353,7 @@ pub(super) enum Kept {
 
 /// One batch of what is older than a time. The oldest numbers go first; how many went is returned.
 pub(super) struct Prune {
-    pub(super) kept: Kept,
+    pub(super) aged: Aged,
     pub(super) before: Timestamp,
     pub(super) batch: i64,
 }
@@ -239,16 +362,16 @@ impl Write for Prune {
     type Output = u64;
 
     async fn apply(&self, conn: &mut SqliteConnection) -> Result<Self::Output, sqlx::Error> {
-        let sql = match self.kept {
-            Kept::Events => {
+        let sql = match self.aged {
+            Aged::Events => {
                 "DELETE FROM events WHERE id IN \
                  (SELECT id FROM events WHERE timestamp < ?1 ORDER BY timestamp LIMIT ?2)"
             }
-            Kept::Actions => {
+            Aged::Actions => {
                 "DELETE FROM autonomy_actions WHERE id IN \
                  (SELECT id FROM autonomy_actions WHERE timestamp < ?1 ORDER BY timestamp LIMIT ?2)"
             }
-            Kept::Snapshots => {
+            Aged::Snapshots => {
                 "DELETE FROM cluster_snapshots WHERE id IN \
                  (SELECT id FROM cluster_snapshots WHERE timestamp < ?1 ORDER BY id LIMIT ?2)"
             }

@@ -16,9 +16,10 @@ struct Migration {
     sql: &'static str,
 }
 
-const MIGRATIONS: [Migration; 2] = [
+const MIGRATIONS: [Migration; 3] = [
     Migration { version: 1, name: "original", sql: include_str!("../../migrations/0001_original.sql") },
     Migration { version: 2, name: "ours", sql: include_str!("../../migrations/0002_ours.sql") },
+    Migration { version: 3, name: "journal", sql: include_str!("../../migrations/0003_journal.sql") },
 ];
 
 /// The columns without which a table is not the original's, whatever it is called.

@@ -1,10 +1,12 @@
 //! What is handed to the store, and how it is made fit: bounded, and with a summary that the page can split.
 
 use engine::observe::ClusterName;
+use engine::record::{Entry, Fact};
 use engine::report::{Event, EventKind, Severity};
 use jiff::Timestamp;
 use uuid::Uuid;
 
+use super::journal::Kind;
 use super::row::{ActionResult, Source};
 
 /// Longest words of one column, in bytes. A name or key of PVE has at most some hundred.
@@ -17,6 +19,40 @@ const MESSAGE_MAX: usize = 2_000;
 const SUMMARY_MAX: usize = TITLE_MAX + MESSAGE_MAX + 20;
 /// Most details of one event, in bytes of JSON. The engine's own are below 1 KiB.
 const DETAILS_MAX: usize = 64 * 1024;
+
+/// Most JSON of one entry of the journal, in bytes. The engine's own are below 2 KiB; an error's words are part of some.
+const ENTRY_MAX: usize = 256 * 1024;
+
+/// An entry on its way into the journal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewEntry {
+    /// When it happened; the journal's column keeps it to the millisecond.
+    pub at: Timestamp,
+    /// Whose it is; `None`: the store's own.
+    pub cluster: Option<String>,
+    /// What kind of row it becomes.
+    pub kind: Kind,
+    /// JSON text.
+    pub entry: String,
+}
+
+impl NewEntry {
+    /// What the engine of a cluster wrote down.
+    pub fn from_engine(cluster: &ClusterName, entry: &Entry) -> NewEntry {
+        let kind = match &entry.fact {
+            Fact::Opened { .. } => Kind::Opened,
+            Fact::Turned { .. } => Kind::Turned,
+            Fact::Resolved { .. } => Kind::Resolved,
+            Fact::Noted(_) => Kind::Noted,
+            Fact::Heartbeat(_) => Kind::Heartbeat,
+        };
+        // Plain data with strings as its keys: there is nothing in it that JSON could not say.
+        let json = serde_json::to_string(entry).unwrap_or_else(|error| {
+            serde_json::json!({ "unwritten": error.to_string(), "words": entry.to_string() }).to_string()
+        });
+        NewEntry { at: entry.at, cluster: Some(cluster.to_string()), kind, entry: fit_json(json, ENTRY_MAX) }
+    }
+}
 
 /// An event on its way into the store.
 #[derive(Clone, Debug, PartialEq)]
@@ -51,6 +87,8 @@ pub struct NewEvent {
     pub incident_id: Option<String>,
     /// True when it ends its incident: it is stored as resolved, and so are the incident's earlier events.
     pub resolves: bool,
+    /// Other incidents, and groups of incidents, that end with it.
+    pub also_ends: Vec<String>,
 }
 
 impl NewEvent {
@@ -73,6 +111,7 @@ impl NewEvent {
             subject: Some(event.subject.to_string()),
             incident_id: event.incident.map(|id| id.to_string()),
             resolves: event.resolves,
+            also_ends: event.also_ends.iter().map(ToString::to_string).collect(),
         }
     }
 
@@ -101,6 +140,7 @@ impl NewEvent {
             subject: None,
             incident_id: None,
             resolves: false,
+            also_ends: Vec::new(),
         }
     }
 
@@ -115,7 +155,7 @@ impl NewEvent {
         let mut summary = summary.unwrap_or_else(|| summary_of(self.source, &self.title, &self.message));
         cut(&mut summary, SUMMARY_MAX);
         self.summary = Some(summary);
-        self.details = self.details.take().map(fit_details);
+        self.details = self.details.take().map(|details| fit_json(details, DETAILS_MAX));
         let words = [
             &mut self.node,
             &mut self.cluster,
@@ -138,13 +178,13 @@ fn summary_of(source: Source, title: &str, message: &str) -> String {
     format!("[{}] {title}: {message}", source.prefix())
 }
 
-/// Details above the limit are replaced by an object that says so and shows their beginning: cut JSON is no JSON.
-fn fit_details(details: String) -> String {
-    if details.len() <= DETAILS_MAX {
-        return details;
+/// JSON above the limit is replaced by an object that says so and shows its beginning: cut JSON is no JSON.
+fn fit_json(json: String, max: usize) -> String {
+    if json.len() <= max {
+        return json;
     }
-    let bytes = details.len();
-    let mut head = details;
+    let bytes = json.len();
+    let mut head = json;
     cut(&mut head, MESSAGE_MAX);
     serde_json::json!({ "truncated": true, "bytes": bytes, "head": head }).to_string()
 }
@@ -213,7 +253,7 @@ impl NewAction {
         for words in [&mut self.result_details, &mut self.verification_result].into_iter().flatten() {
             cut(words, MESSAGE_MAX);
         }
-        self.action_args = self.action_args.take().map(fit_details);
+        self.action_args = self.action_args.take().map(|args| fit_json(args, DETAILS_MAX));
         self
     }
 }
@@ -225,6 +265,15 @@ pub struct Checkpoint {
     pub cluster: ClusterName,
     /// When it was made; kept to the millisecond.
     pub at: Timestamp,
-    /// JSON text, whatever the engine made of it.
+    /// JSON text, whatever the loop made of it.
     pub state: String,
+}
+
+/// A checkpoint as it was kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// What was handed in.
+    pub checkpoint: Checkpoint,
+    /// The last row of the journal that it includes; the engine goes on from the rows after it.
+    pub seq: i64,
 }

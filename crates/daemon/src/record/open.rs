@@ -22,9 +22,12 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{ConnectOptions, Row, SqliteConnection, SqlitePool};
+use sqlx::{ConnectOptions, Connection, Row, SqliteConnection, SqlitePool};
 
+use super::journal::Head;
 use super::migrate::{Refusal, migrate};
+use super::seal::{self, HeadFile, Seal};
+use crate::key;
 
 /// How long a statement waits for a foreign hand on the file: a `sqlite3` with an open transaction.
 const BUSY_MAX: Duration = Duration::from_secs(5);
@@ -154,6 +157,10 @@ pub(super) struct Opened {
     pub(super) path: PathBuf,
     pub(super) writer: SqliteConnection,
     pub(super) readers: SqlitePool,
+    pub(super) seal: Seal,
+    pub(super) head_file: HeadFile,
+    /// Where the journal ends.
+    pub(super) head: Head,
     pub(super) lock: Lock,
 }
 
@@ -183,6 +190,10 @@ pub(super) async fn open(path: &Path) -> Result<Opened, OpenError> {
         .synchronous(SqliteSynchronous::Full)
         .busy_timeout(BUSY_MAX)
         .pragma("journal_size_limit", WAL_KEPT_MAX.to_string())
+        // What a turn of thousands of rows changes stays in memory until its commit, and so does what SQLite keeps to
+        // undo a statement of many rows: each page is written once. A turn's size is bounded.
+        .pragma("cache_spill", "OFF")
+        .pragma("temp_store", "MEMORY")
         .thread_name(|id| format!("store-{id}"));
     let mut writer = options.connect().await.map_err(|error| from_sqlite(&path, error))?;
     let run = migrate(&mut writer, Timestamp::now()).await.map_err(|refusal| match refusal {
@@ -191,6 +202,11 @@ pub(super) async fn open(path: &Path) -> Result<Opened, OpenError> {
         Refusal::Sqlite(error) => from_sqlite(&path, error),
     })?;
     write_ahead(&mut writer).await.map_err(|error| from_sqlite(&path, error))?;
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let key = key::read_or_make(folder)
+        .map_err(|error| OpenError::Other { path: path.clone(), source: error.into() })?;
+    let (seal, head_file) = (Seal::new(&key), HeadFile::beside(&path));
+    let head = check_in(&mut writer, &head_file, &seal).await.map_err(|error| from_sqlite(&path, error))?;
     let readers = SqlitePoolOptions::new()
         .max_connections(READERS_MAX)
         .acquire_timeout(READER_WAIT_MAX)
@@ -204,7 +220,15 @@ pub(super) async fn open(path: &Path) -> Result<Opened, OpenError> {
         .await
         .map_err(|error| from_sqlite(&path, error))?;
     tracing::info!(path = %path.display(), created, migrations = run.join(", "), "store opened");
-    Ok(Opened { path, writer, readers, lock })
+    Ok(Opened { path, writer, readers, seal, head_file, head, lock })
+}
+
+/// Whether the journal's ends are where they were, in one transaction with what is to be said about it.
+async fn check_in(conn: &mut SqliteConnection, file: &HeadFile, seal: &Seal) -> Result<Head, sqlx::Error> {
+    let mut transaction = conn.begin_with("BEGIN IMMEDIATE").await?;
+    let head = seal::check_in(&mut transaction, file, seal, Timestamp::now()).await?;
+    transaction.commit().await?;
+    Ok(head)
 }
 
 /// Readers go on while something is written. This changes the file for good, so it comes after every reason to

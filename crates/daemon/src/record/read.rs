@@ -5,7 +5,7 @@ use engine::report::EventKind;
 use jiff::Timestamp;
 use sqlx::{Row, SqlitePool};
 
-use super::new::Checkpoint;
+use super::new::{Checkpoint, Kept};
 use super::row::{ActionRow, EventRow, Preference, SnapshotRow};
 use super::time;
 
@@ -147,9 +147,20 @@ pub(super) async fn latest_snapshot(
 pub(super) async fn checkpoint(
     pool: &SqlitePool,
     cluster: &ClusterName,
-) -> Result<Option<Checkpoint>, sqlx::Error> {
-    let row = sqlx::query("SELECT at_ms, state FROM checkpoints WHERE cluster = ?1").bind(cluster.as_str());
-    let Some(row) = row.fetch_optional(pool).await? else { return Ok(None) };
+) -> Result<Option<Kept>, sqlx::Error> {
+    let row = sqlx::query("SELECT at_ms, state, journal_seq FROM checkpoints WHERE cluster = ?1");
+    let Some(row) = row.bind(cluster.as_str()).fetch_optional(pool).await? else { return Ok(None) };
     let at = Timestamp::from_millisecond(row.try_get("at_ms")?).unwrap_or(Timestamp::UNIX_EPOCH);
-    Ok(Some(Checkpoint { cluster: cluster.clone(), at, state: row.try_get("state")? }))
+    let checkpoint = Checkpoint { cluster: cluster.clone(), at, state: row.try_get("state")? };
+    Ok(Some(Kept { checkpoint, seq: row.try_get("journal_seq")? }))
+}
+
+/// Whether an incident of a cluster is open, as far as the events say. `+` has SQLite search among what waits to be
+/// over, not among all incidents.
+pub(super) const OPEN_INCIDENT: &str = "SELECT EXISTS (SELECT 1 FROM events WHERE coalesce(resolved, 0) = 0 \
+     AND NOT (source = 'monitor' AND type IN ('status', 'metric') AND incident_id IS NULL) \
+     AND cluster = ?1 AND +incident_id IS NOT NULL) AS open";
+
+pub(super) async fn has_open_incident(pool: &SqlitePool, cluster: &ClusterName) -> Result<bool, sqlx::Error> {
+    sqlx::query(OPEN_INCIDENT).bind(cluster.as_str()).fetch_one(pool).await?.try_get("open")
 }

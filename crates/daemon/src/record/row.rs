@@ -11,6 +11,7 @@ use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 use uuid::Uuid;
 
+use super::new::NewEvent;
 use super::time;
 
 /// Who an event comes from.
@@ -188,6 +189,34 @@ impl EventRow {
             subject: self.subject.as_deref(),
             incident_id: self.incident_id.as_deref(),
             seq: self.id,
+        }
+    }
+
+    /// The row that a fitted event became, as reading it would give it.
+    pub(super) fn of(event: &NewEvent, id: i64) -> EventRow {
+        let kept = |at: Timestamp| {
+            time::from_columns(Some(&time::to_text(at)), Some(at.as_millisecond()))
+                .unwrap_or(Timestamp::UNIX_EPOCH)
+        };
+        EventRow {
+            id,
+            uuid: event.uuid,
+            timestamp: kept(event.at),
+            kind: event.kind,
+            severity: event.severity,
+            source: event.source,
+            node: event.node.clone(),
+            summary: event.summary.clone().unwrap_or_default(),
+            title: event.title.clone(),
+            message: event.message.clone(),
+            details: event.details.clone(),
+            resolved: event.resolves,
+            resolved_at: event.resolves.then(|| kept(event.at)),
+            resolved_by: event.resolves.then(|| event.source.as_str().to_owned()),
+            cluster: event.cluster.clone(),
+            condition: event.condition.clone(),
+            subject: event.subject.clone(),
+            incident_id: event.incident_id.clone(),
         }
     }
 

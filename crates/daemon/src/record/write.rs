@@ -16,8 +16,10 @@ use std::time::Duration;
 
 use sqlx::{SqliteConnection, SqlitePool};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
 
 use super::StoreError;
+use super::journal::Head;
 use super::open::{Cause, Code, Lock};
 use super::row::EventRow;
 
@@ -25,6 +27,8 @@ use super::row::EventRow;
 const GROUP_MAX: usize = 256;
 /// How long the end waits for readers to finish before it checkpoints without them.
 const READERS_END_MAX: Duration = Duration::from_secs(2);
+/// How long the end waits for the journal's head to be on the disk.
+const HEAD_END_MAX: Duration = Duration::from_secs(2);
 
 /// Something to be written, as data: applied within a transaction that somebody else commits.
 pub(super) trait Write: Send + Sync + 'static {
@@ -39,6 +43,11 @@ pub(super) trait Write: Send + Sync + 'static {
     fn events(_: &Self::Output) -> &[Arc<EventRow>] {
         &[]
     }
+
+    /// Where the journal ends, if something was appended to it.
+    fn head(_: &Self::Output) -> Option<Head> {
+        None
+    }
 }
 
 /// What the writer is sent.
@@ -52,6 +61,7 @@ pub(super) enum Message {
 pub(super) trait Job: Send {
     fn apply<'a>(&'a mut self, conn: &'a mut SqliteConnection) -> Applied<'a>;
     fn events(&self) -> &[Arc<EventRow>];
+    fn head(&self) -> Option<Head>;
     fn answer(self: Box<Self>, result: Result<(), StoreError>);
 }
 
@@ -82,6 +92,10 @@ impl<W: Write> Job for Pending<W> {
         self.output.as_ref().map(W::events).unwrap_or_default()
     }
 
+    fn head(&self) -> Option<Head> {
+        self.output.as_ref().and_then(W::head)
+    }
+
     fn answer(self: Box<Self>, result: Result<(), StoreError>) {
         let Pending { output, caller, .. } = *self;
         let answer = result.and_then(|()| output.ok_or(StoreError::Closed));
@@ -108,6 +122,9 @@ pub(super) struct Writer {
     pub(super) committed: broadcast::Sender<Arc<EventRow>>,
     pub(super) counts: Arc<Counts>,
     pub(super) ended: watch::Sender<bool>,
+    /// To the task that keeps the head of the journal beside the database.
+    pub(super) heads: watch::Sender<Head>,
+    pub(super) keeper: JoinHandle<()>,
     /// As long as anything may be written, nobody else may.
     pub(super) lock: Lock,
 }
@@ -179,6 +196,9 @@ impl Writer {
 
     /// It is committed: everybody hears of it, in the order of the rows' numbers, and then its caller.
     fn tell(&self, job: Box<dyn Job>) {
+        if let Some(head) = job.head() {
+            self.heads.send_replace(head);
+        }
         for event in job.events() {
             // An error says that nobody listens, which is nobody's fault.
             let listeners = self.committed.send(Arc::clone(event)).unwrap_or(0);
@@ -188,7 +208,8 @@ impl Writer {
     }
 
     async fn end(self) {
-        let Writer { mut conn, readers, ended, lock, .. } = self;
+        let Writer { mut conn, readers, ended, heads, keeper, lock, .. } = self;
+        drop(heads);
         if tokio::time::timeout(READERS_END_MAX, readers.close()).await.is_err() {
             tracing::warn!("a reader of the store has not finished");
         }
@@ -198,6 +219,9 @@ impl Writer {
         }
         if let Err(error) = sqlx::Connection::close(conn).await {
             tracing::warn!(%error, "the store was not closed cleanly");
+        }
+        if tokio::time::timeout(HEAD_END_MAX, keeper).await.is_err() {
+            tracing::warn!("the journal's head was not written in time; it is brought up at the next start");
         }
         drop(lock);
         ended.send_replace(true);
@@ -219,7 +243,7 @@ mod tests {
     use jiff::Timestamp;
     use sqlx::Connection;
 
-    use super::super::change::SaveEvents;
+    use super::super::change::{SaveTurn, Saved};
     use super::super::migrate::migrate;
     use super::super::new::NewEvent;
     use super::super::row::Source;
@@ -229,10 +253,10 @@ mod tests {
         waited_for(message).0
     }
 
-    fn waited_for(message: &str) -> (Box<dyn Job>, Answer<Vec<Arc<EventRow>>>) {
+    fn waited_for(message: &str) -> (Box<dyn Job>, Answer<Saved>) {
         let (at, kind, severity) = (Timestamp::UNIX_EPOCH, EventKind::Alert, Severity::Info);
         let event = NewEvent::plain(at, kind, severity, Source::Monitor, "one", message).fitted();
-        job(SaveEvents { events: vec![event], checkpoint: None })
+        job(SaveTurn { entries: Vec::new(), events: vec![event], checkpoint: None })
     }
 
     /// SQLite's own limit of pages gives the very error of a full disk.
@@ -278,6 +302,8 @@ mod tests {
             committed: broadcast::channel(1).0,
             counts: Arc::default(),
             ended: watch::channel(false).0,
+            heads: watch::channel(Head::NONE).0,
+            keeper: tokio::spawn(async {}),
             lock: Lock::of_nothing(),
         };
         let (group, answers): (Vec<_>, Vec<_>) = (0..100).map(|n| waited_for(&n.to_string())).unzip();
@@ -285,12 +311,13 @@ mod tests {
         writer.write(group).await;
         assert!(began.elapsed() < wait * 100 / 2, "{:?}", began.elapsed());
         for answer in answers {
-            assert_eq!(answer.await.unwrap().unwrap_err().to_string(), "the store is busy");
+            let Err(error) = answer.await.unwrap() else { panic!("written in spite of the hand") };
+            assert_eq!(error.to_string(), "the store is busy");
         }
         sqlx::query("ROLLBACK").execute(&mut hand).await.unwrap();
         let (job, answer) = waited_for("after it");
         writer.write(vec![job]).await;
-        assert_eq!(answer.await.unwrap().unwrap()[0].id, 1);
+        assert_eq!(answer.await.unwrap().ok().unwrap().rows[0].id, 1);
         std::fs::remove_file(file).unwrap();
     }
 }

@@ -14,16 +14,15 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
-use anyhow::Context;
 use argon2::{Algorithm, Argon2, Params, PasswordHash, PasswordHasher, PasswordVerifier, Version};
-use hmac::{Hmac, KeyInit, Mac};
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use tokio::sync::{OnceCell, Semaphore};
 
-use super::secret_file::SecretFile;
-use super::token::{self, Claims, Issued, TokenKey};
+use super::token::{Claims, Issued, TokenKey};
+use crate::key::{self, mac, random};
+use crate::secret_file::SecretFile;
 
 /// Argon2id with 7 MiB, 5 passes, 1 lane: of the settings that OWASP holds equal the one with the least memory,
 /// because the daemon's memory is measured and one hash at a time is all there ever is.
@@ -141,17 +140,7 @@ impl Auth {
                 "the configured password is longer than {PASSWORD_MAX} bytes"
             );
         }
-        let key_file = SecretFile::new(folder.join("jarvis.key"));
-        let key = match key_file.read()? {
-            Some(text) => token::key_from_text(&text).with_context(|| {
-                format!("{key_file} does not hold a key; remove it, and a new one is made (every login ends)")
-            })?,
-            None => {
-                let key = random::<32>()?;
-                key_file.write(&token::key_to_text(&key))?;
-                key
-            }
-        };
+        let key = key::read_or_make(folder)?;
         let password_file = SecretFile::new(folder.join("jarvis.password"));
         let hash: Option<Box<str>> = password_file.read()?.map(|text| text.trim().into());
         if let Some(hash) = &hash {
@@ -315,23 +304,6 @@ impl State {
 fn hasher() -> argon2::password_hash::Result<Argon2<'static>> {
     let params = Params::new(HASH_MEMORY_KIB, HASH_PASSES, HASH_LANES, None)?;
     Ok(Argon2::new(Algorithm::Argon2id, Version::V0x13, params))
-}
-
-/// HMAC-SHA-256.
-pub(super) fn mac(key: &[u8; 32], parts: &[&[u8]]) -> [u8; 32] {
-    // The fixed-size constructor: a key of 32 bytes cannot be refused.
-    let mut block = hmac::digest::Key::<Hmac<Sha256>>::default();
-    block[..key.len()].copy_from_slice(key);
-    let mut mac = Hmac::<Sha256>::new(&block);
-    parts.iter().for_each(|part| mac.update(part));
-    mac.finalize().into_bytes().into()
-}
-
-fn random<const N: usize>() -> anyhow::Result<[u8; N]> {
-    let mut bytes = [0; N];
-    getrandom::fill(&mut bytes)
-        .map_err(|error| anyhow::anyhow!("the system gives no random bits: {error}"))?;
-    Ok(bytes)
 }
 
 /// Five groups of four signs, 100 bits, without the signs that look like others.

@@ -260,6 +260,8 @@ impl Array {
 #[derive(Debug, Default)]
 pub struct Page {
     held: [Mutex<Held>; Array::ALL.len()],
+    /// What the next rows of the nodes are given.
+    temperatures: Mutex<BTreeMap<NodeName, BTreeMap<Box<str>, f64>>>,
     /// How often each array was published.
     versions: watch::Sender<[u64; Array::ALL.len()]>,
     clients: watch::Sender<usize>,
@@ -289,8 +291,15 @@ impl Page {
         Page::default()
     }
 
-    /// The first cluster's nodes.
-    pub fn publish_nodes(&self, rows: Vec<NodeRow>) {
+    /// The first cluster's nodes. Their temperatures are those that were last published, where there are any.
+    pub fn publish_nodes(&self, mut rows: Vec<NodeRow>) {
+        let temperatures = self.temperatures.lock().unwrap_or_else(PoisonError::into_inner);
+        for row in &mut rows {
+            if let Some(zones) = temperatures.get(&row.node) {
+                row.temperatures.clone_from(zones);
+            }
+        }
+        drop(temperatures);
         self.publish(Array::Nodes, Rows::Nodes(rows));
     }
 
@@ -309,8 +318,15 @@ impl Page {
         self.publish(Array::Quorum, Rows::Quorum(quorum));
     }
 
-    /// The first cluster's sensors, where there are any.
-    pub fn publish_temperature(&self, rows: Vec<Temperature>) {
+    /// The first cluster's sensors, where there are any: degrees Celsius by node and sensor. The rows of its nodes have
+    /// them from their next time on.
+    pub fn publish_temperatures(&self, by_node: BTreeMap<NodeName, BTreeMap<Box<str>, f64>>) {
+        let row = |(node, zones): (&NodeName, &BTreeMap<_, _>)| Temperature {
+            node: node.clone(),
+            zones: zones.clone(),
+        };
+        let rows = by_node.iter().map(row).collect();
+        *self.temperatures.lock().unwrap_or_else(PoisonError::into_inner) = by_node;
         self.publish(Array::Temperature, Rows::Temperature(rows));
     }
 
@@ -456,8 +472,7 @@ mod tests {
             content: "iso,backup".into(),
         }]);
         page.publish_quorum(Quorum { quorate: true, nodes: 2, expected: 3 });
-        let zones = BTreeMap::from([("cpu".into(), 54.5)]);
-        page.publish_temperature(vec![Temperature { node: node("pve1"), zones }]);
+        page.publish_temperatures(BTreeMap::from([(node("pve1"), BTreeMap::from([("cpu".into(), 54.5)]))]));
 
         check(
             &page,
@@ -479,6 +494,37 @@ mod tests {
         .await;
         check(&page, Array::Quorum, r#"{"quorate":true,"nodes":2,"expected":3}"#).await;
         check(&page, Array::Temperature, r#"[{"node":"pve1","zones":{"cpu":54.5}}]"#).await;
+    }
+
+    #[tokio::test]
+    async fn a_node_shows_its_temperatures_and_no_others() {
+        let row = |name: &str| NodeRow {
+            node: node(name),
+            host: name.into(),
+            status: Presence::Online,
+            cpu: 0.0,
+            maxcpu: 0.0,
+            mem: 0,
+            maxmem: 0,
+            disk: 0,
+            maxdisk: 0,
+            uptime: 0,
+            temperatures: BTreeMap::new(),
+        };
+        let page = Page::new();
+        let shown = async || {
+            page.publish_nodes(vec![row("pve1"), row("pve2")]);
+            let text = page.text(Array::Nodes).await.unwrap();
+            let rows: serde_json::Value = serde_json::from_str(text.get()).unwrap();
+            format!("{} {}", rows[0]["temperatures"], rows[1]["temperatures"])
+        };
+        let zones = |celsius| BTreeMap::from([("cpu".into(), celsius)]);
+        assert_eq!(shown().await, "{} {}");
+        page.publish_temperatures(BTreeMap::from([(node("pve2"), zones(41.5)), (node("pve9"), zones(90.0))]));
+        assert_eq!(shown().await, r#"{} {"cpu":41.5}"#);
+        page.publish_temperatures(BTreeMap::new());
+        assert_eq!(shown().await, "{} {}", "what is too old is gone from the nodes too");
+        check(&page, Array::Temperature, "[]").await;
     }
 
     #[tokio::test]

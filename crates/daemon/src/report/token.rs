@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq;
 
-use super::auth::mac;
+use crate::key::mac;
 
 /// How long a token is valid: a working day with its night, so that a wall display is logged in once a day.
 pub const LASTS: SignedDuration = SignedDuration::from_hours(24);
@@ -96,17 +96,6 @@ impl TokenKey {
     fn sign(&self, claims: &str) -> [u8; 32] {
         mac(&self.key, &[self.header.as_bytes(), b".", claims.as_bytes()])
     }
-}
-
-/// A key as its file holds it.
-pub(super) fn key_to_text(key: &[u8; 32]) -> String {
-    BASE64.encode(key)
-}
-
-/// A key from its file's text.
-pub(super) fn key_from_text(text: &str) -> anyhow::Result<[u8; 32]> {
-    let bytes = BASE64.decode(text.trim()).ok().and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
-    bytes.ok_or_else(|| anyhow::anyhow!("not 32 bytes in base64"))
 }
 
 #[cfg(test)]

@@ -5,11 +5,14 @@ use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::task::{Context, Poll, Waker};
 
-use daemon::record::{ActionResult, Checkpoint, EventRow, NewAction, NewEvent, Source};
+use daemon::record::{ActionResult, Checkpoint, EventRow, Kept, NewAction, NewEvent, Source};
 use engine::observe::ClusterName;
 use engine::report::{EventKind, Severity};
 use jiff::Timestamp;
 use sqlx::{AssertSqlSafe, Connection, Row, SqliteConnection};
+
+/// The database of a test that starts itself in a process of its own; set, it plays that process's part.
+pub(crate) const CHILD: &str = "STORE_OF_THE_CHILD";
 
 const ORIGINAL: &str = include_str!("../data/original.sql");
 
@@ -23,6 +26,10 @@ pub(crate) fn lab() -> ClusterName {
 
 pub(crate) fn checkpoint(state: &str) -> Checkpoint {
     Checkpoint { cluster: lab(), at: at("2026-11-23T18:58:01.250Z"), state: state.into() }
+}
+
+pub(crate) fn kept(state: &str, seq: i64) -> Kept {
+    Kept { checkpoint: checkpoint(state), seq }
 }
 
 pub(crate) fn event(title: &str) -> NewEvent {

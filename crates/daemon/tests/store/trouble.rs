@@ -10,10 +10,7 @@ use std::process::{Command, Stdio};
 use daemon::record::{NewEvent, OpenError, Store, Written};
 use expect_test::{Expect, expect};
 
-use super::help::{Folder, checkpoint, connect, event, ids, lab, queue, read_column, run};
-
-/// The database of a test that starts itself in a process of its own; set, it plays that process's part.
-const CHILD: &str = "STORE_OF_THE_CHILD";
+use super::help::{CHILD, Folder, checkpoint, connect, event, ids, lab, queue, read_column, run};
 
 // ---- Writing together ----
 
@@ -114,10 +111,10 @@ async fn events_and_checkpoint_are_stored_together_or_not_at_all() {
         .await;
     store.save_events(vec![event("one")], Some(checkpoint("after"))).await.unwrap_err();
     assert_eq!(store.get_recent_events(1).await.unwrap(), []);
-    assert_eq!(store.load_checkpoint(&lab()).await.unwrap().unwrap().state, "before");
+    assert_eq!(store.load_checkpoint(&lab()).await.unwrap().unwrap().checkpoint.state, "before");
     run(&path, "DROP TRIGGER rule").await;
     store.save_events(vec![event("one")], Some(checkpoint("after"))).await.unwrap();
-    assert_eq!(store.load_checkpoint(&lab()).await.unwrap().unwrap().state, "after");
+    assert_eq!(store.load_checkpoint(&lab()).await.unwrap().unwrap().checkpoint.state, "after");
     assert_eq!(store.load_checkpoint(&"edge".parse().unwrap()).await.unwrap(), None);
 }
 
@@ -248,7 +245,7 @@ async fn what_cannot_be_opened_is_said_clearly_and_left_as_it_is() {
         ("a text",              "notes.txt",         Some(b"remember the milk, and much more than sixteen bytes\n".repeat(40)), expect!["a text: DIR/notes.txt is no SQLite database; it was left as it is"]),
         ("cut short",           "short.db",          Some(original[..5_000].to_vec()), expect!["cut short: DIR/short.db is damaged; it was left as it is. Restore a backup, or move it away to begin with an empty store: (code: 11) database disk image is malformed"]),
         ("a broken schema",     "broken.db",         Some(broken),               expect!["a broken schema: DIR/broken.db is damaged; it was left as it is. Restore a backup, or move it away to begin with an empty store: (code: 11) database disk image is malformed"]),
-        ("a newer schema",      "newer.db",          Some(kept("newer.db")),     expect!["a newer schema: DIR/newer.db was written by a newer jarvis (schema 99, this one knows up to 2): start that one, or restore a backup from before it"]),
+        ("a newer schema",      "newer.db",          Some(kept("newer.db")),     expect!["a newer schema: DIR/newer.db was written by a newer jarvis (schema 99, this one knows up to 3): start that one, or restore a backup from before it"]),
         ("another program's",   "foreign.db",        Some(kept("foreign.db")),   expect!["another program's: DIR/foreign.db belongs to another program: its table `events` has no column `timestamp`; it was left as it is"]),
         ("a folder",            ".",                 None,                       expect!["a folder: DIR/. is a folder: give the path of the database file in it"]),
         ("a file as a folder",  "notes.txt/x.db",    None,                       expect!["a file as a folder: DIR/notes.txt could not be opened: it is a file, and the database is to lie in it"]),

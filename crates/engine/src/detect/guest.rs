@@ -134,8 +134,13 @@ pub(crate) fn why_stopped(
     if live.running {
         return Stopped::RunsAgain;
     }
-    if let Some(booted_at) = evidence.booted_at.value().copied().filter(|booted_at| *booted_at > last_seen) {
-        return Stopped::NodeRestarted { booted_at };
+    match &evidence.booted_at {
+        Seen::At { value: booted_at, .. } if *booted_at > last_seen => {
+            return Stopped::NodeRestarted { booted_at: *booted_at };
+        }
+        Seen::At { .. } => {}
+        Seen::NotReached(blindness) => return Stopped::NotAsked(blindness.words.as_str().into()),
+        Seen::NotAsked => return Stopped::NotAsked("its node's boot was not asked for".into()),
     }
     if let Some(task) = cause(tasks, id, last_seen, now, stops) {
         return Stopped::Task(task);

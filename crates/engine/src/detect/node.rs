@@ -3,6 +3,8 @@
 //! That a node is shown as offline is a suspicion too: it is what one other node's membership says. Before it is called
 //! lost, the other endpoints, its tasks, HA and its own address are asked.
 
+use std::collections::BTreeSet;
+
 use jiff::{SignedDuration, Timestamp};
 
 use crate::detect::{Check, Finding, threshold};
@@ -15,6 +17,9 @@ use crate::record::{By, LeftBy};
 const SHUTDOWN_TASK: (&str, &str) = ("stopall", "root@pam");
 /// How long a shutdown may take until the node leaves: each guest is given up to 180 s, and one may be obstinate.
 pub(crate) const SHUTDOWN_WITHIN: SignedDuration = SignedDuration::from_mins(30);
+/// The shutdown of so many guests by PVE's own user at once is a node's shutdown too: of more than 25 tasks the others
+/// remember the newest only, and then the node's own is not among them (pve-domain 3.1).
+const SHUTDOWN_GUESTS: usize = 5;
 /// How long after its last guest has been stopped a node that is going down leaves.
 const LEAVES_WITHIN: SignedDuration = SignedDuration::from_mins(5);
 
@@ -57,37 +62,41 @@ pub(crate) fn why_left(name: &NodeName, last_seen: Timestamp, evidence: &NodeEvi
 /// The shutdown that a node was in when it was last seen.
 fn shutdown(tasks: &[Task], last_seen: Timestamp) -> Option<By> {
     let (kind, user) = SHUTDOWN_TASK;
-    let stops = |task: &&Task| {
-        &*task.kind == kind
-            && &*task.user == user
+    let in_time = |task: &&Task| {
+        &*task.user == user
             && task.started_at >= last_seen - SHUTDOWN_WITHIN
             && task.ended_at.is_none_or(|ended| ended >= last_seen - LEAVES_WITHIN)
     };
-    let task = tasks.iter().filter(stops).max_by_key(|task| task.started_at)?;
+    let latest = |tasks: &mut dyn Iterator<Item = &Task>| tasks.max_by_key(|task| task.started_at).cloned();
+    let own = latest(&mut tasks.iter().filter(in_time).filter(|task| &*task.kind == kind));
+    let of_guest = |task: &&Task| matches!(&*task.kind, "qmshutdown" | "vzshutdown");
+    let guests: BTreeSet<&str> =
+        tasks.iter().filter(in_time).filter(of_guest).map(|task| &*task.id).collect();
+    let many = (guests.len() >= SHUTDOWN_GUESTS)
+        .then(|| latest(&mut tasks.iter().filter(in_time).filter(of_guest)))
+        .flatten();
+    let task = own.or(many)?;
     // It came up again since, so what it went down for is over.
     let up_again = tasks.iter().any(|later| &*later.kind == "startall" && later.started_at > task.started_at);
     (!up_again).then(|| By { user: task.user.clone(), task: task.kind.clone(), upid: task.upid.clone() })
 }
 
-/// Whether a node's statistics stand still. `moved_at` is when its uptime was last seen to change, `online_since` since
+/// Whether a node's statistics stand still. `moved_at` is when its uptime was last seen to change, `member_since` since
 /// when it has been a member: one that has just come tells of itself a boot later.
 pub(crate) fn stalled(
     presence: Presence,
     uptime: Option<u64>,
     moved_at: Option<Timestamp>,
-    online_since: Option<Timestamp>,
+    member_since: Option<Timestamp>,
     asked_at: Timestamp,
 ) -> bool {
+    let longer = |since: Option<Timestamp>, than| since.is_some_and(|at| asked_at.duration_since(at) > than);
+    let still = longer(moved_at, STILL_MAX) && longer(member_since, COMES_WITHIN);
     match presence {
-        // PVE itself says that it has heard nothing for 300 s.
-        Presence::Unknown => true,
+        // The one that is asked has heard nothing for 300 s, or its own cluster file system was restarted a moment ago.
+        Presence::Unknown => still,
         Presence::Offline => false,
-        Presence::Online => {
-            let since = |time: Option<Timestamp>| time.map(|time| asked_at.duration_since(time));
-            uptime.is_some()
-                && since(moved_at).is_some_and(|still| still > STILL_MAX)
-                && since(online_since).is_some_and(|online| online > COMES_WITHIN)
-        }
+        Presence::Online => uptime.is_some() && still,
     }
 }
 
@@ -238,13 +247,15 @@ mod tests {
         use Presence::{Offline, Online, Unknown};
         #[rustfmt::skip]
         let table = [
-            // row                                    now      uptime      moved       online since  stalled
+            // row                                    now      uptime      moved       member since  stalled
             ("told of itself a moment ago",           Online,  Some(5000), Some(995),  Some(0),      false),
             ("30 s are jitter",                       Online,  Some(5000), Some(970),  Some(0),      false),
             ("longer is not",                         Online,  Some(5000), Some(969),  Some(0),      true),
             ("has just come",                         Online,  Some(5000), Some(900),  Some(950),    false),
             ("the token may not see its uptime",      Online,  None,       Some(900),  Some(0),      false),
-            ("PVE has heard nothing for 300 s",       Unknown, None,       Some(700),  None,         true),
+            ("PVE has heard nothing for 300 s",       Unknown, None,       Some(700),  Some(0),      true),
+            ("the cluster file system was restarted", Unknown, None,       Some(990),  Some(0),      false),
+            ("is back, and has told nothing yet",     Unknown, None,       Some(700),  Some(980),    false),
             ("is away: that is another matter",       Offline, None,       Some(700),  None,         false),
         ];
         for (row, presence, uptime, moved, online, expected) in table {

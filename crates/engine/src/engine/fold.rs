@@ -176,6 +176,7 @@ impl Engine {
         let known = self.memory.nodes.entry(name.clone()).or_insert(KnownNode {
             presence,
             seen_at: Some(at),
+            member_since: None,
             online_since: None,
             booted_at: None,
             uptime: None,
@@ -185,7 +186,7 @@ impl Engine {
         });
         (known.presence, known.departure) = (presence, departure);
         if presence == Presence::Offline {
-            (known.online_since, known.believed) = (None, false);
+            (known.member_since, known.online_since, known.believed) = (None, None, false);
         }
     }
 }

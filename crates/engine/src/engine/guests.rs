@@ -373,6 +373,8 @@ impl Engine {
     ) {
         let known = self.memory.guests.get(&id);
         let pid = known.and_then(|known| known.pid);
+        let moved_at = known.and_then(|known| known.moved_at);
+        let moved_since = moved_at.is_some_and(|at| at > suspect.last_seen);
         let why = match guest::why_stopped(id, guest, suspect.last_seen, answer, turn.now) {
             Stopped::NodeRestarted { booted_at } => {
                 if let Some(suspect) = self.memory.suspects.get_mut(&id) {
@@ -394,6 +396,10 @@ impl Engine {
             Stopped::Template => {
                 self.memory.suspects.remove(&id);
                 return;
+            }
+            Stopped::Crashed if moved_since => {
+                // What was asked is where it is; what stopped it may have happened where it was.
+                Why::NotAsked("it was moved since it was last seen running".into())
             }
             Stopped::Crashed => {
                 self.memory.suspects.remove(&id);

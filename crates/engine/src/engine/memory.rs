@@ -44,7 +44,10 @@ pub(super) struct KnownNode {
     /// When it was last seen as a member.
     #[serde(default)]
     pub(super) seen_at: Option<Timestamp>,
-    /// Since when it has been seen online without a break.
+    /// Since when it has been seen as a member without a break.
+    #[serde(default)]
+    pub(super) member_since: Option<Timestamp>,
+    /// Since when it has been seen online, so with statistics, without a break.
     pub(super) online_since: Option<Timestamp>,
     pub(super) booted_at: Option<Timestamp>,
     /// Its uptime when it was last believed.
@@ -187,6 +190,7 @@ impl KnownNode {
         let member = node.presence != Presence::Offline;
         KnownNode {
             presence: node.presence,
+            member_since: before.and_then(|b| b.member_since).or(Some(asked_at)).filter(|_| member),
             seen_at: if member { Some(asked_at) } else { before.and_then(|before| before.seen_at) },
             online_since,
             booted_at: booted_at.or(before.and_then(|before| before.booted_at)),
@@ -297,15 +301,22 @@ impl KnownGuest {
     }
 
     /// Whether what is known is newer than a row that says otherwise: the node's own list said so a moment ago, or the
-    /// row is the very one that was shown before the guest stopped.
+    /// row shows the very process that is known to be gone.
     fn outranks(&self, row: &Guest, asked_at: Timestamp) -> bool {
         let live = self.live.filter(|live| asked_at.duration_since(live.at) < ROW_AGE);
         let contradicted = live.is_some_and(|live| row.status.has_process() == Some(!live.running));
-        let repeated = self.guest.status.has_process() == Some(false)
+        let returns = self.guest.status.has_process() == Some(false)
             && row.status.has_process() == Some(true)
-            && row.uptime > 0
-            && row.uptime == self.guest.uptime;
-        contradicted || repeated
+            && row.uptime > 0;
+        let repeated = returns && row.uptime == self.guest.uptime;
+        contradicted || repeated || (returns && self.outlived(row.uptime, asked_at))
+    }
+
+    /// Whether a process of this age was there before the guest was seen without one: then it is the one that is gone.
+    fn outlived(&self, uptime: u64, asked_at: Timestamp) -> bool {
+        let Some(since) = self.down_since else { return false };
+        let age = i64::try_from(uptime).unwrap_or(i64::MAX);
+        SignedDuration::from_secs(age) > asked_at.duration_since(since) + ROW_AGE
     }
 
     /// Its node's own list, at `asked_at`. It is believed about a stop; how a guest that runs does so, it does not say.

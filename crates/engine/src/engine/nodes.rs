@@ -36,7 +36,7 @@ impl Engine {
             }
             let known = KnownNode::now(before.as_ref(), node, seen.asked_at);
             let stalled =
-                node::stalled(node.presence, node.uptime, known.moved_at, known.online_since, seen.asked_at);
+                node::stalled(node.presence, node.uptime, known.moved_at, known.member_since, seen.asked_at);
             self.memory.nodes.insert(name.clone(), known);
             match node.presence {
                 Presence::Offline => self.absent(turn, name, before.as_ref()),
@@ -64,7 +64,7 @@ impl Engine {
     pub(super) fn out_of_sight(&mut self, nodes: &BTreeMap<NodeName, Node>) {
         let away = |name: &NodeName| nodes.get(name).is_some_and(|node| node.presence == Presence::Offline);
         for (_, known) in self.memory.nodes.iter_mut().filter(|(name, _)| away(name)) {
-            (known.online_since, known.believed) = (None, false);
+            (known.member_since, known.online_since, known.believed) = (None, None, false);
         }
     }
 
@@ -74,7 +74,7 @@ impl Engine {
         let stands_still = |(name, node): (&NodeName, &Node)| {
             self.memory.nodes.get(name).is_some_and(|known| {
                 known.uptime == node.uptime
-                    && node::stalled(node.presence, node.uptime, known.moved_at, known.online_since, asked_at)
+                    && node::stalled(node.presence, node.uptime, known.moved_at, known.member_since, asked_at)
             })
         };
         let online: Vec<_> = nodes.iter().filter(|(_, node)| node.presence == Presence::Online).collect();

@@ -55,6 +55,8 @@ pub struct World {
     pub services: Vec<(&'static str, &'static str)>,
     /// The guests of which the live lists say that they have no process.
     pub dead: BTreeSet<GuestId>,
+    /// When guests were started anew.
+    pub started: BTreeMap<GuestId, i64>,
 }
 
 impl World {
@@ -98,11 +100,20 @@ impl World {
             door: Door::Silent,
             services: Vec::new(),
             dead: BTreeSet::new(),
+            started: BTreeMap::new(),
         }
     }
 
     pub fn guest(&mut self, id: &str) -> &mut Guest {
         self.guests.get_mut(&id.parse().unwrap()).unwrap()
+    }
+
+    /// A guest is started anew, at this second.
+    pub fn start(&mut self, id: &str, second: i64) {
+        self.guest(id).status = GuestStatus::Running;
+        let id = id.parse().unwrap();
+        self.dead.remove(&id);
+        self.started.insert(id, second);
     }
 
     pub fn node(&mut self, name: &str) -> &mut Node {
@@ -119,8 +130,12 @@ impl World {
         for node in nodes.values_mut().filter(|node| node.uptime == Some(UPTIME)) {
             node.uptime = Some(UPTIME + passed as u64);
         }
-        for guest in guests.values_mut().filter(|guest| guest.status == GuestStatus::Running) {
-            guest.uptime += self.stalled.unwrap_or(passed) as u64;
+        for (id, guest) in guests.iter_mut().filter(|(_, guest)| guest.status == GuestStatus::Running) {
+            let until = self.stalled.unwrap_or(passed);
+            guest.uptime = match self.started.get(id) {
+                Some(second) => (until - second).max(0) as u64,
+                None => guest.uptime + until as u64,
+            };
         }
         let quorum = Quorum {
             quorate: true,

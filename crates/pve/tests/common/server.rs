@@ -27,6 +27,8 @@ pub(crate) enum Play {
     Close(Vec<u8>),
     /// Sends a head, then a piece again and again until so many bytes are sent or the client goes away.
     Flood { head: Vec<u8>, piece: Vec<u8>, bytes: u64 },
+    /// Sends these bytes and ends the connection without TLS's farewell, as PVE does.
+    Cut(Vec<u8>),
     /// Closes properly without a word.
     Silence,
     /// Breaks the connection off (RST).
@@ -131,6 +133,11 @@ async fn serve(mut stream: TlsStream<TcpStream>, connection: usize, shared: Shar
                     *shared.flooded.lock().unwrap() += part.len() as u64;
                 }
                 return stream.shutdown().await;
+            }
+            Play::Cut(bytes) => {
+                stream.write_all(&bytes).await?;
+                stream.flush().await?;
+                return stream.get_mut().0.shutdown().await;
             }
             Play::Silence => return stream.shutdown().await,
             Play::Reset => return stream.get_ref().0.set_zero_linger(),

@@ -1,22 +1,13 @@
-//! Who asks, and what they may: tokens and their rights.
+//! Who asks: tokens, and how each way to be refused reads.
 
 use std::str::FromStr;
 
+use engine::observe::{NodeName, StorageName};
 use subtle::ConstantTimeEq as _;
 
+use super::rights::{BadRights, Rights};
 use super::wire::Request;
-use crate::cluster::Actor;
-
-/// What a token may do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Rights {
-    /// Everything.
-    Full,
-    /// See everything, change nothing (`PVEAuditor`).
-    Auditor,
-    /// Nothing: lists are silently empty, single things are 403.
-    Nothing,
-}
+use crate::cluster::{Actor, Guest};
 
 /// An API token that the simulated cluster accepts.
 #[derive(Clone, PartialEq, Eq)]
@@ -38,23 +29,27 @@ impl std::fmt::Debug for Token {
 
 /// Why a text is no token.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a token is written USER@REALM!NAME=SECRET, with `:auditor` or `:none` at its end for fewer rights")]
-pub struct BadToken;
+pub enum BadToken {
+    /// Its form.
+    #[error("a token is written USER@REALM!NAME=SECRET, with `:RIGHTS` at its end for fewer rights")]
+    Form,
+    /// Its rights.
+    #[error(transparent)]
+    Rights(#[from] BadRights),
+}
 
 impl FromStr for Token {
     type Err = BadToken;
 
     fn from_str(text: &str) -> Result<Token, BadToken> {
         let (text, rights) = match text.rsplit_once(':') {
-            Some((text, "auditor")) => (text, Rights::Auditor),
-            Some((text, "none")) => (text, Rights::Nothing),
-            Some((text, "full")) => (text, Rights::Full),
-            Some(_) | None => (text, Rights::Full),
+            Some((text, rights)) => (text, rights.parse()?),
+            None => (text, Rights::full()),
         };
-        let (id, secret) = text.split_once('=').ok_or(BadToken)?;
-        let (user, name) = id.split_once('!').ok_or(BadToken)?;
+        let (id, secret) = text.split_once('=').ok_or(BadToken::Form)?;
+        let (user, name) = id.split_once('!').ok_or(BadToken::Form)?;
         if secret.is_empty() || name.is_empty() || !user.contains('@') {
-            return Err(BadToken);
+            return Err(BadToken::Form);
         }
         Ok(Token { id: id.into(), secret: secret.into(), rights })
     }
@@ -68,14 +63,30 @@ pub(super) struct Caller {
 }
 
 impl Caller {
-    /// Whether it may see (`Sys.Audit`, `VM.Audit`...).
-    pub(super) fn sees(&self) -> bool {
-        self.rights != Rights::Nothing
+    /// Whether it may do something on a path.
+    pub(super) fn may(&self, privilege: &str, path: &str) -> bool {
+        self.rights.may(privilege, path)
     }
 
-    /// Whether it may change (`VM.PowerMgmt`...).
-    pub(super) fn acts(&self) -> bool {
-        self.rights == Rights::Full
+    /// Whether it may see a guest in a list.
+    pub(super) fn sees(&self, guest: &Guest) -> bool {
+        self.rights.may_guest("VM.Audit", guest)
+    }
+
+    /// Whether it may see what a node says of itself, and everybody's tasks there.
+    pub(super) fn audits(&self, node: &NodeName) -> bool {
+        self.may("Sys.Audit", &format!("/nodes/{node}"))
+    }
+
+    /// Whether it may see a storage in a list.
+    pub(super) fn sees_storage(&self, storage: &StorageName) -> bool {
+        let path = format!("/storage/{storage}");
+        self.may("Datastore.Audit", &path) || self.may("Datastore.AllocateSpace", &path)
+    }
+
+    /// Whether it may see a pool, and which guests are in it.
+    pub(super) fn sees_pool(&self, pool: &str) -> bool {
+        self.may("Pool.Audit", &format!("/pool/{pool}"))
     }
 }
 
@@ -95,44 +106,10 @@ pub(super) fn authenticate(request: &Request, tokens: &[Token]) -> Result<Caller
         let same =
             token.id.as_bytes().ct_eq(id.as_bytes()) & token.secret.as_bytes().ct_eq(secret.as_bytes());
         if bool::from(same) {
-            found = Some(Caller { by: Actor::parse(&token.id), rights: token.rights });
+            found = Some(Caller { by: Actor::parse(&token.id), rights: token.rights.clone() });
         }
     }
     found.ok_or(wrong)
-}
-
-const SEEING: &[&str] = &[
-    "Datastore.Audit",
-    "Mapping.Audit",
-    "Pool.Audit",
-    "SDN.Audit",
-    "Sys.Audit",
-    "VM.Audit",
-    "VM.GuestAgent.Audit",
-];
-const ACTING: &[&str] = &[
-    "Datastore.Allocate",
-    "Datastore.AllocateSpace",
-    "Permissions.Modify",
-    "Sys.Console",
-    "Sys.Modify",
-    "Sys.PowerMgmt",
-    "Sys.Syslog",
-    "VM.Allocate",
-    "VM.Backup",
-    "VM.Config.Options",
-    "VM.Migrate",
-    "VM.PowerMgmt",
-    "VM.Snapshot",
-];
-
-/// The privileges on every path.
-pub(super) fn privileges(rights: Rights) -> Vec<&'static str> {
-    match rights {
-        Rights::Full => SEEING.iter().chain(ACTING).copied().collect(),
-        Rights::Auditor => SEEING.to_vec(),
-        Rights::Nothing => Vec::new(),
-    }
 }
 
 #[cfg(test)]

@@ -1,41 +1,58 @@
 //! PVE's API: which call it is, who may make it, which node answers it, and its answer.
 //!
 //! In PVE's own order: the method, the path's format, the token, the call, its permission, the node that it is
-//! for, its parameters, the thing itself. Whoever changes the order changes which error a client gets.
+//! for; and there, perhaps by another process: its parameters, the thing itself. Whoever changes the order changes
+//! which error a client gets.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use engine::observe::{GuestId, GuestKind, NodeName};
 
-use super::access::{self, Caller, Rights, Token};
+use super::access::{self, Caller, Token};
 use super::calls::{Call, Doing, What, find, verify};
-use super::wire::{Answer, Body, PROTECTED, PROXIED, Request, unescape};
-use super::{ha, views};
-use crate::cluster::{Api, Cluster, Guest, Node, Power, Task, Verb};
+use super::dump::Dumps;
+use super::hop::{self, Lost};
+use super::rights::Rights;
+use super::tasks::{Get, Unheard};
+use super::views::{self, Sight};
+use super::wire::{Answer, Body, Coding, JSON_STREAM, PROTECTED, PROXIED, Request, unescape};
+use super::{errand, ha, journal, node, tasks};
+use crate::cluster::{Api, Cluster, Guest, Node, Task, Verb};
 use crate::json::Json;
 use crate::rng::Rng;
 
 /// A list of more guests than this is kept until something changes.
 const KEEP_LIST_FROM: usize = 500;
-/// How long one node waits for another that takes the connection and says nothing.
-const PROXY_PATIENCE: Duration = Duration::from_secs(30);
+/// Lines of the cluster's log, where nobody says how many.
+const LOG_LINES: usize = 50;
 
 /// What an answer is made from.
 pub(super) struct Desk<'a> {
     pub(super) cluster: &'a mut Cluster,
-    /// The node that was asked.
+    /// The node whose process answers.
     pub(super) viewer: &'a NodeName,
     pub(super) tokens: &'a [Token],
     pub(super) fingerprints: &'a BTreeMap<NodeName, String>,
     pub(super) rng: &'a mut Rng,
     pub(super) kept: &'a mut Kept,
+    pub(super) dumps: &'a mut Dumps,
+    /// Whose copy of the statistics is read.
+    pub(super) worker: u64,
+    /// Whom the viewer does not hear any more, and since when.
+    pub(super) unheard: &'a Unheard,
     pub(super) delay_401: Duration,
 }
 
-/// Large lists that were built and are still true.
+/// Large lists that were built and are still true, by who asked whom for which type.
 #[derive(Default)]
-pub(super) struct Kept(BTreeMap<(NodeName, bool, String), (u64, Body)>);
+pub(super) struct Kept(BTreeMap<(NodeName, Rights, String), KeptList>);
+
+struct KeptList {
+    /// The generations of the cluster and of the statistics that it was made of.
+    made_of: (u64, u64),
+    body: Body,
+}
 
 /// Why there is no data.
 enum Fail {
@@ -50,69 +67,144 @@ enum Fail {
     /// 501
     Unimplemented,
     /// 595, 596: between two nodes.
-    Proxy(u16, &'static str, Duration),
+    Lost(Lost),
 }
 
 /// What a call gave.
 enum Data {
     Value(String),
     Kept(Body),
+    /// The journal's reader.
+    Stream(String),
 }
 
-/// Answers; the second is the call's name for the counters.
-pub(super) fn answer(desk: &mut Desk, request: &Request) -> (Answer, String) {
-    let method = request.method.as_str();
-    if !matches!(method, "GET" | "POST" | "PUT" | "DELETE") {
+/// What pveproxy makes of a request.
+pub(super) enum Received {
+    /// An answer.
+    Answer(Answer, String),
+    /// Something to be done, by the process of a node that does such things.
+    Errand(Box<Errand>),
+}
+
+/// A request that was found good by pveproxy.
+pub(super) struct Errand {
+    /// The node that does it.
+    pub(super) at: NodeName,
+    /// For the counters.
+    pub(super) name: String,
+    /// Whether pvedaemon must do it.
+    pub(super) protected: bool,
+    /// What the other node takes longer.
+    pub(super) slow: Duration,
+    relayed: bool,
+    extjs: bool,
+    call: Call,
+    parts: Vec<String>,
+    caller: Caller,
+    request: Request,
+}
+
+impl Errand {
+    fn parts(&self) -> Vec<&str> {
+        self.parts.iter().map(String::as_str).collect()
+    }
+}
+
+/// What pveproxy does itself.
+pub(super) fn receive(desk: &mut Desk, request: Request) -> Received {
+    let method = request.method.clone();
+    if !matches!(method.as_str(), "GET" | "POST" | "PUT" | "DELETE") {
         let answer = Answer::bare(501, format!("method '{method}' not available"));
-        return (answer, format!("{method} (not available)"));
+        return Received::Answer(answer, format!("{method} (not available)"));
     }
     let path = request.path();
     let Some((format, path)) =
         path.strip_prefix("/api2/").map(|rest| rest.split_once('/').unwrap_or((rest, "")))
     else {
         let text = format!("no such file '{path}'");
-        return (Answer::text(500, text.clone(), format!("{text}\n")), format!("{method} (no API)"));
+        let answer = Answer::text(500, text.clone(), format!("{text}\n"));
+        return Received::Answer(answer, format!("{method} (no API)"));
     };
-    let segments: Vec<String> =
-        path.split('/').filter(|part| !part.is_empty()).map(|part| unescape(part, false)).collect();
-    let parts: Vec<&str> = segments.iter().map(String::as_str).collect();
     if !matches!(format, "json" | "extjs") {
         let text = format!("no formatter for uri /{path}, {format}");
-        return (Answer::text(501, text.clone(), text), format!("{method} (format)"));
+        let answer = Answer::text(501, text.clone(), text);
+        return Received::Answer(answer, format!("{method} (format)"));
     }
-    let call = find(method, &parts);
-    let name = call.as_ref().map_or("(unknown)", |call| call.pattern);
-    let name = format!("{method} {name}");
-    let node = parts.get(1).filter(|_| parts[0] == "nodes").map(|node| (*node).to_owned());
-    let done = authenticated(desk, request).and_then(|caller| {
-        let call = call.as_ref().ok_or(Fail::Unimplemented)?;
-        handle(desk, &caller, call, &parts, request)
+    let extjs = format == "extjs";
+    let segments = path.split('/').filter(|part| !part.is_empty());
+    let segments: Vec<String> = segments.map(|part| unescape(part, false)).collect();
+    let parts: Vec<&str> = segments.iter().map(String::as_str).collect();
+    let call = find(&method, &parts);
+    let name = format!("{method} {}", call.as_ref().map_or("(unknown)", |call| call.pattern));
+    if desk.cluster.nodes().get(desk.viewer).is_some_and(|node| node.clusterfs_down) {
+        return Received::Answer(without_clusterfs(), name);
+    }
+    let found = authenticated(desk, &request, desk.viewer).and_then(|caller| {
+        let call = call.ok_or(Fail::Unimplemented)?;
+        permit(&caller, &call, &parts, desk.cluster)?;
+        let at = match parts.as_slice() {
+            ["nodes", name, _, ..] => target(desk, name)?,
+            _ => desk.viewer.clone(),
+        };
+        let relayed = at != *desk.viewer;
+        // The other node checks the token and its rights once more.
+        let caller = if relayed { authenticated(desk, &request, &at)? } else { caller };
+        Ok((call, caller, at, relayed))
     });
-    let mut answer = match done {
-        Ok(Data::Value(value)) if format == "extjs" => Answer::ok(format!("{{\"success\":1,{}", &value[1..])),
+    let (call, caller, at, relayed) = match found {
+        Ok(found) => found,
+        Err(fail) => return Received::Answer(refusal(fail, desk, &method, &parts, extjs), name),
+    };
+    let node = desk.cluster.nodes().get(&at).filter(|_| relayed);
+    if node.is_some_and(|node| node.clusterfs_down) {
+        return Received::Answer(without_clusterfs(), name);
+    }
+    let slow = match node.map(|node| node.api) {
+        Some(Api::Slow(millis)) => Duration::from_millis(millis.into()),
+        _ => Duration::ZERO,
+    };
+    let protected = call.protected;
+    let errand = Errand { at, name, protected, slow, relayed, extjs, call, parts: segments, caller, request };
+    Received::Errand(Box::new(errand))
+}
+
+/// What the process does that must, and how long it is busy with it.
+pub(super) fn perform(desk: &mut Desk, errand: &Errand) -> (Answer, Duration) {
+    let cost = errand::cost(desk.cluster, &errand.at, errand.call.what, errand);
+    let parts = errand.parts();
+    let mut answer = match handle(desk, errand, &parts) {
+        Ok(Data::Value(value)) if errand.extjs => Answer::ok(format!("{{\"success\":1,{}", &value[1..])),
         Ok(Data::Value(value)) => Answer::ok(value),
         Ok(Data::Kept(body)) => Answer::ok(body),
-        Err(fail) => refusal(fail, desk, method, &parts, format == "extjs"),
+        Ok(Data::Stream(value)) => {
+            Answer { coding: Coding::Stream, content_type: JSON_STREAM, ..Answer::ok(value) }
+        }
+        Err(fail) => refusal(fail, desk, &errand.request.method, &parts, errand.extjs),
     };
-    if answer.status < 400 {
-        let elsewhere = node.is_some_and(|node| node != desk.viewer.as_str());
-        if elsewhere {
+    if !answer.closes() {
+        if errand.relayed {
             answer.connection = PROXIED;
-        } else if call.is_some_and(|call| call.protected) {
+        } else if errand.protected {
             answer.connection = PROTECTED;
         }
     }
-    (answer, name)
+    answer.delay = answer.delay.max(errand.slow);
+    (answer, cost)
 }
 
-fn authenticated(desk: &Desk, request: &Request) -> Result<Caller, Fail> {
-    let api = desk.cluster.nodes().get(desk.viewer).map_or(Api::Up, |node| node.api);
+/// Before anybody is known: without a body, like a 401, and as late.
+fn without_clusterfs() -> Answer {
+    Answer { delay: hop::NO_CLUSTERFS_DELAY, ..Answer::bare(500, hop::NO_CLUSTERFS) }
+}
+
+fn authenticated(desk: &Desk, request: &Request, at: &NodeName) -> Result<Caller, Fail> {
+    let api = desk.cluster.nodes().get(at).map_or(Api::Up, |node| node.api);
     if api == Api::Denied {
         return Err(Fail::Unknown("Authentication failed!"));
     }
     let mut caller = access::authenticate(request, desk.tokens).map_err(Fail::Unknown)?;
     if api == Api::Blind {
-        caller.rights = Rights::Nothing;
+        caller.rights = Rights::none();
     }
     Ok(caller)
 }
@@ -122,7 +214,9 @@ fn refusal(fail: Fail, desk: &mut Desk, method: &str, parts: &[&str], extjs: boo
         Fail::Unknown(reason) => {
             return Answer { delay: desk.delay_401, ..Answer::bare(401, reason) };
         }
-        Fail::Proxy(status, reason, delay) => return Answer { delay, ..Answer::bare(status, reason) },
+        Fail::Lost(lost) => {
+            return Answer { delay: lost.after, ..Answer::bare(lost.status, lost.reason) };
+        }
         Fail::Unimplemented => {
             let path = parts.join("/");
             (501, format!("Method '{method} /{path}' not implemented"), Vec::new())
@@ -146,77 +240,109 @@ fn refusal(fail: Fail, desk: &mut Desk, method: &str, parts: &[&str], extjs: boo
     Answer { body: Some(out.into()), ..answer }
 }
 
-fn handle(
-    desk: &mut Desk,
-    caller: &Caller,
-    call: &Call,
-    parts: &[&str],
-    request: &Request,
-) -> Result<Data, Fail> {
-    permit(caller, call, parts)?;
-    let node = match parts {
-        ["nodes", name, _, ..] => Some(target(desk, name)?),
-        _ => None,
-    };
+fn handle(desk: &mut Desk, errand: &Errand, parts: &[&str]) -> Result<Data, Fail> {
+    let Errand { call, caller, request, .. } = errand;
     let given = parameters(request)?;
     verify(call, parts, &given).map_err(Fail::Bad)?;
     let get = |name: &str| given.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
-    if let (What::Act(kind, doing), Some(node)) = (call.what, &node) {
-        let upid = act(desk, caller, node, guest_id(kind, parts)?, doing, &get)?;
+    if let What::Act(kind, doing) = call.what {
+        let upid = act(desk, caller, &errand.at, guest_id(kind, parts)?, doing, &get)?;
         return Ok(print(desk.rng, Json::from(upid), None));
     }
-    let (cluster, viewer) = (&*desk.cluster, desk.viewer);
     if call.what == What::Resources {
         return Ok(resources(desk, get("type"), caller));
     }
+    let cluster = &*desk.cluster;
+    if call.what == What::Journal {
+        return Ok(Data::Stream(read_journal(known(cluster, &errand.at)?, &get, desk.rng)));
+    }
+    let number = |name, default| get(name).and_then(|n| n.parse().ok()).unwrap_or(default);
+    let node = || known(cluster, &errand.at);
     let mut total = None;
     let data = match call.what {
         What::Index(key, names) => views::index(key, names),
         What::Version | What::NodeVersion => views::version(),
-        What::Nodes => views::nodes(cluster, viewer, desk.fingerprints, caller.sees()),
-        What::ClusterStatus => views::cluster_status(cluster, viewer, desk.rng),
-        What::ClusterTasks if caller.sees() => views::cluster_tasks(cluster),
-        What::Permissions => permissions(caller),
-        What::HaCurrent => ha::current(cluster, viewer),
-        What::HaManager => ha::manager_status(cluster, viewer),
+        What::Nodes => {
+            let dump = desk.dumps.of(cluster, desk.viewer, desk.worker);
+            let sight = Sight { cluster, viewer: desk.viewer, dump: &dump, caller };
+            return Ok(print(desk.rng, views::nodes(&sight, desk.fingerprints), None));
+        }
+        What::ClusterStatus => views::cluster_status(cluster, desk.viewer, desk.rng),
+        What::ClusterTasks => tasks::of_cluster(cluster, desk.unheard, caller),
+        What::ClusterLog if caller.may("Sys.Syslog", "/") => {
+            tasks::cluster_log(cluster, desk.unheard, number("max", LOG_LINES))
+        }
+        What::Permissions => permissions(caller, cluster),
+        What::HaCurrent => ha::current(cluster, desk.viewer),
+        What::HaManager => ha::manager_status(cluster, desk.viewer),
         What::NotBackedUp => not_backed_up(cluster),
         What::Qdevice => Json::Map(Vec::new()),
-        What::Pools if caller.sees() => {
-            let pools = cluster.pools().into_iter();
+        What::Pools => {
+            let pools = cluster.pools().into_iter().filter(|pool| caller.sees_pool(pool));
             Json::Bag(pools.map(|pool| Json::Map(views::row! { "poolid" => pool })).collect())
         }
         What::Subscription => Json::Map(views::row! {
             "status" => "notfound", "message" => "There is no subscription key",
             "url" => "https://www.proxmox.com/en/proxmox-virtual-environment/pricing",
         }),
-        What::NodeStatus => views::node_status(cluster, known(cluster, node.as_ref())?),
-        What::Guests(kind) if caller.sees() => {
-            views::guests_of(cluster, known(cluster, node.as_ref())?, kind, get("full") == Some("1"))
-        }
-        What::Storage if caller.sees() => views::storages_of(cluster, known(cluster, node.as_ref())?),
-        What::Current(kind) => views::current(cluster, here(cluster, node.as_ref(), guest_id(kind, parts)?)?),
-        What::Config(kind) => views::config(here(cluster, node.as_ref(), guest_id(kind, parts)?)?),
+        What::NodeStatus => node::status(cluster, node()?),
+        What::NodeConfig => node::config(),
+        What::NodeTime => node::time(cluster),
+        What::Services => node::services(node()?),
+        What::Guests(kind) => views::guests_of(cluster, node()?, caller, kind, get("full") == Some("1")),
+        What::Storage => node::storages(cluster, node()?, caller, &get),
+        What::Current(kind) => views::current(cluster, here(cluster, &errand.at, guest_id(kind, parts)?)?),
+        What::Config(kind) => views::config(here(cluster, &errand.at, guest_id(kind, parts)?)?),
         What::Tasks => {
-            let (rows, count) = tasks(known(cluster, node.as_ref())?, caller, &get);
+            let (rows, count) = tasks::of_node(node()?, caller, &get);
             total = Some(count);
             rows
         }
-        What::TaskStatus => {
-            let node = known(cluster, node.as_ref())?;
-            views::task_status(&node.spec.name, task(node, caller, parts)?)
-        }
+        What::TaskStatus => tasks::status(&errand.at, task(node()?, caller, parts)?),
         What::TaskLog => {
-            let task = task(known(cluster, node.as_ref())?, caller, parts)?;
-            let number = |name, default| get(name).and_then(|n| n.parse().ok()).unwrap_or(default);
+            let task = task(node()?, caller, parts)?;
             total = Some(task.log.len());
-            log_lines(task, number("start", 0), number("limit", 50))
+            tasks::log(task, number("start", 0), number("limit", 50))
         }
-        What::ClusterTasks | What::Pools | What::Guests(_) | What::Storage | What::Empty => {
-            Json::List(Vec::new())
-        }
-        What::Resources | What::Act(..) => Json::Null, // Answered above.
+        What::ClusterLog | What::Empty => Json::List(Vec::new()),
+        What::Resources | What::Journal | What::Act(..) => Json::Null, // Answered above.
     };
     Ok(print(desk.rng, data, total))
+}
+
+/// What the reader printed: nothing at all, where it failed.
+fn read_journal<'g>(node: &Node, get: &impl Get<'g>, rng: &mut Rng) -> String {
+    let number = |name| get(name).and_then(|n| n.parse::<i64>().ok());
+    let flag = |name| get(name) == Some("1");
+    let asked = journal::Question {
+        last: number("lastentries").and_then(|n| usize::try_from(n).ok()),
+        since: number("since"),
+        until: number("until"),
+        after: get("startcursor"),
+        before: get("endcursor"),
+        structured: flag("structured"),
+        kernel: flag("kernel"),
+        priority: get("priority"),
+        service: get("service"),
+        unit: get("unit"),
+    };
+    let Some(data) = journal::answer(node, &asked) else { return String::new() };
+    let mut out = String::new();
+    Json::Map(views::row! { "data" => data }).print(&mut out, rng);
+    out
+}
+
+/// Whether the call waits for the monitor of a QEMU that does not answer.
+pub(super) fn asks_a_hung_guest(cluster: &Cluster, errand: &Errand) -> bool {
+    let hung = |guest: &Guest| guest.process.as_ref().is_some_and(|process| process.hung);
+    if let What::Current(kind) = errand.call.what {
+        let id = guest_id(kind, &errand.parts()).ok();
+        return id.and_then(|id| cluster.guests().get(&id)).is_some_and(hung);
+    }
+    // Only the full list asks the monitors.
+    errand.call.what == What::Guests(GuestKind::Qemu)
+        && errand.request.query().contains("full=1")
+        && cluster.guests().values().any(|guest| guest.spec.node == errand.at && hung(guest))
 }
 
 fn print(rng: &mut Rng, data: Json, total: Option<usize>) -> Data {
@@ -231,41 +357,56 @@ fn print(rng: &mut Rng, data: Json, total: Option<usize>) -> Data {
 
 fn resources(desk: &mut Desk, only: Option<&str>, caller: &Caller) -> Data {
     let cluster = &*desk.cluster;
-    let key = (desk.viewer.clone(), caller.sees(), only.unwrap_or_default().to_owned());
-    if let Some((generation, body)) = desk.kept.0.get(&key)
-        && *generation == cluster.generation()
-    {
-        return Data::Kept(body.clone());
+    let key = (desk.viewer.clone(), caller.rights.clone(), only.unwrap_or_default().to_owned());
+    let dump = desk.dumps.of(cluster, desk.viewer, desk.worker);
+    let made_of = (cluster.generation(), dump.generation);
+    if let Some(kept) = desk.kept.0.get(&key).filter(|kept| kept.made_of == made_of) {
+        return Data::Kept(kept.body.clone());
     }
-    let data = views::resources(cluster, desk.viewer, only, caller.sees());
+    let sight = Sight { cluster, viewer: desk.viewer, dump: &dump, caller };
+    let data = views::resources(&sight, only);
     let mut out = String::new();
     Json::Map(vec![("data".into(), data)]).print(&mut out, desk.rng);
     if cluster.guests().len() < KEEP_LIST_FROM {
         return Data::Value(out);
     }
     let body: Body = out.into();
-    desk.kept.0.insert(key, (cluster.generation(), body.clone()));
+    desk.kept.0.insert(key, KeptList { made_of, body: body.clone() });
     Data::Kept(body)
 }
 
 /// The permission check comes before everything that the call is about, so a missing guest is 403 to some.
-fn permit(caller: &Caller, call: &Call, parts: &[&str]) -> Result<(), Fail> {
+fn permit(caller: &Caller, call: &Call, parts: &[&str], cluster: &Cluster) -> Result<(), Fail> {
     let part = |at: usize| parts.get(at).copied().unwrap_or_default();
-    let allow =
-        |allowed: bool, path: String, right| if allowed { Ok(()) } else { Err(Fail::Denied(path, right)) };
-    match call.what {
-        What::ClusterStatus | What::HaCurrent | What::HaManager | What::NotBackedUp | What::Qdevice => {
-            allow(caller.sees(), "/".into(), "Sys.Audit")
+    let on = |right, path: String| {
+        if caller.may(right, &path) { Ok(()) } else { Err(Fail::Denied(path, right)) }
+    };
+    let guest = |right| {
+        let vmid = part(3).parse().ok();
+        let by_pool = vmid.and_then(|vmid| cluster.guest_of_number(vmid));
+        if by_pool.is_some_and(|guest| caller.rights.may_guest(right, guest)) {
+            return Ok(());
         }
-        What::NodeStatus => allow(caller.sees(), format!("/nodes/{}", part(1)), "Sys.Audit"),
-        What::Current(_) | What::Config(_) => allow(caller.sees(), format!("/vms/{}", part(3)), "VM.Audit"),
-        What::Act(..) => allow(caller.acts(), format!("/vms/{}", part(3)), "VM.PowerMgmt"),
+        on(right, format!("/vms/{}", part(3)))
+    };
+    match call.what {
+        What::ClusterStatus
+        | What::HaCurrent
+        | What::HaManager
+        | What::NotBackedUp
+        | What::Qdevice
+        | What::NodeConfig => on("Sys.Audit", "/".into()),
+        What::NodeStatus | What::NodeTime | What::Services => on("Sys.Audit", format!("/nodes/{}", part(1))),
+        What::Journal => on("Sys.Syslog", format!("/nodes/{}", part(1))),
+        What::Current(_) | What::Config(_) => guest("VM.Audit"),
+        What::Act(..) => guest("VM.PowerMgmt"),
         // Open to every token: what it may not see is left out of the answer.
         What::Index(..)
         | What::Version
         | What::Nodes
         | What::Resources
         | What::ClusterTasks
+        | What::ClusterLog
         | What::Permissions
         | What::Empty
         | What::Pools
@@ -286,23 +427,8 @@ fn target(desk: &Desk, name: &str) -> Result<NodeName, Fail> {
         let why = format!("failed to get address info for: {name}: Name or service not known");
         return Err(Fail::Died(format!("hostname lookup '{name}' failed - {why}")));
     };
-    let name = node.spec.name.clone();
-    if name == *desk.viewer {
-        return Ok(name);
-    }
-    let down = matches!(node.power, Power::Off);
-    let cut = !desk.cluster.quorate(desk.viewer) && !desk.cluster.online(desk.viewer, &name);
-    match node.api {
-        _ if down || cut => Err(Fail::Proxy(595, "No route to host", Duration::ZERO)),
-        _ if node.power == Power::Booting => Err(Fail::Proxy(595, "Connection refused", Duration::ZERO)),
-        Api::Refused => Err(Fail::Proxy(595, "Connection refused", Duration::ZERO)),
-        Api::Reset => Err(Fail::Proxy(596, "Connection reset by peer", Duration::ZERO)),
-        Api::Unreachable => Err(Fail::Proxy(595, "Connection timed out", PROXY_PATIENCE)),
-        Api::Hang => Err(Fail::Proxy(596, "Connection timed out", PROXY_PATIENCE)),
-        Api::Up | Api::Slow(_) | Api::Denied | Api::Blind | Api::Empty | Api::Garbage | Api::Truncated => {
-            Ok(name)
-        }
-    }
+    hop::to(desk.cluster, desk.viewer, node).map_err(Fail::Lost)?;
+    Ok(node.spec.name.clone())
 }
 
 /// Query, or body of a POST: a form or JSON.
@@ -347,12 +473,12 @@ fn guest_id(kind: GuestKind, parts: &[&str]) -> Result<GuestId, Fail> {
     vmid.map(|vmid| GuestId { kind, vmid }).ok_or(Fail::Unimplemented)
 }
 
-fn known<'a>(cluster: &'a Cluster, name: Option<&NodeName>) -> Result<&'a Node, Fail> {
-    name.and_then(|name| cluster.nodes().get(name)).ok_or(Fail::Unimplemented)
+fn known<'a>(cluster: &'a Cluster, name: &NodeName) -> Result<&'a Node, Fail> {
+    cluster.nodes().get(name).ok_or(Fail::Unimplemented)
 }
 
 /// A guest on its own node; asked anywhere else it does not exist.
-fn here<'a>(cluster: &'a Cluster, node: Option<&NodeName>, id: GuestId) -> Result<&'a Guest, Fail> {
+fn here<'a>(cluster: &'a Cluster, node: &NodeName, id: GuestId) -> Result<&'a Guest, Fail> {
     let name = &known(cluster, node)?.spec.name;
     cluster.guests().get(&id).filter(|guest| guest.spec.node == *name).ok_or_else(|| {
         Fail::Died(format!("Configuration file '{}' does not exist", Guest::config_path(name, id)))
@@ -381,12 +507,10 @@ fn act<'g>(
     desk.cluster.request(&caller.by, node, id, verb).map_err(|refusal| Fail::Died(refusal.0))
 }
 
-fn permissions<'a>(caller: &Caller) -> Json<'a> {
-    let rights = access::privileges(caller.rights);
-    let paths = ["/", "/access", "/nodes", "/pool", "/sdn", "/storage", "/vms"];
-    let rows = paths.iter().filter(|_| !rights.is_empty()).map(|path| {
-        let row = rights.iter().map(|right| ((*right).into(), Json::Int(1))).collect();
-        ((*path).into(), Json::Map(row))
+fn permissions<'a>(caller: &Caller, cluster: &Cluster) -> Json<'a> {
+    let rows = caller.rights.listed(cluster.guests().values()).into_iter().map(|(path, held)| {
+        let row = held.into_iter().map(|(right, below)| (right.into(), Json::from(below))).collect();
+        (path.into(), Json::Map(row))
     });
     Json::Map(rows.collect())
 }
@@ -401,53 +525,12 @@ fn not_backed_up(cluster: &Cluster) -> Json<'_> {
     Json::Bag(rows.collect())
 }
 
-/// The rows of a page, and how many there are in all.
-fn tasks<'a, 'g>(
-    node: &'a Node,
-    caller: &Caller,
-    get: &impl Fn(&str) -> Option<&'g str>,
-) -> (Json<'a>, usize) {
-    let number = |name: &str| get(name).and_then(|n| n.parse::<i64>().ok());
-    let source = get("source").unwrap_or("archive");
-    let wanted = |task: &&Task| {
-        let began = task.started_at.as_second();
-        let status = task.ended.as_ref().map(|(_, status)| status.as_str());
-        (match source {
-            "active" => status.is_none(),
-            "all" => true,
-            _ => status.is_some(),
-        }) && (caller.sees() || task.by == caller.by)
-            && get("vmid").is_none_or(|vmid| task.id == vmid)
-            && get("typefilter").is_none_or(|kind| task.kind == kind)
-            && get("userfilter").is_none_or(|user| task.by.full().contains(user))
-            && number("since").is_none_or(|since| began >= since)
-            && number("until").is_none_or(|until| began <= until)
-            && (get("errors") != Some("1") || status.is_some_and(|status| status != "OK"))
-    };
-    let found: Vec<&Task> = node.tasks.newest_first().filter(wanted).collect();
-    let page = |name, default| number(name).and_then(|n| usize::try_from(n).ok()).unwrap_or(default);
-    let rows = found.iter().skip(page("start", 0)).take(page("limit", 50));
-    let rows = rows.map(|task| views::node_task(&node.spec.name, task)).collect();
-    (Json::List(rows), found.len())
-}
-
 fn task<'a>(node: &'a Node, caller: &Caller, parts: &[&str]) -> Result<&'a Task, Fail> {
     let gone = || Fail::Bad(vec![("upid".into(), "no such task".into())]);
     let task = node.tasks.get(parts[3]).ok_or_else(gone)?;
-    if caller.sees() || task.by == caller.by {
+    if caller.audits(&node.spec.name) || task.by == caller.by {
         Ok(task)
     } else {
         Err(Fail::Denied(format!("/nodes/{}", node.spec.name), "Sys.Audit"))
     }
-}
-
-fn log_lines(task: &Task, start: usize, limit: usize) -> Json<'_> {
-    let lines = task.log.iter().enumerate().skip(start).take(limit);
-    let mut rows: Vec<Json> = lines
-        .map(|(at, line)| Json::Map(views::row! { "n" => at as u64 + 1, "t" => line.as_str() }))
-        .collect();
-    if rows.is_empty() {
-        rows.push(Json::Map(views::row! { "n" => 1i64, "t" => "no content" }));
-    }
-    Json::List(rows)
 }

@@ -13,6 +13,8 @@ pub(super) enum Kind {
     Flag,
     /// One of these.
     Enum(&'static [&'static str], &'static str),
+    /// What a pattern of PVE's allows, and its text for what does not.
+    Like(fn(&str) -> bool, &'static str),
     /// Anything.
     Text,
 }
@@ -37,6 +39,7 @@ pub(super) enum What {
     Resources,
     ClusterStatus,
     ClusterTasks,
+    ClusterLog,
     Permissions,
     HaCurrent,
     HaManager,
@@ -46,6 +49,10 @@ pub(super) enum What {
     Pools,
     NodeStatus,
     NodeVersion,
+    NodeConfig,
+    NodeTime,
+    Services,
+    Journal,
     Guests(GuestKind),
     Current(GuestKind),
     Config(GuestKind),
@@ -105,8 +112,20 @@ fn objection(kind: Kind, value: &str) -> Option<String> {
         Kind::Flag => Some(format!("type check ('boolean') failed - got '{value}'")),
         Kind::Enum(all, words) => (!all.contains(&value))
             .then(|| format!("value '{value}' does not have a value in the enumeration '{words}'")),
+        Kind::Like(allows, objection) => (!allows(value)).then(|| objection.to_owned()),
         Kind::Text => None,
     }
+}
+
+/// `n` or `n..m`, 0 to 7.
+fn is_priority(text: &str) -> bool {
+    let (low, high) = text.split_once("..").unwrap_or((text, text));
+    let level = |text: &str| matches!(text.as_bytes(), [b'0'..=b'7']);
+    level(low) && level(high)
+}
+
+fn is_unit(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.@:-".contains(&byte))
 }
 
 const NO_PARAMS: Params = &[];
@@ -149,10 +168,38 @@ const RESOURCES: Params =
     &[("type", Kind::Enum(&["vm", "storage", "node", "sdn"], "vm, storage, node, sdn"))];
 const LOG: Params = &[("start", Kind::Int(0)), ("limit", Kind::Int(0)), ("download", Kind::Flag)];
 
+const CLUSTER_LOG: Params = &[("max", Kind::Int(1))];
+const PATTERN: &str = "value does not match the regex pattern";
+const JOURNAL: Params = &[
+    ("endcursor", Kind::Text),
+    ("kernel", Kind::Flag),
+    ("lastentries", Kind::Int(0)),
+    ("priority", Kind::Like(is_priority, PATTERN)),
+    ("service", Kind::Text),
+    ("since", Kind::Int(0)),
+    ("startcursor", Kind::Text),
+    ("structured", Kind::Flag),
+    ("unit", Kind::Like(is_unit, PATTERN)),
+    ("until", Kind::Int(0)),
+];
+
 const ROOT: &[&str] = &["version", "cluster", "nodes", "access", "pools"];
-const CLUSTER: &[&str] = &["backup-info", "config", "ha", "replication", "resources", "status", "tasks"];
-const NODE: &[&str] =
-    &["lxc", "qemu", "replication", "status", "storage", "subscription", "tasks", "version"];
+const CLUSTER: &[&str] =
+    &["backup", "backup-info", "config", "ha", "log", "replication", "resources", "status", "tasks"];
+const NODE: &[&str] = &[
+    "config",
+    "journal",
+    "lxc",
+    "qemu",
+    "replication",
+    "services",
+    "status",
+    "storage",
+    "subscription",
+    "tasks",
+    "time",
+    "version",
+];
 
 pub(super) fn find(method: &str, parts: &[&str]) -> Option<Call> {
     use What::*;
@@ -170,6 +217,7 @@ pub(super) fn find(method: &str, parts: &[&str]) -> Option<Call> {
             ["resources"] => call("/cluster/resources", Resources, RESOURCES, false),
             ["status"] => call("/cluster/status", ClusterStatus, NO_PARAMS, true),
             ["tasks"] => call("/cluster/tasks", ClusterTasks, NO_PARAMS, false),
+            ["log"] => call("/cluster/log", ClusterLog, CLUSTER_LOG, false),
             ["replication"] => call("/cluster/replication", Empty, NO_PARAMS, false),
             ["backup"] => call("/cluster/backup", Empty, NO_PARAMS, false),
             ["ha", "status", "current"] => call("/cluster/ha/status/current", HaCurrent, NO_PARAMS, false),
@@ -186,6 +234,10 @@ pub(super) fn find(method: &str, parts: &[&str]) -> Option<Call> {
             [] => call("/nodes/{node}", Index("name", NODE), NO_PARAMS, false),
             ["status"] => call("/nodes/{node}/status", NodeStatus, NO_PARAMS, false),
             ["version"] => call("/nodes/{node}/version", NodeVersion, NO_PARAMS, false),
+            ["config"] => call("/nodes/{node}/config", NodeConfig, &[("property", Kind::Text)], false),
+            ["time"] => call("/nodes/{node}/time", NodeTime, NO_PARAMS, true),
+            ["services"] => call("/nodes/{node}/services", Services, NO_PARAMS, true),
+            ["journal"] => call("/nodes/{node}/journal", Journal, JOURNAL, true),
             ["subscription"] => call("/nodes/{node}/subscription", Subscription, NO_PARAMS, false),
             ["replication"] => call("/nodes/{node}/replication", Empty, &[("guest", Kind::Int(1))], true),
             ["storage"] => call("/nodes/{node}/storage", Storage, STORAGE, true),

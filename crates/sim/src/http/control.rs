@@ -10,10 +10,13 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::wire::{self, Answer, Incoming};
+use super::wire::{self, Answer, Incoming, Payload};
 use super::world::Shared;
 use jiff::Timestamp;
 
+/// The lines that are no part of the scenario language.
+pub(super) const LEVERS: &str = "fault KIND [n=N] [times=N] [p=P seed=S] [path=/P] [node=N], fault off, \
+     rights TOKEN RIGHTS, revoke TOKEN, token TOKEN=SECRET[:RIGHTS]";
 /// More different calls than this are counted together.
 const CALLS_MAX: usize = 500;
 const IDLE: Duration = Duration::from_secs(5);
@@ -107,18 +110,22 @@ async fn one(mut stream: TcpStream, shared: Arc<Shared>) {
             Ok(counts) => Answer::ok(counts),
             Err(error) => Answer::text(500, "Internal Server Error", error.to_string()),
         },
+        ("GET", "/faults") => match serde_json::to_string(&shared.fault_counts()) {
+            Ok(counts) => Answer::ok(counts),
+            Err(error) => Answer::text(500, "Internal Server Error", error.to_string()),
+        },
         ("POST", "/counters/reset") => {
             shared.reset_counts();
             Answer::ok("{}")
         }
         (_, _) => {
-            let text = "there are POST /script, GET /counters and POST /counters/reset\n";
+            let text = "there are POST /script, GET /counters, POST /counters/reset and GET /faults\n";
             Answer::text(404, "Not Found", text.into())
         }
     };
-    let head = wire::head(&answer, Timestamp::now(), true);
-    let body = answer.body.as_deref().unwrap_or_default().as_bytes();
-    if let Err(error) = wire::send(&mut stream, &head, body).await {
+    let payload = Payload::of(&answer, false);
+    let head = wire::head(&answer, &payload, Timestamp::now(), true);
+    if let Err(error) = wire::send(&mut stream, &head, payload.bytes()).await {
         tracing::debug!(%error, "whoever pulled the lever did not wait");
     }
 }

@@ -6,18 +6,23 @@ use std::time::Duration;
 
 use engine::observe::NodeName;
 use jiff::Timestamp;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
-use super::wire::{self, Answer, Incoming};
-use super::world::{Shared, Sign};
+use super::fault::Fault;
+use super::wire::{self, Answer, Incoming, Payload};
+use super::world::{Served, Shared, Sign};
 use crate::cluster::Api;
 
-/// Silence after which a connection is closed; also before the first request.
+/// Silence after which a connection is closed, in the cluster's time; also before the first request.
 const IDLE: Duration = Duration::from_secs(5);
+/// However fast the cluster's time runs, a handshake takes a machine as long as it takes.
+const IDLE_LEAST: Duration = Duration::from_millis(500);
+/// How long a request that is never answered is held, at most: longer than any client's patience.
+const SILENCE: Duration = Duration::from_secs(120);
 /// Requests on one connection; the last answer says that it is.
 const REQUESTS_MAX: u32 = 100;
 /// Connections of one node at a time.
@@ -104,9 +109,10 @@ impl Door {
             | Api::Truncated => {}
         }
         let mut first = [0];
-        match tokio::time::timeout(IDLE, stream.peek(&mut first)).await {
+        let idle = self.idle();
+        match tokio::time::timeout(idle, stream.peek(&mut first)).await {
             Ok(Ok(1)) if first[0] == TLS_HANDSHAKE => {
-                if let Ok(Ok(stream)) = tokio::time::timeout(IDLE, self.tls.accept(stream)).await {
+                if let Ok(Ok(stream)) = tokio::time::timeout(idle, self.tls.accept(stream)).await {
                     self.converse(stream).await;
                 }
             }
@@ -115,22 +121,32 @@ impl Door {
         }
     }
 
-    async fn converse(&mut self, mut stream: impl AsyncRead + AsyncWrite + Unpin) {
+    async fn converse(&mut self, mut stream: tokio_rustls::server::TlsStream<TcpStream>) {
         let mut buffer = Vec::new();
+        let worker = self.shared.worker();
         for count in 1..=REQUESTS_MAX {
-            let (answer, call, last) = match wire::read(&mut stream, &mut buffer, IDLE).await {
+            let mut gzip = false;
+            let (served, last) = match wire::read(&mut stream, &mut buffer, self.idle()).await {
                 Incoming::Over => return,
-                Incoming::Refused(answer) => (answer, "(malformed)".to_owned(), true),
+                Incoming::Refused(answer) => {
+                    (Served { answer, call: "(malformed)".to_owned(), fault: None }, true)
+                }
                 Incoming::Request(request) => {
                     if self.api() == Api::Hang {
                         return self.wait_while(Api::Hang).await;
                     }
-                    let (answer, call) = self.shared.answer(&self.node, &request);
-                    (answer, call, request.last)
+                    let last = request.last;
+                    gzip = request.reads_gzip();
+                    (self.shared.serve(&self.node, worker, request).await, last)
                 }
             };
-            let close = last || count == REQUESTS_MAX || answer.closes();
-            let sent = self.reply(&mut stream, answer, &call, close).await;
+            match served.fault {
+                Some(Fault::Timeout) => return hold(stream).await,
+                Some(Fault::Reset) => return reset(stream.get_ref().0),
+                None | Some(Fault::Error | Fault::Proxy | Fault::Truncated) => {}
+            }
+            let close = last || count == REQUESTS_MAX || served.answer.closes();
+            let sent = self.reply(&mut stream, served, gzip, close).await;
             if close || sent.is_err() {
                 // The other side learns of the end by TLS's own word for it, when it still listens.
                 if let Err(error) = tokio::io::AsyncWriteExt::shutdown(&mut stream).await {
@@ -144,42 +160,46 @@ impl Door {
     async fn reply(
         &self,
         stream: &mut (impl AsyncWrite + Unpin),
-        answer: Answer,
-        call: &str,
+        served: Served,
+        gzip: bool,
         close: bool,
     ) -> std::io::Result<()> {
+        let Served { answer, call, fault } = served;
         let api = self.api();
         let slow =
             if let Api::Slow(millis) = api { Duration::from_millis(millis.into()) } else { Duration::ZERO };
-        let delay = answer.delay.max(slow);
-        if !delay.is_zero() {
-            tokio::time::sleep(delay).await;
-        }
+        self.shared.sleep(answer.delay.max(slow)).await;
         let status = answer.status;
         let garbage = api == Api::Garbage && status < 400;
         let answer =
             if garbage { Answer { body: Some("<html>it works</html".into()), ..answer } } else { answer };
         let now = self.shared.now().unwrap_or_else(Timestamp::now);
-        let head = wire::head(&answer, now, close);
-        let body = answer.body.as_deref().unwrap_or_default().as_bytes();
-        let cut = api == Api::Truncated && status < 400;
+        let payload = Payload::of(&answer, gzip);
+        let head = wire::head(&answer, &payload, now, close);
+        let body = payload.bytes();
+        let cut = fault == Some(Fault::Truncated) || (api == Api::Truncated && status < 400);
         let body = if cut { &body[..body.len() / 2] } else { body };
         // Counted before the last byte leaves: who has read an answer finds it in the counts.
-        self.shared.counter().answered(&self.node, call, status, (head.len() + body.len()) as u64);
+        self.shared.counter().answered(&self.node, &call, status, (head.len() + body.len()) as u64);
         wire::send(stream, &head, body).await?;
         if cut { Err(std::io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) }
     }
 
+    fn idle(&self) -> Duration {
+        self.shared.real(IDLE).max(IDLE_LEAST)
+    }
+
     /// What speaks plain HTTP is sent to https, whatever it asked for.
     async fn send_to_tls(&self, mut stream: TcpStream) {
-        let Incoming::Request(request) = wire::read(&mut stream, &mut Vec::new(), IDLE).await else { return };
+        let read = wire::read(&mut stream, &mut Vec::new(), self.idle()).await;
+        let Incoming::Request(request) = read else { return };
         let host = request.header("host").unwrap_or("localhost");
         let to = ("Location".to_owned(), format!("https://{host}{}", request.target));
         let answer = Answer {
             recorded: vec![to],
             ..Answer::text(301, "Moved Permanently", "Moved Permanently".into())
         };
-        let head = wire::head(&answer, Timestamp::now(), true);
+        let head = wire::head(&answer, &Payload::of(&answer, false), Timestamp::now(), true);
         if let Err(error) = wire::send(&mut stream, &head, b"Moved Permanently").await {
             tracing::trace!(%error, "a plain client did not wait for its answer");
         }
@@ -218,6 +238,15 @@ async fn accept(listener: &mut Option<TcpListener>, address: SocketAddr) -> Opti
         },
     };
     listening.accept().await.ok().map(|(stream, _)| stream)
+}
+
+/// Says nothing until the client gives up.
+async fn hold(mut stream: impl AsyncRead + Unpin) {
+    let mut rest = [0; 256];
+    let gone = async { while matches!(stream.read(&mut rest).await, Ok(1..)) {} };
+    if tokio::time::timeout(SILENCE, gone).await.is_err() {
+        tracing::debug!("a client waited longer for nothing than any should");
+    }
 }
 
 /// Ends a connection with a reset, not a farewell.

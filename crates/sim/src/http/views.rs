@@ -5,16 +5,17 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use engine::observe::{GuestKind, NodeName, Presence};
 
-use crate::cluster::{
-    Api, Cluster, Guest, GuestSeen, MIB, Node, NodeSeen, Numbers, PlaceSeen, SHOWN_MAX, Storage, Task,
-};
+use super::access::Caller;
+use super::dump::Dump;
+use super::ha;
+use crate::cluster::{Api, Cluster, Guest, GuestStats, MIB, Node, NodeSeen, Numbers, PlaceSeen, Storage};
 use crate::json::{Json, Row};
 use crate::rng::{Rng, noise};
 
 /// The version that it says it is.
-const VERSION: &str = "9.2.11";
+pub(super) const VERSION: &str = "9.2.11";
 const RELEASE: &str = "9.2";
-const REPOID: &str = "14a22df35955d97d";
+pub(super) const REPOID: &str = "14a22df35955d97d";
 
 macro_rules! row {
     ($($key:literal => $value:expr),* $(,)?) => {
@@ -32,49 +33,75 @@ pub(super) fn index<'a>(key: &'static str, names: &[&'static str]) -> Json<'a> {
     Json::Bag(names.iter().map(|name| Json::Map(vec![(key.into(), Json::from(*name))])).collect())
 }
 
+/// Who looks, and at what.
+pub(super) struct Sight<'a> {
+    pub(super) cluster: &'a Cluster,
+    /// The node that was asked.
+    pub(super) viewer: &'a NodeName,
+    /// The statistics as that node's worker has them.
+    pub(super) dump: &'a Dump,
+    pub(super) caller: &'a Caller,
+}
+
+impl<'a> Sight<'a> {
+    /// The nodes: membership is fresh, statistics are the worker's.
+    fn nodes(&self) -> impl Iterator<Item = NodeSeen<'a>> + '_ {
+        self.cluster.nodes_seen(self.viewer).map(|seen| {
+            let stats = self.dump.nodes.get(&seen.node.spec.name);
+            let presence = match (seen.presence, stats) {
+                (Presence::Offline, _) => Presence::Offline,
+                (Presence::Online | Presence::Unknown, Some(_)) => Presence::Online,
+                (Presence::Online | Presence::Unknown, None) => Presence::Unknown,
+            };
+            NodeSeen { presence, stats, ..seen }
+        })
+    }
+}
+
 /// `/cluster/resources`; `only` is its `type`.
-pub(super) fn resources<'a>(
-    cluster: &'a Cluster,
-    viewer: &'a NodeName,
-    only: Option<&str>,
-    sees: bool,
-) -> Json<'a> {
+pub(super) fn resources<'a>(sight: &Sight<'a>, only: Option<&str>) -> Json<'a> {
+    let Sight { cluster, viewer, dump, caller } = *sight;
     let wanted = |kind: &str| only.is_none_or(|only| only == kind);
     let empty = cluster.nodes().get(viewer).is_some_and(|node| node.api == Api::Empty);
     let mut rows = Vec::new();
     if wanted("node") {
-        for seen in cluster.nodes_seen(viewer) {
-            let mut row = node_row(&seen, sees);
-            row.extend(row! { "hastate" => ha_state(cluster, &seen) });
+        for seen in sight.nodes() {
+            let mut row = node_row(&seen, caller);
+            row.extend(row! { "hastate" => ha::node_state(cluster, seen.node) });
             if seen.stats.is_some() {
                 row.extend(row! { "cgroup-mode" => 2i64 });
             }
             rows.push(Json::Map(row));
         }
     }
-    if sees && !empty && wanted("vm") {
-        rows.extend(cluster.guests_seen(viewer).map(|seen| Json::Map(guest_row(&seen))));
+    if !empty && wanted("vm") {
+        let guests = cluster.guests_seen(viewer).filter(|seen| caller.sees(seen.guest));
+        rows.extend(guests.map(|seen| {
+            let stats = dump.guests.get(&seen.guest.spec.id);
+            Json::Map(guest_row(seen.guest, stats, caller))
+        }));
     }
-    if sees && !empty && wanted("storage") {
-        rows.extend(cluster.places_seen(viewer).map(|seen| Json::Map(storage_row(&seen))));
+    if !empty && wanted("storage") {
+        let places = cluster.places_seen(viewer).filter(|seen| caller.sees_storage(&seen.storage.spec.name));
+        rows.extend(places.map(|seen| {
+            let used = dump.places.get(&(seen.storage.spec.name.clone(), seen.node.clone()));
+            Json::Map(storage_row(&seen, used.copied()))
+        }));
     }
-    if sees && only.is_none() {
-        rows.extend(pool_rows(cluster, viewer));
-        let online = cluster.nodes_seen(viewer).filter(|seen| seen.presence == Presence::Online);
-        rows.extend(online.map(|seen| network_row(&seen.node.spec.name)));
+    if only.is_none() {
+        rows.extend(pool_rows(cluster, dump, caller));
+        if caller.may("SDN.Audit", "/sdn/zones/localnetwork") {
+            let online = sight.nodes().filter(|seen| seen.presence == Presence::Online);
+            rows.extend(online.map(|seen| network_row(&seen.node.spec.name)));
+        }
     }
     Json::Bag(rows)
 }
 
 /// `/nodes`
-pub(super) fn nodes<'a>(
-    cluster: &'a Cluster,
-    viewer: &'a NodeName,
-    fingerprints: &'a BTreeMap<NodeName, String>,
-    sees: bool,
-) -> Json<'a> {
-    let rows = cluster.nodes_seen(viewer).map(|seen| {
-        let mut row = node_row(&seen, sees);
+pub(super) fn nodes<'a>(sight: &Sight<'a>, fingerprints: &'a BTreeMap<NodeName, String>) -> Json<'a> {
+    let rows = sight.nodes().map(|seen| {
+        let mut row = node_row(&seen, sight.caller);
         if let Some(print) = fingerprints.get(&seen.node.spec.name) {
             row.extend(row! { "ssl_fingerprint" => print.as_str() });
         }
@@ -83,7 +110,7 @@ pub(super) fn nodes<'a>(
     Json::Bag(rows.collect())
 }
 
-fn node_row<'a>(seen: &NodeSeen<'a>, sees: bool) -> Row<'a> {
+fn node_row<'a>(seen: &NodeSeen<'a>, caller: &Caller) -> Row<'a> {
     let spec = &seen.node.spec;
     let status = match seen.presence {
         Presence::Online => "online",
@@ -94,7 +121,7 @@ fn node_row<'a>(seen: &NodeSeen<'a>, sees: bool) -> Row<'a> {
         "id" => format!("node/{}", spec.name), "node" => spec.name.as_str(), "type" => "node",
         "status" => status, "level" => "",
     };
-    if let Some(stats) = seen.stats.filter(|_| sees) {
+    if let Some(stats) = seen.stats.filter(|_| caller.audits(&spec.name)) {
         row.extend(row! { "maxcpu" => spec.cores, "maxmem" => spec.memory, "maxdisk" => spec.disk });
         if seen.presence == Presence::Online {
             row.extend(row! {
@@ -105,26 +132,18 @@ fn node_row<'a>(seen: &NodeSeen<'a>, sees: bool) -> Row<'a> {
     row
 }
 
-/// HA's own view of a node lags: a dead one stays `online` for a minute.
-fn ha_state(cluster: &Cluster, seen: &NodeSeen) -> &'static str {
-    match seen.node.left_at {
-        Some(left) if cluster.now().as_second() - left.as_second() > 60 => "unknown",
-        Some(_) | None => "online",
-    }
-}
-
 /// The most fields that a guest's row has.
 const GUEST_FIELDS_MAX: usize = 24;
 
-fn guest_row<'a>(seen: &GuestSeen<'a>) -> Row<'a> {
-    let spec = &seen.guest.spec;
+fn guest_row<'a>(guest: &'a Guest, stats: Option<&'a GuestStats>, caller: &Caller) -> Row<'a> {
+    let spec = &guest.spec;
     let kind = spec.id.kind.as_str();
     // Of ten thousand guests, growing step by step would be a third of the work.
     let mut row = Vec::with_capacity(GUEST_FIELDS_MAX);
     row.extend(row! {
         "id" => spec.id.to_string(), "vmid" => spec.id.vmid, "node" => spec.node.as_str(), "type" => kind,
     });
-    match seen.stats {
+    match stats {
         Some(stats) => {
             let n = &stats.numbers;
             row.extend(row! {
@@ -137,8 +156,8 @@ fn guest_row<'a>(seen: &GuestSeen<'a>) -> Row<'a> {
         }
         None => row.extend(row! { "status" => "unknown" }),
     }
-    config_fields(&mut row, seen.guest);
-    if let Some(pool) = &spec.pool {
+    config_fields(&mut row, guest);
+    if let Some(pool) = spec.pool.as_ref().filter(|pool| caller.sees_pool(pool)) {
         row.extend(row! { "pool" => pool.as_str() });
     }
     if let Some(ha) = &spec.ha {
@@ -157,21 +176,21 @@ fn config_fields<'a>(row: &mut Row<'a>, guest: &'a Guest) {
     }
 }
 
-fn storage_row<'a>(seen: &PlaceSeen<'a>) -> Row<'a> {
+fn storage_row<'a>(seen: &PlaceSeen<'a>, used: Option<u64>) -> Row<'a> {
     let spec = &seen.storage.spec;
     let mut row = row! {
         "id" => format!("storage/{}/{}", seen.node, spec.name), "storage" => spec.name.as_str(),
         "node" => seen.node.as_str(), "type" => "storage", "plugintype" => spec.plugin.as_str(),
         "shared" => spec.shared, "content" => content(seen.storage),
-        "status" => if seen.used.is_some() { "available" } else { "unknown" },
+        "status" => if used.is_some() { "available" } else { "unknown" },
     };
-    if let Some(used) = seen.used {
+    if let Some(used) = used {
         row.extend(row! { "disk" => used, "maxdisk" => spec.total });
     }
     row
 }
 
-fn content(storage: &Storage) -> &'static str {
+pub(super) fn content(storage: &Storage) -> &'static str {
     if storage.spec.shared {
         "images,rootdir,backup,iso"
     } else {
@@ -179,19 +198,21 @@ fn content(storage: &Storage) -> &'static str {
     }
 }
 
-fn pool_rows<'a>(cluster: &'a Cluster, viewer: &'a NodeName) -> Vec<Json<'a>> {
+/// The sums are of all members, also of those that the caller may not see.
+fn pool_rows<'a>(cluster: &'a Cluster, dump: &Dump, caller: &Caller) -> Vec<Json<'a>> {
     let mut sums: BTreeMap<&str, (u64, Numbers, u64, u64)> = BTreeMap::new();
-    for seen in cluster.guests_seen(viewer) {
-        let Some(pool) = &seen.guest.spec.pool else { continue };
+    for guest in cluster.guests().values() {
+        let Some(pool) = guest.spec.pool.as_ref().filter(|pool| caller.sees_pool(pool)) else { continue };
         let sum = sums.entry(pool).or_default();
-        if let Some(stats) = seen.stats.filter(|stats| &*stats.status != "stopped") {
+        let stats = dump.guests.get(&guest.spec.id);
+        if let Some(stats) = stats.filter(|stats| &*stats.status != "stopped") {
             let n = &stats.numbers;
             sum.0 += 1;
             sum.1.uptime = sum.1.uptime.max(n.uptime);
             sum.1.memory += n.memory;
-            sum.1.cpu += n.cpu * f64::from(seen.guest.spec.cores);
-            sum.2 += u64::from(seen.guest.spec.cores);
-            sum.3 += seen.guest.spec.memory;
+            sum.1.cpu += n.cpu * f64::from(guest.spec.cores);
+            sum.2 += u64::from(guest.spec.cores);
+            sum.3 += guest.spec.memory;
         }
     }
     let rows = sums.into_iter().map(|(pool, (running, n, cores, memory))| {
@@ -243,107 +264,19 @@ fn address(node: &Node) -> String {
     format!("192.0.2.{}", 10 + node.number)
 }
 
-/// `/cluster/tasks`: the newest of each node, also of dead ones.
-pub(super) fn cluster_tasks(cluster: &Cluster) -> Json<'_> {
-    let tasks = cluster.nodes().iter().flat_map(|(name, node)| {
-        node.tasks.newest_first().take(SHOWN_MAX).map(move |task| {
-            let mut row = task_row(name, task);
-            match &task.ended {
-                Some(_) => row.extend(row! { "saved" => "1" }),
-                None => row.extend(row! { "pid" => task.pid }),
-            }
-            user_split(&mut row, task);
-            Json::Map(row)
-        })
-    });
-    Json::Bag(tasks.collect())
-}
-
-/// A row of `/nodes/N/tasks`: an ended task there splits user and token, a running one does not.
-pub(super) fn node_task<'a>(node: &'a NodeName, task: &'a Task) -> Json<'a> {
-    let mut row = task_row(node, task);
-    row.extend(row! { "pid" => task.pid, "pstart" => task.pstart });
-    if task.ended.is_some() {
-        user_split(&mut row, task);
-    } else {
-        row.extend(row! { "user" => task.by.full(), "status" => "RUNNING", "saved" => "0" });
-    }
-    Json::Map(row)
-}
-
-/// `/nodes/N/tasks/UPID/status`
-pub(super) fn task_status<'a>(node: &'a NodeName, task: &'a Task) -> Json<'a> {
-    let mut row = row! {
-        "upid" => task.upid.as_str(), "node" => node.as_str(), "pid" => task.pid, "pstart" => task.pstart,
-        "starttime" => task.started_at.as_second(), "type" => task.kind.as_str(), "id" => task.id.as_str(),
-    };
-    user_split(&mut row, task);
-    match &task.ended {
-        Some((_, status)) => row.extend(row! { "status" => "stopped", "exitstatus" => status.as_str() }),
-        None => row.extend(row! { "status" => "running" }),
-    }
-    Json::Map(row)
-}
-
-fn task_row<'a>(node: &'a NodeName, task: &'a Task) -> Row<'a> {
-    let mut row = row! {
-        "upid" => task.upid.as_str(), "node" => node.as_str(), "starttime" => task.started_at.as_second(),
-        "type" => task.kind.as_str(), "id" => task.id.as_str(),
-    };
-    if let Some((at, status)) = &task.ended {
-        row.extend(row! { "endtime" => at.as_second(), "status" => status.as_str() });
-    }
-    row
-}
-
-fn user_split<'a>(row: &mut Row<'a>, task: &'a Task) {
-    row.extend(row! { "user" => task.by.user.as_str() });
-    if let Some(token) = &task.by.token {
-        row.extend(row! { "tokenid" => token.as_str() });
-    }
-}
-
-/// `/nodes/N/status`: live, with some numbers as texts.
-pub(super) fn node_status<'a>(cluster: &'a Cluster, node: &'a Node) -> Json<'a> {
-    let spec = &node.spec;
-    let used = (spec.memory as f64 * node.memory) as u64;
-    let disk = (spec.disk as f64 * node.disk) as u64;
-    let load = format!("{:.2}", node.cpu * f64::from(spec.cores));
-    let release = "6.17.4-1-pve";
-    Json::Map(row! {
-        "uptime" => node.uptime(cluster.now()), "cpu" => node.cpu, "wait" => 0i64, "idle" => 0i64,
-        "kversion" => format!("Linux {release} #1 SMP PREEMPT_DYNAMIC @0"),
-        "pveversion" => format!("pve-manager/{VERSION}/{REPOID}"),
-        "loadavg" => Json::List(vec![load.clone().into(), load.clone().into(), load.into()]),
-        "memory" => Json::Map(row! {
-            "total" => spec.memory, "used" => used, "free" => spec.memory - used,
-            "available" => spec.memory - used,
-        }),
-        "swap" => Json::Map(row! { "total" => 0i64, "used" => 0i64, "free" => 0i64 }),
-        "rootfs" => Json::Map(row! {
-            "total" => spec.disk, "used" => disk, "free" => spec.disk - disk, "avail" => spec.disk - disk,
-        }),
-        "ksm" => Json::Map(row! { "shared" => 0i64 }),
-        "boot-info" => Json::Map(row! { "mode" => "legacy-bios" }),
-        "current-kernel" => Json::Map(row! {
-            "release" => release, "version" => "#1 SMP PREEMPT_DYNAMIC @0", "machine" => "x86_64",
-            "sysname" => "Linux",
-        }),
-        "cpuinfo" => Json::Map(row! {
-            "cpus" => spec.cores, "cores" => spec.cores, "sockets" => 1i64, "model" => "simulated",
-            "mhz" => "2596.128", "hvm" => "", "user_hz" => 100i64, "vendor" => "AuthenticAMD",
-            "family" => "25", "flags" => "fpu",
-        }),
-    })
-}
-
 /// `/nodes/N/qemu` and `/nodes/N/lxc`: live, without a run state.
-pub(super) fn guests_of<'a>(cluster: &'a Cluster, node: &'a Node, kind: GuestKind, full: bool) -> Json<'a> {
+pub(super) fn guests_of<'a>(
+    cluster: &'a Cluster,
+    node: &'a Node,
+    caller: &Caller,
+    kind: GuestKind,
+    full: bool,
+) -> Json<'a> {
     if node.api == Api::Empty {
         return Json::Bag(Vec::new());
     }
     let here = cluster.guests().values().filter(|g| g.spec.node == node.spec.name && g.spec.id.kind == kind);
-    let rows = here.map(|guest| {
+    let rows = here.filter(|guest| caller.sees(guest)).map(|guest| {
         let mut row = live_row(cluster, guest);
         if full && kind == GuestKind::Qemu {
             qmp_fields(&mut row, cluster, guest);
@@ -409,9 +342,15 @@ fn live_row<'a>(cluster: &'a Cluster, guest: &'a Guest) -> Row<'a> {
 fn qmp_fields<'a>(row: &mut Row<'a>, cluster: &'a Cluster, guest: &'a Guest) {
     let n = cluster.numbers(guest.spec.id);
     match &guest.process {
+        // What only QEMU itself can tell is not there; the rest is read from the system.
+        Some(process) if process.hung => row.extend(row! { "qmpstatus" => "running" }),
         Some(process) => row.extend(row! {
             "qmpstatus" => &*process.state, "running-machine" => "pc-i440fx-10.0", "running-qemu" => "10.0.13",
-            "clipboard" => Json::Null, "diskread" => n.diskread, "diskwrite" => n.diskwrite,
+            "clipboard" => Json::Null, "proxmox-support" => Json::Map(row! {
+                "pbs-dirty-bitmap" => 1i64, "query-bitmap-info" => 1i64, "backup-max-workers" => 1i64,
+                "pbs-masterkey" => 1i64, "pbs-library-version" => "1.5.1 (UNKNOWN)",
+            }),
+            "diskread" => n.diskread, "diskwrite" => n.diskwrite,
             "blockstat" => Json::Map(row! { "scsi0" => Json::Map(row! {
                 "rd_bytes" => n.diskread, "wr_bytes" => n.diskwrite, "rd_operations" => n.diskread / 4096,
                 "wr_operations" => n.diskwrite / 4096, "flush_operations" => 0i64,
@@ -468,27 +407,4 @@ fn uuid(vmid: u32, which: u64) -> String {
         b >> 52,
         b & 0xffff_ffff_ffff
     )
-}
-
-/// `/nodes/N/storage`: live, so an outage shows at once.
-pub(super) fn storages_of<'a>(cluster: &'a Cluster, node: &'a Node) -> Json<'a> {
-    if node.api == Api::Empty {
-        return Json::Bag(Vec::new());
-    }
-    let rows = cluster.storages().values().filter_map(|storage| {
-        let place = storage.places.get(&node.spec.name)?;
-        let spec = &storage.spec;
-        let total = if place.active { spec.total } else { 0 };
-        let used = if place.active { place.used } else { 0 };
-        let mut row = row! {
-            "storage" => spec.name.as_str(), "type" => spec.plugin.as_str(), "content" => content(storage),
-            "enabled" => 1i64, "active" => place.active, "shared" => spec.shared, "total" => total,
-            "used" => used, "avail" => total - used,
-        };
-        if total > 0 {
-            row.extend(row! { "used_fraction" => used as f64 / total as f64 });
-        }
-        Some(Json::Map(row))
-    });
-    Json::Bag(rows.collect())
 }

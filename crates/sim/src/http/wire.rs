@@ -4,6 +4,8 @@
 //! prevent: `Connection: close` beside `Connection: Keep-Alive` on a connection that stays open, a 401 without a
 //! Content-Length, a header of 9 KiB that is answered by silence, a body that ends before its end.
 
+use std::borrow::Cow;
+use std::io::Write as _;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -39,6 +41,11 @@ impl Request {
         self.target.split('?').next().unwrap_or_default()
     }
 
+    /// Whether the client reads gzip.
+    pub(super) fn reads_gzip(&self) -> bool {
+        self.header("accept-encoding").is_some_and(|list| list.contains("gzip"))
+    }
+
     pub(super) fn query(&self) -> &str {
         self.target.split_once('?').map_or("", |(_, query)| query)
     }
@@ -63,16 +70,33 @@ pub(super) struct Answer {
     pub(super) content_type: &'static str,
     /// The `Connection` header lines, of which PVE sends one or two.
     pub(super) connection: &'static [&'static str],
-    /// Held back this long.
+    /// Held back this long, in the cluster's time.
     pub(super) delay: Duration,
+    /// How the body travels.
+    pub(super) coding: Coding,
     /// More headers (of a recorded answer); replaces the usual ones when it is not empty.
     pub(super) recorded: Vec<(String, String)>,
 }
+
+/// How a body travels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Coding {
+    /// As it is, or compressed if the client can read that.
+    Plain,
+    /// Compressed whether the client asked for it or not, without a length: its end is the connection's end.
+    Stream,
+}
+
+/// A shorter body is not worth compressing.
+const COMPRESS_FROM: usize = 1024;
 
 /// A large list is kept and sent again, so it is not copied.
 pub(super) type Body = std::sync::Arc<str>;
 
 pub(super) const JSON: &str = "application/json;charset=UTF-8";
+
+/// What the journal's answer says that it is.
+pub(super) const JSON_STREAM: &str = "application/json";
 
 const KEEP: &[&str] = &["Keep-Alive"];
 const CLOSE: &[&str] = &["close"];
@@ -96,6 +120,7 @@ impl Answer {
             content_type: JSON,
             connection: if status >= 400 { CLOSE } else { KEEP },
             delay: Duration::ZERO,
+            coding: Coding::Plain,
             recorded: Vec::new(),
         }
     }
@@ -105,10 +130,40 @@ impl Answer {
         Answer { body: Some(body.into()), content_type: "", ..Answer::bare(status, reason) }
     }
 
-    /// Every error ends its connection.
+    /// Every error ends its connection, and so does a body that has no other end.
     pub(super) fn closes(&self) -> bool {
-        self.status >= 400
+        self.status >= 400 || self.coding == Coding::Stream
     }
+}
+
+/// What goes out behind the head: the body as the client gets it, and whether it is compressed.
+pub(super) struct Payload {
+    bytes: Cow<'static, [u8]>,
+    plain: Option<Body>,
+    gzip: bool,
+}
+
+impl Payload {
+    /// `readable` is whether the client said that it reads gzip.
+    pub(super) fn of(answer: &Answer, readable: bool) -> Payload {
+        let plain = answer.body.clone();
+        let long = plain.as_ref().is_some_and(|body| body.len() > COMPRESS_FROM);
+        let gzip = answer.coding == Coding::Stream || (readable && long && answer.recorded.is_empty());
+        match plain {
+            Some(body) if gzip => Payload { bytes: compress(body.as_bytes()).into(), plain: None, gzip },
+            plain => Payload { bytes: Cow::Borrowed(&[]), plain, gzip: false },
+        }
+    }
+
+    pub(super) fn bytes(&self) -> &[u8] {
+        self.plain.as_ref().map_or(&self.bytes, |body| body.as_bytes())
+    }
+}
+
+fn compress(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    // Writing to memory cannot fail.
+    encoder.write_all(bytes).and_then(|()| encoder.finish()).unwrap_or_default()
 }
 
 /// Reads one request; `buffer` keeps what came after it (a client may send several at once).
@@ -185,7 +240,7 @@ fn parse_head(head: &[u8]) -> Option<Request> {
 }
 
 /// The bytes of the answer's head.
-pub(super) fn head(answer: &Answer, now: Timestamp, close: bool) -> Vec<u8> {
+pub(super) fn head(answer: &Answer, payload: &Payload, now: Timestamp, close: bool) -> Vec<u8> {
     let mut out = format!("HTTP/1.1 {} {}\r\n", answer.status, answer.reason);
     let connection = if close { CLOSE } else { answer.connection };
     let mut line = |name: &str, value: &str| {
@@ -200,8 +255,13 @@ pub(super) fn head(answer: &Answer, now: Timestamp, close: bool) -> Vec<u8> {
         line("Date", &date);
         line("Pragma", "no-cache");
         line("Server", "pve-api-daemon/3.0");
-        if let Some(body) = &answer.body {
-            line("Content-Length", &body.len().to_string());
+        if answer.body.is_some() {
+            if payload.gzip {
+                line("Content-Encoding", "gzip");
+            }
+            if answer.coding == Coding::Plain {
+                line("Content-Length", &payload.bytes().len().to_string());
+            }
             if !answer.content_type.is_empty() {
                 line("Content-Type", answer.content_type);
             }
@@ -284,7 +344,8 @@ mod tests {
 
     #[test]
     fn an_error_has_no_length_when_it_has_no_body() {
-        let head = head(&Answer::bare(401, "No ticket"), Timestamp::UNIX_EPOCH, true);
+        let answer = Answer::bare(401, "No ticket");
+        let head = head(&answer, &Payload::of(&answer, true), Timestamp::UNIX_EPOCH, true);
         let head = String::from_utf8(head).unwrap();
         assert!(
             head.starts_with("HTTP/1.1 401 No ticket\r\nCache-Control: max-age=0\r\nConnection: close\r\n")

@@ -1,7 +1,8 @@
 //! What all listeners share: the cluster with its clock and script, or the recorded answers; and the counts.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use engine::observe::NodeName;
@@ -9,10 +10,14 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::sync::watch;
 
 use super::access::Token;
-use super::api::{self, Desk, Kept};
+use super::api::{self, Desk, Errand, Kept, Received};
 use super::clock::Clock;
-use super::control::{Counter, Counts};
+use super::control::{Counter, Counts, LEVERS};
+use super::dump::{Dumps, WORKERS};
+use super::errand::{self, Daemon};
+use super::fault::{Fault, FaultCounts, Switchboard};
 use super::recorded::Recorded;
+use super::tasks::Unheard;
 use super::wire::{Answer, Request};
 use crate::cluster::{Api, Cluster};
 use crate::rng::Rng;
@@ -29,6 +34,10 @@ pub(super) struct World {
     plans: u64,
     rng: Rng,
     kept: Kept,
+    dumps: Dumps,
+    /// By the node that does not hear.
+    unheard: BTreeMap<NodeName, Unheard>,
+    generation: u64,
 }
 
 impl World {
@@ -41,8 +50,17 @@ impl World {
         let began = cluster.now();
         let clock = Clock::new(began, speed);
         let planned = BTreeMap::new();
-        let mut world =
-            World { cluster, clock, planned, plans: 0, rng: Rng::new(seed), kept: Kept::default() };
+        let mut world = World {
+            cluster,
+            clock,
+            planned,
+            plans: 0,
+            rng: Rng::new(seed),
+            kept: Kept::default(),
+            dumps: Dumps::default(),
+            unheard: BTreeMap::new(),
+            generation: u64::MAX,
+        };
         for (at, command) in steps {
             world.plan(began + at, command);
         }
@@ -66,6 +84,26 @@ impl World {
             }
         }
         self.cluster.advance(now);
+        self.listen();
+    }
+
+    /// Notes who does not hear whom any more: the lists of tasks stand still from then on.
+    fn listen(&mut self) {
+        if self.generation == self.cluster.generation() {
+            return;
+        }
+        self.generation = self.cluster.generation();
+        let (cluster, now) = (&self.cluster, self.cluster.now());
+        for viewer in cluster.nodes().keys() {
+            let unheard = self.unheard.entry(viewer.clone()).or_default();
+            for name in cluster.nodes().keys() {
+                if cluster.online(viewer, name) {
+                    unheard.remove(name);
+                } else {
+                    unheard.entry(name.clone()).or_insert(now);
+                }
+            }
+        }
     }
 }
 
@@ -80,32 +118,106 @@ pub(super) enum Source {
 pub(super) struct Sign {
     /// Whether anybody listens at all.
     pub(super) open: bool,
+    /// Whether it has power.
+    pub(super) alive: bool,
     /// What is wrong.
     pub(super) api: Api,
+    /// Whether pvedaemon is down.
+    pub(super) daemon_down: bool,
+    /// Whether pvedaemon takes questions and does not answer.
+    pub(super) daemon_hung: bool,
 }
 
 pub(super) struct Shared {
     source: Source,
-    tokens: Vec<Token>,
+    tokens: Mutex<Vec<Token>>,
     fingerprints: BTreeMap<NodeName, String>,
     delay_401: Duration,
     counter: Counter,
+    faults: Mutex<Switchboard>,
     signs: BTreeMap<NodeName, watch::Sender<Sign>>,
+    daemons: BTreeMap<NodeName, Daemon>,
+    connections: AtomicU64,
+    speed: f64,
+    stopped: watch::Receiver<bool>,
+}
+
+/// How the cluster is to be served.
+pub(super) struct Manner {
+    pub(super) tokens: Vec<Token>,
+    pub(super) fingerprints: BTreeMap<NodeName, String>,
+    pub(super) delay_401: Duration,
+    pub(super) speed: f64,
+}
+
+/// An answer, and what is to be done to it on its way.
+pub(super) struct Served {
+    pub(super) answer: Answer,
+    /// For the counters.
+    pub(super) call: String,
+    pub(super) fault: Option<Fault>,
 }
 
 impl Shared {
     pub(super) fn new(
         source: Source,
-        tokens: Vec<Token>,
-        fingerprints: BTreeMap<NodeName, String>,
-        delay_401: Duration,
+        manner: Manner,
         nodes: &[NodeName],
+        stopped: watch::Receiver<bool>,
     ) -> Shared {
-        let open = Sign { open: true, api: Api::Up };
-        let signs = nodes.iter().map(|node| (node.clone(), watch::Sender::new(open))).collect();
-        let shared = Shared { source, tokens, fingerprints, delay_401, counter: Counter::default(), signs };
+        let open = Sign { open: true, alive: true, api: Api::Up, daemon_down: false, daemon_hung: false };
+        let shared = Shared {
+            source,
+            tokens: Mutex::new(manner.tokens),
+            fingerprints: manner.fingerprints,
+            delay_401: manner.delay_401,
+            counter: Counter::default(),
+            faults: Mutex::default(),
+            signs: nodes.iter().map(|node| (node.clone(), watch::Sender::new(open))).collect(),
+            daemons: nodes.iter().map(|node| (node.clone(), Daemon::new())).collect(),
+            connections: AtomicU64::new(0),
+            speed: manner.speed,
+            stopped,
+        };
         shared.catch_up();
         shared
+    }
+
+    /// How long a time of the cluster really takes.
+    pub(super) fn real(&self, time: Duration) -> Duration {
+        time.div_f64(self.speed)
+    }
+
+    /// Lets a time of the cluster pass.
+    pub(super) async fn sleep(&self, time: Duration) {
+        if !time.is_zero() {
+            tokio::time::sleep(self.real(time)).await;
+        }
+    }
+
+    pub(super) fn stopped(&self) -> watch::Receiver<bool> {
+        self.stopped.clone()
+    }
+
+    pub(super) fn daemon(&self, node: &NodeName) -> Option<&Daemon> {
+        self.daemons.get(node)
+    }
+
+    /// The worker of pveproxy that takes a new connection: each in turn, so that whoever connects anew meets another.
+    pub(super) fn worker(&self) -> u64 {
+        self.connections.fetch_add(1, Ordering::Relaxed) % WORKERS
+    }
+
+    fn tokens(&self) -> MutexGuard<'_, Vec<Token>> {
+        self.tokens.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn faults(&self) -> MutexGuard<'_, Switchboard> {
+        self.faults.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn fault_counts(&self) -> FaultCounts {
+        self.faults().counts()
     }
 
     pub(super) fn fingerprints(&self) -> &BTreeMap<NodeName, String> {
@@ -144,6 +256,15 @@ impl Shared {
         })
     }
 
+    pub(super) fn change_cluster<R>(&self, change: impl FnOnce(&mut Cluster) -> R) -> Option<R> {
+        self.world().map(|mut world| {
+            world.catch_up();
+            let done = change(&mut world.cluster);
+            self.tell(&world.cluster);
+            done
+        })
+    }
+
     /// Lets the cluster's time pass until now, and the listeners know what came of it.
     pub(super) fn catch_up(&self) {
         if let Some(mut world) = self.world() {
@@ -152,8 +273,39 @@ impl Shared {
         }
     }
 
-    /// Makes a line of the scenario language happen. The error says what is wrong.
+    /// Makes a line happen: one of the scenario language, or a lever of this server. The error says what is wrong.
     pub(super) fn apply(&self, line: &str) -> Result<(), String> {
+        let code = line.split('#').next().unwrap_or_default();
+        match code.split_whitespace().collect::<Vec<_>>().as_slice() {
+            ["fault", words @ ..] => self.faults().set(words),
+            ["rights", id, rights] => {
+                let rights = rights.parse().map_err(|error| format!("{error}"))?;
+                self.known_token(id, |token| token.rights = rights)
+            }
+            ["revoke", id] => {
+                self.known_token(id, |_| ())?;
+                self.tokens().retain(|token| token.id != *id);
+                Ok(())
+            }
+            ["token", text] => {
+                let token: Token = text.parse().map_err(|error| format!("{error}"))?;
+                let mut tokens = self.tokens();
+                tokens.retain(|known| known.id != token.id);
+                tokens.push(token);
+                Ok(())
+            }
+            ["rights" | "revoke" | "token", ..] => Err(LEVERS.into()),
+            _ => self.play(line),
+        }
+    }
+
+    fn known_token(&self, id: &str, change: impl FnOnce(&mut Token)) -> Result<(), String> {
+        let mut tokens = self.tokens();
+        let found = tokens.iter_mut().find(|token| token.id == id);
+        found.map(change).ok_or_else(|| format!("there is no token `{id}`"))
+    }
+
+    fn play(&self, line: &str) -> Result<(), String> {
         let (after, command) = script::timed_command(line)?;
         let Some(mut world) = self.world() else {
             return Err("recorded answers cannot be changed".into());
@@ -171,35 +323,82 @@ impl Shared {
         Ok(())
     }
 
-    /// Answers a request to a node; the second is the call's name for the counters.
-    pub(super) fn answer(&self, node: &NodeName, request: &Request) -> (Answer, String) {
-        match &self.source {
-            Source::Live(_) => {
-                let Some(mut world) = self.world() else {
-                    return (Answer::bare(500, "no cluster"), "-".into());
-                };
-                world.catch_up();
-                let World { cluster, rng, kept, .. } = &mut *world;
-                let mut desk = Desk {
-                    cluster,
-                    viewer: node,
-                    tokens: &self.tokens,
-                    fingerprints: &self.fingerprints,
-                    rng,
-                    kept,
-                    delay_401: self.delay_401,
-                };
-                let answered = api::answer(&mut desk, request);
-                self.tell(&world.cluster);
-                answered
+    /// Answers a request that a worker of a node's pveproxy has read.
+    pub(super) async fn serve(self: &Arc<Shared>, node: &NodeName, worker: u64, request: Request) -> Served {
+        let fault = self.faults().next(node, &request);
+        let call = format!("{} (fault)", request.method);
+        let answer = match fault {
+            Some(Fault::Error) => {
+                let text = "got lock request timeout";
+                let body = format!("{{\"data\":null,\"message\":\"{text}\\n\"}}");
+                Answer { body: Some(body.into()), ..Answer::bare(500, text) }
             }
-            Source::Recorded(recorded) => recorded.answer(request, &self.tokens, self.delay_401),
+            Some(Fault::Proxy) => Answer::bare(595, "Connection refused"),
+            None | Some(Fault::Timeout | Fault::Reset | Fault::Truncated) => {
+                let (answer, call) = self.answer(node, worker, request).await;
+                return Served { answer, call, fault };
+            }
+        };
+        Served { answer, call, fault }
+    }
+
+    async fn answer(self: &Arc<Shared>, node: &NodeName, worker: u64, request: Request) -> (Answer, String) {
+        if let Source::Recorded(recorded) = &self.source {
+            return recorded.answer(&request, &self.tokens(), self.delay_401);
         }
+        let received = self.at_desk(node, worker, |desk| api::receive(desk, request));
+        match received {
+            None => (Answer::bare(500, "no cluster"), "-".into()),
+            Some(Received::Answer(answer, call)) => (answer, call),
+            Some(Received::Errand(errand)) => {
+                let call = errand.name.clone();
+                if errand.protected {
+                    return (errand::run(self, *errand).await, call);
+                }
+                let done = self.at_desk(&errand.at, worker, |desk| api::perform(desk, &errand));
+                (done.map_or_else(|| Answer::bare(500, "no cluster"), |(answer, _)| answer), call)
+            }
+        }
+    }
+
+    /// What pvedaemon does, and how long it is busy with it.
+    pub(super) fn perform(&self, errand: &Errand) -> Option<(Answer, Duration)> {
+        // pvedaemon answers nothing out of the statistics, so it does not matter whose copy it is.
+        self.at_desk(&errand.at, 0, |desk| api::perform(desk, errand))
+    }
+
+    fn at_desk<R>(&self, node: &NodeName, worker: u64, work: impl FnOnce(&mut Desk) -> R) -> Option<R> {
+        let mut world = self.world()?;
+        world.catch_up();
+        let tokens = self.tokens();
+        let World { cluster, rng, kept, dumps, unheard, .. } = &mut *world;
+        let none = Unheard::new();
+        let mut desk = Desk {
+            cluster,
+            viewer: node,
+            tokens: &tokens,
+            fingerprints: &self.fingerprints,
+            rng,
+            kept,
+            dumps,
+            worker,
+            unheard: unheard.get(node).unwrap_or(&none),
+            delay_401: self.delay_401,
+        };
+        let done = work(&mut desk);
+        self.tell(&world.cluster);
+        Some(done)
     }
 
     fn tell(&self, cluster: &Cluster) {
         for (name, node) in cluster.nodes() {
-            let sign = Sign { open: node.alive() && node.api != Api::Refused, api: node.api };
+            let sign = Sign {
+                open: node.alive() && node.api != Api::Refused && !node.proxy_down,
+                alive: node.alive(),
+                api: node.api,
+                daemon_down: node.daemon_down,
+                daemon_hung: node.daemon_hung,
+            };
             if let Some(sender) = self.signs.get(name) {
                 sender.send_if_modified(|old| std::mem::replace(old, sign) != sign);
             }

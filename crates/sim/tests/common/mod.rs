@@ -106,15 +106,28 @@ impl Connection {
             .filter_map(|line| line.split_once(": "))
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .collect();
-        let length = headers.iter().find(|(name, _)| name == "Content-Length");
-        let length: usize = length.map_or(0, |(_, value)| value.parse().unwrap());
-        while self.buffer.len() < length {
-            if !matches!(self.stream.read_buf(&mut self.buffer).await, Ok(1..)) {
-                return None;
+        let value = |name: &str| headers.iter().find(|(known, _)| known == name).map(|(_, value)| value);
+        let zipped = value("Content-Encoding").is_some_and(|coding| coding == "gzip");
+        let length = value("Content-Length").map_or(0, |value| value.parse().unwrap());
+        // Without a length it ends with the connection; an error has no body at all.
+        let endless = zipped && value("Content-Length").is_none();
+        while self.buffer.len() < length || endless {
+            match self.stream.read_buf(&mut self.buffer).await {
+                Ok(1..) => {}
+                Ok(0) if endless => break,
+                Ok(0) | Err(_) => return None,
             }
         }
-        let body = self.buffer.drain(..length).collect();
-        let body = String::from_utf8(body).unwrap();
+        let end = if endless { self.buffer.len() } else { length };
+        let mut bytes: Vec<u8> = self.buffer.drain(..end).collect();
+        if zipped {
+            let mut plain = Vec::new();
+            if std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(&*bytes), &mut plain).is_err() {
+                return None; // Cut off in its middle.
+            }
+            bytes = plain;
+        }
+        let body = String::from_utf8(bytes).unwrap();
         Some(Reply { status: status.parse().unwrap(), reason: reason.into(), headers, body })
     }
 
@@ -126,6 +139,24 @@ impl Connection {
         );
         self.send(&text).await.ok()?;
         self.receive().await
+    }
+}
+
+/// One request on a connection of its own, to the k-th node.
+#[allow(dead_code, reason = "each test file uses another part")]
+pub async fn ask_at(server: &Server, k: usize, path: &str, token: &str) -> Reply {
+    let mut connection = Connection::open(server, k).await.unwrap_or_else(|error| panic!("{path}: {error}"));
+    let reply = connection.ask("GET", path, token, "").await;
+    reply.unwrap_or_else(|| panic!("GET {path}: the connection ended"))
+}
+
+/// Waits for something that comes with the cluster's own time.
+#[allow(dead_code, reason = "each test file uses another part")]
+pub async fn until<F: Future<Output = bool>>(what: &str, mut done: impl FnMut() -> F) {
+    let patience = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    while !done().await {
+        assert!(std::time::Instant::now() < patience, "it never came: {what}");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
 }
 

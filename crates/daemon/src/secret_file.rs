@@ -13,10 +13,10 @@ const SIZE_MAX: u64 = 4096;
 
 /// A file with mode 0600.
 #[derive(Clone, Debug)]
-pub(super) struct SecretFile(PathBuf);
+pub(crate) struct SecretFile(PathBuf);
 
 impl SecretFile {
-    pub(super) fn new(path: PathBuf) -> SecretFile {
+    pub(crate) fn new(path: PathBuf) -> SecretFile {
         SecretFile(path)
     }
 
@@ -24,7 +24,7 @@ impl SecretFile {
     ///
     /// # Errors
     /// It is there and cannot be read, or is no text of a sensible size.
-    pub(super) fn read(&self) -> anyhow::Result<Option<String>> {
+    pub(crate) fn read(&self) -> anyhow::Result<Option<String>> {
         let file = match fs::File::open(&self.0) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -45,7 +45,7 @@ impl SecretFile {
     ///
     /// # Errors
     /// The folder is not there or not writable, or the disk is full; the old file is then untouched.
-    pub(super) fn write(&self, text: &str) -> anyhow::Result<()> {
+    pub(crate) fn write(&self, text: &str) -> anyhow::Result<()> {
         self.replace(text).with_context(|| format!("{self} cannot be written"))
     }
 
