@@ -53,6 +53,8 @@ pub struct Report {
     pub calls: u64,
     /// Which of them were made to fail, in words.
     pub failed: Vec<String>,
+    /// How many had been made when each of the script's timed steps happened.
+    pub marks: Vec<u64>,
     /// Commands of the script that made no sense when their time had come.
     pub senseless: u64,
 }
@@ -226,6 +228,7 @@ impl<'a> Play<'a> {
         match next {
             Next::Step => {
                 if let Some((_, step)) = self.steps.next() {
+                    self.report.marks.push(self.asker.made);
                     let wrong = |trouble: crate::cluster::Trouble| BadScript {
                         line: step.line,
                         what: trouble.to_string(),
