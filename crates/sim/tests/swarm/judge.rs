@@ -139,6 +139,8 @@ impl Judge {
                     track.before = track.ended.take().or_else(|| track.before.take());
                     track.began = truth.at;
                 }
+                // It never ran: how it was before is how it is.
+                Befell::Lent | Befell::Returned => {}
                 Befell::Moved | Befell::Restarted => track.began = truth.at,
                 Befell::Removed => track.ended = None,
                 Befell::Died | Befell::PoweredOff | Befell::Asked | Befell::NodeLost => {
