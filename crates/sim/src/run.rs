@@ -312,7 +312,9 @@ impl<'a> Play<'a> {
         let effects = self.engine.step(at, input.clone());
         // A checkpoint is written now and then; what is recorded in between is in the journal.
         let due = at.duration_since(self.kept_at) >= CHECKPOINT_AFTER;
-        let first = self.kept_at == BEGIN && matches!(&input, Input::Observed(_));
+        // What is seen first is told to nobody, and is what everything later is compared with.
+        let critical = matches!(&input, Input::Observed(seen) if seen.round == Round::Critical);
+        let first = self.kept_at == BEGIN && critical && self.engine.seeing();
         if self.kept.1.len() >= CHECKPOINT_EVERY || due || first {
             self.kept = (self.engine.checkpoint().clone(), Vec::new());
             self.kept_at = at;
