@@ -223,10 +223,10 @@ impl Engine {
     fn judge_node(&mut self, turn: &mut Turn, name: &NodeName, evidence: &NodeEvidence, last: bool) {
         let Some(mut suspect) = self.memory.node_suspects.remove(name) else { return };
         match suspect.suspicion {
+            // What is not seen at all is no evidence; the next round that can be believed suspects it again.
+            NodeSuspicion::Absent if !(self.seeing() && self.memory.quorate) => {}
             // Without its own door nobody knows whether it lives: one call that failed must not make it lost.
-            NodeSuspicion::Absent
-                if !last && evidence.door.value().is_none() && suspect.tries < ABSENT_TIMES =>
-            {
+            NodeSuspicion::Absent if !last && suspect.tries < ABSENT_TIMES && node::silent(evidence) => {
                 (suspect.asked_at, suspect.due) = (None, turn.now + ABSENT_AGAIN);
                 self.memory.node_suspects.insert(name.clone(), suspect);
             }
