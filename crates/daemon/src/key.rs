@@ -38,7 +38,7 @@ pub(crate) fn read(folder: &Path) -> anyhow::Result<Option<[u8; 32]>> {
     let Some(text) = file.read()? else { return Ok(None) };
     let bytes = BASE64.decode(text.trim()).ok().and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
     let key = bytes.context("not 32 bytes in base64").with_context(|| {
-        format!("{file} does not hold a key; remove it, and a new one is made (every login ends)")
+        format!("{file} does not hold a key; remove it, and a new one is made (every login ends, and the journal notes that it was signed with another)")
     })?;
     Ok(Some(key))
 }

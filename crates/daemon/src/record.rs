@@ -158,7 +158,7 @@ impl Store {
         let counts = Arc::new(Counts::default());
         let (heads, newest) = watch::channel(journal::Head::NONE);
         let keeper = tokio::spawn(head_file.keep(seal.clone(), newest));
-        // Also of a journal without rows: that it is empty must be known, or one that was emptied would look new.
+        // Brought up to date: after a kill it may be some rows behind.
         heads.send_replace(head);
         let writer = Writer {
             conn: writer,

@@ -279,15 +279,18 @@ async fn a_look_at_a_node() {
         .map(|(node, address)| (address.to_string(), node.to_string()))
         .collect();
     let seen_by = |evidence: &NodeEvidence| -> Vec<String> {
-        let line = |(label, seen): (&Box<str>, &Seen<engine::observe::View>)| match seen.value() {
-            Some(view) => {
-                let from = view.from.as_ref().unwrap();
-                assert_eq!(labels[&**label], from.as_str(), "the endpoint says who it is");
-                format!("{from} {} {:?}", view.quorate, view.online)
-            }
-            None => format!("{} not reached", labels[&**label]),
-        };
-        let mut lines: Vec<String> = evidence.views.iter().map(line).collect();
+        let mut lines = Vec::new();
+        for (label, seen) in &evidence.views {
+            let node = &labels[&**label];
+            lines.push(match seen.value() {
+                Some(view) => {
+                    let from = view.from.as_ref().unwrap();
+                    assert_eq!(node, from.as_str(), "the endpoint says who it is");
+                    format!("{from} {} {:?}", view.quorate, view.online)
+                }
+                None => format!("{node} not reached"),
+            });
+        }
         lines.sort();
         lines
     };

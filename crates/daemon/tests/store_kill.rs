@@ -2,8 +2,8 @@
 //! meanwhile, at moments of a seed and in the middle of telling. In the end each has told each death once and each
 //! return once.
 //!
-//! Real processes and a real clock, as in `e2e.rs`. The cluster's time runs faster, so that it shows sooner what
-//! happened; the daemons' does not.
+//! Real processes and a real clock, as in `e2e.rs`. The cluster's time is not compressed: a guest whose uptime grows
+//! faster than the daemons' clocks would seem older than its own death.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by its panic")]
 
@@ -230,7 +230,6 @@ async fn killed_at_any_moment_each_death_and_each_return_is_told_once() {
     let script = format!("nodes pve1 pve2\n{guests}every routine 2h\nat 9:00:00 end\n");
     let mut options = Options::script(&Script::parse(&script).unwrap()).unwrap();
     options.tokens = vec![TOKEN.parse().unwrap()];
-    options.speed = 4.0;
     let cluster = Server::start(options).unwrap();
 
     // Everybody has seen the cluster once, and has it written down although there was nothing to tell.

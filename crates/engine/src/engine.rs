@@ -191,6 +191,7 @@ impl Engine {
             Ok(seen) => seen,
             Err(blindness) => {
                 self.memory.frozen = false;
+                self.unwatched(turn.now);
                 return self.blind(turn, blindness);
             }
         };
@@ -204,7 +205,7 @@ impl Engine {
         self.quorum(turn, seen.quorum);
         if !self.memory.quorate {
             // The view of a minority: every node of the other side looks offline to it (pve-domain 4.2).
-            return self.out_of_sight(&seen.nodes);
+            return self.out_of_sight(turn.now, &seen.nodes);
         }
         let first = self.memory.judged.insert(Round::Critical, began_at).is_none();
         self.nodes(turn, &seen, first);

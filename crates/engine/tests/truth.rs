@@ -192,6 +192,7 @@ fn a_node_without_its_cluster_file_system_lives_until_it_does_not() {
 fn an_api_that_restarts_is_no_trouble_and_one_that_stays_away_is() {
     let (mut world, mut watch) = started();
     let important = |world: &World, now| Input::Observed(world.node_round(Round::Important, "pve1", now));
+    world.views = vec![("pve8", true, Some(true))];
     world.door = Door::ProxyDown;
     watch.step(20, important(&world, 20));
     world.door = Door::Open;
@@ -200,12 +201,18 @@ fn an_api_that_restarts_is_no_trouble_and_one_that_stays_away_is() {
     watch.step(52, important(&world, 52));
     watch.look(&world, 52, 10);
     watch.step(84, important(&world, 84));
+    // What a node that has just died does not answer is no fault of its API.
+    world.views = vec![("pve8", true, Some(false))];
+    world.door = Door::Silent;
+    watch.step(85, Input::Observed(world.node_round(Round::Important, "pve2", 85)));
+    watch.look(&world, 85, 10);
     world.door = Door::Open;
     watch.step(116, important(&world, 116));
     watch.check(expect![[r#"
         30   inspect   node pve1
         62   inspect   node pve1
         62   opened    NODE_API_DOWN      node/pve1: is a member, but half its API is down: pvedaemon does not answer
+        95   inspect   node pve2
         116  resolved  NODE_API_DOWN      node/pve1: answers again after 0:54"#]]);
 }
 

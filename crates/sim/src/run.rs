@@ -53,6 +53,8 @@ pub struct Report {
     pub calls: u64,
     /// Which of them were made to fail, in words.
     pub failed: Vec<String>,
+    /// How many had been made when each of the script's timed steps happened.
+    pub marks: Vec<u64>,
     /// Commands of the script that made no sense when their time had come.
     pub senseless: u64,
 }
@@ -226,6 +228,7 @@ impl<'a> Play<'a> {
         match next {
             Next::Step => {
                 if let Some((_, step)) = self.steps.next() {
+                    self.report.marks.push(self.asker.made);
                     let wrong = |trouble: crate::cluster::Trouble| BadScript {
                         line: step.line,
                         what: trouble.to_string(),
@@ -309,7 +312,9 @@ impl<'a> Play<'a> {
         let effects = self.engine.step(at, input.clone());
         // A checkpoint is written now and then; what is recorded in between is in the journal.
         let due = at.duration_since(self.kept_at) >= CHECKPOINT_AFTER;
-        let first = self.kept_at == BEGIN && matches!(&input, Input::Observed(_));
+        // What is seen first is told to nobody, and is what everything later is compared with.
+        let critical = matches!(&input, Input::Observed(seen) if seen.round == Round::Critical);
+        let first = self.kept_at == BEGIN && critical && self.engine.seeing();
         if self.kept.1.len() >= CHECKPOINT_EVERY || due || first {
             self.kept = (self.engine.checkpoint().clone(), Vec::new());
             self.kept_at = at;

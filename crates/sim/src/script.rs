@@ -255,11 +255,24 @@ impl Command {
 /// The scenarios that can be played by name, each with its script.
 pub const NAMED: &[(&str, &str)] = &[
     ("demo", include_str!("../scenarios/demo/scenario.txt")),
+    ("backup-stop-container", include_str!("../scenarios/backup-stop-container/scenario.txt")),
     ("guest-crash", include_str!("../scenarios/guest-crash/scenario.txt")),
+    ("guest-hung", include_str!("../scenarios/guest-hung/scenario.txt")),
+    ("ha-guest-crash-on-slow-ha", include_str!("../scenarios/ha-guest-crash-on-slow-ha/scenario.txt")),
     ("ha-node-loss", include_str!("../scenarios/ha-node-loss/scenario.txt")),
+    ("many-guests-die-at-once", include_str!("../scenarios/many-guests-die-at-once/scenario.txt")),
+    ("node-clusterfs-down", include_str!("../scenarios/node-clusterfs-down/scenario.txt")),
     ("node-loss-and-return", include_str!("../scenarios/node-loss-and-return/scenario.txt")),
+    ("node-proxy-down", include_str!("../scenarios/node-proxy-down/scenario.txt")),
+    ("node-shut-down-on-purpose", include_str!("../scenarios/node-shut-down-on-purpose/scenario.txt")),
     ("nothing-happens", include_str!("../scenarios/nothing-happens/scenario.txt")),
+    (
+        "partition-first-endpoint-cut-off",
+        include_str!("../scenarios/partition-first-endpoint-cut-off/scenario.txt"),
+    ),
     ("quorum-lost", include_str!("../scenarios/quorum-lost/scenario.txt")),
+    ("stats-stalled", include_str!("../scenarios/stats-stalled/scenario.txt")),
+    ("storage-full-io-error", include_str!("../scenarios/storage-full-io-error/scenario.txt")),
     ("storage-outage", include_str!("../scenarios/storage-outage/scenario.txt")),
     ("threshold-ladder", include_str!("../scenarios/threshold-ladder/scenario.txt")),
 ];

@@ -589,6 +589,61 @@ fn the_same_seed_gives_the_same_cluster() {
     assert_ne!(shot(7), shot(8));
 }
 
+/// Something of everything at once.
+const TURMOIL: &str = "nodes pve1 pve2 pve3
+    guest qemu/101 a on pve1 running onboot ha=started
+    guest qemu/102 b on pve2 running onboot volume=nfs
+    guest qemu/103 c on pve3 running ha=started
+    guest lxc/200 d on pve2 running
+    guest lxc/201 e on pve3 running ha=started
+    guest qemu/104 f on pve1
+    storage nfs shared 100GiB used 40%
+    at 0:20 crash qemu/101 segfault
+    at 0:30 backup qemu/102 lxc/200 qemu/104 mode=stop takes=20
+    at 0:40 reboot-inside lxc/201
+    at 1:00 migrate qemu/104 to pve2
+    at 1:10 crash qemu/103 oom
+    at 2:00 storage nfs used 100%
+    at 2:10 side 1 pve3
+    at 2:30 service pve1 pvestatd failed
+    at 4:00 side 0 pve3
+    at 6:00 maintenance pve1 on
+    at 7:00 daemon pve2 pmxcfs down
+    at 7:30 reset-node pve1
+    at 9:00 daemon pve2 pmxcfs up
+    at 10:00 reboot-node pve2
+    at 12:00 suspend qemu/102";
+
+#[test]
+fn it_does_not_matter_in_which_steps_time_passes() {
+    let play = |pace: i64, seed: u64| {
+        let script = Script::parse(&format!("seed {seed}\n{TURMOIL}\nat 15:00 end")).unwrap();
+        let mut cluster = script.build(BEGIN).unwrap();
+        let mut steps = script.timed_steps().peekable();
+        let mut shots = Vec::new();
+        for at in (0..=900_000).step_by(pace as usize) {
+            let at = BEGIN + SignedDuration::from_millis(at as i64);
+            while let Some((due, step)) = steps.next_if(|(due, _)| BEGIN + *due <= at) {
+                cluster.advance(BEGIN + due);
+                cluster.apply(&step.command).unwrap();
+            }
+            cluster.advance(at);
+            if at.as_second() % 60 == 0 && at.subsec_nanosecond() == 0 {
+                let views =
+                    ["pve1", "pve2", "pve3"].map(|viewer| cluster.snapshot(&node(viewer), Round::Critical));
+                shots.push(format!("{views:?} {:?}", cluster.truth()));
+            }
+        }
+        shots
+    };
+    let (fine, coarse) = (play(250, 7), play(60_000, 7));
+    assert_eq!(fine.len(), 16);
+    for (minute, (fine, coarse)) in fine.iter().zip(&coarse).enumerate() {
+        assert_eq!(fine, coarse, "minute {minute}");
+    }
+    assert_ne!(coarse, play(60_000, 8));
+}
+
 #[test]
 fn time_never_runs_backwards_and_what_is_past_stays() {
     let mut cluster = build("nodes pve1");

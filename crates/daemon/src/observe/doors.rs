@@ -16,6 +16,8 @@ use super::bill::Call;
 const DAEMONS_AGE: Duration = Duration::from_secs(10);
 /// A live call that has waited this long says that it hangs.
 const HANGS_AFTER: Duration = Duration::from_secs(5);
+/// By then a call has ended, through however many endpoints it was tried; one that has not is one that was dropped.
+const ENDED_AFTER: Duration = Duration::from_secs(180);
 
 /// What the latest live call of a node says of its pvedaemon.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -41,7 +43,9 @@ impl Daemons {
     fn door(self, now: Instant) -> Option<Door> {
         match self {
             Daemons::Answered(at) if now.saturating_duration_since(at) <= DAEMONS_AGE => Some(Door::Open),
-            Daemons::Asked(at) if now.saturating_duration_since(at) >= HANGS_AFTER => Some(Door::Hung),
+            Daemons::Asked(at) if (HANGS_AFTER..ENDED_AFTER).contains(&now.saturating_duration_since(at)) => {
+                Some(Door::Hung)
+            }
             Daemons::Answered(_) | Daemons::Asked(_) | Daemons::Failed => None,
         }
     }
@@ -200,13 +204,14 @@ mod tests {
     #[test]
     fn what_live_calls_know_of_pvedaemon() {
         let start = Instant::now();
-        let now = start + Duration::from_secs(60);
+        let now = start + Duration::from_secs(600);
         let ago = |seconds| now - Duration::from_secs(seconds);
         let table = [
             ("answered just now", Daemons::Answered(ago(1)), Some(Door::Open)),
             ("answered a while ago", Daemons::Answered(ago(11)), None),
             ("asked just now", Daemons::Asked(ago(1)), None),
             ("asked a while ago", Daemons::Asked(ago(6)), Some(Door::Hung)),
+            ("asked, and then forgotten", Daemons::Asked(ago(180)), None),
             ("failed", Daemons::Failed, None),
         ];
         for (name, daemons, expected) in table {

@@ -5,7 +5,7 @@
 //! work on the last question. What a list means is the engine's business.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use engine::Input;
@@ -36,11 +36,12 @@ const REST_MAX: Duration = Duration::from_secs(60);
 const BACK_OFF: Duration = Duration::from_secs(2);
 const BACK_OFF_MAX: Duration = Duration::from_secs(30);
 
-/// How long a node is left alone after a call that took `took`. `failures` is how many failed in a row.
-fn rest(every: Duration, took: Duration, failures: u32) -> Duration {
-    let budget = took.saturating_mul(REST).min(REST_MAX);
+/// How long a node is left alone after a call for which it was at work for `worked`. `failures` is how many failed in a
+/// row.
+fn rest(every: Duration, worked: Duration, failures: u32) -> Duration {
+    let budget = worked.saturating_mul(REST).min(REST_MAX);
     // From one beginning to the next, where the node is quick.
-    let pace = budget.max(every.saturating_sub(took));
+    let pace = budget.max(every.saturating_sub(worked));
     match failures {
         0 => pace,
         failures => pace.max(BACK_OFF.saturating_mul(1 << (failures - 1).min(8)).min(BACK_OFF_MAX)),
@@ -61,7 +62,7 @@ enum Turn {
     /// Asked, and the answer is waited for.
     Asked { at: Instant, asked_at: Timestamp },
     /// Asked, and given up; the call has not ended.
-    GivenUp { at: Instant },
+    GivenUp,
 }
 
 impl Lane {
@@ -84,7 +85,7 @@ impl Lane {
             Turn::Due(due) => Some(due),
             Turn::Asked { at, .. } if self.is_quick(now) => Some(at + QUICK),
             Turn::Asked { at, .. } => Some(at + PATIENCE),
-            Turn::GivenUp { .. } => None,
+            Turn::GivenUp => None,
         }
     }
 
@@ -94,19 +95,15 @@ impl Lane {
         if now.saturating_duration_since(at) < PATIENCE {
             return None;
         }
-        self.turn = Turn::GivenUp { at };
+        self.turn = Turn::GivenUp;
         Some(asked_at)
     }
 
     /// Its call has ended. Whether the answer is still waited for.
-    fn ended(&mut self, now: Instant, every: Duration, answered: bool) -> bool {
-        let (at, in_time) = match self.turn {
-            Turn::Asked { at, .. } => (at, true),
-            Turn::GivenUp { at } => (at, false),
-            Turn::Due(_) => (now, false),
-        };
+    fn ended(&mut self, now: Instant, every: Duration, worked: Duration, answered: bool) -> bool {
+        let in_time = matches!(self.turn, Turn::Asked { .. });
         self.failures = if answered && in_time { 0 } else { self.failures.saturating_add(1) };
-        self.turn = Turn::Due(now + rest(every, now.saturating_duration_since(at), self.failures));
+        self.turn = Turn::Due(now + rest(every, worked, self.failures));
         in_time
     }
 }
@@ -117,6 +114,8 @@ struct Ended {
     asked_at: Timestamp,
     answer: Result<BTreeMap<GuestId, Live>, Blindness>,
     daemons: Daemons,
+    /// How long the node may have been at work on it.
+    worked: Duration,
 }
 
 impl Observer {
@@ -171,10 +170,10 @@ impl Observer {
                 () = stop.asked() => return Ok(()),
             };
             let Some(ended) = ended else { continue };
-            let Ended { node, asked_at, answer, daemons } = ended?;
+            let Ended { node, asked_at, answer, daemons, worked } = ended?;
             self.note_daemons(&node, daemons);
             let waited_for = match lanes.get_mut(&node) {
-                Some(lane) => lane.ended(self.clock.instant(), every, answer.is_ok()),
+                Some(lane) => lane.ended(self.clock.instant(), every, worked, answer.is_ok()),
                 None => false,
             };
             // An answer that comes after it was given up is old news.
@@ -198,15 +197,28 @@ impl Observer {
     async fn list(&self, node: NodeName, asked_at: Timestamp) -> Ended {
         let Some(name) = path_name(&node) else {
             let answer = Err(no_path(&node));
-            return Ended { node, asked_at, answer, daemons: Daemons::Asked(self.clock.instant()) };
+            return Ended { node, asked_at, answer, daemons: Daemons::Failed, worked: Duration::ZERO };
         };
-        let name = &name;
-        let list = |client: pve::Client| async move { client.qemu_list(name).await };
+        let (name, sent_at) = (&name, &Mutex::new(self.clock.instant()));
+        let list = |client: pve::Client| {
+            // Of the last endpoint that is tried: what came before it was not the node's work.
+            *sent_at.lock().unwrap_or_else(PoisonError::into_inner) = self.clock.instant();
+            async move { client.qemu_list(name).await }
+        };
         let listed = self.endpoints.put(Call::Qemu, About::Node, list).await;
-        let daemons = Daemons::of(&listed, self.clock.instant());
-        let answer = listed.map_err(|unanswered: Unanswered| unanswered.blindness());
+        let now = self.clock.instant();
+        let daemons = Daemons::of(&listed, now);
+        let reached = match &listed {
+            Ok(_) => true,
+            Err(Unanswered::Held(_)) => false,
+            // What never came to the node cost it nothing.
+            Err(Unanswered::Failed(error)) => error.may_have_acted(),
+        };
+        let sent_at = *sent_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let worked = if reached { now.saturating_duration_since(sent_at) } else { Duration::ZERO };
+        let answer = listed.map_err(|unanswered| unanswered.blindness());
         let answer = answer.and_then(|rows| evidence::live(GuestKind::Qemu, rows));
-        Ended { node, asked_at, answer, daemons }
+        Ended { node, asked_at, answer, daemons, worked }
     }
 }
 
@@ -228,13 +240,13 @@ mod tests {
         let ms = Duration::from_millis;
         #[rustfmt::skip]
         let table = [
-            // what it is                      took       failures  rest
+            // what it is                      worked     failures  rest
             ("quick: from beginning to beginning", ms(20),     0, ms(1_980)),
             ("at the edge of the budget",      ms(200),    0, ms(1_800)),
             ("slower than the budget allows",  ms(500),    0, ms(4_500)),
             ("a second",                       ms(1_000),  0, ms(9_000)),
             ("so slow that the cap holds",     ms(9_000),  0, ms(60_000)),
-            ("refused at once",                ms(1),      1, ms(2_000)),
+            ("never reached",                  ms(0),      1, ms(2_000)),
             ("refused again",                  ms(1),      2, ms(4_000)),
             ("and again",                      ms(1),      3, ms(8_000)),
             ("for the fifth time",             ms(1),      5, ms(30_000)),
@@ -265,15 +277,16 @@ mod tests {
         assert_eq!(lane.give_up(at(10)), None);
         assert_eq!(lane.give_up(at(11)), Some(asked_at), "told once");
         assert_eq!((lane.give_up(at(12)), lane.wake(at(12)), lane.is_due(at(12))), (None, None, false));
-        assert!(!lane.ended(at(31), EVERY, true), "too late to be told");
+        let worked = Duration::from_secs;
+        assert!(!lane.ended(at(31), EVERY, worked(30), true), "too late to be told");
         assert_eq!(lane, Lane { turn: Turn::Due(at(31) + REST_MAX), failures: 1 });
         lane.turn = Turn::Asked { at: at(91), asked_at };
-        assert!(lane.ended(at(91), EVERY, true));
+        assert!(lane.ended(at(91), EVERY, worked(0), true));
         assert_eq!(lane, Lane { turn: Turn::Due(at(93)), failures: 0 });
         for (turn, wait) in [2, 4, 8, 16, 30, 30].into_iter().enumerate() {
             lane.turn = Turn::Asked { at: at(200), asked_at };
-            assert!(lane.ended(at(200), EVERY, false));
-            assert_eq!(lane.turn, Turn::Due(at(200 + wait)), "failure {}", turn + 1);
+            assert!(lane.ended(at(230), EVERY, worked(0), false), "30 s on the way are not the node's");
+            assert_eq!(lane.turn, Turn::Due(at(230 + wait)), "failure {}", turn + 1);
         }
     }
 }

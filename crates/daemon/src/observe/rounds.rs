@@ -27,6 +27,10 @@ const RIGHTS_AGE: SignedDuration = SignedDuration::from_mins(5);
 const EMPTY_BELIEVED: SignedDuration = SignedDuration::from_mins(10);
 /// No answer is as young as this.
 const NEVER: SignedDuration = SignedDuration::MIN;
+/// How long each endpoint is waited for before the next one is asked for the vote. The answer is small, so that only a
+/// node in trouble takes longer than the 3 s that PVE holds back a 401; and a round of which every endpoint hangs is to
+/// end before the second one is late.
+const STATUS_WITHIN: Duration = Duration::from_secs(5);
 /// Of a round's interval, what asking node by node may take: the round is over before the next one is due.
 const SHARE: f64 = 0.75;
 /// How long a door is knocked at: it answers in milliseconds, or its node is in trouble.
@@ -218,9 +222,10 @@ impl Observer {
 
     pub(super) async fn status(&self, age: SignedDuration) -> Asked<ClusterStatus> {
         let asked = self.status.get(&self.clock, age, async || {
-            let status = self.endpoints.ask(Call::ClusterStatus, About::Cluster, |client| async move {
-                client.cluster_status().await
-            });
+            let about = About::ClusterWithin(STATUS_WITHIN);
+            let status = self
+                .endpoints
+                .ask(Call::ClusterStatus, about, |client| async move { client.cluster_status().await });
             status.await
         });
         asked.await

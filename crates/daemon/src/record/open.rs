@@ -26,7 +26,7 @@ use sqlx::{ConnectOptions, Connection, Row, SqliteConnection, SqlitePool};
 
 use super::journal::Head;
 use super::migrate::{Refusal, migrate};
-use super::seal::{self, HeadFile, Seal};
+use super::seal::{self, CheckedIn, HeadFile, Seal};
 use crate::key;
 
 /// How long a statement waits for a foreign hand on the file: a `sqlite3` with an open transaction.
@@ -206,7 +206,14 @@ pub(super) async fn open(path: &Path) -> Result<Opened, OpenError> {
     let key = key::read_or_make(folder)
         .map_err(|error| OpenError::Other { path: path.clone(), source: error.into() })?;
     let (seal, head_file) = (Seal::new(&key), HeadFile::beside(&path));
-    let head = check_in(&mut writer, &head_file, &seal).await.map_err(|error| from_sqlite(&path, error))?;
+    let CheckedIn { head, missing } =
+        check_in(&mut writer, &head_file, &seal).await.map_err(|error| from_sqlite(&path, error))?;
+    // Before the first row, and not beside it: a new journal that loses its process at once would look robbed.
+    if missing {
+        head_file
+            .write(&seal, head)
+            .map_err(|error| OpenError::Other { path: path.clone(), source: error.into() })?;
+    }
     let readers = SqlitePoolOptions::new()
         .max_connections(READERS_MAX)
         .acquire_timeout(READER_WAIT_MAX)
@@ -224,11 +231,15 @@ pub(super) async fn open(path: &Path) -> Result<Opened, OpenError> {
 }
 
 /// Whether the journal's ends are where they were, in one transaction with what is to be said about it.
-async fn check_in(conn: &mut SqliteConnection, file: &HeadFile, seal: &Seal) -> Result<Head, sqlx::Error> {
+async fn check_in(
+    conn: &mut SqliteConnection,
+    file: &HeadFile,
+    seal: &Seal,
+) -> Result<CheckedIn, sqlx::Error> {
     let mut transaction = conn.begin_with("BEGIN IMMEDIATE").await?;
-    let head = seal::check_in(&mut transaction, file, seal, Timestamp::now()).await?;
+    let checked_in = seal::check_in(&mut transaction, file, seal, Timestamp::now()).await?;
     transaction.commit().await?;
-    Ok(head)
+    Ok(checked_in)
 }
 
 /// Readers go on while something is written. This changes the file for good, so it comes after every reason to

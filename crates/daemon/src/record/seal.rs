@@ -98,7 +98,7 @@ impl HeadFile {
         Ok(hash.zip(signature).map(|(hash, signature)| Signed { head: Head { seq, hash }, signature }))
     }
 
-    fn write(&self, seal: &Seal, head: Head) -> anyhow::Result<()> {
+    pub(super) fn write(&self, seal: &Seal, head: Head) -> anyhow::Result<()> {
         let written = Written {
             seq: head.seq,
             hash: to_hex(&head.hash),
@@ -163,13 +163,13 @@ pub(super) fn judge(
 }
 
 /// Compares the ends with what was signed, at the opening. What does not fit becomes a row of the journal, and the
-/// ends are signed anew: going on must be possible, and must not be silent. Returns where the journal ends.
+/// ends are signed anew: going on must be possible, and must not be silent.
 pub(super) async fn check_in(
     conn: &mut SqliteConnection,
     file: &HeadFile,
     seal: &Seal,
     now: Timestamp,
-) -> Result<Head, sqlx::Error> {
+) -> Result<CheckedIn, sqlx::Error> {
     let signed = file.read().unwrap_or_else(|error| {
         tracing::warn!(%error, "the journal's head cannot be read");
         None
@@ -191,11 +191,12 @@ pub(super) async fn check_in(
         if let Misfit::Truncated { head: had, .. } = misfit {
             // No number is used twice, so that nobody who remembers one is given another row for it.
             head.seq = head.seq.max(had);
-            sqlx::query("UPDATE checkpoints SET journal_seq = min(journal_seq, ?1)")
-                .bind(last.seq)
-                .execute(&mut *conn)
-                .await?;
         }
+        // A checkpoint that includes rows which are gone would hide the next ones, which may get their numbers.
+        sqlx::query("UPDATE checkpoints SET journal_seq = min(journal_seq, ?1)")
+            .bind(last.seq)
+            .execute(&mut *conn)
+            .await?;
         let said = signed.as_ref().map(|signed| {
             let Signed { head, signature } = signed;
             serde_json::json!({ "seq": head.seq, "hash": to_hex(&head.hash), "signature": to_hex(signature) })
@@ -207,7 +208,15 @@ pub(super) async fn check_in(
     if let Some(anchor) = unsigned {
         journal::set_anchor(conn, anchor.head, seal).await?;
     }
-    Ok(head)
+    Ok(CheckedIn { head, missing: signed.is_none() })
+}
+
+/// How the ends are after an opening.
+pub(super) struct CheckedIn {
+    /// Where the journal ends.
+    pub(super) head: Head,
+    /// Whether there was no head beside the database.
+    pub(super) missing: bool,
 }
 
 /// The hash of a row, or of the anchor where the row was pruned.

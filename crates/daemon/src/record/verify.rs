@@ -86,8 +86,9 @@ impl fmt::Display for Verified {
             None => writeln!(f, "{path}: the journal is whole: no rows")?,
             Some(((first, from), (last, to))) => writeln!(
                 f,
-                "{path}: the journal is whole: {} rows, {first} of {from:.0} to {last} of {to:.0}",
-                self.rows
+                "{path}: the journal is whole: {} row{}, {first} of {from:.0} to {last} of {to:.0}",
+                self.rows,
+                if self.rows == 1 { "" } else { "s" }
             )?,
         }
         match self.anchor {

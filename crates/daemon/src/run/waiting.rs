@@ -8,8 +8,8 @@ use std::collections::VecDeque;
 
 use crate::record::{Checkpoint, NewEntry, NewEvent, Store, StoreError};
 
-/// Entries and events of a piece. Of what a failing store left waiting, so much is put into one transaction too: with
-/// as many it takes some 15 ms.
+/// Entries and events of a piece, so that nobody waits behind it for more than 50 ms. Of what a failing store left
+/// waiting, so much is put into one transaction, too.
 const TOGETHER_MAX: usize = 1_000;
 /// Most entries of one piece, whatever belongs to them: twice the guests of the biggest cluster.
 const PIECE_MAX: usize = 20_000;

@@ -64,6 +64,7 @@ async fn two_thousand_deaths_let_others_in_between_and_are_less_than_20_mb() {
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
+    println!("{said}");
     let numbers: BTreeMap<&str, u64> = said
         .lines()
         .filter_map(|line| line.strip_prefix("count ")?.split_once(' '))

@@ -374,7 +374,7 @@ async fn going_on_after_a_cut_does_not_cover_it_up() {
         ("the head taken away", "DELETE FROM journal WHERE seq > 8", Some("jarvis.db.head"), expect![[r#"
             DIR/jarvis.db: the journal is whole since, but was broken before a start of the daemon: row 9 says: the head beside the database is missing or cannot be read, and the journal has come to row 8
             rows 4 5 6 7 8 9 10
-            a checkpoint includes row 10
+            a checkpoint includes row 8
         "#]]),
         ("the key taken away",  "SELECT 1", Some("jarvis.key"), expect![[r#"
             DIR/jarvis.db: the journal is whole since, but was broken before a start of the daemon: row 11 says: the anchor at row 3, from where older rows were pruned, is not signed with this store's key; row 12 says: the head beside the database, at row 10, is not signed with this store's key
@@ -452,7 +452,7 @@ async fn old_rows_go_at_the_oldest_end_in_bounded_batches_and_leave_an_anchor() 
     let store = Store::open(&path).await.unwrap();
     assert_eq!(shown(&store.journal_since(&lab(), 0).await.unwrap()), "1203 goes on");
     expect![[r#"
-        DIR/jarvis.db: the journal is whole: 1 rows, 1203 of 2026-12-23T12:00:00Z to 1203 of 2026-12-23T12:00:00Z
+        DIR/jarvis.db: the journal is whole: 1 row, 1203 of 2026-12-23T12:00:00Z to 1203 of 2026-12-23T12:00:00Z
           oldest end: pruned up to row 1202 (signed)
           newest end: the head beside the database is at row 1203 (signed)
     "#]]
@@ -499,5 +499,5 @@ async fn a_file_of_before_the_journal_opens_as_it_is() {
     store.save_turn(vec![entry("2026-11-23T12:00:00Z", "the first")], vec![], None).await.unwrap();
     assert_eq!(shown(&store.journal_since(&lab(), 0).await.unwrap()), "1 the first");
     store.close().await;
-    assert!(verified(&folder, &path).await.contains("the journal is whole: 1 rows"));
+    assert!(verified(&folder, &path).await.contains("the journal is whole: 1 row"));
 }

@@ -165,7 +165,7 @@ pub(crate) fn why_restarted(
     tasks: Option<&[Task]>,
     now: Timestamp,
 ) -> Why {
-    let Some(tasks) = tasks else { return Why::NotAsked("its node did not answer".into()) };
+    let Some(tasks) = tasks else { return Why::NotAsked("its node's tasks could not be asked".into()) };
     // A stop that a start has undone is just what is looked for here.
     let stopped = tasks.iter().filter(|task| !matches!(&*task.kind, "qmstart" | "vzstart")).cloned();
     let stopped = cause(&stopped.collect::<Vec<_>>(), id, last_seen, now, stops);
@@ -208,7 +208,7 @@ pub(crate) fn cause(
 }
 
 /// Whether the guest was started again after a task had ended: then it is not what stopped it in the end. A start that
-/// failed undoes nothing.
+/// failed, or has not ended, undoes nothing.
 fn undone(task: &Task, tasks: &[Task], vmid: &str) -> bool {
     let Some(ended) = task.ended_at else { return false };
     stops(&task.kind, Scope::Guest)
@@ -219,7 +219,7 @@ fn undone(task: &Task, tasks: &[Task], vmid: &str) -> bool {
                 && later
                     .status
                     .as_deref()
-                    .is_none_or(|status| status == "OK" || status.starts_with("WARNINGS"))
+                    .is_some_and(|status| status == "OK" || status.starts_with("WARNINGS"))
         })
 }
 
@@ -408,6 +408,7 @@ mod tests {
             ("a backup of several guests has no id", vm(), live(false, Some("backup")), seen(vec![task("vzdump", "", 900, None, "")]), "alice@pve (vzdump)"),
             ("a backup of other guests", vm(), stopped(), seen(vec![task("vzdump", "", 900, None, "")]), "crashed"),
             ("stopped, started again, then dead", vm(), stopped(), seen(vec![task("qmstop", "101", 988, Some(989), "OK"), task("qmstart", "101", 991, Some(992), "OK")]), "crashed"),
+            ("stopped, and a start under way", vm(), stopped(), seen(vec![task("qmstop", "101", 988, Some(989), "OK"), task("qmstart", "101", 1001, None, "")]), "alice@pve (qmstop)"),
             ("stopped, and a start that failed", vm(), stopped(), seen(vec![task("qmstop", "101", 988, Some(989), "OK"), task("qmstart", "101", 991, Some(992), "VM is locked (backup)")]), "alice@pve (qmstop)"),
             ("a service of the same number", vm(), stopped(), seen(vec![task("srvstop", "101", 995, Some(996), "OK")]), "crashed"),
             ("the later of two tasks", vm(), stopped(), seen(vec![task("qmshutdown", "101", 980, Some(995), "got timeout"), task("qmstop", "101", 996, Some(997), "OK")]), "alice@pve (qmstop)"),

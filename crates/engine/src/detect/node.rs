@@ -59,6 +59,17 @@ pub(crate) fn why_left(name: &NodeName, last_seen: Timestamp, evidence: &NodeEvi
     Left::Lost { views: u32::try_from(views).unwrap_or(u32::MAX), door }
 }
 
+/// Whether a look has brought nothing to judge by: neither the node's own door, or no other's view of it.
+pub(crate) fn silent(evidence: &NodeEvidence) -> bool {
+    evidence.door.value().is_none() || evidence.views.values().all(|view| view.value().is_none())
+}
+
+/// Whether some node of the majority counts a node as a member.
+pub(crate) fn member(evidence: &NodeEvidence) -> bool {
+    let views = evidence.views.values().filter_map(Seen::value);
+    views.into_iter().any(|view| view.quorate && view.online == Some(true))
+}
+
 /// The shutdown that a node was in when it was last seen.
 fn shutdown(tasks: &[Task], last_seen: Timestamp) -> Option<By> {
     let (kind, user) = SHUTDOWN_TASK;

@@ -127,7 +127,8 @@ impl Engine {
                 before.alive_at.unwrap_or(before.seen_at)
             }
             (_, Some(before)) => before.seen_at,
-            (_, None) => known.seen_at,
+            // It was not there a round ago.
+            (_, None) => known.seen_at - guest::ROW_AGE * 2,
         };
         let to = known.guest.status.clone();
         self.memory.guests.insert(id, known);
@@ -313,7 +314,13 @@ impl Engine {
                     continue;
                 }
                 Suspicion::Changed { from } => {
-                    let why = by(guest::causes_of(&known.guest.status)).map_or(Why::NoTask, Why::Task);
+                    let why = match &answer.tasks {
+                        Seen::At { .. } => {
+                            by(guest::causes_of(&known.guest.status)).map_or(Why::NoTask, Why::Task)
+                        }
+                        Seen::NotAsked => Why::NotAsked("its tasks were not asked for".into()),
+                        Seen::NotReached(blindness) => Why::NotAsked(blindness.words.as_str().into()),
+                    };
                     self.changed(turn, *id, why, from);
                 }
                 Suspicion::Moved { from } => {

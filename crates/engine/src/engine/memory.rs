@@ -91,6 +91,9 @@ pub(super) struct KnownGuest {
     /// The process that it has, or had last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) pid: Option<u32>,
+    /// Whether that process is one that a backup may have lent it: the list calls it running, and no row has said so yet.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) lent: bool,
     /// Since when it has been seen without a process.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) down_since: Option<Timestamp>,
@@ -106,6 +109,9 @@ pub(super) struct KnownGuest {
 pub(super) struct LiveSeen {
     pub(super) running: bool,
     pub(super) at: Timestamp,
+    /// Seconds since its start, then.
+    #[serde(default)]
+    pub(super) uptime: u64,
 }
 
 /// A change that waits for its explanation.
@@ -143,6 +149,14 @@ pub(super) enum NodeSuspicion {
     Absent,
     /// Its API does not answer.
     Door,
+}
+
+impl LiveSeen {
+    /// Whether a process of this age is an older one than the node's own list shows. Both count in whole seconds.
+    fn younger_than(&self, uptime: u64, asked_at: Timestamp) -> bool {
+        let since = u64::try_from(asked_at.duration_since(self.at).as_secs()).unwrap_or(0);
+        uptime > self.uptime.saturating_add(since).saturating_add(3)
+    }
 }
 
 impl Suspect {
@@ -234,6 +248,7 @@ impl KnownGuest {
             told_at: (alive == Some(true)).then_some(asked_at - ROW_AGE),
             live: None,
             pid: None,
+            lent: false,
             down_since: (alive == Some(false)).then_some(asked_at),
             moved_at: None,
             had_io: row.io.is_some_and(|io| io > 0),
@@ -255,7 +270,7 @@ impl KnownGuest {
         if silent || moved || outranked {
             row.status = before.status.clone();
             // An old row that says "running" is known again by its uptime; one that says "stopped" has none.
-            row.uptime = if outranked && row.uptime == 0 { before.uptime } else { row.uptime };
+            row.uptime = if silent || (outranked && row.uptime == 0) { before.uptime } else { row.uptime };
             seen_at = self.seen_at;
         }
         let alive = row.status.has_process();
@@ -269,6 +284,7 @@ impl KnownGuest {
             told_at,
             live: self.live.filter(|_| !moved),
             pid: self.pid.filter(|_| !moved),
+            lent: self.lent && (silent || outranked),
             down_since: match alive {
                 Some(false) => self.down_since.or(Some(asked_at)),
                 Some(true) => None,
@@ -304,7 +320,11 @@ impl KnownGuest {
     /// row shows the very process that is known to be gone.
     fn outranks(&self, row: &Guest, asked_at: Timestamp) -> bool {
         let live = self.live.filter(|live| asked_at.duration_since(live.at) < ROW_AGE);
-        let contradicted = live.is_some_and(|live| row.status.has_process() == Some(!live.running));
+        let contradicted = live.is_some_and(|live| match row.status.has_process() {
+            Some(true) => !live.running || live.younger_than(row.uptime, asked_at),
+            Some(false) => live.running,
+            None => false,
+        });
         let returns = self.guest.status.has_process() == Some(false)
             && row.status.has_process() == Some(true)
             && row.uptime > 0;
@@ -322,11 +342,12 @@ impl KnownGuest {
     /// Its node's own list, at `asked_at`. It is believed about a stop; how a guest that runs does so, it does not say.
     pub(super) fn with_live(&self, live: &Live, asked_at: Timestamp) -> KnownGuest {
         let mut known = self.clone();
-        known.live = Some(LiveSeen { running: live.running, at: asked_at });
+        known.live = Some(LiveSeen { running: live.running, at: asked_at, uptime: live.uptime });
         let ran = known.guest.status.has_process() == Some(true);
         if live.running {
+            known.lent |= self.pid.is_some_and(|before| live.pid.is_some_and(|pid| pid != before));
             known.pid = live.pid.or(known.pid);
-            if ran {
+            if ran && !known.lent {
                 known.alive_at = known.alive_at.max(Some(asked_at));
             }
         } else if ran {

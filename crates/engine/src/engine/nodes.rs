@@ -21,6 +21,9 @@ use crate::record::Note;
 const LOOK_WITHIN: SignedDuration = SignedDuration::from_secs(15);
 /// An API that does not answer is asked once more after this: a service that restarts is away for 3 to 5 s.
 const DOOR_AGAIN: SignedDuration = SignedDuration::from_secs(10);
+/// A look at an absent node that says nothing of its door is made once more, soon.
+const ABSENT_TIMES: u32 = 2;
+const ABSENT_AGAIN: SignedDuration = SignedDuration::from_secs(1);
 /// How often a look may find out nothing before it is left to the next round.
 const DOOR_TIMES: u32 = 3;
 /// A node whose cluster file system is down may die as well, which its membership does not show.
@@ -61,11 +64,17 @@ impl Engine {
 
     /// Nodes that a minority does not see may be dead or alive; when they are seen again, what is shown of them at first
     /// may be from before.
-    pub(super) fn out_of_sight(&mut self, nodes: &BTreeMap<NodeName, Node>) {
+    pub(super) fn out_of_sight(&mut self, now: Timestamp, nodes: &BTreeMap<NodeName, Node>) {
+        self.unwatched(now);
         let away = |name: &NodeName| nodes.get(name).is_some_and(|node| node.presence == Presence::Offline);
         for (_, known) in self.memory.nodes.iter_mut().filter(|(name, _)| away(name)) {
             (known.member_since, known.online_since, known.believed) = (None, None, false);
         }
+    }
+
+    /// While nobody looks, nothing is seen to stand still.
+    pub(super) fn unwatched(&mut self, now: Timestamp) {
+        self.memory.nodes.values_mut().for_each(|known| known.moved_at = Some(now));
     }
 
     /// Whether nothing that the round shows has moved for longer than statistics take: then it is not the nodes that
@@ -174,7 +183,7 @@ impl Engine {
                     ha: Seen::NotAsked,
                     door: Seen::NotAsked,
                 };
-                self.judge_node(turn, &name, &unanswered);
+                self.judge_node(turn, &name, &unanswered, true);
                 continue;
             }
             suspect.asked_at = Some(turn.now);
@@ -207,12 +216,20 @@ impl Engine {
         if answer.views.values().any(late) {
             return; // The answer to an earlier question.
         }
-        self.judge_node(turn, &look.node, answer);
+        self.judge_node(turn, &look.node, answer, false);
     }
 
-    fn judge_node(&mut self, turn: &mut Turn, name: &NodeName, evidence: &NodeEvidence) {
-        let Some(suspect) = self.memory.node_suspects.remove(name) else { return };
+    /// `last` says that there is no more time to ask once more.
+    fn judge_node(&mut self, turn: &mut Turn, name: &NodeName, evidence: &NodeEvidence, last: bool) {
+        let Some(mut suspect) = self.memory.node_suspects.remove(name) else { return };
         match suspect.suspicion {
+            // What is not seen at all is no evidence; the next round that can be believed suspects it again.
+            NodeSuspicion::Absent if !(self.seeing() && self.memory.quorate) => {}
+            // Without its own door nobody knows whether it lives: one call that failed must not make it lost.
+            NodeSuspicion::Absent if !last && suspect.tries < ABSENT_TIMES && node::silent(evidence) => {
+                (suspect.asked_at, suspect.due) = (None, turn.now + ABSENT_AGAIN);
+                self.memory.node_suspects.insert(name.clone(), suspect);
+            }
             NodeSuspicion::Absent => self.judge_absent(turn, name, suspect.last_seen, evidence),
             NodeSuspicion::Door => self.judge_door(turn, name, suspect, evidence),
         }
@@ -266,6 +283,8 @@ impl Engine {
                 self.gone(turn, slot, Resolution::Itself);
             }
             Some(_) if !(self.seeing() && self.memory.quorate) => {}
+            // Whether it is a member is asked again: one that died a moment ago answers nothing either.
+            Some(_) if !node::member(evidence) => {}
             Some(door) => self.found(turn, slot, Finding::NodeApi { door }, Some(name.clone()), None),
             None if suspect.tries < DOOR_TIMES => {
                 (suspect.asked_at, suspect.due) = (None, turn.now + DOOR_AGAIN);

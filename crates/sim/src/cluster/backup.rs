@@ -12,6 +12,7 @@ use super::journal::End;
 use super::life::Step;
 use super::model::BackupMode;
 use super::task::Actor;
+use super::truth::Befell;
 use super::{Cluster, Trouble};
 
 /// How long a guest that obeys takes to shut down.
@@ -37,7 +38,9 @@ pub(super) enum Part {
     Halt(Option<String>),
     /// It has a process, in this run state.
     Begin(&'static str),
-    /// Its process is gone without anybody's asking: it ran for the backup only.
+    /// A stopped one gets a process for the backup only.
+    Lend,
+    /// That process is gone again.
     Drop,
     /// The guest is written.
     Done,
@@ -94,14 +97,22 @@ impl Cluster {
             }
             Part::Begin(state) => {
                 if self.guests.get(&id).is_some_and(|guest| guest.process.is_none()) {
-                    self.process_begins(node, id);
+                    self.process_begins(node, id, Befell::Began);
                     if let Ok(Some(process)) = self.guest_mut(id).map(|guest| guest.process.as_mut()) {
                         process.state = state.into();
                     }
                 }
             }
+            Part::Lend => {
+                if self.guests.get(&id).is_some_and(|guest| guest.process.is_none()) {
+                    self.process_begins(node, id, Befell::Lent);
+                    if let Ok(Some(process)) = self.guest_mut(id).map(|guest| guest.process.as_mut()) {
+                        process.state = "prelaunch".into();
+                    }
+                }
+            }
             Part::Drop => {
-                self.ends(id, End::Asked);
+                self.ends(id, End::Returned);
                 self.backup_done(node, upid, id, job);
             }
             Part::Done => self.backup_done(node, upid, id, job),
@@ -124,7 +135,7 @@ impl Cluster {
         };
         match (id.kind, runs, mode) {
             (GuestKind::Qemu, false, _) => {
-                plan(2_000, Part::Begin("prelaunch"));
+                plan(2_000, Part::Lend);
                 plan(2_000 + takes, Part::Drop);
             }
             (GuestKind::Qemu, true, BackupMode::Snapshot)

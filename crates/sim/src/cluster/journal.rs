@@ -80,7 +80,7 @@ impl Cluster {
                     self.journal(node, "qmeventd[722]: read: Connection reset by peer");
                 }
             }
-            End::Asked => self.journal(node, "qmeventd[722]: read: Connection reset by peer"),
+            End::Asked | End::Returned => self.journal(node, "qmeventd[722]: read: Connection reset by peer"),
         }
         self.journal(node, format!("systemd[1]: {vmid}.scope: Deactivated successfully."));
         let lived = seconds(since, self.now);
@@ -105,7 +105,7 @@ impl Cluster {
                 );
                 self.journal(node, format!("systemd[1]: {unit}: Failed with result 'signal'."));
             }
-            End::Died(Death::Init) | End::PoweredOff | End::Asked => {
+            End::Died(Death::Init) | End::PoweredOff | End::Asked | End::Returned => {
                 self.journal_later(
                     node,
                     UNIT_AFTER,
@@ -130,4 +130,6 @@ pub(super) enum End {
     PoweredOff,
     /// A task, or PVE itself.
     Asked,
+    /// A backup that had started it for itself.
+    Returned,
 }

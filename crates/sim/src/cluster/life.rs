@@ -122,7 +122,7 @@ impl Cluster {
             Due::PoweredOff(id) => self.powered_off(id),
             Due::Again(node, life, id) => {
                 if self.lives(&node, life) && !self.runs(id) {
-                    self.process_begins(&node, id);
+                    self.process_begins(&node, id, Befell::Began);
                 }
             }
             Due::Journal { node, life, text } => {
@@ -287,7 +287,7 @@ impl Cluster {
                     self.then(node, upid, id, takes + 60, Step::End("OK".into()));
                 }
             },
-            Step::Started | Step::StartInside => self.process_begins(node, id),
+            Step::Started | Step::StartInside => self.process_begins(node, id, Befell::Began),
             Step::Stop => match self.guests.get(&id).and_then(|guest| guest.spec.lock.clone()) {
                 Some(lock) => self.end_task(node, upid, &locked(id.kind, &lock)),
                 None => self.ends(id, End::Asked),
@@ -370,7 +370,7 @@ impl Cluster {
         })
     }
 
-    pub(super) fn process_begins(&mut self, node: &NodeName, id: GuestId) {
+    pub(super) fn process_begins(&mut self, node: &NodeName, id: GuestId, befell: Befell) {
         let (now, pid) = (self.now, 2_000 + (self.ordered % 4_000_000) as u32);
         if let Ok(guest) = self.guest_mut(id)
             && guest.spec.node == *node
@@ -378,7 +378,7 @@ impl Cluster {
             guest.process = Some(Process { pid, since: now, state: "running".into(), hung: false });
             guest.spec.lock.take_if(|lock| lock == "suspended");
             (guest.ha_failures, guest.ha_relocated) = (0, false);
-            self.befell(id, Befell::Began);
+            self.befell(id, befell);
             let lines = match id.kind {
                 GuestKind::Qemu => {
                     vec![
@@ -409,7 +409,7 @@ impl Cluster {
         self.relocate(id, &to);
         match (id.kind, state) {
             (GuestKind::Qemu, Some(state)) => {
-                self.process_begins(&to, id);
+                self.process_begins(&to, id, Befell::Began);
                 let awaited = self.now - AWAITED;
                 if let Ok(Some(process)) = self.guest_mut(id).map(|guest| guest.process.as_mut()) {
                     (process.state, process.since) = ("inmigrate".into(), awaited);
@@ -465,6 +465,7 @@ impl Cluster {
                 End::Died(_) => Befell::Died,
                 End::PoweredOff => Befell::PoweredOff,
                 End::Asked => Befell::Asked,
+                End::Returned => Befell::Returned,
             },
         );
         self.journal_end(&node, id, process.pid, process.since, end);

@@ -24,6 +24,10 @@ pub struct Truth {
 pub enum Befell {
     /// A process of it began.
     Began,
+    /// A process of it began for its backup alone: it never runs.
+    Lent,
+    /// That process ended with the backup.
+    Returned,
     /// Its process ended, and nobody asked for it.
     Died,
     /// Its own system switched it off. PVE shows no difference to a death.

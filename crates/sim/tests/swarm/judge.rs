@@ -17,6 +17,8 @@ const QUIET_AFTER: SignedDuration = SignedDuration::from_secs(45);
 const NODE_QUIET: SignedDuration = SignedDuration::from_secs(450);
 /// Good rounds after which what must be told has been told: three looks, each of which may wait for its timeout.
 const ROUNDS_MAX: u32 = 12;
+/// From a look at a guest until what is found is told: several calls, each of which may be slow.
+const ON_ITS_WAY: SignedDuration = SignedDuration::from_secs(5);
 /// What was so a moment ago may still be told.
 const LATELY: SignedDuration = SignedDuration::from_secs(45);
 
@@ -37,6 +39,8 @@ pub(crate) struct Judge {
 /// How a guest's latest process ended, while it has none.
 struct Track {
     ended: Option<End>,
+    /// The end before the process that it has: a verdict may be on its way when somebody starts it.
+    before: Option<End>,
     began: Timestamp,
 }
 
@@ -125,10 +129,18 @@ impl Judge {
 
     fn read_truth(&mut self, cluster: &Cluster) {
         for truth in &cluster.truth()[self.read..] {
-            let track =
-                self.guests.entry(truth.guest).or_insert(Track { ended: None, began: BEGIN - NODE_QUIET });
+            let track = self.guests.entry(truth.guest).or_insert(Track {
+                ended: None,
+                before: None,
+                began: BEGIN - NODE_QUIET,
+            });
             match truth.befell {
-                Befell::Began => (track.ended, track.began) = (None, truth.at),
+                Befell::Began => {
+                    track.before = track.ended.take().or_else(|| track.before.take());
+                    track.began = truth.at;
+                }
+                // It never ran: how it was before is how it is.
+                Befell::Lent | Befell::Returned => {}
                 Befell::Moved | Befell::Restarted => track.began = truth.at,
                 Befell::Removed => track.ended = None,
                 Befell::Died | Befell::PoweredOff | Befell::Asked | Befell::NodeLost => {
@@ -204,7 +216,11 @@ impl Judge {
         let died_lately = lately
             .filter(|truth| truth.guest == id)
             .any(|truth| matches!(truth.befell, Befell::Died | Befell::PoweredOff));
-        match track.and_then(|track| track.ended.as_mut()) {
+        let end = track.and_then(|track| {
+            let overtaken = moment.at.duration_since(track.began) < ON_ITS_WAY;
+            track.ended.as_mut().or(track.before.as_mut().filter(|_| overtaken))
+        });
+        match end {
             Some(end) if matches!(end.befell, Befell::Died | Befell::PoweredOff) => {
                 assert!(!end.told, "{id} is told as crashed twice, at {}", moment.at);
                 end.told = true;

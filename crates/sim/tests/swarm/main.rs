@@ -13,10 +13,12 @@ mod world;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
+use engine::record::duration;
+use engine::{Effect, Input};
 use jiff::SignedDuration;
 use judge::Judge;
 use sim::Rng;
-use sim::run::{Faults, Ordeal, endure};
+use sim::run::{BEGIN, Faults, Ordeal, endure};
 use sim::script::Script;
 
 /// In the daily tests the swarm stops here, however far it came.
@@ -57,7 +59,19 @@ fn number(name: &str) -> Option<u64> {
 /// What is told in it, whether that is right or not.
 fn story(seed: u64) -> String {
     let (script, ordeal) = (Script::parse(&world::scenario(seed)).unwrap(), ordeal(seed));
-    endure(&script, &ordeal, &mut |_| ()).unwrap().log
+    let mut looks = String::new();
+    let log = endure(&script, &ordeal, &mut |moment| {
+        let at = duration(moment.at.duration_since(BEGIN));
+        for effect in moment.effects {
+            if let Effect::Inspect(inspection) = effect {
+                looks.push_str(&format!("{at} {inspection:?}\n"));
+            }
+        }
+        if let Input::Inspected { inspection, answer } = moment.input {
+            looks.push_str(&format!("{at} {inspection:?} -> {answer:?}\n"));
+        }
+    });
+    format!("kills at {:?}\n{looks}\n{}", ordeal.kills, log.unwrap().log)
 }
 
 fn ordeal(seed: u64) -> Ordeal {
@@ -70,7 +84,6 @@ fn ordeal(seed: u64) -> Ordeal {
 
 /// What one scenario came to.
 struct Played {
-    log: String,
     faults: u64,
     deaths: u64,
     told: u64,
@@ -87,7 +100,6 @@ fn play(seed: u64) -> Played {
     assert!(report.repeated.is_empty(), "told twice: {:#?}\n{}", report.repeated, report.log);
     let happened = script.steps.len() as u64 - report.senseless;
     Played {
-        log: report.log,
         faults: report.failed.len() as u64 + happened,
         deaths: judge.deaths,
         told: judge.told,

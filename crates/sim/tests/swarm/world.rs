@@ -12,9 +12,16 @@ pub(crate) fn scenario(seed: u64) -> String {
     };
     world.build(seed);
     let mut at = 20;
+    // In half of them only guests and those who ask for them make trouble, beside calls that fail: there each death must
+    // be told. In the other half everything may happen at once.
+    let calm = world.rng.below(2) == 0;
     for _ in 0..20 + world.rng.below(40) {
         at += 1 + world.rng.below(60) as i64;
-        world.event(at);
+        if calm {
+            world.calm_event(at);
+        } else {
+            world.event(at);
+        }
     }
     let end = at + 240;
     world.say(&format!("at {} end", clock(end)));
@@ -78,6 +85,19 @@ impl World {
 
     fn one(&mut self, words: &[&'static str]) -> &'static str {
         words[self.rng.below(words.len())]
+    }
+
+    fn calm_event(&mut self, at: i64) {
+        let id = self.guest();
+        let by = self.one(&["", " by alice@pve", " by op@pve!t1"]);
+        let how = self.one(&["", " killed", " segfault", " oom"]);
+        match self.rng.below(8) {
+            0..=2 => self.at(at, &format!("crash {id}{how}")),
+            3 => self.at(at, &format!("poweroff {id}")),
+            4 => self.at(at, &format!("stop {id}{by}")),
+            5 => self.at(at, &format!("shutdown {id}{by}")),
+            _ => self.at(at, &format!("start {id}{by}")),
+        }
     }
 
     fn event(&mut self, at: i64) {
