@@ -36,8 +36,9 @@ const CURRENT_WITHIN: Duration = Duration::from_secs(15);
 const NODE_WITHIN: Duration = Duration::from_secs(6);
 /// How long one endpoint is waited for in it.
 const VIEW_WITHIN: Duration = Duration::from_secs(4);
-/// The same for each of the two questions at its door.
-const KNOCK_WITHIN: Duration = Duration::from_millis(2_500);
+/// The same for each of the two questions at its door, of which at most one is answered late or never. A node whose
+/// cluster file system is down holds its refusal back for 3 s.
+const KNOCK_WITHIN: Duration = Duration::from_secs(4);
 
 impl Observer {
     /// Looks, and hands in what was found. Must be called inside a tokio runtime.

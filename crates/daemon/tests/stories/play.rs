@@ -49,9 +49,31 @@ impl Drop for Folder {
     }
 }
 
-/// Plays a scenario to its end, and a little longer if by then `done` does not hold of the log. The log is written as
-/// `expected.log` is.
-pub(crate) fn play(name: &str, script: &Script, speed: f64, done: impl Fn(&str) -> bool) -> String {
+/// A lever of the simulated cluster that is pulled in the middle of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Lever {
+    /// From the beginning.
+    pub(crate) at: SignedDuration,
+    /// `fault 595 n=3 path=/nodes/`.
+    pub(crate) line: String,
+}
+
+/// What came of it.
+pub(crate) struct Played {
+    /// Written as `expected.log` is.
+    pub(crate) log: String,
+    /// Calls that were made to fail, `GET /path`.
+    pub(crate) failed: Vec<String>,
+}
+
+/// Plays a scenario to its end, and a little longer if by then `done` does not hold of the log.
+pub(crate) fn play(
+    name: &str,
+    script: &Script,
+    speed: f64,
+    lever: Option<&Lever>,
+    done: impl Fn(&str) -> bool,
+) -> Played {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let folder = Folder::new();
@@ -78,11 +100,16 @@ pub(crate) fn play(name: &str, script: &Script, speed: f64, done: impl Fn(&str) 
         clock.sleep_until(BEGIN + script.tiers.first - FIRST_ROUND).await;
         let (stop, stopped) = supervise::stop();
         let watch = tokio::spawn(run::watch(watched, stopped));
+        if let Some(Lever { at, line }) = lever {
+            clock.sleep_until(BEGIN + *at).await;
+            cluster.apply(line).unwrap();
+        }
         let end = BEGIN + script.length;
         clock.sleep_until(end).await;
         let told = loop {
+            let late = clock.now() > end + GRACE;
             let told = log(&store, script).await;
-            if done(&told) || clock.now() > end + GRACE {
+            if late || done(&told) {
                 break told;
             }
             tokio::time::sleep(LOOK_EVERY).await;
@@ -91,8 +118,9 @@ pub(crate) fn play(name: &str, script: &Script, speed: f64, done: impl Fn(&str) 
         let ended = tokio::time::timeout(STOP_WITHIN, watch).await;
         ended.unwrap_or_else(|_| panic!("{name}: the watch does not stop")).unwrap().unwrap();
         assert!(store.close().await, "{name}: the store does not close");
+        let failed = cluster.faults().calls.into_keys().collect();
         cluster.shutdown().await;
-        told
+        Played { log: told, failed }
     })
 }
 
