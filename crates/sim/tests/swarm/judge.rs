@@ -17,8 +17,8 @@ const QUIET_AFTER: SignedDuration = SignedDuration::from_secs(45);
 const NODE_QUIET: SignedDuration = SignedDuration::from_secs(450);
 /// Good rounds after which what must be told has been told: three looks, each of which may wait for its timeout.
 const ROUNDS_MAX: u32 = 12;
-/// From a look at a guest until what is found is told: several calls, each of which may be slow.
-const ON_ITS_WAY: SignedDuration = SignedDuration::from_secs(5);
+/// From a look at a guest until what is found is told: several calls, one of which may wait for its timeout.
+const ON_ITS_WAY: SignedDuration = SignedDuration::from_secs(15);
 /// What was so a moment ago may still be told.
 const LATELY: SignedDuration = SignedDuration::from_secs(45);
 
