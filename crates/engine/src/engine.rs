@@ -99,10 +99,9 @@ impl Engine {
     ) -> Engine {
         let mut engine = Engine::new(cluster, policy, seed);
         if let Some(last) = last {
-            engine.memory = last;
+            engine.memory = last.woken();
         }
         since.into_iter().for_each(|entry| engine.fold(entry));
-        engine.memory = engine.memory.woken();
         engine.memory.incidents.reseed(seed);
         engine
     }

@@ -134,13 +134,8 @@ pub(crate) fn why_stopped(
     if live.running {
         return Stopped::RunsAgain;
     }
-    match &evidence.booted_at {
-        Seen::At { value: booted_at, .. } if *booted_at > last_seen => {
-            return Stopped::NodeRestarted { booted_at: *booted_at };
-        }
-        Seen::At { .. } => {}
-        Seen::NotReached(blindness) => return Stopped::NotAsked(blindness.words.as_str().into()),
-        Seen::NotAsked => return Stopped::NotAsked("its node's boot was not asked for".into()),
+    if let Some(booted_at) = evidence.booted_at.value().copied().filter(|booted_at| *booted_at > last_seen) {
+        return Stopped::NodeRestarted { booted_at };
     }
     if let Some(task) = cause(tasks, id, last_seen, now, stops) {
         return Stopped::Task(task);
@@ -153,7 +148,12 @@ pub(crate) fn why_stopped(
     }
     match guest.ha.as_deref() {
         Some(state) if state != "ignored" => Stopped::HighAvailability(state.into()),
-        Some(_) | None => Stopped::Crashed,
+        Some(_) | None => match &evidence.booted_at {
+            Seen::At { .. } => Stopped::Crashed,
+            // It may have ended with its node.
+            Seen::NotReached(blindness) => Stopped::NotAsked(blindness.words.as_str().into()),
+            Seen::NotAsked => Stopped::NotAsked("when its node booted is not known".into()),
+        },
     }
 }
 

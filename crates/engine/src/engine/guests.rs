@@ -334,7 +334,11 @@ impl Engine {
                 }
                 Suspicion::Restarted => {
                     let tasks = answer.tasks.value().map(Vec::as_slice);
-                    let why = guest::why_restarted(*id, &known.guest, suspect.last_seen, tasks, now);
+                    // What it was restarted by began before its process did.
+                    let age = i64::try_from(known.guest.uptime).unwrap_or(0);
+                    let began = known.seen_at - SignedDuration::from_secs(age);
+                    let why =
+                        guest::why_restarted(*id, &known.guest, suspect.last_seen, tasks, began.min(now));
                     self.note_guest(turn, *id, Note::GuestRestarted { why });
                 }
                 Suspicion::Hung => {

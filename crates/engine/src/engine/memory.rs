@@ -319,7 +319,8 @@ impl KnownGuest {
     /// Whether what is known is newer than a row that says otherwise: the node's own list said so a moment ago, or the
     /// row shows the very process that is known to be gone.
     fn outranks(&self, row: &Guest, asked_at: Timestamp) -> bool {
-        let live = self.live.filter(|live| asked_at.duration_since(live.at) < ROW_AGE);
+        let age = |live: &LiveSeen| asked_at.duration_since(live.at);
+        let live = self.live.filter(|live| !age(live).is_negative() && age(live) < ROW_AGE);
         let contradicted = live.is_some_and(|live| match row.status.has_process() {
             Some(true) => !live.running || live.younger_than(row.uptime, asked_at),
             Some(false) => live.running,

@@ -29,6 +29,8 @@ pub(crate) struct Judge {
     read: usize,
     guests: BTreeMap<GuestId, Track>,
     nodes: BTreeMap<NodeName, Membership>,
+    /// Guests that a good round has shown with a process.
+    shown: BTreeSet<GuestId>,
     open: BTreeMap<String, String>,
     pub(crate) deaths: u64,
     pub(crate) told: u64,
@@ -94,6 +96,7 @@ impl Judge {
             read: 0,
             guests: BTreeMap::new(),
             nodes: BTreeMap::new(),
+            shown: BTreeSet::new(),
             open: BTreeMap::new(),
             deaths: 0,
             told: 0,
@@ -169,10 +172,7 @@ impl Judge {
         let quiet = !near(&id.to_string(), QUIET_BEFORE, QUIET_AFTER)
             && !near(node.as_str(), NODE_QUIET, NODE_QUIET)
             && !near("all", QUIET_BEFORE, QUIET_AFTER);
-        plain
-            && quiet
-            && at.duration_since(began) > QUIET_BEFORE
-            && at > BEGIN + SignedDuration::from_secs(20)
+        plain && quiet && self.shown.contains(&id) && at.duration_since(began) > QUIET_BEFORE
     }
 
     fn entry(&mut self, moment: &Moment, entry: &Entry) {
@@ -306,6 +306,8 @@ impl Judge {
                 Presence::Offline => {}
             }
         }
+        let alive = guests.iter().filter(|(_, row)| row.status.has_process() == Some(true));
+        self.shown.extend(alive.map(|(id, _)| *id));
         for (id, track) in &mut self.guests {
             let Some(end) = track.ended.as_mut().filter(|end| end.due && !end.told) else { continue };
             let shown = guests.get(id).is_some_and(|row| online.contains(&row.node));
