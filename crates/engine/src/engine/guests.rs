@@ -386,7 +386,9 @@ impl Engine {
         let pid = known.and_then(|known| known.pid);
         let moved_at = known.and_then(|known| known.moved_at);
         let moved_since = moved_at.is_some_and(|at| at > suspect.last_seen);
-        let why = match guest::why_stopped(id, guest, suspect.last_seen, answer, turn.now) {
+        // What began after it was seen to be down did not stop it, though somebody may have asked for that too.
+        let down_at = known.and_then(|known| known.down_since).unwrap_or(turn.now);
+        let why = match guest::why_stopped(id, guest, suspect.last_seen, answer, down_at) {
             Stopped::NodeRestarted { booted_at } => {
                 if let Some(suspect) = self.memory.suspects.get_mut(&id) {
                     (suspect.asked_at, suspect.after_restart) = (None, true);

@@ -22,7 +22,7 @@ use sim::run::{BEGIN, Faults, Ordeal, endure};
 use sim::script::Script;
 
 /// In the daily tests the swarm stops here, however far it came.
-const TIME_MAX: Duration = Duration::from_secs(30);
+const TIME_MAX: Duration = Duration::from_secs(60);
 
 #[test]
 fn what_must_hold_in_every_scenario() {
