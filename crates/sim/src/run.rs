@@ -20,6 +20,7 @@ use crate::cluster::Cluster;
 use crate::script::{BadScript, Script, Step};
 
 use ask::Asker;
+pub use ask::{Asked, Purpose};
 pub use faults::{Fault, Faults};
 
 /// When every scenario begins: a Monday morning, 2026-01-05T08:00:00Z.
@@ -49,8 +50,8 @@ pub struct Report {
     pub log: String,
     /// What the engine asked for when it was shown the same rounds once more at the same time. Must be empty.
     pub repeated: Vec<String>,
-    /// How many calls the virtual daemon made.
-    pub calls: u64,
+    /// The calls that the virtual daemon made, in order: the first one is number 1.
+    pub calls: Vec<Asked>,
     /// Which of them were made to fail, in words.
     pub failed: Vec<String>,
     /// How many had been made when each of the script's timed steps happened.
