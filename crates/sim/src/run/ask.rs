@@ -22,14 +22,16 @@ const ANSWER_MIN: SignedDuration = SignedDuration::from_millis(50);
 const ANSWER_SPREAD_MS: usize = 150;
 
 /// The virtual daemon's way to its cluster.
+#[derive(Clone)]
 pub(super) struct Asker {
     endpoints: Vec<NodeName>,
-    home: usize,
+    pub(super) home: usize,
     rights: Rights,
-    faults: Faults,
+    pub(super) faults: Faults,
     rng: Rng,
-    /// Calls made so far.
-    pub(super) made: Vec<Asked>,
+    /// How many calls were made so far, and which.
+    pub(super) made: u64,
+    pub(super) asked: Vec<Asked>,
     /// What the calls are made for.
     purpose: Purpose,
     /// What was made to fail, in words.
@@ -70,7 +72,8 @@ impl Asker {
             rights,
             faults,
             rng,
-            made: Vec::new(),
+            made: 0,
+            asked: Vec::new(),
             purpose: Purpose::Look,
             failed: Vec::new(),
             known,
@@ -418,10 +421,10 @@ impl Asker {
         what: &'static str,
         node: &NodeName,
     ) -> Option<(Blindness, SignedDuration)> {
-        self.made.push(Asked { at: cluster.now(), what, purpose: self.purpose });
-        let number = self.made.len() as u64;
-        let fault = self.faults.of(number)?;
-        self.failed.push(format!("call {number} ({what} of {node}): {fault:?}"));
+        self.made += 1;
+        self.asked.push(Asked { at: cluster.now(), what, purpose: self.purpose });
+        let fault = self.faults.of(self.made)?;
+        self.failed.push(format!("call {} ({what} of {node}): {fault:?}", self.made));
         self.travel(); // So that the calls after it take as long as they would have without it.
         Some((fault.blindness(), fault.takes()))
     }
