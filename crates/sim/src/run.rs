@@ -53,8 +53,10 @@ pub struct Report {
     pub log: String,
     /// What the engine asked for when it was shown the same rounds once more at the same time. Must be empty.
     pub repeated: Vec<String>,
-    /// The calls that the virtual daemon made, in order: the first one is number 1.
-    pub calls: Vec<Asked>,
+    /// How many calls the virtual daemon made.
+    pub calls: u64,
+    /// Those calls, in order: the first one is number 1.
+    pub asked: Vec<Asked>,
     /// Which of them were made to fail, in words.
     pub failed: Vec<String>,
     /// How many had been made when each of the script's timed steps happened.
@@ -139,7 +141,8 @@ pub fn endure(script: &Script, ordeal: &Ordeal, see: &mut dyn FnMut(&Moment)) ->
         play.happen(at, next, see)?;
     }
     play.report.repeated = play.once_more();
-    (play.report.calls, play.report.failed) = (play.asker.asked, play.asker.failed);
+    (play.report.calls, play.report.failed) = (play.asker.made, play.asker.failed);
+    play.report.asked = play.asker.asked;
     Ok(play.report)
 }
 

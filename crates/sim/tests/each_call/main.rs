@@ -19,10 +19,11 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
+use engine::observe::Round;
 use jiff::SignedDuration;
 use judge::Judge;
 
-use sim::run::{Asked, BEGIN, Fault, Faults, Fork, Moment, Report, Watch, each_call, watch_with};
+use sim::run::{Asked, BEGIN, Fault, Faults, Fork, Moment, Purpose, Report, Watch, each_call, watch_with};
 use sim::script::Script;
 use story::Story;
 
@@ -44,7 +45,7 @@ fn one_failed_call_changes_no_story() {
     };
     let mut scenarios = scenarios(name);
     // The longest ones first, so that no thread has to wait for one of them at the end.
-    scenarios.sort_by_key(|scenario| std::cmp::Reverse(scenario.clean.calls.len()));
+    scenarios.sort_by_key(|scenario| std::cmp::Reverse(scenario.clean.calls));
     let began = Instant::now();
     let (next, sum) = (AtomicUsize::new(0), Mutex::new(Sum::default()));
     std::thread::scope(|scope| {
@@ -132,11 +133,15 @@ impl Scenario {
     /// What is wrong with a run, and by how much an entry of it came later.
     fn judge(&self, fork: &Fork<Watcher>) -> (Vec<String>, SignedDuration) {
         let end = BEGIN + self.length;
-        let (story, end) = match fork.joined {
+        let (mut story, end) = match fork.joined {
             Some(joined) => (self.story.until(joined), joined),
             None => (self.story.clone(), end),
         };
-        let (mut troubles, latest) = story.differs(&fork.watch.story, end, &self.script.tiers);
+        let mut ill = fork.watch.story.clone();
+        if fork.asked.purpose == Purpose::Round(Round::Critical) {
+            story.without_blindness_near(&mut ill, fork.asked.at, &self.script.tiers);
+        }
+        let (mut troubles, latest) = story.differs(&ill, end, &self.script.tiers);
         troubles.extend(fork.watch.trouble.clone());
         troubles.extend(fork.report.repeated.iter().map(|what| format!("told twice: {what}")));
         (troubles, latest)
@@ -144,7 +149,7 @@ impl Scenario {
 
     /// The calls that are made before the scenario's own end.
     fn calls(&self) -> usize {
-        self.clean.calls.partition_point(|call| call.at <= BEGIN + self.length)
+        self.clean.asked.partition_point(|call| call.at <= BEGIN + self.length)
     }
 }
 

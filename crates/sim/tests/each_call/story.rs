@@ -1,14 +1,14 @@
 //! The same story: compares what was told in a run with what was told in one where a single call failed. It knows the
 //! entries and nothing of the cluster; whether what was told is true, the judge says.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
-use engine::Effect;
-use engine::detect::{Finding, Trace};
+use engine::detect::{Check, Fault, Finding, Trace};
 use engine::observe::{Round, Subject};
 use engine::policy::Metric;
 use engine::record::{By, Entry, Fact, LeftBy, Note, Why};
+use engine::{Effect, Input};
 use jiff::{SignedDuration, Timestamp};
 use sim::run::Moment;
 use sim::script::Tiers;
@@ -19,9 +19,15 @@ const ALLOWANCE: SignedDuration = SignedDuration::from_secs(15);
 /// What was told of each subject, in order.
 #[derive(Clone, Default)]
 pub(crate) struct Story {
-    told: BTreeMap<Subject, Vec<Told>>,
+    told: BTreeMap<Thread, Vec<Told>>,
     heartbeats: usize,
+    /// Critical rounds that saw nothing.
+    blind: Vec<Timestamp>,
 }
+
+/// What has an order: the findings of one check on one subject, or the notes of a subject. A crash and a storage that
+/// fills are told in the order in which they are seen.
+type Thread = (Subject, Option<Check>);
 
 /// One entry, as far as a failed call may not change it.
 #[derive(Clone)]
@@ -29,15 +35,35 @@ struct Told {
     at: Timestamp,
     /// What must be the same.
     what: String,
-    /// What the failed call may have said of it; `None` when it says that it does not know.
-    adds: Option<String>,
+    /// What a failed call may have said of it, piece by piece.
+    adds: Vec<String>,
+    patience: Patience,
+    line: String,
+}
+
+/// How much later an entry may come because of one failed call.
+#[derive(Clone, Copy)]
+struct Patience {
     /// Whose poll shows it.
     tier: Round,
-    line: String,
+    /// What a look that is made anew costs besides.
+    more: SignedDuration,
+}
+
+impl Patience {
+    fn of(tier: Round) -> Patience {
+        Patience { tier, more: SignedDuration::ZERO }
+    }
 }
 
 impl Story {
     pub(crate) fn see(&mut self, moment: &Moment) {
+        if let Input::Observed(snapshot) = moment.input
+            && snapshot.round == Round::Critical
+            && !moment.engine.seeing()
+        {
+            self.blind.push(snapshot.began_at);
+        }
         for effect in moment.effects {
             if let Effect::Record(entry) = effect {
                 self.add(entry);
@@ -46,21 +72,27 @@ impl Story {
     }
 
     fn add(&mut self, entry: &Entry) {
-        let (what, adds, tier) = match &entry.fact {
+        let check = match &entry.fact {
+            Fact::Opened { finding, .. } | Fact::Turned { finding, .. } | Fact::Resolved { finding, .. } => {
+                Some(finding.check())
+            }
+            Fact::Noted(_) | Fact::Heartbeat(_) => None,
+        };
+        let (what, adds, patience) = match &entry.fact {
             Fact::Opened { finding, .. } => {
                 let (words, adds) = found(finding);
-                (format!("opened {words}"), adds, tier(finding))
+                (format!("opened {words}"), adds, patience(finding))
             }
             Fact::Turned { from, finding, .. } => {
                 let (words, adds) = found(finding);
-                (format!("turned from {} to {words}", from.as_str()), adds, tier(finding))
+                (format!("turned from {} to {words}", from.as_str()), adds, patience(finding))
             }
             Fact::Resolved { finding, by, .. } => {
-                (format!("resolved {} by {by:?}", finding.condition().as_str()), None, tier(finding))
+                (format!("resolved {} by {by:?}", finding.condition().as_str()), Vec::new(), patience(finding))
             }
             Fact::Noted(note) => {
                 let (words, adds) = noted(note);
-                (format!("noted {words}"), adds, Round::Critical)
+                (format!("noted {words}"), adds, Patience::of(Round::Critical))
             }
             Fact::Heartbeat(_) => {
                 self.heartbeats += 1;
@@ -68,8 +100,18 @@ impl Story {
             }
         };
         let line = entry.to_string().trim_end().to_owned();
-        let told = Told { at: entry.at, what, adds, tier, line };
-        self.told.entry(entry.subject.clone()).or_default().push(told);
+        let told = Told { at: entry.at, what, adds, patience, line };
+        self.told.entry((entry.subject.clone(), check)).or_default().push(told);
+    }
+
+    /// Without its blindness, where the failed call stands next to a round that saw nothing by itself: then two in a row
+    /// saw nothing, and that is told with good reason.
+    pub(crate) fn without_blindness_near(&mut self, other: &mut Story, at: Timestamp, tiers: &Tiers) {
+        let near = |blind: &Timestamp| blind.duration_since(at).abs() <= tiers.critical * 3 / 2;
+        if self.blind.iter().any(near) {
+            let thread = (Subject::Cluster, Some(Check::Blind));
+            (self.told.remove(&thread), other.told.remove(&thread));
+        }
     }
 
     /// What was told until then.
@@ -97,30 +139,34 @@ impl Story {
     ) -> (Vec<String>, SignedDuration) {
         let (mut troubles, mut latest) = (Vec::new(), SignedDuration::ZERO);
         let nothing = Vec::new();
-        let subjects: std::collections::BTreeSet<&Subject> =
-            self.told.keys().chain(other.told.keys()).collect();
-        for subject in subjects {
-            let clean = self.told.get(subject).unwrap_or(&nothing);
-            let ill = other.told.get(subject).unwrap_or(&nothing);
-            for k in 0..clean.len().max(ill.len()) {
-                match (clean.get(k), ill.get(k)) {
-                    (Some(clean), Some(ill)) => {
-                        if let Some(trouble) = clean.against(ill, tiers) {
-                            troubles.push(trouble);
-                            break; // What follows of this subject is another story.
+        let threads: BTreeSet<&Thread> = self.told.keys().chain(other.told.keys()).collect();
+        for thread in threads {
+            let mut clean = self.told.get(thread).unwrap_or(&nothing).iter().peekable();
+            let mut ill = other.told.get(thread).unwrap_or(&nothing).iter().peekable();
+            loop {
+                let trouble = match (clean.peek(), ill.peek()) {
+                    (Some(c), Some(i)) => match c.against(i, tiers) {
+                        None => {
+                            latest = latest.max(i.at.duration_since(c.at));
+                            (clean.next(), ill.next());
+                            continue;
                         }
-                        latest = latest.max(ill.at.duration_since(clean.at));
-                    }
-                    (Some(clean), None) if clean.at <= end => {
-                        troubles.push(format!("untold: {}", clean.line));
-                        break;
-                    }
-                    (None, Some(ill)) if ill.at <= end => {
-                        troubles.push(format!("told without reason: {}", ill.line));
-                        break;
-                    }
+                        Some(trouble) => trouble,
+                    },
+                    (Some(c), None) if c.at <= end => format!("untold: {}", c.line),
+                    (None, Some(i)) if i.at <= end => format!("told without reason: {}", i.line),
                     (Some(_), None) | (None, Some(_) | None) => break,
+                };
+                // What was so in one round only is not seen when that is the one that is lost.
+                let mut after = clean.clone();
+                if let (Some(opened), Some(over)) = (after.next(), after.next())
+                    && opened.in_one_round(over, tiers)
+                {
+                    clean = after;
+                    continue;
                 }
+                troubles.push(trouble);
+                break; // What follows in this thread is another story.
             }
         }
         if other.heartbeats + 1 < self.heartbeats {
@@ -132,12 +178,19 @@ impl Story {
 
 impl Told {
     fn latest(&self, tiers: &Tiers) -> Timestamp {
-        self.at + tiers.every(self.tier) * 2 + ALLOWANCE
+        self.at + tiers.every(self.patience.tier) * 2 + self.patience.more + ALLOWANCE
+    }
+
+    /// Whether this is trouble that was over when it was looked at for the second time.
+    fn in_one_round(&self, over: &Told, tiers: &Tiers) -> bool {
+        let seen = over.at.duration_since(self.at);
+        let pair = self.what.starts_with("opened ") && over.what.starts_with("resolved ");
+        pair && seen <= tiers.every(self.patience.tier) + SignedDuration::from_secs(1)
     }
 
     /// What is wrong with `ill` in this one's place.
     fn against(&self, ill: &Told, tiers: &Tiers) -> Option<String> {
-        let lacks = ill.adds.is_none() || self.adds == ill.adds;
+        let lacks = ill.adds.iter().all(|piece| self.adds.contains(piece));
         let mut words = String::new();
         let wrong = if self.what != ill.what {
             "another thing is told"
@@ -155,68 +208,77 @@ impl Told {
 }
 
 /// A finding: its condition with what must be the same, and what a failed call may have said of it.
-fn found(finding: &Finding) -> (String, Option<String>) {
+fn found(finding: &Finding) -> (String, Vec<String>) {
     let name = finding.condition().as_str();
     match finding {
-        // Why it sees nothing, and how many are in the vote just then, may change from round to round; so does a value.
-        Finding::Blind { .. } | Finding::QuorumLost { .. } | Finding::OverMark { .. } => (name.into(), None),
+        // Why it sees nothing, how many are in the vote and which nodes have told of a storage changes from round to
+        // round, and so does a value.
+        Finding::Blind { .. }
+        | Finding::QuorumLost { .. }
+        | Finding::OverMark { .. }
+        | Finding::StorageOffline { .. } => (name.into(), Vec::new()),
         Finding::NodeUnreachable { guests, views, door } => {
-            let known = (*views > 1 || door.is_some()).then(|| format!("{views} views, {door:?}"));
-            (format!("{name} with {guests:?}"), known)
+            let seen = (2..=*views).map(|view| format!("view {view}"));
+            let adds = seen.chain(door.map(|door| format!("{door:?}"))).collect();
+            (format!("{name} with {guests:?}"), adds)
         }
         Finding::GuestCrashed { trace, .. } => {
-            let known = match trace {
-                Trace::Hidden => None,
+            let adds = match trace {
+                Trace::Hidden => Vec::new(),
                 Trace::Nothing | Trace::OutOfMemory | Trace::Segfault | Trace::Killed | Trace::CleanEnd => {
-                    Some(format!("{trace:?}"))
+                    vec![format!("{trace:?}")]
                 }
             };
-            (name.into(), known)
+            (name.into(), adds)
         }
-        Finding::StorageOffline { .. }
-        | Finding::StatsStale
+        Finding::StatsStale
         | Finding::NodeApi { .. }
         | Finding::GuestFault { .. }
         | Finding::HaFailed { .. }
-        | Finding::ServiceDown { .. } => (format!("{name}: {}", finding.words()), None),
+        | Finding::ServiceDown { .. } => (format!("{name}: {}", finding.words()), Vec::new()),
     }
 }
 
 /// A note: what must be the same, and what a failed call may have said of it.
-fn noted(note: &Note) -> (String, Option<String>) {
-    let by = |by: &Option<By>| by.as_ref().map(By::to_string);
+fn noted(note: &Note) -> (String, Vec<String>) {
+    let by = |by: &Option<By>| by.iter().map(By::to_string).collect();
     match note {
         Note::GuestChanged { from, to, why } => {
-            (format!("{} to {}", from.as_str(), to.as_str()), known(why, to.has_process() == Some(false)))
+            (format!("{} to {}", from.as_str(), to.as_str()), known(why))
         }
         Note::GuestMoved { from, to, by: who } => (format!("moved from {from} to {to}"), by(who)),
         Note::GuestAppeared { by: who } => ("is new".into(), by(who)),
         Note::GuestGone { by: who } => ("is gone".into(), by(who)),
-        Note::GuestRestarted { why } => ("was restarted".into(), known(why, false)),
-        Note::NodeLeft { by: LeftBy::Task(by) } => ("left on purpose".into(), Some(by.to_string())),
-        Note::NodeLeft { by: LeftBy::HighAvailability(word) } => {
-            ("left on purpose".into(), Some(word.to_string()))
+        Note::GuestRestarted { why } => ("was restarted".into(), known(why)),
+        Note::NodeLeft { by: LeftBy::Task(by) } => ("left on purpose".into(), vec![by.to_string()]),
+        // HA's word says that somebody wanted it, and not who.
+        Note::NodeLeft { by: LeftBy::HighAvailability(_) } => ("left on purpose".into(), Vec::new()),
+        Note::NodeBack | Note::NodeRestarted | Note::NodeAppeared | Note::NodeGone => {
+            (note.words(), Vec::new())
         }
-        Note::NodeBack | Note::NodeRestarted | Note::NodeAppeared | Note::NodeGone => (note.words(), None),
     }
 }
 
-/// Why, where that is known.
-fn known(why: &Why, ended: bool) -> Option<String> {
+/// Why, where that is known. A verdict of a crash is no note, so what is wrong here is never one of those two.
+fn known(why: &Why) -> Vec<String> {
     match why {
-        Why::NotAsked(_) => None,
-        Why::Task(by) => Some(by.to_string()),
-        Why::HighAvailability { .. } => Some("HA".into()),
-        Why::Locked(lock) => Some(format!("lock {lock}")),
-        Why::NodeRestarted => Some("its node's restart".into()),
-        Why::NoTask => Some(format!("no task, ended: {ended}")),
+        Why::NotAsked(_) => Vec::new(),
+        Why::Task(by) => vec![by.to_string()],
+        Why::HighAvailability { .. } => vec!["HA".into()],
+        Why::Locked(lock) => vec![format!("lock {lock}")],
+        Why::NodeRestarted => vec!["its node's restart".into()],
+        Why::NoTask => vec!["no task".into()],
     }
 }
 
 /// By whose poll a finding comes and goes. What the live tier shows first, the critical one shows as well: a verdict
 /// needs a look, and a look that failed is made anew at that one's pace.
-fn tier(finding: &Finding) -> Round {
+fn patience(finding: &Finding) -> Patience {
     match finding {
+        // Two looks half a minute apart: when one of them is lost, there is a third.
+        Finding::GuestFault { fault: Fault::Hung } => {
+            Patience { tier: Round::Critical, more: SignedDuration::from_secs(30) }
+        }
         Finding::Blind { .. }
         | Finding::QuorumLost { .. }
         | Finding::NodeUnreachable { .. }
@@ -224,13 +286,13 @@ fn tier(finding: &Finding) -> Round {
         | Finding::StorageOffline { .. }
         | Finding::StatsStale
         | Finding::GuestFault { .. }
-        | Finding::HaFailed { .. } => Round::Critical,
-        Finding::NodeApi { .. } => Round::Important,
-        Finding::ServiceDown { .. } => Round::Routine,
-        Finding::OverMark { metric, .. } => match metric {
+        | Finding::HaFailed { .. } => Patience::of(Round::Critical),
+        Finding::NodeApi { .. } => Patience::of(Round::Important),
+        Finding::ServiceDown { .. } => Patience::of(Round::Routine),
+        Finding::OverMark { metric, .. } => Patience::of(match metric {
             Metric::Disk | Metric::Memory | Metric::Cpu => Round::Important,
             Metric::Storage => Round::Background,
             Metric::Temperature => Round::Routine,
-        },
+        }),
     }
 }
