@@ -1,12 +1,13 @@
 //! Random clusters, faults, operators, HA and backups from a seed, judged by what really befell the guests and nodes.
 //!
-//! The judge (`judge.rs`) knows the simulator's truth and never asks the engine what it thinks: no crash that was none,
+//! The judge (`tests/judge`) knows the simulator's truth and never asks the engine what it thinks: no crash that was none,
 //! no crash untold, no node called lost that lives, none lost and untold, nothing told twice, also after a kill.
 //!
 //! A failure prints the seed and the scenario; `SWARM_SEED=n cargo test -p sim --test swarm -- --nocapture` plays it again
 //! and prints its log. `make swarm` plays until a million faults have been seen, `SWARM_FAULTS=n` sets another number.
 #![allow(clippy::unwrap_used, reason = "a test may fail by a panic, its helpers too")]
 
+#[path = "../judge/mod.rs"]
 mod judge;
 mod world;
 

@@ -22,6 +22,7 @@ const ON_ITS_WAY: SignedDuration = SignedDuration::from_secs(15);
 /// What was so a moment ago may still be told.
 const LATELY: SignedDuration = SignedDuration::from_secs(45);
 
+#[derive(Clone)]
 pub(crate) struct Judge {
     /// When the script touches a guest or a node, apart from letting a guest die.
     touched: BTreeMap<String, Vec<Timestamp>>,
@@ -39,6 +40,7 @@ pub(crate) struct Judge {
 }
 
 /// How a guest's latest process ended, while it has none.
+#[derive(Clone)]
 struct Track {
     ended: Option<End>,
     /// The end before the process that it has: a verdict may be on its way when somebody starts it.
@@ -46,6 +48,7 @@ struct Track {
     began: Timestamp,
 }
 
+#[derive(Clone)]
 struct End {
     at: Timestamp,
     befell: Befell,
@@ -55,6 +58,7 @@ struct End {
     rounds: u32,
 }
 
+#[derive(Clone)]
 struct Membership {
     /// When it was last away, in truth.
     away: Option<Timestamp>,

@@ -1,0 +1,252 @@
+//! Every scenario once more with one of its calls failing, for each call in turn: the same story, and no false crash.
+//!
+//! A failed call is one lost round, or one look that knows less. So nothing may be told of it; what is told may come later
+//! (two polls), and may lack what the call would have said; and it must be true, as the judge of the swarm sees it.
+//!
+//! `EACH_CALL=all` fails every call in every way; `EACH_CALL=scenario` does so with one scenario (or those whose name
+//! begins so), and `EACH_CALL="scenario 17 Reset"` plays one of them and prints what was told. Without it, a choice is
+//! made that has every call near to what happens, and a sample of those in quiet times.
+#![allow(clippy::unwrap_used, reason = "a test may fail by a panic, its helpers too")]
+
+#[path = "../judge/mod.rs"]
+mod judge;
+mod story;
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+
+use engine::observe::Round;
+use jiff::SignedDuration;
+use judge::Judge;
+
+use sim::run::{Asked, BEGIN, Fault, Faults, Fork, Moment, Purpose, Report, Watch, each_call, watch_with};
+use sim::script::Script;
+use story::Story;
+
+/// As many as a small machine has cores.
+const THREADS: usize = 2;
+/// Failures of a scenario that are printed in full; of the others only the number.
+const SHOWN_MAX: usize = 2;
+
+#[test]
+fn one_failed_call_changes_no_story() {
+    let chosen = std::env::var("EACH_CALL").unwrap_or_default();
+    let words: Vec<&str> = chosen.split_whitespace().collect();
+    let (which, name) = match &words[..] {
+        [] => (Which::Sample, ""),
+        ["all"] => (Which::All, ""),
+        [name] => (Which::All, *name),
+        [name, number, fault] => return replay(name, number, fault),
+        _ => panic!("EACH_CALL is \"all\", a scenario, or a scenario, a number and a fault: {chosen}"),
+    };
+    let mut scenarios = scenarios(name);
+    // The longest ones first, so that no thread has to wait for one of them at the end.
+    scenarios.sort_by_key(|scenario| std::cmp::Reverse(scenario.clean.calls));
+    let began = Instant::now();
+    let (next, sum) = (AtomicUsize::new(0), Mutex::new(Sum::default()));
+    std::thread::scope(|scope| {
+        for _ in 0..THREADS {
+            scope.spawn(|| {
+                while let Some(scenario) = scenarios.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    scenario.play(which, &sum);
+                }
+            });
+        }
+    });
+    let sum = sum.into_inner().unwrap();
+    let calls: usize = scenarios.iter().map(Scenario::calls).sum();
+    println!("{sum} of {} scenarios with {calls} calls, in {:.0?}", scenarios.len(), began.elapsed());
+    assert!(sum.runs > 0, "no scenario is called {name}");
+    assert!(sum.failed == 0, "{} of {} runs tell another story:\n{}", sum.failed, sum.runs, sum.words());
+}
+
+/// Which calls are made to fail, and how.
+#[derive(Clone, Copy)]
+enum Which {
+    /// Every one in every way.
+    All,
+    /// One way each, and of those that hardly matter only some.
+    Sample,
+}
+
+/// One scenario, and its story when nothing fails.
+struct Scenario {
+    name: String,
+    text: String,
+    /// Long enough that what one failed call delays is told before its end.
+    script: Script,
+    /// As long as it was written.
+    length: SignedDuration,
+    clean: Report,
+    story: Story,
+}
+
+fn scenarios(prefix: &str) -> Vec<Scenario> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
+    let mut paths: Vec<_> = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    assert!(paths.len() > 20, "the scenarios are somewhere else: {}", folder.display());
+    let wanted = |path: &&std::path::PathBuf| path.file_name().unwrap().to_string_lossy().starts_with(prefix);
+    paths.iter().filter(wanted).map(|path| Scenario::read(path)).collect()
+}
+
+impl Scenario {
+    fn read(path: &Path) -> Scenario {
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        let text = std::fs::read_to_string(path.join("scenario.txt")).unwrap();
+        let mut script = Script::parse(&text).unwrap_or_else(|error| panic!("{name}/scenario.txt, {error}"));
+        let length = script.length;
+        let mut first = Watcher::new(&script, &text);
+        watch_with(&script, &Faults::None, &mut |moment| first.see(moment)).unwrap();
+        let end = first.story.must_be_told_by(BEGIN + length, &script.tiers);
+        script.length = end.duration_since(BEGIN);
+        let mut watcher = Watcher::new(&script, &text);
+        let clean = watch_with(&script, &Faults::None, &mut |moment| watcher.see(moment)).unwrap();
+        watcher.judge.end();
+        assert_eq!(watcher.trouble, None, "{name}: judged without any fault");
+        Scenario { name, text, script, length, clean, story: watcher.story }
+    }
+
+    fn play(&self, which: Which, sum: &Mutex<Sum>) {
+        let end = BEGIN + self.length;
+        let choose = |number: u64, asked: &Asked| match which {
+            _ if asked.at > end => Vec::new(),
+            Which::All => Fault::ALL.to_vec(),
+            Which::Sample => self.sample(number, asked),
+        };
+        let mut local = Sum::default();
+        let watcher = Watcher::new(&self.script, &self.text);
+        each_call(&self.script, watcher, &choose, &mut |fork| local.add(self, &fork)).unwrap();
+        sum.lock().unwrap().join(local);
+    }
+
+    /// One fault for a call, another one for the next.
+    fn sample(&self, number: u64, _: &Asked) -> Vec<Fault> {
+        let turn = number as usize + self.name.len();
+        vec![Fault::ALL[turn % Fault::ALL.len()]]
+    }
+
+    /// What is wrong with a run, and by how much an entry of it came later.
+    fn judge(&self, fork: &Fork<Watcher>) -> (Vec<String>, SignedDuration) {
+        let end = BEGIN + self.length;
+        let (mut story, end) = match fork.joined {
+            Some(joined) => (self.story.until(joined), joined),
+            None => (self.story.clone(), end),
+        };
+        let mut ill = fork.watch.story.clone();
+        if fork.asked.purpose == Purpose::Round(Round::Critical) {
+            story.without_blindness_near(&mut ill, fork.asked.at, &self.script.tiers);
+        }
+        let (mut troubles, latest) = story.differs(&ill, end, &self.script.tiers);
+        troubles.extend(fork.watch.trouble.clone());
+        troubles.extend(fork.report.repeated.iter().map(|what| format!("told twice: {what}")));
+        (troubles, latest)
+    }
+
+    /// The calls that are made before the scenario's own end.
+    fn calls(&self) -> usize {
+        self.clean.asked.partition_point(|call| call.at <= BEGIN + self.length)
+    }
+}
+
+/// Judges, and writes the story down.
+#[derive(Clone)]
+struct Watcher {
+    judge: Judge,
+    story: Story,
+    /// What the judge said; it says no more after that.
+    trouble: Option<String>,
+}
+
+impl Watcher {
+    fn new(script: &Script, text: &str) -> Watcher {
+        Watcher { judge: Judge::new(script, text), story: Story::default(), trouble: None }
+    }
+}
+
+impl Watch for Watcher {
+    fn see(&mut self, moment: &Moment) {
+        self.story.see(moment);
+        if self.trouble.is_some() {
+            return;
+        }
+        let judge = &mut self.judge;
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| judge.see(moment))) {
+            let text = panic.downcast_ref::<String>().map(String::as_str);
+            let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+            self.trouble = Some(format!("judged: {}", text.unwrap_or("by a panic without words")));
+        }
+    }
+}
+
+fn replay(name: &str, number: &str, fault: &str) {
+    let scenarios = scenarios(name);
+    let scenario = scenarios.iter().find(|scenario| scenario.name == name).unwrap();
+    let fault = Fault::ALL.into_iter().find(|known| format!("{known:?}") == fault).unwrap();
+    let number: u64 = number.parse().unwrap();
+    let faults = Faults::Call { number, fault };
+    let report = watch_with(&scenario.script, &faults, &mut |_| ()).unwrap();
+    println!("without a fault:\n{}\nwith {:?}:\n{}", scenario.clean.log, report.failed, report.log);
+    let choose = |k: u64, _: &Asked| if k == number { vec![fault] } else { Vec::new() };
+    let watcher = Watcher::new(&scenario.script, &scenario.text);
+    let mut sum = Sum::default();
+    each_call(&scenario.script, watcher, &choose, &mut |fork| sum.add(scenario, &fork)).unwrap();
+    assert!(sum.runs == 1 && sum.failed == 0, "{}", sum.words());
+}
+
+/// What the runs came to.
+#[derive(Default)]
+struct Sum {
+    runs: u64,
+    failed: u64,
+    shown: Vec<String>,
+    by: BTreeMap<String, u64>,
+    latest: (SignedDuration, String),
+}
+
+impl Sum {
+    fn add(&mut self, scenario: &Scenario, fork: &Fork<Watcher>) {
+        let (troubles, latest) = scenario.judge(fork);
+        let Fork { number, fault, asked, .. } = fork;
+        let replay = format!("EACH_CALL=\"{} {number} {fault:?}\"", scenario.name);
+        self.runs += 1;
+        if latest > self.latest.0 {
+            self.latest = (latest, replay.clone());
+        }
+        if troubles.is_empty() {
+            return;
+        }
+        self.failed += 1;
+        *self.by.entry(format!("{}: {} ({:?})", scenario.name, asked.what, asked.purpose)).or_default() += 1;
+        let at = asked.at.duration_since(BEGIN).as_secs();
+        let call = format!("{} at {}:{:02}", asked.what, at / 60, at % 60);
+        self.shown.push(format!("{replay} ({call})\n    {}", troubles.join("\n    ")));
+        self.shown.truncate(SHOWN_MAX);
+    }
+
+    fn join(&mut self, other: Sum) {
+        self.runs += other.runs;
+        self.failed += other.failed;
+        self.shown.extend(other.shown);
+        self.by.extend(other.by);
+        if other.latest.0 > self.latest.0 {
+            self.latest = other.latest;
+        }
+    }
+
+    fn words(&self) -> String {
+        let by: Vec<String> = self.by.iter().map(|(what, count)| format!("{count:5} {what}")).collect();
+        format!("{}\n{}", self.shown.join("\n"), by.join("\n"))
+    }
+}
+
+impl std::fmt::Display for Sum {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (latest, which) = (self.latest.0.as_secs(), &self.latest.1);
+        write!(f, "{} runs with one failed call each, an entry at most {latest} s later ({which}),", self.runs)
+    }
+}
