@@ -190,7 +190,10 @@ impl Engine {
             Ok(seen) => seen,
             Err(blindness) => {
                 self.memory.frozen = false;
-                self.unwatched(turn.now);
+                // One round that was lost is no gap.
+                if self.memory.blind_rounds >= BLIND_AFTER {
+                    self.unwatched(turn.now);
+                }
                 return self.blind(turn, blindness);
             }
         };

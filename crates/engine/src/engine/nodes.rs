@@ -225,7 +225,8 @@ impl Engine {
         match suspect.suspicion {
             // What is not seen at all is no evidence; the next round that can be believed suspects it again.
             NodeSuspicion::Absent if !(self.seeing() && self.memory.quorate) => {}
-            // Without its own door nobody knows whether it lives: one call that failed must not make it lost.
+            // One call that failed must not make it lost: without its door nobody knows whether it lives, without its
+            // tasks nobody knows whether it was to leave.
             NodeSuspicion::Absent if !last && suspect.tries < ABSENT_TIMES && node::silent(evidence) => {
                 (suspect.asked_at, suspect.due) = (None, turn.now + ABSENT_AGAIN);
                 self.memory.node_suspects.insert(name.clone(), suspect);

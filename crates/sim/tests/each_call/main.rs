@@ -247,6 +247,10 @@ impl Sum {
 impl std::fmt::Display for Sum {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let (latest, which) = (self.latest.0.as_secs(), &self.latest.1);
-        write!(f, "{} runs with one failed call each, an entry at most {latest} s later ({which}),", self.runs)
+        write!(
+            f,
+            "{} runs with one failed call each, an entry at most {latest} s later ({which}),",
+            self.runs
+        )
     }
 }

@@ -87,9 +87,11 @@ impl Story {
                 let (words, adds) = found(finding);
                 (format!("turned from {} to {words}", from.as_str()), adds, patience(finding))
             }
-            Fact::Resolved { finding, by, .. } => {
-                (format!("resolved {} by {by:?}", finding.condition().as_str()), Vec::new(), patience(finding))
-            }
+            Fact::Resolved { finding, by, .. } => (
+                format!("resolved {} by {by:?}", finding.condition().as_str()),
+                Vec::new(),
+                patience(finding),
+            ),
             Fact::Noted(note) => {
                 let (words, adds) = noted(note);
                 (format!("noted {words}"), adds, Patience::of(Round::Critical))
@@ -243,9 +245,7 @@ fn found(finding: &Finding) -> (String, Vec<String>) {
 fn noted(note: &Note) -> (String, Vec<String>) {
     let by = |by: &Option<By>| by.iter().map(By::to_string).collect();
     match note {
-        Note::GuestChanged { from, to, why } => {
-            (format!("{} to {}", from.as_str(), to.as_str()), known(why))
-        }
+        Note::GuestChanged { from, to, why } => (format!("{} to {}", from.as_str(), to.as_str()), known(why)),
         Note::GuestMoved { from, to, by: who } => (format!("moved from {from} to {to}"), by(who)),
         Note::GuestAppeared { by: who } => ("is new".into(), by(who)),
         Note::GuestGone { by: who } => ("is gone".into(), by(who)),
