@@ -57,6 +57,20 @@ impl Clock {
         }
     }
 
+    /// What goes by this clock's pace and never jumps: two of these are as far apart as the time between them is long on
+    /// this clock. Not to be slept until, see [`Clock::sleep`].
+    pub fn instant(&self) -> Instant {
+        match &self.pace {
+            Pace::Wall => Instant::now(),
+            Pace::Faster { since, speed, .. } => *since + since.elapsed().mul_f64(*speed),
+        }
+    }
+
+    /// Sleeps for so long on this clock.
+    pub async fn sleep(&self, duration: Duration) {
+        tokio::time::sleep(self.real(duration)).await;
+    }
+
     /// Sleeps until the clock shows `until`.
     pub async fn sleep_until(&self, until: Timestamp) {
         let left = Duration::try_from(until.duration_since(self.now())).unwrap_or(Duration::ZERO);
@@ -94,5 +108,10 @@ mod tests {
     fn a_faster_clock_sleeps_less() {
         let clock = Clock::faster(Timestamp::UNIX_EPOCH, Instant::now(), 6.0);
         assert_eq!(clock.real(Duration::from_secs(12)), Duration::from_secs(2));
+        let since = Instant::now();
+        let clock = Clock::faster(Timestamp::UNIX_EPOCH, since, 1000.0);
+        let (before, between, after) = (since.elapsed(), clock.instant(), since.elapsed());
+        let passed = between - since;
+        assert!(before * 1000 <= passed && passed <= after * 1000, "{before:?} {passed:?} {after:?}");
     }
 }

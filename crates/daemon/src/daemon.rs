@@ -186,7 +186,7 @@ impl Daemon {
             let name = cluster.name.clone();
             let watched = Watched {
                 name: cluster.name,
-                clients: clients(cluster.endpoints, cluster.token)
+                clients: clients(cluster.endpoints, cluster.token, &clock)
                     .with_context(|| format!("cluster {name}"))?,
                 policy: cluster.policy,
                 temperature: cluster.temperature,
@@ -230,9 +230,24 @@ impl Daemon {
     }
 }
 
-/// One client per endpoint, all with the same token and together within the limits per node.
-fn clients(endpoints: Vec<pve::Endpoint>, token: pve::Token) -> anyhow::Result<Vec<pve::Client>> {
-    let limits = pve::Limits { connect: CONNECT_WITHIN, ..pve::Limits::default() };
+/// One client per endpoint, all with the same token and together within the limits per node. Their patience goes by the
+/// daemon's clock, as that of whom they ask does.
+///
+/// # Errors
+/// A certificate or token that the PVE client refuses.
+pub fn clients(
+    endpoints: Vec<pve::Endpoint>,
+    token: pve::Token,
+    clock: &Clock,
+) -> anyhow::Result<Vec<pve::Client>> {
+    let limits = pve::Limits::default();
+    let limits = pve::Limits {
+        connect: clock.real(CONNECT_WITHIN),
+        cheap: clock.real(limits.cheap),
+        forwarded: clock.real(limits.forwarded),
+        pool_idle: clock.real(limits.pool_idle),
+        ..limits
+    };
     let mut clients: Vec<pve::Client> = Vec::with_capacity(endpoints.len());
     for endpoint in endpoints {
         clients.push(match clients.first() {

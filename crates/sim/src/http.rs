@@ -97,7 +97,12 @@ impl Options {
 
     /// A scenario, which begins now.
     pub fn script(script: &Script) -> anyhow::Result<Options> {
-        let cluster = Box::new(script.build(Timestamp::now())?);
+        Options::script_at(script, Timestamp::now())
+    }
+
+    /// A scenario whose clock shows `begin` at its beginning, which is now.
+    pub fn script_at(script: &Script, begin: Timestamp) -> anyhow::Result<Options> {
+        let cluster = Box::new(script.build(begin)?);
         let steps = script.timed_steps().map(|(at, step)| (at, step.command.clone())).collect();
         Ok(Options::of(Served::Live { cluster, steps }))
     }

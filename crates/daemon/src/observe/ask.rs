@@ -136,7 +136,9 @@ impl Endpoints {
             let Some(client) = self.clients.get(index) else { continue };
             let client = match about {
                 About::Cluster | About::Node => client.clone(),
-                About::ClusterWithin(within) | About::NodeWithin(within) => client.within(within),
+                About::ClusterWithin(within) | About::NodeWithin(within) => {
+                    client.within(self.clock.real(within))
+                }
             };
             let error = match self.counted(call, make(client.clone())).await {
                 Ok(answer) => {

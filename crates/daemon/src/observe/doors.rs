@@ -3,11 +3,10 @@
 //! pveproxy is asked for the node's status, which it answers by itself; of pvedaemon the live calls know most of the
 //! time. What a shut door means is the engine's business.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use engine::observe::{Blindness, Cause, Door, NodeName};
 use pve::Error;
-use tokio::time::Instant;
 
 use super::Observer;
 use super::ask::{About, Unanswered};
@@ -133,7 +132,7 @@ impl Observer {
             Err(Unanswered::Held(blindness)) => return Err(blindness),
             Err(Unanswered::Failed(error)) => return shut(Server::Proxy, &error, online),
         }
-        if let Some(door) = self.daemons_of(name).and_then(|daemons| daemons.door(Instant::now())) {
+        if let Some(door) = self.daemons_of(name).and_then(|daemons| daemons.door(self.clock.instant())) {
             return Ok(door);
         }
         let daemon =

@@ -6,19 +6,19 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use engine::Input;
 use engine::observe::{Blindness, Cause, GuestId, GuestKind, Live, NodeName, Round, Seen, Snapshot};
 use jiff::Timestamp;
 use tokio::task::JoinSet;
-use tokio::time::Instant;
 
 use super::ask::{About, Unanswered};
 use super::bill::Call;
 use super::doors::Daemons;
 use super::rounds::{no_path, path_name};
 use super::{Observer, Tiers, evidence};
+use crate::clock::Clock;
 use crate::supervise::Stop;
 
 /// Nodes asked at the same time. A list comes after some 20 ms, so that four at a time ask 400 nodes in 2 s.
@@ -124,16 +124,15 @@ impl Observer {
     /// # Errors
     /// Nobody takes what it sees any more.
     pub async fn live(self: Arc<Observer>, every: Duration, mut stop: Stop) -> anyhow::Result<()> {
-        let every = self.clock.real(every);
         let mut known = self.known.subscribe();
         let mut lanes: BTreeMap<NodeName, Lane> = BTreeMap::new();
         let mut calls: JoinSet<Ended> = JoinSet::new();
         tokio::select! {
-            () = tokio::time::sleep(self.clock.real(Tiers::first(Round::Live))) => {}
+            () = self.clock.sleep(Tiers::first(Round::Live)) => {}
             () = stop.asked() => return Ok(()),
         }
         loop {
-            let now = Instant::now();
+            let now = self.clock.instant();
             let wanted = known.borrow_and_update().with_machines.clone();
             // A call that has not ended keeps its lane: who comes back must not be asked twice at a time.
             lanes.retain(|node, lane| wanted.contains(node) || !matches!(lane.turn, Turn::Due(_)));
@@ -163,7 +162,7 @@ impl Observer {
             let wake = wakes.filter_map(|lane| lane.wake(now)).min();
             let ended = tokio::select! {
                 ended = calls.join_next(), if !calls.is_empty() => ended,
-                () = sleep_until(wake) => None,
+                () = sleep_until(&self.clock, wake) => None,
                 changed = known.changed() => {
                     changed?;
                     None
@@ -174,7 +173,7 @@ impl Observer {
             let Ended { node, asked_at, answer, daemons, worked } = ended?;
             self.note_daemons(&node, daemons);
             let waited_for = match lanes.get_mut(&node) {
-                Some(lane) => lane.ended(Instant::now(), every, worked, answer.is_ok()),
+                Some(lane) => lane.ended(self.clock.instant(), every, worked, answer.is_ok()),
                 None => false,
             };
             // An answer that comes after it was given up is old news.
@@ -200,14 +199,14 @@ impl Observer {
             let answer = Err(no_path(&node));
             return Ended { node, asked_at, answer, daemons: Daemons::Failed, worked: Duration::ZERO };
         };
-        let (name, sent_at) = (&name, &Mutex::new(Instant::now()));
+        let (name, sent_at) = (&name, &Mutex::new(self.clock.instant()));
         let list = |client: pve::Client| {
             // Of the last endpoint that is tried: what came before it was not the node's work.
-            *sent_at.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+            *sent_at.lock().unwrap_or_else(PoisonError::into_inner) = self.clock.instant();
             async move { client.qemu_list(name).await }
         };
         let listed = self.endpoints.put(Call::Qemu, About::Node, list).await;
-        let now = Instant::now();
+        let now = self.clock.instant();
         let daemons = Daemons::of(&listed, now);
         let reached = match &listed {
             Ok(_) => true,
@@ -223,9 +222,9 @@ impl Observer {
     }
 }
 
-async fn sleep_until(wake: Option<Instant>) {
+async fn sleep_until(clock: &Clock, wake: Option<Instant>) {
     match wake {
-        Some(wake) => tokio::time::sleep_until(wake).await,
+        Some(wake) => clock.sleep(wake.saturating_duration_since(clock.instant())).await,
         None => std::future::pending().await,
     }
 }

@@ -37,8 +37,9 @@ const CURRENT_WITHIN: Duration = Duration::from_secs(15);
 const NODE_WITHIN: Duration = Duration::from_secs(6);
 /// How long one endpoint is waited for in it.
 const VIEW_WITHIN: Duration = Duration::from_secs(4);
-/// The same for each of the two questions at its door.
-const KNOCK_WITHIN: Duration = Duration::from_millis(2_500);
+/// The same for each of the two questions at its door, of which at most one is answered late or never. A node whose
+/// cluster file system is down holds its refusal back for 3 s.
+const KNOCK_WITHIN: Duration = Duration::from_secs(4);
 
 impl Observer {
     /// Looks, and hands in what was found. Must be called inside a tokio runtime.
@@ -62,7 +63,7 @@ impl Observer {
     async fn service_evidence(&self, node: &NodeName) -> Seen<Vec<engine::observe::Service>> {
         // Another one may be at it, and then comes ours.
         let within = SERVICES_WITHIN * 2;
-        match timeout(within, self.services_of(node)).await {
+        match timeout(self.clock.real(within), self.services_of(node)).await {
             Ok(seen) => seen,
             Err(_elapsed) => Seen::NotReached(out_of_time("the list of services", within)),
         }
@@ -246,9 +247,9 @@ impl Observer {
         let machines = guests.iter().filter(|guest| guest.kind == GuestKind::Qemu);
         let mut seen = BTreeMap::new();
         // One after the other: each may keep a worker for 3 s, and the node has three for everybody.
-        let until = tokio::time::Instant::now() + CURRENT_WITHIN;
+        let until = self.clock.instant() + CURRENT_WITHIN;
         for guest in machines.take(CURRENT_MAX) {
-            let left = until.saturating_duration_since(tokio::time::Instant::now());
+            let left = until.saturating_duration_since(self.clock.instant());
             let asked_at = self.clock.now();
             if left.is_zero() {
                 let blindness = out_of_time("what QEMU says of itself", CURRENT_WITHIN);
@@ -267,12 +268,13 @@ impl Observer {
 
     async fn node_evidence(&self, look: &NodeLook) -> NodeEvidence {
         let late = |what: &str| out_of_time(what, NODE_WITHIN);
+        let within = self.clock.real(NODE_WITHIN);
         let asked_at = self.clock.now();
         let (views, tasks, ha, door) = tokio::join!(
             self.views(&look.node),
-            timeout(NODE_WITHIN, self.cluster_tasks(look)),
-            timeout(NODE_WITHIN, self.ha_word(&look.node)),
-            timeout(NODE_WITHIN, self.knock(&look.node)),
+            timeout(within, self.cluster_tasks(look)),
+            timeout(within, self.ha_word(&look.node)),
+            timeout(within, self.knock(&look.node)),
         );
         NodeEvidence {
             views,
@@ -289,7 +291,7 @@ impl Observer {
         let mut asked = JoinSet::new();
         for client in self.endpoints.each() {
             let label: Box<str> = client.endpoint().label().into();
-            let client = client.within(VIEW_WITHIN);
+            let client = client.within(self.clock.real(VIEW_WITHIN));
             // Whoever does not come back was not reached.
             let lost = Blindness { cause: Cause::Unreachable, words: format!("{label} was not asked") };
             views.insert(label.clone(), Seen::NotReached(lost));

@@ -203,9 +203,16 @@ pub(crate) fn cause(
         .filter(|task| task.started_at <= now + CLOCK_SKEW)
         .filter(|task| task.ended_at.is_none_or(|ended| ended >= last_seen - CLOCK_SKEW))
         .filter(|task| !undone(task, tasks, &vmid))
-        // What was asked of HA names who asked; what HA then does is root's (pve-domain 3.5).
-        .max_by_key(|task| (task.kind.starts_with("ha"), task.started_at))
+        // What was asked of HA names who asked; what HA then does is root's (pve-domain 3.5). So does a job whose own tasks
+        // are root's; they begin in the same second, of which PVE's lists tell no parts and no order.
+        .max_by_key(|task| (task.kind.starts_with("ha"), task.started_at.as_second(), is_job(&task.kind)))
         .map(|task| By { user: task.user.clone(), task: task.kind.clone(), upid: task.upid.clone() })
+}
+
+/// Tasks that begin others for each guest that they are about.
+fn is_job(kind: &str) -> bool {
+    matches!(kind, "vzdump" | "startall" | "stopall" | "suspendall" | "migrateall")
+        || kind.starts_with("bulk-")
 }
 
 /// Whether the guest was started again after a task had ended: then it is not what stopped it in the end. A start that

@@ -126,7 +126,8 @@ impl Engine {
             (Some(Suspicion::Changed { .. }), Some(before)) if alive == Some(false) => {
                 before.alive_at.unwrap_or(before.seen_at)
             }
-            (_, Some(before)) => before.seen_at,
+            // A row may be that old, and what it shows have changed before it was asked for.
+            (_, Some(before)) => before.seen_at - guest::ROW_AGE,
             // It was not there a round ago.
             (_, None) => known.seen_at - guest::ROW_AGE * 2,
         };

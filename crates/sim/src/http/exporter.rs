@@ -40,17 +40,25 @@ pub(super) async fn serve(
     }
 }
 
-/// One request per connection. Of a node without power nobody answers.
+/// One request per connection: `/metrics`, or `/NODE/metrics` of another one, as behind one address for all of them. Of a
+/// node without power nobody answers.
 async fn one(mut stream: TcpStream, node: NodeName, shared: Arc<Shared>) {
-    let told = shared.with_cluster(|cluster| {
-        let found = cluster.nodes().get(&node).filter(|node| node.alive());
-        found.map(|node| metrics(cluster, node))
-    });
-    let Some(Some(text)) = told else { return };
     let Incoming::Request(request) = wire::read(&mut stream, &mut Vec::new(), IDLE).await else { return };
-    let answer = match (request.method.as_str(), request.path()) {
-        ("GET", "/metrics") => Answer { content_type: TEXT, ..Answer::ok(text) },
-        (_, _) => Answer::text(404, "Not Found", "404 page not found\n".into()),
+    let meant = match (request.method.as_str(), request.path().strip_suffix("/metrics")) {
+        ("GET", Some("")) => Some(node),
+        ("GET", Some(other)) => other.strip_prefix('/').and_then(|name| name.parse().ok()),
+        (_, _) => None,
+    };
+    let answer = match meant {
+        Some(node) => {
+            let told = shared.with_cluster(|cluster| {
+                let found = cluster.nodes().get(&node).filter(|node| node.alive());
+                found.map(|node| metrics(cluster, node))
+            });
+            let Some(Some(text)) = told else { return };
+            Answer { content_type: TEXT, ..Answer::ok(text) }
+        }
+        None => Answer::text(404, "Not Found", "404 page not found\n".into()),
     };
     let payload = Payload::of(&answer, request.reads_gzip());
     let head = wire::head(&answer, &payload, Timestamp::now(), true);

@@ -1,0 +1,177 @@
+//! Plays one scenario: the simulated cluster behind HTTP, and beside it what watches a cluster in the daemon. What is
+//! told is read from the store's journal at the end.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use daemon::clock::Clock;
+use daemon::record::Store;
+use daemon::report::live::Live;
+use daemon::run::{self, Watched};
+use daemon::{TemperatureSource, Tiers, supervise};
+use engine::policy::Policy;
+use engine::record::Entry;
+use jiff::SignedDuration;
+use sim::cluster::Rights;
+use sim::http::{Options, Server};
+use sim::run::BEGIN;
+use sim::script::Script;
+
+const TOKEN: &str = "jarvis@pve!stories";
+const SECRET: &str = "55555555-5555-5555-5555-555555555555";
+/// When the daemon's critical tier first asks after its start. A script says when that is on its own clock.
+const FIRST_ROUND: SignedDuration = SignedDuration::from_secs(5);
+/// How long after a scenario's end what is expected may still come, in the cluster's time: two rounds, and a look.
+const GRACE: SignedDuration = SignedDuration::from_secs(60);
+/// How often that is looked into, in the world's time.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// How long a watch may take to stop, in the world's time: the daemon as a whole is allowed two seconds.
+const STOP_WITHIN: Duration = Duration::from_secs(10);
+
+/// A folder that goes with its owner.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> Folder {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("jarvis-stories-{}-{count}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        Folder(path)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        std::fs::remove_dir_all(&self.0).unwrap_or_default();
+    }
+}
+
+/// A lever of the simulated cluster that is pulled in the middle of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Lever {
+    /// From the beginning.
+    pub(crate) at: SignedDuration,
+    /// `fault 595 n=3 path=/nodes/`.
+    pub(crate) line: String,
+}
+
+/// What came of it.
+pub(crate) struct Played {
+    /// Written as `expected.log` is.
+    pub(crate) log: String,
+    /// Calls that were made to fail, `GET /path`.
+    pub(crate) failed: Vec<String>,
+}
+
+/// Plays a scenario to its end, and a little longer if by then `done` does not hold of the log.
+pub(crate) fn play(
+    name: &str,
+    script: &Script,
+    speed: f64,
+    lever: Option<&Lever>,
+    done: impl Fn(&str) -> bool,
+) -> Played {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let folder = Folder::new();
+        let store = Store::open(&folder.0.join("jarvis.db")).await.unwrap();
+        let cluster = serve(script, speed);
+        let clock = Clock::faster(cluster.now().unwrap(), Instant::now(), speed);
+        let clock = Arc::new(clock);
+        let watched = Watched {
+            name: script.cluster.clone(),
+            clients: daemon::daemon::clients(
+                endpoints(script, &cluster),
+                pve::Token::new(TOKEN, pve::Secret::new(SECRET)).unwrap(),
+                &clock,
+            )
+            .unwrap(),
+            policy: Policy::default(),
+            temperature: sensors(&cluster),
+            tiers: tiers(script),
+            clock: Arc::clone(&clock),
+            store: store.clone(),
+            live: Arc::new(Live::new([script.cluster.clone()], Duration::from_secs(12), Instant::now())),
+            page: None,
+        };
+        clock.sleep_until(BEGIN + script.tiers.first - FIRST_ROUND).await;
+        let (stop, stopped) = supervise::stop();
+        let watch = tokio::spawn(run::watch(watched, stopped));
+        if let Some(Lever { at, line }) = lever {
+            clock.sleep_until(BEGIN + *at).await;
+            cluster.apply(line).unwrap();
+        }
+        let end = BEGIN + script.length;
+        clock.sleep_until(end).await;
+        let told = loop {
+            let late = clock.now() > end + GRACE;
+            let told = log(&store, script).await;
+            if late || done(&told) {
+                break told;
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        };
+        stop.send_replace(true);
+        let ended = tokio::time::timeout(STOP_WITHIN, watch).await;
+        ended.unwrap_or_else(|_| panic!("{name}: the watch does not stop")).unwrap().unwrap();
+        assert!(store.close().await, "{name}: the store does not close");
+        let failed = cluster.faults().calls.into_keys().collect();
+        cluster.shutdown().await;
+        Played { log: told, failed }
+    })
+}
+
+fn serve(script: &Script, speed: f64) -> Server {
+    let rights = match script.rights {
+        Rights::All => "observer",
+        Rights::Auditor => "auditor",
+    };
+    let mut options = Options::script_at(script, BEGIN).unwrap();
+    options.tokens = vec![format!("{TOKEN}={SECRET}:{rights}").parse().unwrap()];
+    options.exporter = Some(options.listen);
+    options.speed = speed;
+    options.seed = script.seed;
+    Server::start(options).unwrap()
+}
+
+fn endpoints(script: &Script, cluster: &Server) -> Vec<pve::Endpoint> {
+    let trust = pve::Trust::Ca(cluster.ca_pem().as_bytes().into());
+    let all: Vec<_> = cluster.addresses().keys().cloned().collect();
+    let nodes = if script.endpoints.is_empty() { &all } else { &script.endpoints };
+    let url = |node| format!("https://{}", cluster.addresses()[node]);
+    nodes.iter().map(|node| pve::Endpoint::new(&url(node), trust.clone()).unwrap()).collect()
+}
+
+/// One address answers for all nodes, because a made-up name leads nowhere.
+fn sensors(cluster: &Server) -> Option<TemperatureSource> {
+    let address = cluster.exporters().values().next()?;
+    let url = format!("http://{address}/{{node}}/metrics");
+    Some(TemperatureSource::node_exporter(url, None).unwrap())
+}
+
+fn tiers(script: &Script) -> Tiers {
+    let every = script.tiers;
+    let real = |interval: SignedDuration| interval.unsigned_abs();
+    Tiers {
+        live: Some(real(every.live)).filter(|live| !live.is_zero()),
+        critical: real(every.critical),
+        important: real(every.important),
+        routine: real(every.routine),
+        background: real(every.background),
+    }
+}
+
+/// What the store's journal holds, as `expected.log` is written.
+async fn log(store: &Store, script: &Script) -> String {
+    let rows = store.journal_since(&script.cluster, 0).await.unwrap();
+    let mut log = String::new();
+    for row in rows {
+        let entry: Entry = serde_json::from_str(&row.entry).unwrap();
+        let at = engine::record::duration(entry.at.duration_since(BEGIN));
+        log.push_str(&format!("{at:>7}  {}\n", entry.to_string().trim_end()));
+    }
+    log
+}

@@ -1,0 +1,162 @@
+//! A story: what was told, in the form in which two tellings of the same thing are equal. Which telling is right is
+//! others' business.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+/// A difference of more lines says no more than this many.
+const LINES_MAX: usize = 20;
+/// Two entries this close, in seconds, were caused by one thing: a critical round, and what it asks on top.
+const TOGETHER: i64 = 15;
+
+/// What was told of each subject, in order.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Story(BTreeMap<String, Vec<Line>>);
+
+/// One entry, without its time.
+#[derive(Clone, Debug)]
+struct Line {
+    /// From the beginning, in seconds.
+    at: i64,
+    /// Told or not, depending on who comes first: `?` before its time.
+    optional: bool,
+    /// A guest that has no statistics yet has none.
+    name: Option<String>,
+    kind: String,
+    /// Empty of a note.
+    condition: String,
+    words: String,
+}
+
+impl Story {
+    /// From the lines of a log, `m:ss  KIND CONDITION SUBJECT (NAME): WORDS`. Heartbeats are left out.
+    pub(crate) fn of_log(log: &str) -> Story {
+        let mut story = Story::default();
+        for line in log.lines() {
+            let (time, entry) =
+                line.trim_start().split_once("  ").unwrap_or_else(|| panic!("no time in {line:?}"));
+            let (optional, time) = match time.strip_prefix('?') {
+                Some(time) => (true, time),
+                None => (false, time),
+            };
+            let at = time.trim().split(':').fold(0, |sum, part| sum * 60 + part.parse::<i64>().unwrap());
+            if let Some((subject, line)) = read(entry.trim_start(), at, optional) {
+                story.0.entry(subject).or_default().push(line);
+            }
+        }
+        for lines in story.0.values_mut() {
+            in_one_order(lines);
+        }
+        story
+    }
+
+    /// What was told differently from this story, line by line.
+    pub(crate) fn compare(&self, told: &Story) -> Result<(), String> {
+        let nothing = Vec::new();
+        let mut diff = Vec::new();
+        for subject in self.0.keys().chain(told.0.keys()).collect::<BTreeSet<_>>() {
+            let expected = self.0.get(subject).unwrap_or(&nothing);
+            let told = told.0.get(subject).unwrap_or(&nothing);
+            if !tells(expected, told) {
+                let say = |sign, lines: &[Line]| -> Vec<String> {
+                    lines.iter().map(|line| format!("  {sign} {subject}: {line}")).collect()
+                };
+                diff.extend(say("expected", expected));
+                diff.extend(say("told    ", told));
+            }
+        }
+        let more = diff.len().saturating_sub(LINES_MAX);
+        diff.truncate(LINES_MAX);
+        if more > 0 {
+            diff.push(format!("  and {more} lines more"));
+        }
+        if diff.is_empty() { Ok(()) } else { Err(diff.join("\n") + "\n") }
+    }
+
+    /// What became of its incidents, each as `KIND CONDITION`, by subject.
+    pub(crate) fn incidents(&self) -> BTreeMap<&str, Vec<(&str, &str)>> {
+        let mut incidents = BTreeMap::new();
+        for (subject, lines) in &self.0 {
+            let of: Vec<_> = lines
+                .iter()
+                .filter(|line| !line.condition.is_empty() && !line.optional)
+                .map(|line| (line.kind.as_str(), line.condition.as_str()))
+                .collect();
+            if !of.is_empty() {
+                incidents.insert(subject.as_str(), of);
+            }
+        }
+        incidents
+    }
+}
+
+impl fmt::Display for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Line { at, optional, name, kind, condition, words } = self;
+        let (optional, name) = (if *optional { "perhaps " } else { "" }, name.as_deref().unwrap_or("-"));
+        write!(f, "{optional}{}:{:02} {kind} {condition} ({name}) {words}", at / 60, at % 60)
+    }
+}
+
+/// The subject of an entry, and what is told of it whenever it is told; `None` of a heartbeat.
+fn read(entry: &str, at: i64, optional: bool) -> Option<(String, Line)> {
+    let (kind, rest) = entry.split_once(' ')?;
+    if kind == "heartbeat" {
+        return None;
+    }
+    let (head, words) = rest.trim_start().split_once(": ").unwrap_or_else(|| panic!("no words in {entry:?}"));
+    // A condition in capitals comes before the subject, but not of a note.
+    let (condition, subject) = match head.split_once(' ') {
+        Some((condition, subject)) if kind != "noted" => (condition, subject.trim_start()),
+        Some(_) | None => ("", head),
+    };
+    let (subject, name) = match subject.strip_suffix(')').and_then(|subject| subject.split_once(" (")) {
+        Some((subject, name)) => (subject, Some(name.to_owned())),
+        None => (subject, None),
+    };
+    let mut words = words;
+    if kind == "resolved" {
+        // How long it lasted.
+        words = words.rsplit_once(" after ").map_or(words, |(words, _)| words);
+    }
+    if condition == "MONITOR_BLIND" && kind != "resolved" {
+        // After the cause come the words of the one call that failed, which are its client's own.
+        words = words.split_once(": ").map_or(words, |(cause, _)| cause);
+    }
+    // The same.
+    words = words.split_once("cause not known: ").map_or(words, |(before, _)| before);
+    let (kind, condition, words) = (kind.to_owned(), condition.to_owned(), words.to_owned());
+    Some((subject.to_owned(), Line { at, optional, name, kind, condition, words }))
+}
+
+/// The end of an incident comes with the row that shows it, and why it ended with the answer to a question: of two such
+/// neighbours the note counts as the first.
+fn in_one_order(lines: &mut [Line]) {
+    let ended = |line: &Line| line.kind == "resolved";
+    for _ in 0..lines.len() {
+        for at in 1..lines.len() {
+            let (first, second) = (&lines[at - 1], &lines[at]);
+            if ended(first) && second.kind == "noted" && (second.at - first.at).abs() <= TOGETHER {
+                lines.swap(at - 1, at);
+            }
+        }
+    }
+}
+
+/// Whether what was told is what is expected, where optional lines may be missing.
+fn tells(expected: &[Line], told: &[Line]) -> bool {
+    match (expected, told) {
+        ([], told) => told.is_empty(),
+        ([line, rest @ ..], told) => {
+            let without = line.optional && tells(rest, told);
+            without || matches!(told, [first, others @ ..] if same(line, first) && tells(rest, others))
+        }
+    }
+}
+
+fn same(expected: &Line, told: &Line) -> bool {
+    let named = told.name.is_none() || told.name == expected.name;
+    named
+        && (&expected.kind, &expected.condition, &expected.words)
+            == (&told.kind, &told.condition, &told.words)
+}
