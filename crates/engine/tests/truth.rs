@@ -417,6 +417,25 @@ fn what_was_told_since_the_checkpoint_is_not_told_again() {
 }
 
 #[test]
+fn a_guest_that_runs_again_before_its_look_succeeds_was_restarted() {
+    let (mut world, mut watch) = started();
+    watch.step(10, world.live("pve1", 10));
+    world.dead.insert("qemu/101".parse().unwrap());
+    watch.step(12, world.live("pve1", 12));
+    watch.step(14, Input::Tick);
+    let inspection = watch.asked.remove(0);
+    let answer = without_tasks(world.answer(&inspection, 14));
+    watch.step(15, Input::Inspected { inspection, answer });
+    world.tasks.push(Task { kind: "qmreboot".into(), ..stop_of_101(11) });
+    world.start("qemu/101", 16);
+    watch.critical(&world, 53);
+    watch.check(expect![[r#"
+        14   inspect   pve1 qemu/101
+        53   inspect   pve1 qemu/101
+        53   noted                        qemu/101 (web01): was restarted, by alice@pve (qmreboot)"#]]);
+}
+
+#[test]
 fn one_question_of_a_look_that_fails_makes_no_departure_a_loss() {
     let (mut world, mut watch) = started();
     world.tasks.push(Task {
