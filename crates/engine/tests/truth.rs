@@ -455,3 +455,21 @@ fn one_question_of_a_look_that_fails_makes_no_departure_a_loss() {
         18   inspect   node pve2
         18   noted                        node/pve2: left on purpose: shut down by root@pam (stopall)"#]]);
 }
+
+#[test]
+fn a_task_that_began_after_a_stop_did_not_stop_it() {
+    let (mut world, mut watch) = started();
+    watch.step(10, world.live("pve1", 10));
+    world.dead.insert("qemu/101".parse().unwrap());
+    watch.step(12, world.live("pve1", 12));
+    watch.step(14, Input::Tick);
+    let inspection = watch.asked.remove(0);
+    let answer = without_tasks(world.answer(&inspection, 14));
+    watch.step(24, Input::Inspected { inspection, answer });
+    world.tasks.push(stop_of_101(30));
+    watch.look(&world, 34, 3);
+    watch.check(expect![[r#"
+        14   inspect   pve1 qemu/101
+        34   inspect   pve1 qemu/101
+        34   opened    VM_CRASHED         qemu/101 (web01): running to stopped, and no task asked for it (a crash, or a power-off from inside)"#]]);
+}

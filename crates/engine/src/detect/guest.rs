@@ -115,7 +115,7 @@ pub(crate) enum Stopped {
     NotAsked(Box<str>),
 }
 
-/// The verdict on a stop. `last_seen` is when the guest was last seen with a process.
+/// The verdict on a stop. `last_seen` is when the guest was last seen with a process, `now` when first without one.
 ///
 /// The order is that of pve-domain 3.6; a task outranks HA, since HA's own stops are tasks too and name who asked.
 pub(crate) fn why_stopped(

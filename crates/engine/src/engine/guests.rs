@@ -410,7 +410,7 @@ impl Engine {
         // What began after it had been seen without a process did not take it away: HA moves what has died.
         let seen_down =
             known.and_then(|known| known.down_since).map_or(turn.now, |since| since.min(turn.now));
-        let why = match guest::why_stopped(id, guest, suspect.last_seen, answer, turn.now) {
+        let why = match guest::why_stopped(id, guest, suspect.last_seen, answer, seen_down) {
             Stopped::NodeRestarted { booted_at } => {
                 if let Some(suspect) = self.memory.suspects.get_mut(&id) {
                     (suspect.asked_at, suspect.after_restart) = (None, true);
