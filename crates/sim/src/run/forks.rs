@@ -142,18 +142,11 @@ impl<'a> Play<'a> {
 
     fn is_at(&self, mark: &Mark) -> bool {
         let same = self.asker.home == mark.home && self.asker.known == mark.known;
-        self.mail.is_empty()
-            && same
-            && self.rounds == mark.rounds
-            && *self.engine.checkpoint() == mark.memory
+        self.mail.is_empty() && same && self.rounds == mark.rounds && *self.engine.checkpoint() == mark.memory
     }
 
     /// Plays on until a mark is met or the end is; says which mark it was.
-    fn join(
-        &mut self,
-        marks: &[Mark],
-        see: &mut dyn FnMut(&Moment),
-    ) -> Result<Option<Timestamp>, BadScript> {
+    fn join(&mut self, marks: &[Mark], see: &mut dyn FnMut(&Moment)) -> Result<Option<Timestamp>, BadScript> {
         let mut marks = marks.iter().peekable();
         while let Some((at, next)) = self.next() {
             while let Some(mark) = marks.next_if(|mark| mark.at < at) {
