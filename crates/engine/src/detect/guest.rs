@@ -60,7 +60,12 @@ const UPTIME_JITTER: u64 = 30;
 
 /// Whether a guest's process is a younger one than before, by its uptime.
 pub(crate) fn restarted(before: &Guest, now: &Guest) -> bool {
-    now.status.has_process() == Some(true) && now.uptime.saturating_add(UPTIME_JITTER) < before.uptime
+    younger_than(before.uptime, now)
+}
+
+/// Whether a guest's process is younger than one that had lived for so many seconds.
+pub(crate) fn younger_than(uptime: u64, now: &Guest) -> bool {
+    now.status.has_process() == Some(true) && now.uptime.saturating_add(UPTIME_JITTER) < uptime
 }
 
 /// How a guest lives. QMP knows a dozen run states that a VM passes through on its way (`inmigrate`,

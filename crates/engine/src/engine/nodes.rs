@@ -21,7 +21,7 @@ use crate::record::Note;
 const LOOK_WITHIN: SignedDuration = SignedDuration::from_secs(15);
 /// An API that does not answer is asked once more after this: a service that restarts is away for 3 to 5 s.
 const DOOR_AGAIN: SignedDuration = SignedDuration::from_secs(10);
-/// A look at an absent node that says nothing of its door is made once more, soon.
+/// A look at an absent node that is not answered in full is made once more, soon.
 const ABSENT_TIMES: u32 = 2;
 const ABSENT_AGAIN: SignedDuration = SignedDuration::from_secs(1);
 /// How often a look may find out nothing before it is left to the next round.

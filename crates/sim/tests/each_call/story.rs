@@ -2,7 +2,7 @@
 //! entries and nothing of the cluster; whether what was told is true, the judge says.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
+use std::iter::Peekable;
 
 use engine::detect::{Check, Fault, Finding, Trace};
 use engine::observe::{Round, Subject};
@@ -106,6 +106,11 @@ impl Story {
         self.told.entry((entry.subject.clone(), check)).or_default().push(told);
     }
 
+    /// When something was told.
+    pub(crate) fn times(&self) -> impl Iterator<Item = Timestamp> {
+        self.told.values().flatten().map(|told| told.at)
+    }
+
     /// Without its blindness, where the failed call stands next to a round that saw nothing by itself: then two in a row
     /// saw nothing, and that is told with good reason.
     pub(crate) fn without_blindness_near(&mut self, other: &mut Story, at: Timestamp, tiers: &Tiers) {
@@ -159,6 +164,9 @@ impl Story {
                     (None, Some(i)) if i.at <= end => format!("told without reason: {}", i.line),
                     (Some(_), None) | (None, Some(_) | None) => break,
                 };
+                if same_stop(&mut clean, &mut ill, tiers) || same_stop(&mut ill, &mut clean, tiers) {
+                    continue;
+                }
                 // What was so in one round only is not seen when that is the one that is lost.
                 let mut after = clean.clone();
                 if let (Some(opened), Some(over)) = (after.next(), after.next())
@@ -178,6 +186,28 @@ impl Story {
     }
 }
 
+/// A guest that stopped and runs again at the next poll is one that was restarted, when the poll or the look between the
+/// two is the one that is lost. Goes past both, if that is what stands here.
+fn same_stop(
+    twice: &mut Peekable<std::slice::Iter<Told>>,
+    once: &mut Peekable<std::slice::Iter<Told>>,
+    tiers: &Tiers,
+) -> bool {
+    let mut ahead = twice.clone();
+    let (Some(stop), Some(start), Some(restart)) = (ahead.next(), ahead.next(), once.peek()) else {
+        return false;
+    };
+    let stopped = stop.what.ends_with(" to stopped") && start.what.starts_with("noted stopped to ");
+    let by_one_of_them = restart.adds.iter().all(|by| stop.adds.contains(by) || start.adds.contains(by));
+    let in_time = start.at.duration_since(stop.at) <= tiers.critical * 2 + ALLOWANCE;
+    let same = stopped && restart.what == "noted was restarted" && by_one_of_them && in_time;
+    if same {
+        *twice = ahead;
+        once.next();
+    }
+    same
+}
+
 impl Told {
     fn latest(&self, tiers: &Tiers) -> Timestamp {
         self.at + tiers.every(self.patience.tier) * 2 + self.patience.more + ALLOWANCE
@@ -193,7 +223,6 @@ impl Told {
     /// What is wrong with `ill` in this one's place.
     fn against(&self, ill: &Told, tiers: &Tiers) -> Option<String> {
         let lacks = ill.adds.iter().all(|piece| self.adds.contains(piece));
-        let mut words = String::new();
         let wrong = if self.what != ill.what {
             "another thing is told"
         } else if !lacks {
@@ -204,8 +233,7 @@ impl Told {
             return None;
         };
         let late = ill.at.duration_since(self.at);
-        let _ = write!(words, "{wrong}: {} instead of {} (later by {late:#})", ill.line, self.line);
-        Some(words)
+        Some(format!("{wrong}: {} instead of {} ({} s later)", ill.line, self.line, late.as_secs()))
     }
 }
 
