@@ -164,6 +164,8 @@ struct Play<'a> {
     end: Timestamp,
     report: Report,
     lenient: bool,
+    /// Whether the newest critical round was one of the majority.
+    quorate: bool,
     /// When the virtual daemon is killed, the next one last.
     kills: Vec<Timestamp>,
     /// The last checkpoint, and what was recorded since.
@@ -216,6 +218,7 @@ impl<'a> Play<'a> {
             end: BEGIN + script.length,
             report: Report::default(),
             lenient: ordeal.lenient,
+            quorate: true,
             kills,
             kept,
             kept_at: BEGIN,
@@ -262,9 +265,22 @@ impl<'a> Play<'a> {
                         if snapshot.round == Round::Critical {
                             self.follow();
                         }
-                        self.last.insert((snapshot.round, node), snapshot.clone());
                     }
+                    let observed = match &*input {
+                        Input::Observed(snapshot) => Some(((snapshot.round, node), snapshot.clone())),
+                        Input::Inspected { .. } | Input::Tick => None,
+                    };
                     self.turn(at, *input, see);
+                    // A round that came while nothing could be believed was not judged, and may be when it comes again.
+                    if let Some((key, snapshot)) = observed {
+                        if let (Round::Critical, Some(quorum)) = (key.0, snapshot.quorum.value()) {
+                            self.quorate = quorum.quorate;
+                        }
+                        match self.engine.seeing() && (self.quorate || key.0 == Round::Critical) {
+                            true => self.last.insert(key, snapshot),
+                            false => self.last.remove(&key),
+                        };
+                    }
                 }
                 None => {}
             },
