@@ -261,10 +261,8 @@ impl<'a> Play<'a> {
                     self.send(at + takes, Mail::Answer(None, input));
                 }
                 Some((_, Mail::Answer(node, input))) => {
-                    if let Input::Observed(snapshot) = &*input {
-                        if snapshot.round == Round::Critical {
-                            self.follow();
-                        }
+                    if matches!(&*input, Input::Observed(snapshot) if snapshot.round == Round::Critical) {
+                        self.follow();
                     }
                     let observed = match &*input {
                         Input::Observed(snapshot) => Some(((snapshot.round, node), snapshot.clone())),
