@@ -21,9 +21,11 @@ check:
 	cargo clippy -p engine -p pve --all-targets --locked -- -D warnings
 	cargo test -p engine -p pve --locked
 
-# A million faults: random clusters, operators, HA, backups, failing calls and kills, judged by the truth.
+# A million faults: random clusters, operators, HA, backups, failing calls and kills, judged by the truth; and every call
+# of every scenario failing in every way.
 swarm:
 	SWARM_FAULTS=1000000 cargo test --locked --release -p sim --test swarm -- --nocapture
+	EACH_CALL=all cargo test --locked --release -p sim --test each_call -- --nocapture
 
 # The figures of docs/BENCH.md: the release binary as its own process against the simulator.
 bench:

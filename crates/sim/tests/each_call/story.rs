@@ -117,7 +117,8 @@ impl Story {
         let near = |blind: &Timestamp| blind.duration_since(at).abs() <= tiers.critical * 3 / 2;
         if self.blind.iter().any(near) {
             let thread = (Subject::Cluster, Some(Check::Blind));
-            (self.told.remove(&thread), other.told.remove(&thread));
+            self.told.remove(&thread);
+            other.told.remove(&thread);
         }
     }
 
@@ -155,7 +156,8 @@ impl Story {
                     (Some(c), Some(i)) => match c.against(i, tiers) {
                         None => {
                             latest = latest.max(i.at.duration_since(c.at));
-                            (clean.next(), ill.next());
+                            clean.next();
+                            ill.next();
                             continue;
                         }
                         Some(trouble) => trouble,
@@ -217,6 +219,7 @@ impl Told {
     fn in_one_round(&self, over: &Told, tiers: &Tiers) -> bool {
         let seen = over.at.duration_since(self.at);
         let pair = self.what.starts_with("opened ") && over.what.starts_with("resolved ");
+        let pair = pair && !self.what.contains("_CRASHED"); // A death leaves a younger process behind.
         pair && seen <= tiers.every(self.patience.tier) + SignedDuration::from_secs(1)
     }
 
