@@ -1,5 +1,5 @@
 # The two commands of the README are `make demo` and `make test`; the others are for daily work.
-.PHONY: demo test check bench fmt
+.PHONY: demo test check bench fmt swarm
 
 # No cluster needed: a simulated one on loopback, and Jarvis watching it.
 demo:
@@ -20,6 +20,12 @@ check:
 	cargo fmt --check
 	cargo clippy -p engine -p pve --all-targets --locked -- -D warnings
 	cargo test -p engine -p pve --locked
+
+# A million faults: random clusters, operators, HA, backups, failing calls and kills, judged by the truth; and every call
+# of every scenario failing in every way.
+swarm:
+	SWARM_FAULTS=1000000 cargo test --locked --release -p sim --test swarm -- --nocapture
+	EACH_CALL=all cargo test --locked --release -p sim --test each_call -- --nocapture
 
 # The figures of docs/BENCH.md: the release binary as its own process against the simulator.
 bench:

@@ -29,6 +29,7 @@ mod page;
 mod recorded;
 mod rounds;
 mod shared;
+mod skew;
 mod temperature;
 mod translate;
 
@@ -75,6 +76,7 @@ pub struct Observer {
     door_next: AtomicUsize,
     /// Held by whoever asks for services: never two at once (pve-domain 6).
     services_turn: Mutex<()>,
+    skews: skew::Skews,
     looks: Semaphore,
     clock: Arc<Clock>,
     inputs: mpsc::Sender<Input>,
@@ -184,6 +186,7 @@ impl Observer {
             daemons: Lock::default(),
             door_next: AtomicUsize::new(0),
             services_turn: Mutex::new(()),
+            skews: skew::Skews::default(),
             looks: Semaphore::new(LOOKS_MAX),
             clock,
             inputs,

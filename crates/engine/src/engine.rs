@@ -99,10 +99,9 @@ impl Engine {
     ) -> Engine {
         let mut engine = Engine::new(cluster, policy, seed);
         if let Some(last) = last {
-            engine.memory = last;
+            engine.memory = last.woken();
         }
         since.into_iter().for_each(|entry| engine.fold(entry));
-        engine.memory = engine.memory.woken();
         engine.memory.incidents.reseed(seed);
         engine
     }
@@ -191,7 +190,10 @@ impl Engine {
             Ok(seen) => seen,
             Err(blindness) => {
                 self.memory.frozen = false;
-                self.unwatched(turn.now);
+                // One round that was lost is no gap.
+                if self.memory.blind_rounds >= BLIND_AFTER {
+                    self.unwatched(turn.now);
+                }
                 return self.blind(turn, blindness);
             }
         };

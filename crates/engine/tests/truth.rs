@@ -5,12 +5,23 @@
 
 mod world;
 
-use engine::observe::{Door, GuestStatus, Presence, Round, Task};
+use engine::observe::{Blindness, Cause, Door, Evidence, GuestStatus, Presence, Round, Seen, Task};
 use engine::policy::Policy;
 use engine::report::Event;
 use engine::{Engine, Input};
 use expect_test::expect;
 use world::{Watch, World, at, seen, stop_of_101};
+
+/// What a look found, if the question for tasks had failed.
+fn without_tasks(mut answer: Evidence) -> Evidence {
+    let hidden = Seen::NotReached(Blindness { cause: Cause::Unreachable, words: "timed out".into() });
+    match &mut answer {
+        Evidence::Guests(guests) => guests.tasks = hidden,
+        Evidence::Node(node) => node.tasks = hidden,
+        Evidence::Services(_) => {}
+    }
+    answer
+}
 
 fn started() -> (World, Watch) {
     let (world, mut watch) = (World::new(), Watch::new());
@@ -403,4 +414,62 @@ fn what_was_told_since_the_checkpoint_is_not_told_again() {
         29   noted                        lxc/200 (dns): is gone
         65   resolved  NODE_UNREACHABLE   node/pve2: online again after 0:46
         65   resolved  VM_CRASHED         qemu/101 (web01): running again after 0:46"#]]);
+}
+
+#[test]
+fn a_guest_that_runs_again_before_its_look_succeeds_was_restarted() {
+    let (mut world, mut watch) = started();
+    watch.step(10, world.live("pve1", 10));
+    world.dead.insert("qemu/101".parse().unwrap());
+    watch.step(12, world.live("pve1", 12));
+    watch.step(14, Input::Tick);
+    let inspection = watch.asked.remove(0);
+    let answer = without_tasks(world.answer(&inspection, 14));
+    watch.step(15, Input::Inspected { inspection, answer });
+    world.tasks.push(Task { kind: "qmreboot".into(), ..stop_of_101(11) });
+    world.start("qemu/101", 16);
+    watch.critical(&world, 53);
+    watch.check(expect![[r#"
+        14   inspect   pve1 qemu/101
+        53   inspect   pve1 qemu/101
+        53   noted                        qemu/101 (web01): was restarted, by alice@pve (qmreboot)"#]]);
+}
+
+#[test]
+fn one_question_of_a_look_that_fails_makes_no_departure_a_loss() {
+    let (mut world, mut watch) = started();
+    world.tasks.push(Task {
+        kind: "stopall".into(),
+        id: "".into(),
+        user: "root@pam".into(),
+        ..stop_of_101(10)
+    });
+    world.node("pve2").presence = Presence::Offline;
+    watch.step(17, world.round(Round::Critical, 17));
+    let inspection = watch.asked.remove(0);
+    let answer = without_tasks(world.answer(&inspection, 17));
+    watch.step(17, Input::Inspected { inspection, answer });
+    watch.look(&world, 18, 2);
+    watch.check(expect![[r#"
+        17   inspect   node pve2
+        18   inspect   node pve2
+        18   noted                        node/pve2: left on purpose: shut down by root@pam (stopall)"#]]);
+}
+
+#[test]
+fn a_task_that_began_after_a_stop_did_not_stop_it() {
+    let (mut world, mut watch) = started();
+    watch.step(10, world.live("pve1", 10));
+    world.dead.insert("qemu/101".parse().unwrap());
+    watch.step(12, world.live("pve1", 12));
+    watch.step(14, Input::Tick);
+    let inspection = watch.asked.remove(0);
+    let answer = without_tasks(world.answer(&inspection, 14));
+    watch.step(24, Input::Inspected { inspection, answer });
+    world.tasks.push(stop_of_101(30));
+    watch.look(&world, 34, 3);
+    watch.check(expect![[r#"
+        14   inspect   pve1 qemu/101
+        34   inspect   pve1 qemu/101
+        34   opened    VM_CRASHED         qemu/101 (web01): running to stopped, and no task asked for it (a crash, or a power-off from inside)"#]]);
 }

@@ -305,11 +305,12 @@ fn an_answer_to_an_earlier_question_judges_nothing() {
     watch.step(43, Input::Tick);
     let answer = early.answer(&slow, 19);
     watch.step(44, Input::Inspected { inspection: slow, answer });
-    let inspection = watch.asked.remove(0);
+    let inspection = watch.asked.remove(1);
     let answer = world.answer(&inspection, 45);
     watch.step(45, Input::Inspected { inspection, answer });
     watch.check(expect![[r#"
         19   inspect   pve1 qemu/101
+        29   inspect   pve1 qemu/101
         43   inspect   pve1 qemu/101
         45   noted                        qemu/101 (web01): running to stopped, by alice@pve (qmstop)"#]]);
 }

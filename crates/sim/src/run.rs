@@ -1,11 +1,13 @@
 //! Engine + cluster -> log: a scenario played on the virtual clock, with a daemon that is never slow or ill.
 //!
 //! The part of the daemon is played in its simplest form: rounds by tier, looks when the engine asks for them, ticks
-//! when it wants to be woken. What it asks is in `ask`, how far a call comes in `reach`, which of them fail in `faults`.
+//! when it wants to be woken. What it asks is in `ask`, how far a call comes in `reach`, which of them fail in `faults`,
+//! and how each of them is made to fail in turn in `forks`.
 //! Nothing waits, so an hour takes a few milliseconds.
 
 mod ask;
 mod faults;
+mod forks;
 mod reach;
 
 use std::collections::BTreeMap;
@@ -20,7 +22,9 @@ use crate::cluster::Cluster;
 use crate::script::{BadScript, Script, Step};
 
 use ask::Asker;
+pub use ask::{Asked, Purpose};
 pub use faults::{Fault, Faults};
+pub use forks::{Fork, Watch, each_call};
 
 /// When every scenario begins: a Monday morning, 2026-01-05T08:00:00Z.
 pub const BEGIN: Timestamp = Timestamp::constant(1_767_600_000, 0);
@@ -51,6 +55,8 @@ pub struct Report {
     pub repeated: Vec<String>,
     /// How many calls the virtual daemon made.
     pub calls: u64,
+    /// Those calls, in order: the first one is number 1.
+    pub asked: Vec<Asked>,
     /// Which of them were made to fail, in words.
     pub failed: Vec<String>,
     /// How many had been made when each of the script's timed steps happened.
@@ -136,16 +142,18 @@ pub fn endure(script: &Script, ordeal: &Ordeal, see: &mut dyn FnMut(&Moment)) ->
     }
     play.report.repeated = play.once_more();
     (play.report.calls, play.report.failed) = (play.asker.made, play.asker.failed);
+    play.report.asked = play.asker.asked;
     Ok(play.report)
 }
 
+#[derive(Clone)]
 struct Play<'a> {
     script: &'a Script,
     cluster: Cluster,
     engine: Engine,
     asker: Asker,
     /// What is still to happen by the script, in order.
-    steps: std::iter::Peekable<Box<dyn Iterator<Item = (SignedDuration, &'a Step)> + 'a>>,
+    steps: std::iter::Peekable<std::vec::IntoIter<(SignedDuration, &'a Step)>>,
     /// When each round is next; a live one is a node's own.
     rounds: BTreeMap<(Round, Option<NodeName>), Timestamp>,
     /// What is on its way.
@@ -156,6 +164,8 @@ struct Play<'a> {
     end: Timestamp,
     report: Report,
     lenient: bool,
+    /// Whether the newest critical round was one of the majority.
+    quorate: bool,
     /// When the virtual daemon is killed, the next one last.
     kills: Vec<Timestamp>,
     /// The last checkpoint, and what was recorded since.
@@ -163,6 +173,7 @@ struct Play<'a> {
     kept_at: Timestamp,
 }
 
+#[derive(Clone)]
 enum Next {
     Kill,
     Step,
@@ -171,6 +182,7 @@ enum Next {
     Tick,
 }
 
+#[derive(Clone)]
 enum Mail {
     /// A look is to be taken.
     Look(Inspection),
@@ -183,7 +195,7 @@ impl<'a> Play<'a> {
         let cluster = script.build(BEGIN)?;
         let engine = Engine::new(script.cluster.clone(), Policy::default(), script.seed);
         let first = BEGIN + script.tiers.first;
-        let steps: Box<dyn Iterator<Item = _>> = Box::new(script.timed_steps());
+        let steps: Vec<_> = script.timed_steps().collect();
         let endpoints = match &script.endpoints[..] {
             [] => cluster.nodes().keys().cloned().collect(),
             some => some.to_vec(),
@@ -197,7 +209,7 @@ impl<'a> Play<'a> {
             cluster,
             engine,
             asker,
-            steps: steps.peekable(),
+            steps: steps.into_iter().peekable(),
             rounds: ROUNDS.iter().map(|(round, offset)| ((*round, None), first + *offset)).collect(),
             mail: BTreeMap::new(),
             sent: 0,
@@ -206,6 +218,7 @@ impl<'a> Play<'a> {
             end: BEGIN + script.length,
             report: Report::default(),
             lenient: ordeal.lenient,
+            quorate: true,
             kills,
             kept,
             kept_at: BEGIN,
@@ -248,13 +261,24 @@ impl<'a> Play<'a> {
                     self.send(at + takes, Mail::Answer(None, input));
                 }
                 Some((_, Mail::Answer(node, input))) => {
-                    if let Input::Observed(snapshot) = &*input {
-                        if snapshot.round == Round::Critical {
-                            self.follow();
-                        }
-                        self.last.insert((snapshot.round, node), snapshot.clone());
+                    if matches!(&*input, Input::Observed(snapshot) if snapshot.round == Round::Critical) {
+                        self.follow();
                     }
+                    let observed = match &*input {
+                        Input::Observed(snapshot) => Some(((snapshot.round, node), snapshot.clone())),
+                        Input::Inspected { .. } | Input::Tick => None,
+                    };
                     self.turn(at, *input, see);
+                    // A round that came while nothing could be believed was not judged, and may be when it comes again.
+                    if let Some((key, snapshot)) = observed {
+                        if let (Round::Critical, Some(quorum)) = (key.0, snapshot.quorum.value()) {
+                            self.quorate = quorum.quorate;
+                        }
+                        match self.engine.seeing() && (self.quorate || key.0 == Round::Critical) {
+                            true => self.last.insert(key, snapshot),
+                            false => self.last.remove(&key),
+                        };
+                    }
                 }
                 None => {}
             },

@@ -24,10 +24,11 @@ pub(super) enum Call {
     Journal,
     Current,
     Services,
+    Time,
 }
 
 impl Call {
-    const ALL: [Call; 13] = [
+    const ALL: [Call; 14] = [
         Call::Version,
         Call::Resources,
         Call::ClusterStatus,
@@ -41,6 +42,7 @@ impl Call {
         Call::Journal,
         Call::Current,
         Call::Services,
+        Call::Time,
     ];
 
     /// Its path, for people.
@@ -59,6 +61,7 @@ impl Call {
             Call::Journal => "/nodes/N/journal",
             Call::Current => "/nodes/N/qemu/ID/status/current",
             Call::Services => "/nodes/N/services",
+            Call::Time => "/nodes/N/time",
         }
     }
 
@@ -72,7 +75,8 @@ impl Call {
             Call::ClusterStatus => 11.0,
             Call::ClusterTasks => 0.7,
             Call::HaManager => 2.5,
-            Call::NodeStatus => 1.7,
+            // The time is not measured; it is answered by pveproxy like the status.
+            Call::NodeStatus | Call::Time => 1.7,
             Call::Qemu => 11.3,
             Call::Lxc => 37.0,
             Call::Tasks => 2.5,

@@ -60,7 +60,12 @@ const UPTIME_JITTER: u64 = 30;
 
 /// Whether a guest's process is a younger one than before, by its uptime.
 pub(crate) fn restarted(before: &Guest, now: &Guest) -> bool {
-    now.status.has_process() == Some(true) && now.uptime.saturating_add(UPTIME_JITTER) < before.uptime
+    younger_than(before.uptime, now)
+}
+
+/// Whether a guest's process is younger than one that had lived for so many seconds.
+pub(crate) fn younger_than(uptime: u64, now: &Guest) -> bool {
+    now.status.has_process() == Some(true) && now.uptime.saturating_add(UPTIME_JITTER) < uptime
 }
 
 /// How a guest lives. QMP knows a dozen run states that a VM passes through on its way (`inmigrate`,
@@ -110,7 +115,8 @@ pub(crate) enum Stopped {
     NotAsked(Box<str>),
 }
 
-/// The verdict on a stop. `last_seen` is when the guest was last seen with a process.
+/// The verdict on a stop. `last_seen` is when the guest was last seen with a process, `down_at` when it was first seen
+/// without one.
 ///
 /// The order is that of pve-domain 3.6; a task outranks HA, since HA's own stops are tasks too and name who asked.
 pub(crate) fn why_stopped(
@@ -118,7 +124,7 @@ pub(crate) fn why_stopped(
     guest: &Guest,
     last_seen: Timestamp,
     evidence: &GuestEvidence,
-    now: Timestamp,
+    down_at: Timestamp,
 ) -> Stopped {
     if guest.template {
         return Stopped::Template;
@@ -134,26 +140,26 @@ pub(crate) fn why_stopped(
     if live.running {
         return Stopped::RunsAgain;
     }
-    match &evidence.booted_at {
-        Seen::At { value: booted_at, .. } if *booted_at > last_seen => {
-            return Stopped::NodeRestarted { booted_at: *booted_at };
-        }
-        Seen::At { .. } => {}
-        Seen::NotReached(blindness) => return Stopped::NotAsked(blindness.words.as_str().into()),
-        Seen::NotAsked => return Stopped::NotAsked("its node's boot was not asked for".into()),
+    if let Some(booted_at) = evidence.booted_at.value().copied().filter(|booted_at| *booted_at > last_seen) {
+        return Stopped::NodeRestarted { booted_at };
     }
-    if let Some(task) = cause(tasks, id, last_seen, now, stops) {
+    if let Some(task) = cause(tasks, id, last_seen, down_at, stops) {
         return Stopped::Task(task);
     }
     if let Some(lock) = live.lock.as_ref().or(guest.lock.as_ref()) {
         // A backup in stop mode has no task of its own for a container (pve-domain 3.2); without the lock it is the
         // backup of another guest.
-        let backup = (&**lock == "backup").then(|| cause(tasks, id, last_seen, now, backs_up)).flatten();
+        let backup = (&**lock == "backup").then(|| cause(tasks, id, last_seen, down_at, backs_up)).flatten();
         return backup.map_or_else(|| Stopped::Locked(lock.clone()), Stopped::Task);
     }
     match guest.ha.as_deref() {
         Some(state) if state != "ignored" => Stopped::HighAvailability(state.into()),
-        Some(_) | None => Stopped::Crashed,
+        Some(_) | None => match &evidence.booted_at {
+            Seen::At { .. } => Stopped::Crashed,
+            // It may have ended with its node.
+            Seen::NotReached(blindness) => Stopped::NotAsked(blindness.words.as_str().into()),
+            Seen::NotAsked => Stopped::NotAsked("when its node booted is not known".into()),
+        },
     }
 }
 
@@ -410,6 +416,7 @@ mod tests {
             ("a stop that ended long before", vm(), stopped(), seen(vec![task("qmstop", "101", 700, Some(701), "OK")]), "crashed"),
             ("a stop that ended within the clocks' skew", vm(), stopped(), seen(vec![task("qmstop", "101", 985, Some(986), "OK")]), "alice@pve (qmstop)"),
             ("a stop of another guest", vm(), stopped(), seen(vec![task("qmstop", "1010", 995, Some(996), "OK")]), "crashed"),
+            ("a stop that came after it was down", vm(), stopped(), seen(vec![task("qmstop", "101", 1008, Some(1009), "OK")]), "crashed"),
             ("a start is no stop", vm(), stopped(), seen(vec![task("qmstart", "101", 991, Some(992), "OK")]), "crashed"),
             ("the node stops all its guests", vm(), stopped(), seen(vec![task("stopall", "", 991, None, "")]), "alice@pve (stopall)"),
             ("a backup of several guests has no id", vm(), live(false, Some("backup")), seen(vec![task("vzdump", "", 900, None, "")]), "alice@pve (vzdump)"),

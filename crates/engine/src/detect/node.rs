@@ -59,9 +59,13 @@ pub(crate) fn why_left(name: &NodeName, last_seen: Timestamp, evidence: &NodeEvi
     Left::Lost { views: u32::try_from(views).unwrap_or(u32::MAX), door }
 }
 
-/// Whether a look has brought nothing to judge by: neither the node's own door, or no other's view of it.
+/// Whether a part of a look is missing that may change the verdict: the node's own door, its tasks, HA's word, or any
+/// other's view of it.
 pub(crate) fn silent(evidence: &NodeEvidence) -> bool {
-    evidence.door.value().is_none() || evidence.views.values().all(|view| view.value().is_none())
+    evidence.door.value().is_none()
+        || evidence.tasks.value().is_none()
+        || evidence.ha.value().is_none()
+        || evidence.views.values().all(|view| view.value().is_none())
 }
 
 /// Whether some node of the majority counts a node as a member.

@@ -5,7 +5,7 @@
 
 use jiff::Timestamp;
 
-use super::memory::{Departure, KnownGuest, KnownNode};
+use super::memory::{Departure, KnownGuest, KnownNode, LiveSeen};
 use super::{Engine, Memory};
 use crate::detect::guest::ROW_AGE;
 use crate::detect::{Check, Finding};
@@ -161,7 +161,9 @@ impl Engine {
             // What it was told for was a row of up to this age.
             known.alive_at = known.alive_at.max(Some(at - ROW_AGE));
         } else if alive == Some(false) {
-            (known.guest.uptime, known.had_io) = (0, false);
+            known.had_io = false;
+            // The rows of the next seconds may be older than what was told.
+            known.live = Some(LiveSeen { running: false, at, uptime: 0 });
         }
     }
 

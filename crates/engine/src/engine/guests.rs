@@ -29,6 +29,13 @@ const CURRENT_MAX: usize = 8;
 /// For this long after a move the rows of a guest may still be those of its old process (pve-domain 1.4).
 const MOVE_SETTLE: SignedDuration = SignedDuration::from_secs(60);
 
+/// A guest of which a change was suspected, and that is again as it was.
+struct Void {
+    /// Whether its process is another one than before.
+    restarted: bool,
+    last_seen: Timestamp,
+}
+
 impl Engine {
     pub(super) fn guests(&mut self, turn: &mut Turn, seen: Sight, first: bool) {
         let Sight { guests, asked_at, .. } = seen;
@@ -136,8 +143,13 @@ impl Engine {
 
         let slot = Slot { check: Check::GuestCrashed, subject: Subject::Guest(id) };
         let resolved = alive == Some(true) && self.gone(turn, slot, Resolution::Itself);
-        let void = self.drop_void(id, &to);
-        let Some(suspicion) = suspicion.filter(|_| !resolved && !void) else { return };
+        let (suspicion, last_seen) = match self.drop_void(id, &to) {
+            // It runs again before anybody could say why it had stopped: then that is what is to be explained.
+            Some(void) if void.restarted && !quiet => (Some(Suspicion::Restarted), void.last_seen),
+            Some(_) => return,
+            None => (suspicion, last_seen),
+        };
+        let Some(suspicion) = suspicion.filter(|_| !resolved) else { return };
         let node_restarted = booted_at.is_some_and(|booted_at| booted_at > last_seen);
         // Its node was restarted, or it came from another one: that is told, and its process is younger for it.
         let moved_at = self.memory.guests.get(&id).and_then(|known| known.moved_at);
@@ -145,19 +157,25 @@ impl Engine {
         if suspicion == Suspicion::Restarted && (node_restarted || moved) {
             return;
         }
-        let suspicion = match self.memory.suspects.get(&id).map(|suspect| &suspect.suspicion) {
+        let uptime = before.map_or(0, |before| before.guest.uptime);
+        let unexplained = self.memory.suspects.get(&id).map(|suspect| (&suspect.suspicion, suspect.uptime));
+        let (suspicion, uptime) = match unexplained {
             // Not yet explained, and it went on changing: what counts is what it was at first.
-            Some(Suspicion::Changed { from }) => Suspicion::Changed { from: from.clone() },
-            Some(
+            Some((Suspicion::Changed { from }, uptime)) => {
+                (Suspicion::Changed { from: from.clone() }, uptime)
+            }
+            Some((
                 Suspicion::Moved { .. }
                 | Suspicion::Appeared
                 | Suspicion::Vanished
                 | Suspicion::Restarted
                 | Suspicion::Hung,
-            )
-            | None => suspicion,
+                _,
+            ))
+            | None => (suspicion, uptime),
         };
         let mut suspect = Suspect::new(suspicion, last_seen, turn.now);
+        suspect.uptime = uptime;
         if to == GuestStatus::Stopped {
             suspect.due = turn.now + self.policy.stop_patience;
             if let Some(booted_at) = booted_at.filter(|_| node_restarted) {
@@ -221,20 +239,23 @@ impl Engine {
         }
     }
 
-    /// Drops a suspicion that the newest row has made void; true if nothing has changed after all.
-    fn drop_void(&mut self, id: GuestId, to: &GuestStatus) -> bool {
-        let (remove, void) = match self.memory.suspects.get(&id).map(|suspect| &suspect.suspicion) {
-            Some(Suspicion::Changed { from }) => {
-                let back = guest::same_manner(from, to);
-                (back, back)
+    /// Drops a suspicion that the newest row has made void; `None` if something has changed after all.
+    fn drop_void(&mut self, id: GuestId, to: &GuestStatus) -> Option<Void> {
+        let suspect = self.memory.suspects.get(&id)?;
+        let void = match &suspect.suspicion {
+            Suspicion::Changed { from } if guest::same_manner(from, to) => {
+                let known = self.memory.guests.get(&id);
+                let restarted = known.is_some_and(|known| guest::younger_than(suspect.uptime, &known.guest));
+                Some(Void { restarted, last_seen: suspect.last_seen })
             }
-            Some(Suspicion::Vanished) => (true, false), // It is there; what it does now is another question.
-            Some(Suspicion::Moved { .. } | Suspicion::Appeared | Suspicion::Restarted | Suspicion::Hung)
-            | None => (false, false),
+            Suspicion::Vanished => None, // It is there; what it does now is another question.
+            Suspicion::Changed { .. }
+            | Suspicion::Moved { .. }
+            | Suspicion::Appeared
+            | Suspicion::Restarted
+            | Suspicion::Hung => return None,
         };
-        if remove {
-            self.memory.suspects.remove(&id);
-        }
+        self.memory.suspects.remove(&id);
         void
     }
 
@@ -335,7 +356,11 @@ impl Engine {
                 }
                 Suspicion::Restarted => {
                     let tasks = answer.tasks.value().map(Vec::as_slice);
-                    let why = guest::why_restarted(*id, &known.guest, suspect.last_seen, tasks, now);
+                    // What it was restarted by began before its process did.
+                    let age = i64::try_from(known.guest.uptime).unwrap_or(0);
+                    let began = known.seen_at - SignedDuration::from_secs(age);
+                    let why =
+                        guest::why_restarted(*id, &known.guest, suspect.last_seen, tasks, began.min(now));
                     self.note_guest(turn, *id, Note::GuestRestarted { why });
                 }
                 Suspicion::Hung => {
@@ -383,7 +408,10 @@ impl Engine {
         let pid = known.and_then(|known| known.pid);
         let moved_at = known.and_then(|known| known.moved_at);
         let moved_since = moved_at.is_some_and(|at| at > suspect.last_seen);
-        let why = match guest::why_stopped(id, guest, suspect.last_seen, answer, turn.now) {
+        // What began after it was seen to be down did not stop it, though somebody may have asked for that too.
+        let down_at = known.and_then(|known| known.down_since);
+        let down_at = down_at.map_or(turn.now, |since| since.min(turn.now));
+        let why = match guest::why_stopped(id, guest, suspect.last_seen, answer, down_at) {
             Stopped::NodeRestarted { booted_at } => {
                 if let Some(suspect) = self.memory.suspects.get_mut(&id) {
                     (suspect.asked_at, suspect.after_restart) = (None, true);
@@ -394,7 +422,8 @@ impl Engine {
             Stopped::RunsAgain | Stopped::NotHere => {
                 // The row was old, or the next round will tell: as if the stop had not been seen.
                 if let Some(known) = self.memory.guests.get_mut(&id) {
-                    known.guest.status = from.clone();
+                    // A younger process than the one before is told by the next row.
+                    (known.guest.status, known.guest.uptime) = (from.clone(), suspect.uptime);
                     (known.down_since, known.live) = (None, None);
                 }
                 self.memory.suspects.remove(&id);

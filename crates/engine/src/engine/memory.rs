@@ -125,6 +125,9 @@ pub(super) struct Suspect {
     /// When its node was last asked, if the answer is still to come.
     pub(super) asked_at: Option<Timestamp>,
     pub(super) tries: u32,
+    /// Seconds that its process had lived when it was last seen as it was before.
+    #[serde(default)]
+    pub(super) uptime: u64,
     /// The guest's node was restarted since: `startall` may yet bring it back.
     pub(super) after_restart: bool,
 }
@@ -161,7 +164,7 @@ impl LiveSeen {
 
 impl Suspect {
     pub(super) fn new(suspicion: Suspicion, last_seen: Timestamp, due: Timestamp) -> Suspect {
-        Suspect { suspicion, last_seen, due, asked_at: None, tries: 0, after_restart: false }
+        Suspect { suspicion, last_seen, due, asked_at: None, tries: 0, uptime: 0, after_restart: false }
     }
 
     /// Whether this is the answer to the latest question about it, as far as it says when it was made.
@@ -319,7 +322,8 @@ impl KnownGuest {
     /// Whether what is known is newer than a row that says otherwise: the node's own list said so a moment ago, or the
     /// row shows the very process that is known to be gone.
     fn outranks(&self, row: &Guest, asked_at: Timestamp) -> bool {
-        let live = self.live.filter(|live| asked_at.duration_since(live.at) < ROW_AGE);
+        let age = |live: &LiveSeen| asked_at.duration_since(live.at);
+        let live = self.live.filter(|live| !age(live).is_negative() && age(live) < ROW_AGE);
         let contradicted = live.is_some_and(|live| match row.status.has_process() {
             Some(true) => !live.running || live.younger_than(row.uptime, asked_at),
             Some(false) => live.running,

@@ -21,7 +21,7 @@ use crate::record::Note;
 const LOOK_WITHIN: SignedDuration = SignedDuration::from_secs(15);
 /// An API that does not answer is asked once more after this: a service that restarts is away for 3 to 5 s.
 const DOOR_AGAIN: SignedDuration = SignedDuration::from_secs(10);
-/// A look at an absent node that says nothing of its door is made once more, soon.
+/// A look at an absent node that is not answered in full is made once more, soon.
 const ABSENT_TIMES: u32 = 2;
 const ABSENT_AGAIN: SignedDuration = SignedDuration::from_secs(1);
 /// How often a look may find out nothing before it is left to the next round.
@@ -225,7 +225,8 @@ impl Engine {
         match suspect.suspicion {
             // What is not seen at all is no evidence; the next round that can be believed suspects it again.
             NodeSuspicion::Absent if !(self.seeing() && self.memory.quorate) => {}
-            // Without its own door nobody knows whether it lives: one call that failed must not make it lost.
+            // One call that failed must not make it lost: without its door nobody knows whether it lives, without its
+            // tasks nobody knows whether it was to leave.
             NodeSuspicion::Absent if !last && suspect.tries < ABSENT_TIMES && node::silent(evidence) => {
                 (suspect.asked_at, suspect.due) = (None, turn.now + ABSENT_AGAIN);
                 self.memory.node_suspects.insert(name.clone(), suspect);

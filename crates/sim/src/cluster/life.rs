@@ -188,6 +188,10 @@ impl Cluster {
     /// The guest is in another run state, and nobody asked for it (`io-error`, `guest-panicked`).
     pub fn run_state(&mut self, id: GuestId, state: &str) -> Result<(), Trouble> {
         self.must_run(id)?;
+        let lent = self.guest(id)?.process.as_ref().is_some_and(|process| &*process.state == "prelaunch");
+        if lent {
+            return Err(Trouble::NoSense(format!("{id} is prelaunch: its process does not run it")));
+        }
         if let Some(process) = &mut self.guest_mut(id)?.process {
             process.state = state.into();
         }

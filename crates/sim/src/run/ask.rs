@@ -10,7 +10,7 @@ use engine::observe::{
     Blindness, Cause, Door, Evidence, GuestEvidence, GuestKind, GuestLook, Inspection, NodeEvidence,
     NodeLook, NodeName, Presence, Round, Seen, Service, Snapshot,
 };
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 
 use super::faults::Faults;
 use super::reach::{By, Failed, Failure, reach};
@@ -22,18 +22,42 @@ const ANSWER_MIN: SignedDuration = SignedDuration::from_millis(50);
 const ANSWER_SPREAD_MS: usize = 150;
 
 /// The virtual daemon's way to its cluster.
+#[derive(Clone)]
 pub(super) struct Asker {
     endpoints: Vec<NodeName>,
-    home: usize,
+    pub(super) home: usize,
     rights: Rights,
-    faults: Faults,
+    pub(super) faults: Faults,
     rng: Rng,
-    /// Calls made so far.
+    /// How many calls were made so far, and which.
     pub(super) made: u64,
+    pub(super) asked: Vec<Asked>,
+    /// What the calls are made for.
+    purpose: Purpose,
     /// What was made to fail, in words.
     pub(super) failed: Vec<String>,
     /// What the last critical round said of each node.
     pub(super) known: BTreeMap<NodeName, Presence>,
+}
+
+/// One call of the virtual daemon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// When the round or look that it is part of began.
+    pub at: Timestamp,
+    /// What was asked, in a word.
+    pub what: &'static str,
+    /// What it was asked for.
+    pub purpose: Purpose,
+}
+
+/// What a call is made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Purpose {
+    /// A round of polling.
+    Round(Round),
+    /// A look that the engine wished for.
+    Look,
 }
 
 /// An answer, and how long it took.
@@ -42,7 +66,18 @@ type Answer<T> = (Result<T, Blindness>, SignedDuration);
 impl Asker {
     pub(super) fn new(endpoints: Vec<NodeName>, rights: Rights, faults: Faults, seed: u64) -> Asker {
         let (rng, known) = (Rng::new(seed ^ 0xa5c3), BTreeMap::new());
-        Asker { endpoints, home: 0, rights, faults, rng, made: 0, failed: Vec::new(), known }
+        Asker {
+            endpoints,
+            home: 0,
+            rights,
+            faults,
+            rng,
+            made: 0,
+            asked: Vec::new(),
+            purpose: Purpose::Look,
+            failed: Vec::new(),
+            known,
+        }
     }
 
     /// The nodes that are worth a question of their own.
@@ -58,6 +93,7 @@ impl Asker {
         round: Round,
         node: Option<&NodeName>,
     ) -> (Snapshot, SignedDuration) {
+        self.purpose = Purpose::Round(round);
         let mut snapshot = Snapshot::new(round, cluster.now());
         let mut takes = SignedDuration::ZERO;
         match round {
@@ -104,6 +140,7 @@ impl Asker {
 
     /// A look, and how long it takes.
     pub(super) fn look(&mut self, cluster: &Cluster, inspection: &Inspection) -> (Evidence, SignedDuration) {
+        self.purpose = Purpose::Look;
         match inspection {
             Inspection::Guests(look) => {
                 let (evidence, takes) = self.guests(cluster, look);
@@ -266,7 +303,7 @@ impl Asker {
     fn through(
         &mut self,
         cluster: &Cluster,
-        what: &str,
+        what: &'static str,
         node: &NodeName,
         by: By,
     ) -> (Result<(), Failure>, SignedDuration) {
@@ -277,7 +314,7 @@ impl Asker {
 
     /// What is not asked of PVE at all: a node's own exporter, on its own port.
     fn beside(&mut self, cluster: &Cluster, node: &NodeName) -> Answer<BTreeMap<Box<str>, f64>> {
-        if let Some((blindness, takes)) = self.fails("sensors", node) {
+        if let Some((blindness, takes)) = self.fails(cluster, "sensors", node) {
             return (Err(blindness), takes);
         }
         let there = cluster.nodes().get(node).filter(|node| node.alive());
@@ -291,7 +328,7 @@ impl Asker {
     fn whole<'n, T>(
         &mut self,
         cluster: &Cluster,
-        what: &str,
+        what: &'static str,
         by: By,
         read: impl Fn(&NodeName) -> Result<T, Blindness> + 'n,
     ) -> Answer<T> {
@@ -302,7 +339,7 @@ impl Asker {
     fn on_node<'n, T>(
         &mut self,
         cluster: &Cluster,
-        what: &str,
+        what: &'static str,
         node: &NodeName,
         by: By,
         read: impl Fn(&NodeName) -> Result<T, Blindness> + 'n,
@@ -314,7 +351,7 @@ impl Asker {
     fn put<T>(
         &mut self,
         cluster: &Cluster,
-        what: &str,
+        what: &'static str,
         about: Option<&NodeName>,
         by: By,
         read: impl Fn(&NodeName) -> Result<T, Blindness>,
@@ -361,13 +398,13 @@ impl Asker {
     fn one<T>(
         &mut self,
         cluster: &Cluster,
-        what: &str,
+        what: &'static str,
         viewer: &NodeName,
         about: Option<&NodeName>,
         by: By,
         read: impl Fn(&NodeName) -> Result<T, Blindness>,
     ) -> Result<(T, SignedDuration), Failure> {
-        if let Some((blindness, takes)) = self.fails(what, about.unwrap_or(viewer)) {
+        if let Some((blindness, takes)) = self.fails(cluster, what, about.unwrap_or(viewer)) {
             return Err(Failure { what: Failed::Answered, blindness, takes });
         }
         let takes = reach(cluster, viewer, about, by)? + self.travel();
@@ -378,10 +415,17 @@ impl Asker {
     }
 
     /// Numbers a call, and says whether it is to fail.
-    fn fails(&mut self, what: &str, node: &NodeName) -> Option<(Blindness, SignedDuration)> {
+    fn fails(
+        &mut self,
+        cluster: &Cluster,
+        what: &'static str,
+        node: &NodeName,
+    ) -> Option<(Blindness, SignedDuration)> {
         self.made += 1;
+        self.asked.push(Asked { at: cluster.now(), what, purpose: self.purpose });
         let fault = self.faults.of(self.made)?;
         self.failed.push(format!("call {} ({what} of {node}): {fault:?}", self.made));
+        self.travel(); // So that the calls after it take as long as they would have without it.
         Some((fault.blindness(), fault.takes()))
     }
 

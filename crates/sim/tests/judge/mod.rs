@@ -17,11 +17,12 @@ const QUIET_AFTER: SignedDuration = SignedDuration::from_secs(45);
 const NODE_QUIET: SignedDuration = SignedDuration::from_secs(450);
 /// Good rounds after which what must be told has been told: three looks, each of which may wait for its timeout.
 const ROUNDS_MAX: u32 = 12;
-/// From a look at a guest until what is found is told: several calls, each of which may be slow.
-const ON_ITS_WAY: SignedDuration = SignedDuration::from_secs(5);
+/// From a look at a guest until what is found is told: several calls, one of which may wait for its timeout.
+const ON_ITS_WAY: SignedDuration = SignedDuration::from_secs(15);
 /// What was so a moment ago may still be told.
 const LATELY: SignedDuration = SignedDuration::from_secs(45);
 
+#[derive(Clone)]
 pub(crate) struct Judge {
     /// When the script touches a guest or a node, apart from letting a guest die.
     touched: BTreeMap<String, Vec<Timestamp>>,
@@ -29,6 +30,8 @@ pub(crate) struct Judge {
     read: usize,
     guests: BTreeMap<GuestId, Track>,
     nodes: BTreeMap<NodeName, Membership>,
+    /// Guests that a good round has shown with a process.
+    shown: BTreeSet<GuestId>,
     open: BTreeMap<String, String>,
     pub(crate) deaths: u64,
     pub(crate) told: u64,
@@ -37,6 +40,7 @@ pub(crate) struct Judge {
 }
 
 /// How a guest's latest process ended, while it has none.
+#[derive(Clone)]
 struct Track {
     ended: Option<End>,
     /// The end before the process that it has: a verdict may be on its way when somebody starts it.
@@ -44,6 +48,7 @@ struct Track {
     began: Timestamp,
 }
 
+#[derive(Clone)]
 struct End {
     at: Timestamp,
     befell: Befell,
@@ -53,6 +58,7 @@ struct End {
     rounds: u32,
 }
 
+#[derive(Clone)]
 struct Membership {
     /// When it was last away, in truth.
     away: Option<Timestamp>,
@@ -94,6 +100,7 @@ impl Judge {
             read: 0,
             guests: BTreeMap::new(),
             nodes: BTreeMap::new(),
+            shown: BTreeSet::new(),
             open: BTreeMap::new(),
             deaths: 0,
             told: 0,
@@ -169,10 +176,7 @@ impl Judge {
         let quiet = !near(&id.to_string(), QUIET_BEFORE, QUIET_AFTER)
             && !near(node.as_str(), NODE_QUIET, NODE_QUIET)
             && !near("all", QUIET_BEFORE, QUIET_AFTER);
-        plain
-            && quiet
-            && at.duration_since(began) > QUIET_BEFORE
-            && at > BEGIN + SignedDuration::from_secs(20)
+        plain && quiet && self.shown.contains(&id) && at.duration_since(began) > QUIET_BEFORE
     }
 
     fn entry(&mut self, moment: &Moment, entry: &Entry) {
@@ -306,6 +310,8 @@ impl Judge {
                 Presence::Offline => {}
             }
         }
+        let alive = guests.iter().filter(|(_, row)| row.status.has_process() == Some(true));
+        self.shown.extend(alive.map(|(id, _)| *id));
         for (id, track) in &mut self.guests {
             let Some(end) = track.ended.as_mut().filter(|end| end.due && !end.told) else { continue };
             let shown = guests.get(id).is_some_and(|row| online.contains(&row.node));
