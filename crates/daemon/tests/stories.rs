@@ -40,6 +40,11 @@ const SPEED: f64 = 20.0;
 /// A scenario that failed is played again at this speed, alone: a machine that is busy with something else is slow in
 /// the world's time, and this makes it four times as quick in the cluster's. Only what fails at both fails.
 const SPEED_AGAIN: f64 = 5.0;
+/// Scenarios in which something takes little less than it may, so that a machine's own delays decide at more than this.
+const SLOWER: [(&str, f64); 1] = [
+    // Three endpoints hold their refusal back for 3 s each, and are waited for 4.
+    ("node-clusterfs-down", 10.0),
+];
 /// Scenarios at a time. They mostly wait.
 const AT_ONCE: usize = 12;
 
@@ -74,6 +79,11 @@ impl Scenario {
         self.script.length.unsigned_abs()
     }
 
+    /// `speed`, or what it bears.
+    fn speed(&self, speed: f64) -> f64 {
+        SLOWER.iter().find(|(name, _)| *name == self.name).map_or(speed, |(_, slower)| speed.min(*slower))
+    }
+
     /// The log that the daemon is held against.
     fn golden(&self) -> PathBuf {
         let own = self.folder.join("expected.daemon.log");
@@ -88,7 +98,7 @@ impl Scenario {
     fn judge(&self, speed: f64) -> Result<(), String> {
         let expected = self.expected();
         let right = |log: &str| expected.compare(&Story::of_log(log));
-        let log = play::play(&self.name, &self.script, speed, None, |log| right(log).is_ok()).log;
+        let log = play::play(&self.name, &self.script, self.speed(speed), None, |log| right(log).is_ok()).log;
         right(&log).map_err(|diff| {
             if std::env::var_os("UPDATE_EXPECT").is_some() {
                 std::fs::write(self.folder.join("expected.daemon.log"), &log).unwrap();
@@ -186,8 +196,8 @@ const FAULTS: usize = 24;
 /// Those that last longer tell nothing more of a single call.
 const FAULTS_LENGTH: Duration = Duration::from_secs(10 * 60);
 
-/// One call fails in the middle of a scenario: the same incidents all the same, and none that one failed call cannot
-/// prove.
+/// One call fails in the middle of a scenario: the same story all the same, but for words that its answer would have
+/// brought, and nothing told that one failed call cannot prove.
 #[test]
 fn a_call_that_fails_changes_no_verdict() {
     let seed = number("STORIES_SEED").map_or(1, |seed| seed as u64);
@@ -207,7 +217,9 @@ fn a_call_that_fails_changes_no_verdict() {
         let expected = scenario.expected();
         let right = |log: &str| faults::judge(&scenario.script, &expected, &Story::of_log(log));
         let played =
-            play::play(&scenario.name, &scenario.script, speed, Some(lever), |log| right(log).is_ok());
+            play::play(&scenario.name, &scenario.script, scenario.speed(speed), Some(lever), |log| {
+                right(log).is_ok()
+            });
         let wrong = right(&played.log).err().map(|diff| {
             let (log, _) = head(&played.log, LOG_LINES);
             format!("{diff}{log}")

@@ -33,8 +33,9 @@ const PART_WITHIN: Duration = Duration::from_secs(10);
 const JOURNAL_WITHIN: Duration = Duration::from_secs(6);
 /// Of those whose QEMU hangs, two at a time are asked, for 3 s each.
 const CURRENT_WITHIN: Duration = Duration::from_secs(15);
-/// A look at a node, in all: whatever hangs, the engine gets its answer.
-const NODE_WITHIN: Duration = Duration::from_secs(6);
+/// A look at a node, in all: whatever hangs, the engine gets its answer before it decides without one (15 s). Whose cluster
+/// file system is down is known once three endpoints have said so, each after 3 s.
+const NODE_WITHIN: Duration = Duration::from_secs(12);
 /// How long one endpoint is waited for in it.
 const VIEW_WITHIN: Duration = Duration::from_secs(4);
 /// The same for each of the two questions at its door, of which at most one is answered late or never. A node whose

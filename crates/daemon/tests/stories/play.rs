@@ -23,6 +23,9 @@ const TOKEN: &str = "jarvis@pve!stories";
 const SECRET: &str = "55555555-5555-5555-5555-555555555555";
 /// When the daemon's critical tier first asks after its start. A script says when that is on its own clock.
 const FIRST_ROUND: SignedDuration = SignedDuration::from_secs(5);
+/// The cluster is there before its story begins, while the daemon is made: whole rounds of statistics, which come each
+/// 10 s, so that these fall as they do in the engine's run.
+const LEAD: SignedDuration = SignedDuration::from_secs(20);
 /// How long after a scenario's end what is expected may still come, in the cluster's time: two rounds, and a look.
 const GRACE: SignedDuration = SignedDuration::from_secs(60);
 /// How often that is looked into, in the world's time.
@@ -129,7 +132,11 @@ fn serve(script: &Script, speed: f64) -> Server {
         Rights::All => "observer",
         Rights::Auditor => "auditor",
     };
-    let mut options = Options::script_at(script, BEGIN).unwrap();
+    let mut led = script.clone();
+    for step in &mut led.steps {
+        step.at = step.at.map(|at| at + LEAD);
+    }
+    let mut options = Options::script_at(&led, BEGIN - LEAD).unwrap();
     options.tokens = vec![format!("{TOKEN}={SECRET}:{rights}").parse().unwrap()];
     options.exporter = Some(options.listen);
     options.speed = speed;
