@@ -119,15 +119,12 @@ fn head(log: &str, lines: usize) -> (String, usize) {
 }
 
 /// Does something with each of them, some at a time, the longest first; in the order in which they were given.
-fn each<T: Send, R: Send>(
+fn each<T: Sync, R: Send>(
     of: &[T],
     at_once: usize,
     length: impl Fn(&T) -> Duration,
     work: impl Fn(&T) -> R + Sync,
-) -> Vec<R>
-where
-    T: Sync,
-{
+) -> Vec<R> {
     let mut order: Vec<usize> = (0..of.len()).collect();
     order.sort_by_key(|at| std::cmp::Reverse(length(&of[*at])));
     let queue = Mutex::new(VecDeque::from(order));
