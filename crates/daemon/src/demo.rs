@@ -62,7 +62,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let folder = Folder::make()?;
     let mut simulated = SimOptions::script(&Script::parse(CLUSTER)?)?;
     simulated.speed = options.speed;
-    simulated.tokens = vec![format!("{TOKEN_ID}={TOKEN_SECRET}:auditor").parse::<Token>()?];
+    simulated.tokens = vec![format!("{TOKEN_ID}={TOKEN_SECRET}:observer").parse::<Token>()?];
     let cluster = Server::start(simulated)?;
     let daemon = Daemon::start(settings(&options, &folder, &cluster)?).await?;
     let level = daemon.store().set_preference("autonomy.level", "3", Timestamp::now());
