@@ -76,8 +76,9 @@ pub struct Observer {
     door_next: AtomicUsize,
     /// Held by whoever asks for services: never two at once (pve-domain 6).
     services_turn: Mutex<()>,
-    skews: skew::Skews,
     looks: Semaphore,
+    /// Looks at nodes do not wait behind those at guests: a lost node must be told whatever hangs.
+    node_looks: Semaphore,
     clock: Arc<Clock>,
     inputs: mpsc::Sender<Input>,
 }
@@ -186,8 +187,8 @@ impl Observer {
             daemons: Lock::default(),
             door_next: AtomicUsize::new(0),
             services_turn: Mutex::new(()),
-            skews: skew::Skews::default(),
             looks: Semaphore::new(LOOKS_MAX),
+            node_looks: Semaphore::new(LOOKS_MAX),
             clock,
             inputs,
         }

@@ -89,17 +89,18 @@ impl Engine {
     /// What was asked and not answered is asked again.
     ///
     /// `seed` is the start of the ids of incidents to come; a new one for each start, or ids of the time after the
-    /// checkpoint would be given out twice.
+    /// checkpoint would be given out twice. `now` is when it goes on, by a clock that may have been set back since.
     pub fn restore(
         cluster: ClusterName,
         policy: Policy,
         seed: u64,
+        now: Timestamp,
         last: Option<Checkpoint>,
         since: impl IntoIterator<Item = Entry>,
     ) -> Engine {
         let mut engine = Engine::new(cluster, policy, seed);
         if let Some(last) = last {
-            engine.memory = last.woken();
+            engine.memory = last.woken(now);
         }
         since.into_iter().for_each(|entry| engine.fold(entry));
         engine.memory.incidents.reseed(seed);
@@ -212,7 +213,9 @@ impl Engine {
         let first = self.memory.judged.insert(Round::Critical, began_at).is_none();
         self.nodes(turn, &seen, first);
         self.guests(turn, seen, first);
-        if let Seen::At { value: storages, .. } = &storages {
+        if let Seen::At { value: storages, .. } = &storages
+            && !storages.is_empty()
+        {
             self.outages(turn, storages);
         }
     }
@@ -304,10 +307,14 @@ impl Engine {
     }
 
     fn remove_subject(&mut self, turn: &mut Turn, subject: &Subject) {
+        self.end_all_of(turn, subject, Resolution::Removed);
+    }
+
+    fn end_all_of(&mut self, turn: &mut Turn, subject: &Subject, by: Resolution) {
         let slots: Vec<Slot> =
             self.memory.incidents.slots().filter(|slot| slot.subject == *subject).cloned().collect();
         for slot in slots {
-            self.gone(turn, slot, Resolution::Removed);
+            self.gone(turn, slot, by);
         }
     }
 

@@ -99,6 +99,8 @@ pub enum Resolution {
     Itself,
     /// The subject is gone from the cluster.
     Removed,
+    /// It is not watched any more: hidden from the token, a template, or ignored.
+    Unwatched,
     /// It is part of something worse, which is told instead.
     Superseded,
 }
@@ -138,6 +140,15 @@ impl Incidents {
     /// Ids to come are made from here.
     pub(crate) fn reseed(&mut self, seed: u64) {
         self.ids = Ids::new(seed);
+    }
+
+    /// No incident began after `now`, as far as anybody can tell.
+    pub(crate) fn since_at_most(&mut self, now: Timestamp) {
+        for incident in self.open.values_mut() {
+            match &mut incident.state {
+                State::Pending { since } | State::Open { since } => *since = (*since).min(now),
+            }
+        }
     }
 
     /// An id for a group of incidents.

@@ -215,6 +215,7 @@ impl Resolution {
         match self {
             Resolution::Itself => finding.over().into(),
             Resolution::Removed => "gone from the cluster".into(),
+            Resolution::Unwatched => "not watched any more".into(),
             Resolution::Superseded => "part of something worse".into(),
         }
     }

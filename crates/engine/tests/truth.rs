@@ -398,7 +398,8 @@ fn what_was_told_since_the_checkpoint_is_not_told_again() {
     let told = watch.log.len();
     let policy = Policy::default();
     let cluster = watch.engine.cluster().clone();
-    watch.engine = Engine::restore(cluster, policy, 9, Some(checkpoint), std::mem::take(&mut watch.journal));
+    watch.engine =
+        Engine::restore(cluster, policy, 9, at(40), Some(checkpoint), std::mem::take(&mut watch.journal));
     watch.critical(&world, 41);
     watch.critical(&world, 53);
     assert_eq!(watch.log[told..], [""; 0]);

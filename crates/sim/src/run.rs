@@ -297,7 +297,8 @@ impl<'a> Play<'a> {
         self.mail.clear();
         let (checkpoint, since) = self.kept.clone();
         let (cluster, seed) = (self.script.cluster.clone(), self.script.seed ^ self.sent);
-        self.engine = Engine::restore(cluster, Policy::default(), seed, Some(checkpoint), since);
+        self.engine =
+            Engine::restore(cluster, Policy::default(), seed, self.cluster.now(), Some(checkpoint), since);
         self.kept = (self.engine.checkpoint().clone(), Vec::new());
         let now = self.cluster.now();
         self.rounds = ROUNDS.iter().map(|(round, offset)| ((*round, None), now + *offset)).collect();

@@ -48,7 +48,10 @@ impl Observer {
         let observer = Arc::clone(self);
         tokio::spawn(async move {
             // Nobody closes this semaphore.
-            let _seat = observer.looks.acquire().await;
+            let _seat = match &inspection {
+                Inspection::Guests(_) | Inspection::Services(_) => observer.looks.acquire().await,
+                Inspection::Node(_) => observer.node_looks.acquire().await,
+            };
             let answer = match &inspection {
                 Inspection::Guests(look) => Evidence::Guests(observer.guest_evidence(look).await),
                 Inspection::Node(look) => Evidence::Node(observer.node_evidence(look).await),
@@ -75,15 +78,13 @@ impl Observer {
         if let Err(blindness) = self.may_see(look).await {
             return unseen(blindness);
         }
-        let skew = match self.skew(&look.node, &node).await {
-            Ok(skew) => skew,
-            Err(blindness) => return unseen(blindness),
-        };
-        let theirs = |ours: Timestamp| ours.checked_add(skew).unwrap_or(ours);
+        let skew = self.skew(&look.node, &node).await;
+        let ahead = skew.clone().unwrap_or_default();
+        let theirs = |ours: Timestamp| ours.checked_add(ahead).unwrap_or(ours);
         // The client lets two at a time through to the node, which has three workers for everybody (pve-domain 7.1).
         let (live, tasks, booted_at) = tokio::join!(
             self.live_lists(&node, &look.guests),
-            self.tasks(look, &node, theirs(look.since), skew),
+            self.tasks(look, &node, theirs(look.since), &skew),
             self.booted_at(&node)
         );
         let down = |live: &BTreeMap<GuestId, Live>| {
@@ -149,15 +150,16 @@ impl Observer {
         look: &GuestLook,
         node: &pve::NodeName,
         since: Timestamp,
-        skew: SignedDuration,
+        skew: &Result<SignedDuration, Blindness>,
     ) -> Seen<Vec<Task>> {
         let asked_at = self.clock.now();
         let (own, others) =
             tokio::join!(self.node_tasks(&look.node, node, since), self.tasks_elsewhere(look));
-        let tasks = own.map(|own| {
-            let mut tasks = in_our_time(own, skew);
+        // Without the node's time nobody knows when its tasks were.
+        let tasks = own.and_then(|own| {
+            let mut tasks = in_our_time(own, skew.clone()?);
             tasks.extend(others);
-            tasks
+            Ok(tasks)
         });
         seen_at(asked_at, tasks)
     }

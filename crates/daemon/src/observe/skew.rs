@@ -3,8 +3,6 @@
 //! A node writes its tasks down by its own clock. One that goes wrong by a minute would make an operator's stop look as if
 //! it had ended before the guest was last seen running, and the guest as crashed (pve-domain 9.26).
 
-use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use engine::observe::{Blindness, Cause, NodeName, Task};
@@ -14,31 +12,20 @@ use super::Observer;
 use super::ask::About;
 use super::bill::Call;
 
-/// Clocks drift by seconds a day; one that is set right jumps, and is believed again after this.
-const KNOWN_FOR: SignedDuration = SignedDuration::from_mins(5);
 /// PVE tells whole seconds, and the answer takes its time: less than this is no difference.
 const NONE_BELOW: SignedDuration = SignedDuration::from_secs(2);
 /// How long a node may take to tell its time.
 const WITHIN: Duration = Duration::from_secs(10);
 
-/// What is known of the nodes' clocks: when it was asked, and by how much the node's is ahead.
-#[derive(Default)]
-pub(super) struct Skews(Mutex<BTreeMap<NodeName, (Timestamp, SignedDuration)>>);
-
 impl Observer {
-    /// By how much a node's clock is ahead of ours; negative where it is behind.
+    /// By how much a node's clock is ahead of ours; negative where it is behind. Asked anew for each look: a clock that is
+    /// set right jumps, just after a boot most of all.
     pub(super) async fn skew(
         &self,
         name: &NodeName,
         node: &pve::NodeName,
     ) -> Result<SignedDuration, Blindness> {
         let asked_at = self.clock.now();
-        let known = self.skews.0.lock().unwrap_or_else(PoisonError::into_inner).get(name).copied();
-        if let Some((at, skew)) = known
-            && asked_at.duration_since(at) < KNOWN_FOR
-        {
-            return Ok(skew);
-        }
         let answer = self
             .endpoints
             .ask(Call::Time, About::NodeWithin(WITHIN), |client| async move { client.node_time(node).await });
@@ -49,7 +36,6 @@ impl Observer {
         if !skew.is_zero() {
             tracing::warn!(cluster = %self.cluster, node = %name, ahead_s = skew.as_secs(), "the node's clock is not ours");
         }
-        self.skews.0.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone(), (asked_at, skew));
         Ok(skew)
     }
 }

@@ -75,7 +75,7 @@ pub(super) async fn engine(
             let from = kept.map(|Kept { checkpoint, .. }| checkpoint.at);
             let from = from.map_or_else(|| "the journal alone".to_owned(), |at| at.to_string());
             tracing::info!(cluster = %name, from, entries = since.len(), "going on from the recorded state");
-            Ok(Engine::restore(name.clone(), policy, seed, state, since))
+            Ok(Engine::restore(name.clone(), policy, seed, now, state, since))
         }
         Err(reason) => {
             tracing::warn!(cluster = %name, reason, "beginning anew");

@@ -7,16 +7,48 @@ use jiff::Timestamp;
 
 use super::memory::{Departure, KnownGuest, KnownNode, LiveSeen};
 use super::{Engine, Memory};
-use crate::detect::guest::ROW_AGE;
+use crate::detect::guest::{self, ROW_AGE};
 use crate::detect::{Check, Finding};
-use crate::incident::{Incident, Slot, State};
+use crate::incident::{Incident, Resolution, Slot, State};
 use crate::observe::{Guest, GuestId, GuestStatus, NodeName, Presence, Round, Subject};
 use crate::record::{Entry, Fact, Note};
 
 impl Memory {
-    /// The system's clock may have been set back since, so no time of the past may make anything wait. And a new process
-    /// has no late answers: that a round was judged counts, when it was does not.
-    pub(super) fn woken(mut self) -> Memory {
+    /// The system's clock may have been set back since, so no time of the past may make anything wait, and none may lie
+    /// ahead. And a new process has no late answers: that a round was judged counts, when it was does not.
+    pub(super) fn woken(mut self, now: Timestamp) -> Memory {
+        // When something was last seen as it was is not known where its time lies ahead. Too early is on the safe side:
+        // more can explain what happened since.
+        let long_ago = now.checked_sub(guest::TASKS_BEFORE).unwrap_or(now);
+        let seen = |time: &mut Timestamp| {
+            if *time > now {
+                *time = long_ago;
+            }
+        };
+        let past = |time: &mut Timestamp| *time = (*time).min(now);
+        for known in self.nodes.values_mut() {
+            known.seen_at.iter_mut().for_each(seen);
+            for time in [&mut known.member_since, &mut known.online_since, &mut known.moved_at] {
+                time.iter_mut().for_each(past);
+            }
+            known.booted_at.iter_mut().for_each(past);
+        }
+        for known in self.guests.values_mut() {
+            seen(&mut known.seen_at);
+            known.alive_at.iter_mut().for_each(seen);
+            known.told_at.iter_mut().for_each(seen);
+            for time in [&mut known.down_since, &mut known.wanted_since, &mut known.moved_at] {
+                time.iter_mut().for_each(past);
+            }
+        }
+        for suspect in self.suspects.values_mut() {
+            seen(&mut suspect.last_seen);
+        }
+        for suspect in self.node_suspects.values_mut() {
+            seen(&mut suspect.last_seen);
+        }
+        self.service_suspects.values_mut().for_each(past);
+        self.incidents.since_at_most(now);
         self.judged.values_mut().for_each(|began_at| *began_at = Timestamp::MIN);
         self.judged.remove(&Round::Live);
         self.judged_live.clear();
@@ -48,8 +80,11 @@ impl Engine {
                 let slot = Slot { check: finding.check(), subject };
                 self.memory.incidents.turn(&slot, finding);
             }
-            Fact::Resolved { finding, .. } => {
-                self.fold_end(at, &subject, &finding);
+            Fact::Resolved { finding, by, .. } => {
+                // Only what is over by itself says how its subject is.
+                if by == Resolution::Itself {
+                    self.fold_end(at, &subject, &finding);
+                }
                 self.memory.incidents.take(&Slot { check: finding.check(), subject });
             }
             Fact::Noted(note) => self.fold_note(at, &subject, name, node, note),
@@ -184,6 +219,7 @@ impl Engine {
             uptime: None,
             moved_at: Some(at),
             believed: false,
+            missing: 0,
             departure,
         });
         (known.presence, known.departure) = (presence, departure);

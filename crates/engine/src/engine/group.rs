@@ -159,6 +159,8 @@ impl Told {
                 format!("{count} {many} on {node} {words}: {names}"),
             ),
         };
+        // One task is not the others'.
+        event.details.upid = None;
         event.details = Details { target: node.to_string(), guests: self.guests, ..event.details.clone() };
         event.subject = Subject::Node(key.node.clone());
         if event.resolves {

@@ -10,8 +10,8 @@ use crate::detect::guest::{self, Stopped, Suspicion};
 use crate::detect::{Check, Fault, Finding, fault, trace};
 use crate::incident::{Resolution, Slot};
 use crate::observe::{
-    Current, Guest, GuestEvidence, GuestId, GuestKind, GuestLook, GuestStatus, Inspection, NodeName, Round,
-    Seen, Snapshot, Subject,
+    Current, Guest, GuestEvidence, GuestId, GuestKind, GuestLook, GuestStatus, Inspection, NodeName,
+    Presence, Round, Seen, Snapshot, Subject,
 };
 use crate::record::{Note, Why};
 
@@ -53,6 +53,20 @@ impl Engine {
             .filter(|(id, known)| !guests.contains_key(id) && believed.contains(&known.guest.node))
             .map(|(id, _)| *id)
             .collect();
+        let orphans: Vec<GuestId> = self
+            .memory
+            .guests
+            .iter()
+            .filter(|(id, known)| {
+                !guests.contains_key(id) && !self.memory.nodes.contains_key(&known.guest.node)
+            })
+            .map(|(id, _)| *id)
+            .collect();
+        for id in orphans {
+            self.remove_subject(turn, &Subject::Guest(id));
+            self.memory.suspects.remove(&id);
+            self.memory.guests.remove(&id);
+        }
         for (id, row) in guests {
             if believed.contains(&row.node) {
                 self.row(turn, id, row, asked_at, first);
@@ -89,7 +103,9 @@ impl Engine {
         for (name, list) in &snapshot.live {
             let Seen::At { value: list, asked_at } = list else { continue };
             let late = self.memory.judged_live.get(name).is_some_and(|newest| newest >= asked_at);
-            let believed = self.memory.nodes.get(name).is_some_and(|node| node.believed);
+            // Without statistics the list is all there is.
+            let node = self.memory.nodes.get(name);
+            let believed = node.is_some_and(|node| node.believed || node.presence == Presence::Unknown);
             if !sees || late || !believed {
                 continue;
             }
@@ -111,6 +127,9 @@ impl Engine {
             Some(before) => before.with_row(row, asked_at),
             None => KnownGuest::new(row, asked_at),
         };
+        if self.quiet(id, &known.guest) {
+            self.end_all_of(turn, &Subject::Guest(id), Resolution::Unwatched);
+        }
         self.guest(turn, id, before.as_ref(), known, first);
         self.fault(turn, id);
         self.ha(turn, id);
@@ -222,7 +241,8 @@ impl Engine {
         let Some(known) = self.memory.guests.get(&id).filter(|known| !self.quiet(id, &known.guest)) else {
             return;
         };
-        let down = known.down_since.is_some_and(|since| turn.now.duration_since(since) >= guest::HA_PATIENCE);
+        let since = known.down_since.zip(known.wanted_since).map(|(down, wanted)| down.max(wanted));
+        let down = since.is_some_and(|since| turn.now.duration_since(since) >= guest::HA_PATIENCE);
         let failed =
             known.guest.ha.clone().filter(|state| {
                 &**state == "error" || (down && crate::record::HA_RESTARTS.contains(&&**state))
@@ -330,6 +350,18 @@ impl Engine {
                 Seen::At { value: tasks, .. } => guest::cause(tasks, *id, suspect.last_seen, now, class),
                 Seen::NotAsked | Seen::NotReached(_) => None,
             };
+            // What could not be asked is asked again, before it is told that nobody is known to have done it.
+            let asks_who = match suspect.suspicion {
+                Suspicion::Changed { .. } | Suspicion::Moved { .. } => {
+                    known.guest.status != GuestStatus::Stopped
+                }
+                Suspicion::Appeared | Suspicion::Restarted => true,
+                Suspicion::Vanished | Suspicion::Hung => false,
+            };
+            if asks_who && answer.tasks.value().is_none() && suspect.tries < ASK_TIMES {
+                self.ask_again(turn.now, *id);
+                continue;
+            }
             match &suspect.suspicion {
                 Suspicion::Changed { from } if known.guest.status == GuestStatus::Stopped => {
                     self.stopped(turn, *id, &known.guest, from, &suspect, answer);
@@ -358,7 +390,8 @@ impl Engine {
                     let tasks = answer.tasks.value().map(Vec::as_slice);
                     // What it was restarted by began before its process did.
                     let age = i64::try_from(known.guest.uptime).unwrap_or(0);
-                    let began = known.seen_at - SignedDuration::from_secs(age);
+                    let age = SignedDuration::from_secs(age);
+                    let began = known.seen_at.checked_sub(age).unwrap_or(known.seen_at);
                     let why =
                         guest::why_restarted(*id, &known.guest, suspect.last_seen, tasks, began.min(now));
                     self.note_guest(turn, *id, Note::GuestRestarted { why });
@@ -370,9 +403,10 @@ impl Engine {
                 }
                 Suspicion::Vanished => match guest::still_there(&answer.live, *id) {
                     Some(true) => {
-                        // Still there: only our right to see it in the list is gone, which the list's owner
-                        // changed. It is watched again when it shows up again.
-                        self.memory.guests.remove(id);
+                        // Still there: a row that could not be read, or a right that is gone. Its node's own list may
+                        // still tell of it.
+                        self.ask_again(turn.now, *id);
+                        continue;
                     }
                     Some(false) => {
                         self.remove_subject(turn, &Subject::Guest(*id));
@@ -385,7 +419,7 @@ impl Engine {
                     }
                     None => {
                         // Destroyed, or hidden from us: not known, so not told. It is new if it shows up again.
-                        self.remove_subject(turn, &Subject::Guest(*id));
+                        self.end_all_of(turn, &Subject::Guest(*id), Resolution::Unwatched);
                         self.memory.guests.remove(id);
                     }
                 },

@@ -57,6 +57,9 @@ pub(super) struct KnownNode {
     pub(super) moved_at: Option<Timestamp>,
     /// Whether its rows say how it is, and not how it was before it left.
     pub(super) believed: bool,
+    /// Rounds in a row that did not list it.
+    #[serde(default)]
+    pub(super) missing: u32,
     /// What became of it, while it is no member and that is known.
     #[serde(default)]
     pub(super) departure: Option<Departure>,
@@ -97,6 +100,9 @@ pub(super) struct KnownGuest {
     /// Since when it has been seen without a process.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) down_since: Option<Timestamp>,
+    /// Since when HA has been to run it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) wanted_since: Option<Timestamp>,
     /// When it was seen on another node than before: its process there is younger than its work.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) moved_at: Option<Timestamp>,
@@ -217,6 +223,7 @@ impl KnownNode {
                 .or(before.and_then(|before| before.moved_at))
                 .or(Some(asked_at)),
             believed,
+            missing: 0,
             departure: if member { None } else { before.map_or(Some(Departure::Before), |b| b.departure) },
         }
     }
@@ -241,6 +248,10 @@ impl KnownNode {
     }
 }
 
+fn wanted(row: &Guest) -> bool {
+    row.ha.as_deref().is_some_and(|state| crate::record::HA_RESTARTS.contains(&state))
+}
+
 impl KnownGuest {
     /// The first time that it is seen.
     pub(super) fn new(row: Guest, asked_at: Timestamp) -> KnownGuest {
@@ -253,6 +264,7 @@ impl KnownGuest {
             pid: None,
             lent: false,
             down_since: (alive == Some(false)).then_some(asked_at),
+            wanted_since: wanted(&row).then_some(asked_at),
             moved_at: None,
             had_io: row.io.is_some_and(|io| io > 0),
             guest: row,
@@ -293,6 +305,7 @@ impl KnownGuest {
                 Some(true) => None,
                 None => self.down_since,
             },
+            wanted_since: wanted(&row).then(|| self.wanted_since.unwrap_or(asked_at)),
             moved_at: if moved { Some(asked_at) } else { self.moved_at },
             had_io: alive == Some(true) && ((self.had_io && !restarted) || row.io.is_some_and(|io| io > 0)),
             guest: row,

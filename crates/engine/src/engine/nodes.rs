@@ -24,6 +24,8 @@ const DOOR_AGAIN: SignedDuration = SignedDuration::from_secs(10);
 /// A look at an absent node that is not answered in full is made once more, soon.
 const ABSENT_TIMES: u32 = 2;
 const ABSENT_AGAIN: SignedDuration = SignedDuration::from_secs(1);
+/// A node is taken out of the cluster when so many rounds in a row do not list it: one row may be unreadable.
+const GONE_AFTER: u32 = 2;
 /// How often a look may find out nothing before it is left to the next round.
 const DOOR_TIMES: u32 = 3;
 /// A node whose cluster file system is down may die as well, which its membership does not show.
@@ -48,8 +50,14 @@ impl Engine {
                 }
             }
         }
-        let removed: Vec<NodeName> =
-            self.memory.nodes.keys().filter(|name| !seen.nodes.contains_key(*name)).cloned().collect();
+        let mut removed: Vec<NodeName> = Vec::new();
+        for (name, known) in self.memory.nodes.iter_mut().filter(|(name, _)| !seen.nodes.contains_key(*name))
+        {
+            known.missing += 1;
+            if known.missing >= GONE_AFTER {
+                removed.push(name.clone());
+            }
+        }
         for name in removed {
             self.memory.nodes.remove(&name);
             self.memory.node_suspects.remove(&name);
@@ -328,6 +336,13 @@ impl Engine {
     ) -> bool {
         let alone = self.memory.nodes.len() == 1;
         let mut more = false;
+        for slot in self.memory.incidents.slots_of(Check::ServiceDown) {
+            let of_node = matches!(&slot.subject, Subject::Service(id)
+                if id.node == *name && services.iter().all(|service| service.name != id.name));
+            if of_node {
+                self.gone(turn, slot, Resolution::Removed); // PVE does not know it any more.
+            }
+        }
         for found in services {
             let id = ServiceId { node: name.clone(), name: found.name.clone() };
             let slot = Slot { check: Check::ServiceDown, subject: Subject::Service(id) };

@@ -52,9 +52,11 @@ impl Engine {
 
     /// Whether a node lives, and has lived long enough to have told of its storages.
     fn settled(&self, now: Timestamp, name: &NodeName) -> bool {
-        self.memory.nodes.get(name).is_some_and(|node| {
-            node.presence == Presence::Online
-                && node.online_since.is_some_and(|since| now.duration_since(since) >= STORAGE_SETTLE)
-        })
+        let slot = Slot { check: Check::StatsStale, subject: Subject::Node(name.clone()) };
+        self.memory.incidents.get(&slot).is_none()
+            && self.memory.nodes.get(name).is_some_and(|node| {
+                node.presence == Presence::Online
+                    && node.online_since.is_some_and(|since| now.duration_since(since) >= STORAGE_SETTLE)
+            })
     }
 }

@@ -1,0 +1,229 @@
+//! Turns in which PVE or the clock misleads: rows that are missing once, statistics that end in pieces, times that lie
+//! ahead, numbers that no PVE would send. Each test is a table of what happens, and the log that comes of it.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by its panic")]
+
+mod world;
+
+use engine::observe::{
+    Blindness, Cause, Evidence, GuestStatus, Presence, Round, Seen, Storage, StorageName, Task, Usage,
+};
+use engine::policy::Policy;
+use engine::{Engine, Input};
+use expect_test::expect;
+use world::{UPTIME, Watch, World, at, stop_of_101};
+
+fn started() -> (World, Watch) {
+    let (world, mut watch) = (World::new(), Watch::new());
+    watch.critical(&world, 5);
+    (world, watch)
+}
+
+/// Critical rounds each 12 s, this many, from here on.
+fn rounds(watch: &mut Watch, world: &World, from: i64, count: i64) {
+    for round in 0..count {
+        watch.critical(world, from + 12 * round);
+    }
+}
+
+fn storage() -> Storage {
+    Storage { shared: false, available: true, usage: Some(Usage { used: 1, total: 100 }) }
+}
+
+fn on_pve1(name: &str) -> (StorageName, engine::observe::NodeName) {
+    (name.parse().unwrap(), "pve1".parse().unwrap())
+}
+
+#[test]
+fn a_node_without_statistics_still_tells_of_its_machines_itself() {
+    let (mut world, mut watch) = started();
+    world.node("pve1").uptime = Some(UPTIME + 5);
+    world.stalled = Some(5);
+    rounds(&mut watch, &world, 17, 25);
+    world.node("pve1").presence = Presence::Unknown;
+    world.node("pve1").uptime = None;
+    let living = world.clone();
+    for id in ["qemu/101", "lxc/200"] {
+        world.guest(id).status = GuestStatus::Unknown;
+    }
+    watch.critical(&world, 317);
+    watch.step(320, living.live("pve1", 320));
+    // It dies, and there is no row that could say so.
+    let mut dead = living.clone();
+    dead.dead.insert("qemu/101".parse().unwrap());
+    watch.step(322, dead.live("pve1", 322));
+    watch.look(&dead, 322, 3);
+    watch.critical(&world, 329);
+    watch.check(expect![[r#"
+        77   opened    STATS_STALE        node/pve1: its statistics do not move, so what is shown of it and its guests is old
+        324  inspect   pve1 qemu/101
+        324  opened    VM_CRASHED         qemu/101 (web01): running to stopped, and no task asked for it (a crash, or a power-off from inside)"#]]);
+}
+
+#[test]
+fn ha_s_time_begins_when_ha_is_to_run_a_guest() {
+    let mut world = World::new();
+    let mut watch = Watch::new();
+    world.guest("qemu/101").ha = Some("stopped".into());
+    world.guest("qemu/101").status = GuestStatus::Stopped;
+    rounds(&mut watch, &world, 5, 20);
+    // An operator starts it: HA takes some seconds, and the row some more.
+    world.guest("qemu/101").ha = Some("started".into());
+    watch.critical(&world, 257);
+    world.start("qemu/101", 259);
+    watch.critical(&world, 269);
+    watch.check(expect![[r#"
+        269  inspect   pve1 qemu/101
+        269  noted                        qemu/101 (web01): stopped to running, no task says why"#]]);
+}
+
+#[test]
+fn a_clock_set_back_while_jarvis_was_away_makes_no_crash_of_a_stop() {
+    let (mut world, mut watch) = started();
+    watch.critical(&world, 3600);
+    watch.step(3602, world.live("pve1", 3602));
+    let kept = watch.engine.checkpoint().clone();
+    // By an hour: it is second 55 again.
+    watch.engine = Engine::restore("lab".parse().unwrap(), Policy::default(), 9, at(55), Some(kept), []);
+    world.clock_set_back = 3600;
+    rounds(&mut watch, &world, 60, 3);
+    world.tasks.push(stop_of_101(90));
+    world.guest("qemu/101").status = GuestStatus::Stopped;
+    watch.critical(&world, 96);
+    watch.check(expect![[r#"
+        98   inspect   pve1 qemu/101
+        98   noted                        qemu/101 (web01): running to stopped, by alice@pve (qmstop)"#]]);
+}
+
+#[test]
+fn an_uptime_that_no_machine_has_ends_nothing() {
+    let (mut world, mut watch) = started();
+    world.guest("lxc/200").uptime = u64::MAX / 2;
+    watch.critical(&world, 17);
+    world.guest("lxc/200").uptime = 1_000_000_000_000;
+    watch.critical(&world, 29);
+    watch.check(expect![[r#"
+        29   inspect   pve1 lxc/200
+        29   noted                        lxc/200 (dns): was restarted, no task says why"#]]);
+}
+
+#[test]
+fn what_is_not_watched_any_more_has_nothing_open() {
+    let (mut world, mut watch) =
+        (World::new(), Watch::with(Policy { ignore_tags: vec!["lab".into()], ..Policy::default() }));
+    watch.critical(&world, 5);
+    world.guest("qemu/101").status = GuestStatus::Stopped;
+    world.guest("qemu/102").status = GuestStatus::Other("io-error".into());
+    watch.critical(&world, 17);
+    world.guest("qemu/101").template = true;
+    world.guest("qemu/102").tags = vec!["lab".into()];
+    watch.critical(&world, 29);
+    assert_eq!(watch.engine.summary().incidents, 0);
+    watch.check(expect![[r#"
+        17   opened    VM_FAULT           qemu/102 (db01): stands still after a disk error (io-error): free or mend its storage, then resume it
+        19   inspect   pve1 qemu/101
+        19   opened    VM_CRASHED         qemu/101 (web01): running to stopped, and no task asked for it (a crash, or a power-off from inside)
+        29   resolved  VM_CRASHED         qemu/101 (web01): not watched any more after 0:10
+        29   resolved  VM_FAULT           qemu/102 (db01): not watched any more after 0:12"#]]);
+}
+
+#[test]
+fn a_guest_that_a_removed_node_leaves_behind_goes_with_its_row() {
+    let (mut world, mut watch) = started();
+    world.guest("qemu/102").status = GuestStatus::Stopped;
+    watch.critical(&world, 17);
+    world.nodes.remove(&"pve2".parse().unwrap()).unwrap();
+    world.guest("qemu/102").status = GuestStatus::Unknown;
+    rounds(&mut watch, &world, 29, 2);
+    world.guests.remove(&"qemu/102".parse().unwrap());
+    watch.critical(&world, 53);
+    assert_eq!(watch.engine.summary().incidents, 0);
+    watch.check(expect![[r#"
+        19   inspect   pve2 qemu/102
+        19   opened    VM_CRASHED         qemu/102 (db01): running to stopped, and no task asked for it (a crash, or a power-off from inside)
+        41   noted                        node/pve2: is gone from the cluster
+        53   resolved  VM_CRASHED         qemu/102 (db01): gone from the cluster after 0:34"#]]);
+}
+
+#[test]
+fn storages_whose_statistics_end_a_cycle_before_their_node_s_are_not_offline() {
+    let (mut world, mut watch) = started();
+    world.storages.insert(on_pve1("local"), storage());
+    rounds(&mut watch, &world, 17, 7);
+    world.node("pve1").uptime = Some(UPTIME + 89);
+    world.stalled = Some(89);
+    rounds(&mut watch, &world, 101, 24);
+    world.storages.get_mut(&on_pve1("local")).unwrap().available = false;
+    watch.critical(&world, 389);
+    world.node("pve1").presence = Presence::Unknown;
+    world.node("pve1").uptime = None;
+    watch.critical(&world, 401);
+    watch.check(expect!["125  opened    STATS_STALE        node/pve1: its statistics do not move, so what is shown of it and its guests is old"]);
+}
+
+#[test]
+fn an_empty_list_of_storages_ends_no_outage() {
+    let (mut world, mut watch) = started();
+    for name in ["local", "nfs"] {
+        world.storages.insert(on_pve1(name), storage());
+    }
+    rounds(&mut watch, &world, 17, 7);
+    world.storages.get_mut(&on_pve1("nfs")).unwrap().available = false;
+    watch.critical(&world, 101);
+    let kept = std::mem::take(&mut world.storages);
+    watch.critical(&world, 113);
+    world.storages = kept;
+    rounds(&mut watch, &world, 125, 2);
+    assert_eq!(watch.engine.summary().incidents, 1);
+    watch.check(expect!["101  opened    STORAGE_OFFLINE    storage/pve1/nfs: not available on pve1"]);
+}
+
+#[test]
+fn a_row_that_is_missing_once_neither_forgets_a_guest_nor_hides_its_crash() {
+    let (mut world, mut watch) = started();
+    let guest = world.guests.remove(&"qemu/101".parse().unwrap()).unwrap();
+    watch.step(17, world.round(Round::Critical, 17));
+    world.guests.insert("qemu/101".parse().unwrap(), guest);
+    watch.look(&world, 17, 3);
+    world.guest("qemu/101").status = GuestStatus::Stopped;
+    rounds(&mut watch, &world, 29, 3);
+    watch.check(expect![[r#"
+        17   inspect   pve1 qemu/101
+        31   inspect   pve1 qemu/101
+        31   opened    VM_CRASHED         qemu/101 (web01): running to stopped, and no task asked for it (a crash, or a power-off from inside)"#]]);
+}
+
+#[test]
+fn a_lost_node_whose_row_is_missing_once_is_still_lost() {
+    let (mut world, mut watch) = started();
+    world.node("pve2").presence = Presence::Offline;
+    watch.critical(&world, 17);
+    let node = world.nodes.remove(&"pve2".parse().unwrap()).unwrap();
+    watch.critical(&world, 29);
+    world.nodes.insert("pve2".parse().unwrap(), node);
+    rounds(&mut watch, &world, 41, 3);
+    assert_eq!(watch.engine.summary().incidents, 1);
+    watch.check(expect![[r#"
+        17   inspect   node pve2
+        17   opened    NODE_UNREACHABLE   node/pve2: left the cluster with 1 running guest"#]]);
+}
+
+#[test]
+fn who_did_it_is_asked_again_when_the_tasks_did_not_come() {
+    let (mut world, mut watch) = started();
+    world.start("lxc/200", 35);
+    world.tasks.push(Task { kind: "vzreboot".into(), id: "200".into(), ..stop_of_101(33) });
+    watch.step(41, world.round(Round::Critical, 41));
+    let inspection = watch.asked.remove(0);
+    let mut answer = world.answer(&inspection, 41);
+    if let Evidence::Guests(found) = &mut answer {
+        let hidden = Blindness { cause: Cause::Unreachable, words: "timed out".into() };
+        found.tasks = Seen::NotReached(hidden);
+    }
+    watch.step(42, Input::Inspected { inspection, answer });
+    watch.look(&world, 42, 11);
+    watch.check(expect![[r#"
+        41   inspect   pve1 lxc/200
+        52   inspect   pve1 lxc/200
+        52   noted                        lxc/200 (dns): was restarted, by alice@pve (vzreboot)"#]]);
+}
