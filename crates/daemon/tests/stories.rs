@@ -37,7 +37,7 @@ use story::Story;
 
 /// How many times faster than the world. Of an answer over TLS, some 10 ms in a busy test, this makes 0.2 s.
 const SPEED: f64 = 20.0;
-/// A scenario that failed is played again at this speed, alone: a machine that is busy with something else is slow in
+/// A scenario that failed is played again at this speed: a machine that is busy with something else is slow in
 /// the world's time, and this makes it four times as quick in the cluster's. Only what fails at both fails.
 const SPEED_AGAIN: f64 = 5.0;
 /// Scenarios in which something takes little less than it may, so that a machine's own delays decide at more than this.

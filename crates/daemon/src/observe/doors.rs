@@ -116,11 +116,13 @@ impl Observer {
     }
 
     /// How far a question to a node comes, each step waited for `within`. `online`: the cluster counts it as a member.
+    /// `again`: one call that hangs was seen before, and proves nothing twice.
     pub(super) async fn door(
         &self,
         name: &NodeName,
         node: &pve::NodeName,
         online: bool,
+        again: bool,
         within: Duration,
     ) -> Result<Door, Blindness> {
         let about = About::NodeWithin(within);
@@ -132,7 +134,8 @@ impl Observer {
             Err(Unanswered::Held(blindness)) => return Err(blindness),
             Err(Unanswered::Failed(error)) => return shut(Server::Proxy, &error, online),
         }
-        if let Some(door) = self.daemons_of(name).and_then(|daemons| daemons.door(self.clock.instant())) {
+        let heard = self.daemons_of(name).and_then(|daemons| daemons.door(self.clock.instant()));
+        if let Some(door) = heard.filter(|door| *door == Door::Open || !again) {
             return Ok(door);
         }
         let daemon =

@@ -347,7 +347,7 @@ impl Observer {
     async fn knock(&self, name: &NodeName) -> Result<Door, Blindness> {
         let node = path_name(name).ok_or_else(|| no_path(name))?;
         let online = self.known.borrow().members.contains(name);
-        self.door(name, &node, online, KNOCK_WITHIN).await
+        self.door(name, &node, online, true, KNOCK_WITHIN).await
     }
 }
 

@@ -252,7 +252,7 @@ impl Observer {
             }
             let Some(node) = path_name(name) else { continue };
             let asked_at = self.clock.now();
-            let door = self.door(name, &node, true, DOOR_WITHIN).await;
+            let door = self.door(name, &node, true, false, DOOR_WITHIN).await;
             doors.insert(name.clone(), seen_at(asked_at, door));
         }
         if doors.len() < members.len() {
