@@ -210,8 +210,9 @@ impl Engine {
             // The view of a minority: every node of the other side looks offline to it (pve-domain 4.2).
             return self.out_of_sight(turn.now, &seen.nodes);
         }
-        let first = self.memory.judged.insert(Round::Critical, began_at).is_none();
-        self.nodes(turn, &seen, first);
+        let last = self.memory.judged.insert(Round::Critical, began_at);
+        let first = last.is_none();
+        self.nodes(turn, &seen, first, last != Some(began_at));
         self.guests(turn, seen, first);
         if let Seen::At { value: storages, .. } = &storages
             && !storages.is_empty()

@@ -351,9 +351,12 @@ impl Engine {
                 Seen::NotAsked | Seen::NotReached(_) => None,
             };
             // What could not be asked is asked again, before it is told that nobody is known to have done it.
-            let asks_who = match suspect.suspicion {
-                Suspicion::Changed { .. } | Suspicion::Moved { .. } => {
-                    known.guest.status != GuestStatus::Stopped
+            let asks_who = match &suspect.suspicion {
+                Suspicion::Changed { .. } => known.guest.status != GuestStatus::Stopped,
+                // A node that is away will not say who moved it.
+                Suspicion::Moved { from } => {
+                    let node = self.memory.nodes.get(from);
+                    node.is_some_and(|node| node.presence == Presence::Online)
                 }
                 Suspicion::Appeared | Suspicion::Restarted => true,
                 Suspicion::Vanished | Suspicion::Hung => false,

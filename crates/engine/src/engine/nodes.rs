@@ -32,7 +32,8 @@ const DOOR_TIMES: u32 = 3;
 const CLUSTER_FS_AGAIN: SignedDuration = SignedDuration::from_secs(60);
 
 impl Engine {
-    pub(super) fn nodes(&mut self, turn: &mut Turn, seen: &Sight, first: bool) {
+    /// `fresh` says that this round has not been judged before.
+    pub(super) fn nodes(&mut self, turn: &mut Turn, seen: &Sight, first: bool, fresh: bool) {
         for (name, node) in &seen.nodes {
             let before = self.memory.nodes.get(name).cloned();
             if before.is_none() && !first {
@@ -53,7 +54,7 @@ impl Engine {
         let mut removed: Vec<NodeName> = Vec::new();
         for (name, known) in self.memory.nodes.iter_mut().filter(|(name, _)| !seen.nodes.contains_key(*name))
         {
-            known.missing += 1;
+            known.missing += u32::from(fresh);
             if known.missing >= GONE_AFTER {
                 removed.push(name.clone());
             }
