@@ -369,6 +369,8 @@ impl<'a> Play<'a> {
     /// The last round of each tier once more, at the same time: nothing may come of it.
     fn once_more(&mut self) -> Vec<String> {
         let at = self.cluster.now();
+        // What is due anyway is no answer to a round.
+        self.engine.step(at, Input::Tick);
         let mut repeated = Vec::new();
         for ((round, _), snapshot) in &self.last {
             // A heartbeat is no judgement, and a second round that saw nothing is one more that saw nothing.
