@@ -227,3 +227,52 @@ fn who_did_it_is_asked_again_when_the_tasks_did_not_come() {
         52   inspect   pve1 lxc/200
         52   noted                        lxc/200 (dns): was restarted, by alice@pve (vzreboot)"#]]);
 }
+
+#[test]
+fn a_machine_that_dies_during_its_backup_is_told_when_the_backup_is_over() {
+    let (mut world, mut watch) = started();
+    let backup = Task {
+        kind: "vzdump".into(),
+        user: "root@pam".into(),
+        ended_at: None,
+        status: None,
+        ..stop_of_101(10)
+    };
+    world.tasks.push(backup);
+    world.guest("qemu/101").lock = Some("backup".into());
+    watch.critical(&world, 17);
+    world.guest("qemu/101").status = GuestStatus::Stopped;
+    watch.critical(&world, 29);
+    watch.look(&world, 31, 70);
+    world.guest("qemu/101").lock = None;
+    world.tasks[0].ended_at = Some(at(100));
+    world.tasks[0].status = Some("job errors".into());
+    watch.critical(&world, 95);
+    watch.look(&world, 95, 30);
+    world.start("qemu/101", 120);
+    watch.critical(&world, 130);
+    watch.check(expect![[r#"
+        31   inspect   pve1 qemu/101
+        31   noted                        qemu/101 (web01): running to stopped, in a transition (lock backup)
+        91   inspect   pve1 qemu/101
+        101  inspect   pve1 qemu/101
+        101  opened    VM_CRASHED         qemu/101 (web01): running to stopped, and no task asked for it (a crash, or a power-off from inside)
+        130  resolved  VM_CRASHED         qemu/101 (web01): running again after 0:29"#]]);
+}
+
+#[test]
+fn a_machine_that_a_transition_held_and_somebody_started_is_told_as_started() {
+    let (mut world, mut watch) = started();
+    world.guest("qemu/101").lock = Some("backup".into());
+    world.guest("qemu/101").status = GuestStatus::Stopped;
+    watch.critical(&world, 17);
+    world.guest("qemu/101").lock = None;
+    world.start("qemu/101", 35);
+    watch.critical(&world, 41);
+    watch.look(&world, 41, 120);
+    watch.check(expect![[r#"
+        19   inspect   pve1 qemu/101
+        19   noted                        qemu/101 (web01): running to stopped, in a transition (lock backup)
+        41   inspect   pve1 qemu/101
+        41   noted                        qemu/101 (web01): stopped to running, no task says why"#]]);
+}

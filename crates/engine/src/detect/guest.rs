@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::observe::{Guest, GuestEvidence, GuestId, GuestStatus, Live, NodeName, Seen, Task};
+use crate::observe::{Guest, GuestEvidence, GuestId, GuestKind, GuestStatus, Live, NodeName, Seen, Task};
 use crate::record::{By, Why};
 
 /// Clocks of nodes differ by seconds (pve-domain 9.26), and a task may begin a moment before what it causes.
@@ -37,6 +37,8 @@ pub(crate) enum Suspicion {
     Restarted,
     /// Its QEMU seems not to answer.
     Hung,
+    /// It stopped while a transition held it, and is looked at again when that is over.
+    Held { from: GuestStatus },
 }
 
 /// What a round's row of a guest means against what is remembered of it.
@@ -143,13 +145,16 @@ pub(crate) fn why_stopped(
     if let Some(booted_at) = evidence.booted_at.value().copied().filter(|booted_at| *booted_at > last_seen) {
         return Stopped::NodeRestarted { booted_at };
     }
-    if let Some(task) = cause(tasks, id, last_seen, down_at, stops) {
+    if let Some(task) = cause(tasks, id, last_seen, down_at, stops_of(id.kind)) {
         return Stopped::Task(task);
     }
     if let Some(lock) = live.lock.as_ref().or(guest.lock.as_ref()) {
         // A backup in stop mode has no task of its own for a container (pve-domain 3.2); without the lock it is the
         // backup of another guest.
-        let backup = (&**lock == "backup").then(|| cause(tasks, id, last_seen, down_at, backs_up)).flatten();
+        let container = id.kind == GuestKind::Lxc;
+        let backup = (container && &**lock == "backup")
+            .then(|| cause(tasks, id, last_seen, down_at, backs_up))
+            .flatten();
         return backup.map_or_else(|| Stopped::Locked(lock.clone()), Stopped::Task);
     }
     match guest.ha.as_deref() {
@@ -276,6 +281,30 @@ pub(crate) fn stops(kind: &str, scope: Scope) -> bool {
             kind,
             "stopall" | "suspendall" | "migrateall" | "bulk-shutdown" | "bulk-suspend" | "bulk-migrate"
         ),
+    }
+}
+
+/// A backup stops a container by itself; a machine it shuts down by a task of its own (pve-domain 3.2).
+fn stops_of(kind: GuestKind) -> fn(&str, Scope) -> bool {
+    match kind {
+        GuestKind::Qemu => |kind, scope| stops(kind, scope) && kind != "vzdump",
+        GuestKind::Lxc => stops,
+    }
+}
+
+/// Whether what held a guest may be over later without its being stopped by anybody: then it is looked at again. One that
+/// is suspended to disk is stopped because somebody wanted it to be.
+pub(crate) fn holds(verdict: &Stopped) -> bool {
+    match verdict {
+        Stopped::Locked(lock) => &**lock != "suspended",
+        Stopped::Task(by) => &*by.task == "vzdump",
+        Stopped::RunsAgain
+        | Stopped::NotHere
+        | Stopped::Template
+        | Stopped::HighAvailability(_)
+        | Stopped::NodeRestarted { .. }
+        | Stopped::Crashed
+        | Stopped::NotAsked(_) => false,
     }
 }
 
@@ -419,7 +448,7 @@ mod tests {
             ("a stop that came after it was down", vm(), stopped(), seen(vec![task("qmstop", "101", 1008, Some(1009), "OK")]), "crashed"),
             ("a start is no stop", vm(), stopped(), seen(vec![task("qmstart", "101", 991, Some(992), "OK")]), "crashed"),
             ("the node stops all its guests", vm(), stopped(), seen(vec![task("stopall", "", 991, None, "")]), "alice@pve (stopall)"),
-            ("a backup of several guests has no id", vm(), live(false, Some("backup")), seen(vec![task("vzdump", "", 900, None, "")]), "alice@pve (vzdump)"),
+            ("the backup of a machine does not stop it", vm(), live(false, Some("backup")), seen(vec![task("vzdump", "", 900, None, "")]), "locked (backup)"),
             ("a backup of other guests", vm(), stopped(), seen(vec![task("vzdump", "", 900, None, "")]), "crashed"),
             ("stopped, started again, then dead", vm(), stopped(), seen(vec![task("qmstop", "101", 988, Some(989), "OK"), task("qmstart", "101", 991, Some(992), "OK")]), "crashed"),
             ("stopped, and a start under way", vm(), stopped(), seen(vec![task("qmstop", "101", 988, Some(989), "OK"), task("qmstart", "101", 1001, None, "")]), "alice@pve (qmstop)"),

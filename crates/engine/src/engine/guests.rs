@@ -26,6 +26,10 @@ const ANSWER_WITHIN: SignedDuration = SignedDuration::from_secs(90);
 /// QEMUs that one look asks themselves: each that hangs keeps a worker of its node busy for 3 s.
 const CURRENT_MAX: usize = 8;
 
+/// A guest that stopped in a transition is looked at again after this, then less and less often, and so many times: the
+/// backup of a large one takes hours.
+const HELD_AGAIN: SignedDuration = SignedDuration::from_secs(60);
+const HELD_TIMES: u32 = 60;
 /// For this long after a move the rows of a guest may still be those of its old process (pve-domain 1.4).
 const MOVE_SETTLE: SignedDuration = SignedDuration::from_secs(60);
 
@@ -86,7 +90,8 @@ impl Engine {
                     | Suspicion::Moved { .. }
                     | Suspicion::Appeared
                     | Suspicion::Restarted
-                    | Suspicion::Hung,
+                    | Suspicion::Hung
+                    | Suspicion::Held { .. },
                 )
                 | None => {
                     self.memory.suspects.insert(id, suspect);
@@ -188,7 +193,8 @@ impl Engine {
                 | Suspicion::Appeared
                 | Suspicion::Vanished
                 | Suspicion::Restarted
-                | Suspicion::Hung,
+                | Suspicion::Hung
+                | Suspicion::Held { .. },
                 _,
             ))
             | None => (suspicion, uptime),
@@ -273,7 +279,8 @@ impl Engine {
             | Suspicion::Moved { .. }
             | Suspicion::Appeared
             | Suspicion::Restarted
-            | Suspicion::Hung => return None,
+            | Suspicion::Hung
+            | Suspicion::Held { .. } => return None,
         };
         self.memory.suspects.remove(&id);
         void
@@ -308,7 +315,8 @@ impl Engine {
                 | Suspicion::Appeared
                 | Suspicion::Vanished
                 | Suspicion::Restarted
-                | Suspicion::Hung => known.guest.node.clone(),
+                | Suspicion::Hung
+                | Suspicion::Held { .. } => known.guest.node.clone(),
             };
             let hung = suspect.suspicion == Suspicion::Hung;
             if hung && questions.get(&node).is_some_and(|question| question.current.len() >= CURRENT_MAX) {
@@ -359,7 +367,7 @@ impl Engine {
                     node.is_some_and(|node| node.presence == Presence::Online)
                 }
                 Suspicion::Appeared | Suspicion::Restarted => true,
-                Suspicion::Vanished | Suspicion::Hung => false,
+                Suspicion::Vanished | Suspicion::Hung | Suspicion::Held { .. } => false,
             };
             if asks_who && answer.tasks.value().is_none() && suspect.tries < ASK_TIMES {
                 self.ask_again(turn.now, *id);
@@ -398,6 +406,11 @@ impl Engine {
                     let why =
                         guest::why_restarted(*id, &known.guest, suspect.last_seen, tasks, began.min(now));
                     self.note_guest(turn, *id, Note::GuestRestarted { why });
+                }
+                Suspicion::Held { from } => {
+                    if self.held(turn, *id, &known, (&suspect, from), answer) {
+                        continue;
+                    }
                 }
                 Suspicion::Hung => {
                     if self.hung(turn, *id, &known, &suspect, answer.current.get(id)) {
@@ -448,7 +461,9 @@ impl Engine {
         // What began after it was seen to be down did not stop it, though somebody may have asked for that too.
         let down_at = known.and_then(|known| known.down_since);
         let down_at = down_at.map_or(turn.now, |since| since.min(turn.now));
-        let why = match guest::why_stopped(id, guest, suspect.last_seen, answer, down_at) {
+        let verdict = guest::why_stopped(id, guest, suspect.last_seen, answer, down_at);
+        let held = guest::holds(&verdict);
+        let why = match verdict {
             Stopped::NodeRestarted { booted_at } => {
                 if let Some(suspect) = self.memory.suspects.get_mut(&id) {
                     (suspect.asked_at, suspect.after_restart) = (None, true);
@@ -489,6 +504,41 @@ impl Engine {
         };
         self.memory.suspects.remove(&id);
         self.changed(turn, id, why, from);
+        if held {
+            let suspicion = Suspicion::Held { from: from.clone() };
+            let suspect = Suspect::new(suspicion, suspect.last_seen, turn.now + HELD_AGAIN);
+            self.memory.suspects.insert(id, suspect);
+        }
+    }
+
+    /// A guest that stopped while a transition held it: when that is over, nobody may have stopped it after all. True if
+    /// it is to be looked at again.
+    fn held(
+        &mut self,
+        turn: &mut Turn,
+        id: GuestId,
+        known: &KnownGuest,
+        (suspect, from): (&Suspect, &GuestStatus),
+        answer: &GuestEvidence,
+    ) -> bool {
+        if known.guest.status != GuestStatus::Stopped || suspect.tries >= HELD_TIMES {
+            return false;
+        }
+        let down_at = known.down_since.map_or(turn.now, |since| since.min(turn.now));
+        let verdict = guest::why_stopped(id, &known.guest, suspect.last_seen, answer, down_at);
+        let moved = known.moved_at.is_some_and(|at| at > suspect.last_seen);
+        if guest::holds(&verdict) || matches!(verdict, Stopped::NotAsked(_)) {
+            self.ask_again(turn.now, id);
+            return true;
+        }
+        if verdict == Stopped::Crashed && !moved {
+            let slot = Slot { check: Check::GuestCrashed, subject: Subject::Guest(id) };
+            let trace = trace::trace(id, known.pid, &answer.journal);
+            let finding = Finding::GuestCrashed { kind: id.kind, previous: from.clone(), trace };
+            let (node, name) = (known.guest.node.clone(), known.guest.name.clone());
+            self.found(turn, slot, finding, Some(node), name);
+        }
+        false
     }
 
     /// What QEMU's own answer says of a machine that seems to hang; true if it is to be asked once more.

@@ -176,6 +176,7 @@ impl Cluster {
     /// A machine's QEMU stops answering on its monitor, or answers again.
     pub fn hang(&mut self, id: GuestId, hung: bool) -> Result<(), Trouble> {
         self.must_run(id)?;
+        self.must_be_its_own(id)?;
         if id.kind == GuestKind::Lxc {
             return Err(Trouble::NoSense(format!("{id} is a container: it has no monitor that could hang")));
         }
@@ -188,10 +189,7 @@ impl Cluster {
     /// The guest is in another run state, and nobody asked for it (`io-error`, `guest-panicked`).
     pub fn run_state(&mut self, id: GuestId, state: &str) -> Result<(), Trouble> {
         self.must_run(id)?;
-        let lent = self.guest(id)?.process.as_ref().is_some_and(|process| &*process.state == "prelaunch");
-        if lent {
-            return Err(Trouble::NoSense(format!("{id} is prelaunch: its process does not run it")));
-        }
+        self.must_be_its_own(id)?;
         if let Some(process) = &mut self.guest_mut(id)?.process {
             process.state = state.into();
         }
@@ -269,6 +267,15 @@ impl Cluster {
 
     pub(super) fn runs_on(&self, id: GuestId, node: &NodeName) -> bool {
         self.guests.get(&id).is_some_and(|guest| guest.process.is_some() && guest.spec.node == *node)
+    }
+
+    /// A process that a backup lends to a stopped machine does not run it.
+    fn must_be_its_own(&self, id: GuestId) -> Result<(), Trouble> {
+        let lent = self.guest(id)?.process.as_ref().is_some_and(|process| &*process.state == "prelaunch");
+        match lent {
+            true => Err(Trouble::NoSense(format!("{id} is prelaunch: its process does not run it"))),
+            false => Ok(()),
+        }
     }
 
     fn must_run(&self, id: GuestId) -> Result<(), Trouble> {

@@ -254,7 +254,15 @@ impl Judge {
                     "MISJUDGED: {id} died at {} and is told as {why:?} at {}",
                     end.at, moment.at
                 );
-                end.told = true;
+                // What a transition held is looked at again, and may then be told as what it was.
+                let held = match why {
+                    Why::Locked(lock) => &**lock != "suspended",
+                    Why::Task(by) => &*by.task == "vzdump",
+                    Why::HighAvailability { .. } | Why::NodeRestarted | Why::NoTask | Why::NotAsked(_) => {
+                        false
+                    }
+                };
+                end.told |= !held;
             }
             (Subject::Guest(id), Note::GuestGone { .. }) => {
                 self.guests.remove(id);
