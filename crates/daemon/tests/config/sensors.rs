@@ -54,7 +54,7 @@ fn wrong_sources_of_temperature_are_named_with_their_place_and_what_is_allowed()
         ("no such key",                   token_line,        ssh("root", "/nonexistent/key"),        expect!["jarvis.toml:5:59: cluster[0].temperature.key_file: `/nonexistent/key` cannot be opened: No such file or directory (os error 2)"]),
         ("a key that others may read",    token_line,        ssh("root", &open),                     expect!["jarvis.toml:5:59: cluster[0].temperature.key_file: `DIR/id_open` is open to others, and ssh refuses such a key: chmod 600 DIR/id_open"]),
         ("a public key",                  token_line,        ssh("root", &public),                   expect!["jarvis.toml:5:59: cluster[0].temperature.key_file: `DIR/id_ed25519.pub` holds no private key for ssh: make one with ssh-keygen -t ed25519"]),
-        ("a key that ssh would rename",   token_line,        ssh("root", "/root/.ssh/%u"),           expect!["jarvis.toml:5:59: cluster[0].temperature.key_file: must be a path without `%`, `$` and `~`, which ssh would replace"]),
+        ("a key that ssh would rename",   token_line,        ssh("root", "/etc/jarvis/%u"),           expect!["jarvis.toml:5:59: cluster[0].temperature.key_file: must be a path without `%`, `$` and `~`, which ssh would replace"]),
         ("a folder as a key",             token_line,        ssh("root", "/"),                       expect!["jarvis.toml:5:59: cluster[0].temperature.key_file: `/` cannot be opened: it is no ordinary file"]),
     ];
     for (name, line, replacement, expected) in table {
