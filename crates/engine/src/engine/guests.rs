@@ -527,8 +527,15 @@ impl Engine {
         let down_at = known.down_since.map_or(turn.now, |since| since.min(turn.now));
         let verdict = guest::why_stopped(id, &known.guest, suspect.last_seen, answer, down_at);
         let moved = known.moved_at.is_some_and(|at| at > suspect.last_seen);
-        if guest::holds(&verdict) || matches!(verdict, Stopped::NotAsked(_)) {
+        if guest::holds(&verdict) {
             self.ask_again(turn.now, id);
+            return true;
+        }
+        if matches!(verdict, Stopped::NotAsked(_)) {
+            // A call that failed is soon made again; it is the transition that takes its time.
+            if let Some(suspect) = self.memory.suspects.get_mut(&id) {
+                (suspect.asked_at, suspect.due) = (None, turn.now + ASK_AGAIN);
+            }
             return true;
         }
         if verdict == Stopped::Crashed && !moved {
