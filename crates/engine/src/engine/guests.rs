@@ -375,7 +375,7 @@ impl Engine {
             }
             match &suspect.suspicion {
                 Suspicion::Changed { from } if known.guest.status == GuestStatus::Stopped => {
-                    self.stopped(turn, *id, &known.guest, from, &suspect, answer);
+                    self.stopped(turn, *id, &known, from, &suspect, answer);
                     continue;
                 }
                 Suspicion::Changed { from } => {
@@ -449,19 +449,12 @@ impl Engine {
         &mut self,
         turn: &mut Turn,
         id: GuestId,
-        guest: &Guest,
+        known: &KnownGuest,
         from: &GuestStatus,
         suspect: &Suspect,
         answer: &GuestEvidence,
     ) {
-        let known = self.memory.guests.get(&id);
-        let pid = known.and_then(|known| known.pid);
-        let moved_at = known.and_then(|known| known.moved_at);
-        let moved_since = moved_at.is_some_and(|at| at > suspect.last_seen);
-        // What began after it was seen to be down did not stop it, though somebody may have asked for that too.
-        let down_at = known.and_then(|known| known.down_since);
-        let down_at = down_at.map_or(turn.now, |since| since.min(turn.now));
-        let verdict = guest::why_stopped(id, guest, suspect.last_seen, answer, down_at);
+        let (verdict, moved_since) = verdict(turn.now, id, known, suspect, answer);
         let held = guest::holds(&verdict);
         let why = match verdict {
             Stopped::NodeRestarted { booted_at } => {
@@ -492,10 +485,7 @@ impl Engine {
             }
             Stopped::Crashed => {
                 self.memory.suspects.remove(&id);
-                let slot = Slot { check: Check::GuestCrashed, subject: Subject::Guest(id) };
-                let trace = trace::trace(id, pid, &answer.journal);
-                let finding = Finding::GuestCrashed { kind: id.kind, previous: from.clone(), trace };
-                return self.found(turn, slot, finding, Some(guest.node.clone()), guest.name.clone());
+                return self.crashed(turn, id, known, from, answer);
             }
             Stopped::NotAsked(words) => Why::NotAsked(words),
             Stopped::Task(by) => Why::Task(by),
@@ -524,9 +514,7 @@ impl Engine {
         if known.guest.status != GuestStatus::Stopped || suspect.tries >= HELD_TIMES {
             return false;
         }
-        let down_at = known.down_since.map_or(turn.now, |since| since.min(turn.now));
-        let verdict = guest::why_stopped(id, &known.guest, suspect.last_seen, answer, down_at);
-        let moved = known.moved_at.is_some_and(|at| at > suspect.last_seen);
+        let (verdict, moved_since) = verdict(turn.now, id, known, suspect, answer);
         if guest::holds(&verdict) {
             self.ask_again(turn.now, id);
             return true;
@@ -538,14 +526,24 @@ impl Engine {
             }
             return true;
         }
-        if verdict == Stopped::Crashed && !moved {
-            let slot = Slot { check: Check::GuestCrashed, subject: Subject::Guest(id) };
-            let trace = trace::trace(id, known.pid, &answer.journal);
-            let finding = Finding::GuestCrashed { kind: id.kind, previous: from.clone(), trace };
-            let (node, name) = (known.guest.node.clone(), known.guest.name.clone());
-            self.found(turn, slot, finding, Some(node), name);
+        if verdict == Stopped::Crashed && !moved_since {
+            self.crashed(turn, id, known, from, answer);
         }
         false
+    }
+
+    fn crashed(
+        &mut self,
+        turn: &mut Turn,
+        id: GuestId,
+        known: &KnownGuest,
+        from: &GuestStatus,
+        answer: &GuestEvidence,
+    ) {
+        let slot = Slot { check: Check::GuestCrashed, subject: Subject::Guest(id) };
+        let trace = trace::trace(id, known.pid, &answer.journal);
+        let finding = Finding::GuestCrashed { kind: id.kind, previous: from.clone(), trace };
+        self.found(turn, slot, finding, Some(known.guest.node.clone()), known.guest.name.clone());
     }
 
     /// What QEMU's own answer says of a machine that seems to hang; true if it is to be asked once more.
@@ -643,4 +641,19 @@ impl Engine {
         let node = known.map(|known| known.guest.node.clone());
         self.note(turn, Subject::Guest(id), name, node, note);
     }
+}
+
+/// The verdict on a guest without a process, and whether it was moved since it was last seen with one: then what stopped
+/// it may have happened where it was, and not where it was looked at.
+fn verdict(
+    now: Timestamp,
+    id: GuestId,
+    known: &KnownGuest,
+    suspect: &Suspect,
+    answer: &GuestEvidence,
+) -> (Stopped, bool) {
+    // What began after it was seen to be down did not stop it, though somebody may have asked for that too.
+    let down_at = known.down_since.map_or(now, |since| since.min(now));
+    let verdict = guest::why_stopped(id, &known.guest, suspect.last_seen, answer, down_at);
+    (verdict, known.moved_at.is_some_and(|at| at > suspect.last_seen))
 }
