@@ -57,7 +57,7 @@ async fn main() -> anyhow::Result<()> {
         store: store.clone(),
         auth,
         live: live.clone(),
-        page: page.clone(),
+        pages: vec![(cluster.clone(), page.clone())],
         autonomy_ceiling: 2,
     })
     .await?;
@@ -89,20 +89,24 @@ async fn main() -> anyhow::Result<()> {
 
 /// Rows in which the uptime tells one publication from the next.
 fn publish(page: &Page, guests: u32, uptime: u64) -> anyhow::Result<()> {
+    let now = Timestamp::now();
     let node: NodeName = "pve1".parse()?;
-    page.publish_nodes(vec![NodeRow {
-        node: node.clone(),
-        host: "10.0.0.11".into(),
-        status: Presence::Online,
-        cpu: 0.25,
-        maxcpu: 8.0,
-        mem: 4 << 30,
-        maxmem: 16 << 30,
-        disk: 10 << 30,
-        maxdisk: 100 << 30,
-        uptime,
-        temperatures: BTreeMap::new(),
-    }]);
+    page.publish_nodes(
+        vec![NodeRow {
+            node: node.clone(),
+            host: "10.0.0.11".into(),
+            status: Presence::Online,
+            cpu: 0.25,
+            maxcpu: 8.0,
+            mem: 4 << 30,
+            maxmem: 16 << 30,
+            disk: 10 << 30,
+            maxdisk: 100 << 30,
+            uptime,
+            temperatures: BTreeMap::new(),
+        }],
+        now,
+    );
     let guest = |n| GuestRow {
         id: GuestId { kind: if n % 2 == 0 { GuestKind::Qemu } else { GuestKind::Lxc }, vmid: 100 + n },
         name: Some(format!("guest-{n}-äöü").into()),
@@ -118,17 +122,20 @@ fn publish(page: &Page, guests: u32, uptime: u64) -> anyhow::Result<()> {
         netout: 2,
         uptime,
     };
-    page.publish_guests((0..guests).map(guest).collect());
-    page.publish_storage(vec![StorageRow {
-        storage: "local".parse()?,
-        node,
-        r#type: "dir".into(),
-        active: true,
-        total: 100,
-        used: 40,
-        avail: 60,
-        content: "iso,backup".into(),
-    }]);
-    page.publish_quorum(Quorum { quorate: true, nodes: 1, expected: 1 });
+    page.publish_guests((0..guests).map(guest).collect(), now);
+    page.publish_storage(
+        vec![StorageRow {
+            storage: "local".parse()?,
+            node,
+            r#type: "dir".into(),
+            active: true,
+            total: 100,
+            used: 40,
+            avail: 60,
+            content: "iso,backup".into(),
+        }],
+        now,
+    );
+    page.publish_quorum(Quorum { quorate: true, nodes: 1, expected: 1 }, now);
     Ok(())
 }

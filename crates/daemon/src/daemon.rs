@@ -157,7 +157,8 @@ impl Daemon {
         let names = settings.clusters.iter().map(|cluster| cluster.name.clone());
         let round = clock.real(settings.tiers.critical);
         let live = Arc::new(Live::new(names, round, Instant::now()));
-        let page = Arc::new(Page::new());
+        let pages: Vec<_> =
+            settings.clusters.iter().map(|cluster| (cluster.name.clone(), Arc::new(Page::new()))).collect();
         let server = Server::start(ServerOptions {
             listen: settings.listen,
             allowed_origins: settings.allowed_origins,
@@ -165,7 +166,7 @@ impl Daemon {
             store: store.clone(),
             auth: Arc::clone(&auth),
             live: Arc::clone(&live),
-            page: Arc::clone(&page),
+            pages: pages.clone(),
             autonomy_ceiling: settings.autonomy_level,
         })
         .await?;
@@ -182,7 +183,7 @@ impl Daemon {
                 tracing::error!("the configured password could not be set: {error}");
             }
         });
-        for (index, cluster) in settings.clusters.into_iter().enumerate() {
+        for (cluster, (_, page)) in settings.clusters.into_iter().zip(pages) {
             let name = cluster.name.clone();
             let watched = Watched {
                 name: cluster.name,
@@ -194,7 +195,7 @@ impl Daemon {
                 clock: Arc::clone(&clock),
                 store: store.clone(),
                 live: Arc::clone(&live),
-                page: (index == 0).then(|| Arc::clone(&page)),
+                page: Some(page),
             };
             watches.spawn(watch(watched, stop.clone()));
         }

@@ -35,7 +35,7 @@ use seal::Seal;
 use write::{Counts, Message, Writer};
 
 pub use journal::{JournalRow, Kind, Misfit};
-pub use new::{Checkpoint, Kept, NewAction, NewEntry, NewEvent};
+pub use new::{Checkpoint, Kept, NewAction, NewEntry, NewEvent, Operator};
 pub use open::{Cause, OpenError};
 pub use row::{
     ActionResult, ActionRow, EventRow, Preference, RestAction, RestEvent, SnapshotRow, SocketEvent, Source,

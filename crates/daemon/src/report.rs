@@ -3,6 +3,7 @@
 //! | file | what it does |
 //! |---|---|
 //! | [`auth`], `token` | who may ask |
+//! | [`caller`] | who asks, and what each call needs |
 //! | `listen`, `peer`, `origin`, `seats`, `bucket` | from where, how many, how often |
 //! | `web`, `refusal` | REST |
 //! | `socket`, `pump` | `/events` and `/cluster` |
@@ -12,6 +13,7 @@
 
 pub mod auth;
 mod bucket;
+pub mod caller;
 mod listen;
 pub mod live;
 mod origin;
@@ -29,6 +31,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use engine::observe::ClusterName;
 use socketioxide::SocketIo;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
@@ -59,8 +62,8 @@ pub struct ServerOptions {
     pub auth: Arc<Auth>,
     /// The loop's state.
     pub live: Arc<Live>,
-    /// The page's arrays.
-    pub page: Arc<Page>,
+    /// What is seen of each cluster, in the configuration's order; the first is the one that the old page shows.
+    pub pages: Vec<(ClusterName, Arc<Page>)>,
     /// The highest autonomy level that the configuration allows, 0 to 4.
     pub autonomy_ceiling: u8,
 }
@@ -137,9 +140,10 @@ impl Server {
             store,
             auth,
             live,
-            page,
+            pages,
             autonomy_ceiling,
         } = options;
+        let first = pages.first().context("no cluster is watched")?.1.clone();
         let origins = Arc::new(Origins::new(&allowed_origins)?);
         let listener = listen::bind(listen)?;
         let address = listener.local_addr().context("the listening socket has no address")?;
@@ -148,7 +152,8 @@ impl Server {
             store,
             auth,
             live,
-            page,
+            page: first,
+            pages,
             origins: origins.clone(),
             limits,
             ceiling: autonomy_ceiling,

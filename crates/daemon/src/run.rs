@@ -58,7 +58,7 @@ pub struct Watched {
     pub store: Store,
     /// Where it says whether it sees.
     pub live: Arc<Live>,
-    /// The page; only the first cluster has one.
+    /// Where it shows what it sees, if anywhere.
     pub page: Option<Arc<Page>>,
 }
 

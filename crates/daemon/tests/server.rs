@@ -470,7 +470,7 @@ async fn an_address_in_use_is_told_in_words() {
         store: fixture.store.clone(),
         auth: fixture.auth.clone(),
         live: fixture.live.clone(),
-        page: fixture.page.clone(),
+        pages: vec![(lab(), fixture.page.clone())],
         autonomy_ceiling: 2,
     };
     let error = format!("{:#}", Server::start(options).await.err().unwrap());
@@ -583,7 +583,7 @@ async fn there_are_only_so_many_sockets() {
 async fn what_does_not_change_is_sent_again_while_the_cluster_is_seen() {
     let fixture = Fixture::new().await;
     let auth = format!(r#"{{"token":"{}"}}"#, fixture.token());
-    fixture.page.publish_quorum(Quorum { quorate: true, nodes: 3, expected: 3 });
+    fixture.page.publish_quorum(Quorum { quorate: true, nodes: 3, expected: 3 }, Timestamp::now());
     fixture.live.saw(&lab(), Instant::now());
     // Only now: the store's own threads do not live on this clock.
     tokio::time::pause();
@@ -601,7 +601,7 @@ async fn what_does_not_change_is_sent_again_while_the_cluster_is_seen() {
     let storage = r#"42/cluster,["storage",[]]"#;
     let later = async {
         tokio::time::sleep(Duration::from_secs(100)).await;
-        fixture.page.publish_storage(Vec::new());
+        fixture.page.publish_storage(Vec::new(), Timestamp::now());
     };
     let (blind, ()) = tokio::join!(page.hear_until(storage), later);
     assert_eq!(blind, [storage], "old rows of a cluster that is not seen are not sent as if they were new");

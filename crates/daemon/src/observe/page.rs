@@ -48,19 +48,22 @@ impl Observer {
             && let Seen::At { value: quorum, .. } = translate::quorum(&Ok((asked_at, status)), true)
         {
             let engine::observe::Quorum { quorate, online, expected } = quorum;
-            page.publish_quorum(page::Quorum { quorate, nodes: online, expected });
+            page.publish_quorum(page::Quorum { quorate, nodes: online, expected }, asked_at);
         }
         let rows =
             if looked_at { self.resources(PAGE_AGE).await.ok() } else { self.resources.latest().await };
         let Some((asked_at, rows)) = rows else { return };
         if due(&mut shown.nodes, asked_at, now, NODES_EVERY) {
-            page.publish_nodes(translate::node_rows(&rows, status.as_ref().map(|(_, status)| &**status)));
+            page.publish_nodes(
+                translate::node_rows(&rows, status.as_ref().map(|(_, status)| &**status)),
+                asked_at,
+            );
         }
         if due(&mut shown.guests, asked_at, now, GUESTS_EVERY) {
-            page.publish_guests(translate::guest_rows(&rows));
+            page.publish_guests(translate::guest_rows(&rows), asked_at);
         }
         if due(&mut shown.storages, asked_at, now, STORAGES_EVERY) {
-            page.publish_storage(translate::storage_rows(&rows));
+            page.publish_storage(translate::storage_rows(&rows), asked_at);
         }
     }
 }

@@ -176,7 +176,7 @@ impl Sensors {
     /// Hands the page what it does not have yet; it sends the same again by itself.
     pub(super) fn show(&self, page: &Page, now: Timestamp) {
         if let Some(news) = self.news(now) {
-            page.publish_temperatures(news);
+            page.publish_temperatures(news, now);
         }
     }
 

@@ -207,6 +207,8 @@ pub enum Kind {
     Heartbeat,
     /// A cluster's engine began anew, because what it knew could not be read.
     Anew,
+    /// Somebody changed something that is Jarvis's own: the kill switch, the level, a user.
+    Operator,
     /// The store found that its journal was cut or its ends unsigned.
     Break,
 }
@@ -221,6 +223,7 @@ impl Kind {
             Kind::Noted => "noted",
             Kind::Heartbeat => "heartbeat",
             Kind::Anew => "anew",
+            Kind::Operator => "operator",
             Kind::Break => "break",
         }
     }

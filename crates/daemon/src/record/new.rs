@@ -54,6 +54,23 @@ impl NewEntry {
     }
 }
 
+/// Who changed something, and how they had shown who they are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Operator {
+    /// The user's name.
+    pub name: String,
+    /// `login`, `token NAME` or `command line`.
+    pub via: String,
+}
+
+impl NewEntry {
+    /// What somebody changed: `did` in a word (`killSwitch`, `userAdded`), and its particulars.
+    pub fn by_operator(at: Timestamp, by: &Operator, did: &str, what: &serde_json::Value) -> NewEntry {
+        let entry = serde_json::json!({ "by": by.name, "via": by.via, "did": did, "what": what });
+        NewEntry { at, cluster: None, kind: Kind::Operator, entry: fit_json(entry.to_string(), ENTRY_MAX) }
+    }
+}
+
 /// An event on its way into the store.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NewEvent {

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use engine::observe::{GuestId, GuestStatus, NodeName, Presence, StorageName};
+use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 use tokio::sync::watch;
@@ -267,22 +268,30 @@ pub struct Page {
     clients: watch::Sender<usize>,
 }
 
+/// The latest of one array.
 #[derive(Debug, Default)]
-enum Held {
-    #[default]
-    Nothing,
-    Rows(Arc<Rows>),
-    Text(Arc<RawValue>),
+struct Held {
+    published: Option<(Timestamp, Rows)>,
+    /// Made when a client of the old page wants it, and dropped with the rows.
+    text: Option<Arc<RawValue>>,
 }
 
-#[derive(Debug, Serialize)]
-#[serde(untagged)]
+/// What was published, and when PVE was asked for it.
+#[derive(Clone, Debug)]
+pub struct Published<T: ?Sized> {
+    /// When PVE was asked: the picture is at least this old.
+    pub seen_at: Timestamp,
+    /// The rows; shared, not copied.
+    pub rows: Arc<T>,
+}
+
+#[derive(Clone, Debug)]
 enum Rows {
-    Nodes(Vec<NodeRow>),
-    Guests(Vec<GuestRow>),
-    Storage(Vec<StorageRow>),
+    Nodes(Arc<[NodeRow]>),
+    Guests(Arc<[GuestRow]>),
+    Storage(Arc<[StorageRow]>),
     Quorum(Quorum),
-    Temperature(Vec<Temperature>),
+    Temperature(Arc<[Temperature]>),
 }
 
 impl Page {
@@ -291,8 +300,8 @@ impl Page {
         Page::default()
     }
 
-    /// The first cluster's nodes. Their temperatures are those that were last published, where there are any.
-    pub fn publish_nodes(&self, mut rows: Vec<NodeRow>) {
+    /// The cluster's nodes, as PVE said when it was asked at `seen_at`. Their temperatures are those that were last published, where there are any.
+    pub fn publish_nodes(&self, mut rows: Vec<NodeRow>, seen_at: Timestamp) {
         let temperatures = self.temperatures.lock().unwrap_or_else(PoisonError::into_inner);
         for row in &mut rows {
             if let Some(zones) = temperatures.get(&row.node) {
@@ -300,34 +309,70 @@ impl Page {
             }
         }
         drop(temperatures);
-        self.publish(Array::Nodes, Rows::Nodes(rows));
+        self.publish(Array::Nodes, Rows::Nodes(rows.into()), seen_at);
     }
 
-    /// The first cluster's guests.
-    pub fn publish_guests(&self, rows: Vec<GuestRow>) {
-        self.publish(Array::Guests, Rows::Guests(rows));
+    /// The cluster's guests.
+    pub fn publish_guests(&self, rows: Vec<GuestRow>, seen_at: Timestamp) {
+        self.publish(Array::Guests, Rows::Guests(rows.into()), seen_at);
     }
 
-    /// The first cluster's storages, one row per node that sees it.
-    pub fn publish_storage(&self, rows: Vec<StorageRow>) {
-        self.publish(Array::Storage, Rows::Storage(rows));
+    /// The cluster's storages, one row per node that sees it.
+    pub fn publish_storage(&self, rows: Vec<StorageRow>, seen_at: Timestamp) {
+        self.publish(Array::Storage, Rows::Storage(rows.into()), seen_at);
     }
 
-    /// The first cluster's vote.
-    pub fn publish_quorum(&self, quorum: Quorum) {
-        self.publish(Array::Quorum, Rows::Quorum(quorum));
+    /// The cluster's vote.
+    pub fn publish_quorum(&self, quorum: Quorum, seen_at: Timestamp) {
+        self.publish(Array::Quorum, Rows::Quorum(quorum), seen_at);
     }
 
-    /// The first cluster's sensors, where there are any: degrees Celsius by node and sensor. The rows of its nodes have
+    /// The cluster's sensors, where there are any: degrees Celsius by node and sensor. The rows of its nodes have
     /// them from their next time on.
-    pub fn publish_temperatures(&self, by_node: BTreeMap<NodeName, BTreeMap<Box<str>, f64>>) {
+    pub fn publish_temperatures(
+        &self,
+        by_node: BTreeMap<NodeName, BTreeMap<Box<str>, f64>>,
+        seen_at: Timestamp,
+    ) {
         let row = |(node, zones): (&NodeName, &BTreeMap<_, _>)| Temperature {
             node: node.clone(),
             zones: zones.clone(),
         };
         let rows = by_node.iter().map(row).collect();
         *self.temperatures.lock().unwrap_or_else(PoisonError::into_inner) = by_node;
-        self.publish(Array::Temperature, Rows::Temperature(rows));
+        self.publish(Array::Temperature, Rows::Temperature(rows), seen_at);
+    }
+
+    /// The nodes; `None` before the first round.
+    pub fn nodes(&self) -> Option<Published<[NodeRow]>> {
+        match self.held(Array::Nodes).published.clone()? {
+            (seen_at, Rows::Nodes(rows)) => Some(Published { seen_at, rows }),
+            (_, Rows::Guests(_) | Rows::Storage(_) | Rows::Quorum(_) | Rows::Temperature(_)) => None,
+        }
+    }
+
+    /// The guests; `None` before the first round.
+    pub fn guests(&self) -> Option<Published<[GuestRow]>> {
+        match self.held(Array::Guests).published.clone()? {
+            (seen_at, Rows::Guests(rows)) => Some(Published { seen_at, rows }),
+            (_, Rows::Nodes(_) | Rows::Storage(_) | Rows::Quorum(_) | Rows::Temperature(_)) => None,
+        }
+    }
+
+    /// The storages; `None` before the first round.
+    pub fn storages(&self) -> Option<Published<[StorageRow]>> {
+        match self.held(Array::Storage).published.clone()? {
+            (seen_at, Rows::Storage(rows)) => Some(Published { seen_at, rows }),
+            (_, Rows::Nodes(_) | Rows::Guests(_) | Rows::Quorum(_) | Rows::Temperature(_)) => None,
+        }
+    }
+
+    /// The vote; `None` before the first round.
+    pub fn quorum(&self) -> Option<Published<Quorum>> {
+        match self.held(Array::Quorum).published.clone()? {
+            (seen_at, Rows::Quorum(quorum)) => Some(Published { seen_at, rows: Arc::new(quorum) }),
+            (_, Rows::Nodes(_) | Rows::Guests(_) | Rows::Storage(_) | Rows::Temperature(_)) => None,
+        }
     }
 
     /// How many pages look.
@@ -353,10 +398,12 @@ impl Page {
 
     /// The latest of one array as JSON; `None` if it was never published.
     pub(super) async fn text(&self, array: Array) -> Option<Arc<RawValue>> {
-        let rows = match &*self.held(array) {
-            Held::Nothing => return None,
-            Held::Text(text) => return Some(text.clone()),
-            Held::Rows(rows) => rows.clone(),
+        let (seen_at, rows) = {
+            let held = self.held(array);
+            if let Some(text) = &held.text {
+                return Some(text.clone());
+            }
+            held.published.clone()?
         };
         let text = if rows.len() > ROWS_INLINE {
             let rows = rows.clone();
@@ -366,15 +413,16 @@ impl Page {
         };
         let mut held = self.held(array);
         // Newer rows may have come meanwhile; they wait for their own turn.
-        if matches!(&*held, Held::Rows(now) if Arc::ptr_eq(now, &rows)) {
-            *held = Held::Text(text.clone());
+        if held.published.as_ref().is_some_and(|(at, now)| *at == seen_at && now.are(&rows)) {
+            held.text = Some(text.clone());
         }
         Some(text)
     }
 
-    fn publish(&self, array: Array, rows: Rows) {
+    fn publish(&self, array: Array, rows: Rows, seen_at: Timestamp) {
         // The old rows are freed after the lock, not under it.
-        let old = std::mem::replace(&mut *self.held(array), Held::Rows(Arc::new(rows)));
+        let held = Held { published: Some((seen_at, rows)), text: None };
+        let old = std::mem::replace(&mut *self.held(array), held);
         self.versions.send_modify(|versions| versions[array as usize] += 1);
         drop(old);
     }
@@ -404,8 +452,30 @@ impl Rows {
         }
     }
 
+    /// Whether both are the very same rows.
+    fn are(&self, other: &Rows) -> bool {
+        match (self, other) {
+            (Rows::Nodes(a), Rows::Nodes(b)) => Arc::ptr_eq(a, b),
+            (Rows::Guests(a), Rows::Guests(b)) => Arc::ptr_eq(a, b),
+            (Rows::Storage(a), Rows::Storage(b)) => Arc::ptr_eq(a, b),
+            (Rows::Quorum(a), Rows::Quorum(b)) => a == b,
+            (Rows::Temperature(a), Rows::Temperature(b)) => Arc::ptr_eq(a, b),
+            (
+                Rows::Nodes(_) | Rows::Guests(_) | Rows::Storage(_) | Rows::Quorum(_) | Rows::Temperature(_),
+                _,
+            ) => false,
+        }
+    }
+
     fn text(&self) -> Option<Arc<RawValue>> {
-        match serde_json::value::to_raw_value(self) {
+        let text = match self {
+            Rows::Nodes(rows) => serde_json::value::to_raw_value(&**rows),
+            Rows::Guests(rows) => serde_json::value::to_raw_value(&**rows),
+            Rows::Storage(rows) => serde_json::value::to_raw_value(&**rows),
+            Rows::Quorum(quorum) => serde_json::value::to_raw_value(quorum),
+            Rows::Temperature(rows) => serde_json::value::to_raw_value(&**rows),
+        };
+        match text {
             Ok(text) => Some(text.into()),
             Err(error) => {
                 tracing::error!("an array of the page could not be written: {error}");
@@ -419,6 +489,8 @@ impl Rows {
 mod tests {
     use super::*;
 
+    const NOW: Timestamp = Timestamp::UNIX_EPOCH;
+
     fn node(name: &str) -> NodeName {
         name.parse().unwrap()
     }
@@ -431,19 +503,22 @@ mod tests {
     async fn each_array_has_exactly_the_shape_of_the_contract() {
         let page = Page::new();
         check(&page, Array::Nodes, "nothing").await;
-        page.publish_nodes(vec![NodeRow {
-            node: node("pve1"),
-            host: "10.0.0.11".into(),
-            status: Presence::Online,
-            cpu: 0.25,
-            maxcpu: 8.0,
-            mem: 1,
-            maxmem: 2,
-            disk: 3,
-            maxdisk: 4,
-            uptime: 5,
-            temperatures: BTreeMap::new(),
-        }]);
+        page.publish_nodes(
+            vec![NodeRow {
+                node: node("pve1"),
+                host: "10.0.0.11".into(),
+                status: Presence::Online,
+                cpu: 0.25,
+                maxcpu: 8.0,
+                mem: 1,
+                maxmem: 2,
+                disk: 3,
+                maxdisk: 4,
+                uptime: 5,
+                temperatures: BTreeMap::new(),
+            }],
+            NOW,
+        );
         let guest = GuestRow {
             id: "lxc/200".parse().unwrap(),
             name: Some("db".into()),
@@ -460,19 +535,25 @@ mod tests {
             uptime: 7,
         };
         let unnamed = GuestRow { id: "qemu/101".parse().unwrap(), name: None, ..guest.clone() };
-        page.publish_guests(vec![guest, unnamed]);
-        page.publish_storage(vec![StorageRow {
-            storage: "local".parse().unwrap(),
-            node: node("pve1"),
-            r#type: "dir".into(),
-            active: false,
-            total: 3,
-            used: 1,
-            avail: 2,
-            content: "iso,backup".into(),
-        }]);
-        page.publish_quorum(Quorum { quorate: true, nodes: 2, expected: 3 });
-        page.publish_temperatures(BTreeMap::from([(node("pve1"), BTreeMap::from([("cpu".into(), 54.5)]))]));
+        page.publish_guests(vec![guest, unnamed], NOW);
+        page.publish_storage(
+            vec![StorageRow {
+                storage: "local".parse().unwrap(),
+                node: node("pve1"),
+                r#type: "dir".into(),
+                active: false,
+                total: 3,
+                used: 1,
+                avail: 2,
+                content: "iso,backup".into(),
+            }],
+            NOW,
+        );
+        page.publish_quorum(Quorum { quorate: true, nodes: 2, expected: 3 }, NOW);
+        page.publish_temperatures(
+            BTreeMap::from([(node("pve1"), BTreeMap::from([("cpu".into(), 54.5)]))]),
+            NOW,
+        );
 
         check(
             &page,
@@ -513,16 +594,19 @@ mod tests {
         };
         let page = Page::new();
         let shown = async || {
-            page.publish_nodes(vec![row("pve1"), row("pve2")]);
+            page.publish_nodes(vec![row("pve1"), row("pve2")], NOW);
             let text = page.text(Array::Nodes).await.unwrap();
             let rows: serde_json::Value = serde_json::from_str(text.get()).unwrap();
             format!("{} {}", rows[0]["temperatures"], rows[1]["temperatures"])
         };
         let zones = |celsius| BTreeMap::from([("cpu".into(), celsius)]);
         assert_eq!(shown().await, "{} {}");
-        page.publish_temperatures(BTreeMap::from([(node("pve2"), zones(41.5)), (node("pve9"), zones(90.0))]));
+        page.publish_temperatures(
+            BTreeMap::from([(node("pve2"), zones(41.5)), (node("pve9"), zones(90.0))]),
+            NOW,
+        );
         assert_eq!(shown().await, r#"{} {"cpu":41.5}"#);
-        page.publish_temperatures(BTreeMap::new());
+        page.publish_temperatures(BTreeMap::new(), NOW);
         assert_eq!(shown().await, "{} {}", "what is too old is gone from the nodes too");
         check(&page, Array::Temperature, "[]").await;
     }
@@ -532,15 +616,15 @@ mod tests {
         let page = Page::new();
         let mut published = page.published();
         let quorum = |nodes| Quorum { quorate: true, nodes, expected: 3 };
-        page.publish_quorum(quorum(3));
-        assert!(matches!(&*page.held(Array::Quorum), Held::Rows(_)), "nobody asked");
+        page.publish_quorum(quorum(3), NOW);
+        assert!(page.held(Array::Quorum).text.is_none(), "nobody asked");
         assert!(published.has_changed().unwrap());
         assert_eq!(*published.borrow_and_update(), [0, 0, 0, 1, 0]);
 
         let first = page.text(Array::Quorum).await.unwrap();
         let second = page.text(Array::Quorum).await.unwrap();
         assert!(Arc::ptr_eq(&first, &second));
-        page.publish_quorum(quorum(2));
+        page.publish_quorum(quorum(2), NOW);
         assert_eq!(
             page.text(Array::Quorum).await.unwrap().get(),
             r#"{"quorate":true,"nodes":2,"expected":3}"#

@@ -5,13 +5,14 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use axum::extract::{Request, State};
+use axum::extract::{MatchedPath, Request, State};
 use axum::http::header::{self, HeaderName, HeaderValue};
 use axum::http::{Method, StatusCode, Uri};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use engine::observe::ClusterName;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
@@ -19,6 +20,7 @@ use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use super::auth::{Auth, Denied, Password};
 use super::bucket::Buckets;
+use super::caller;
 use super::live::Live;
 use super::origin::Origins;
 use super::peer::Peer;
@@ -40,7 +42,10 @@ pub(super) struct App {
     pub(super) store: Store,
     pub(super) auth: Arc<Auth>,
     pub(super) live: Arc<Live>,
+    /// The first cluster's: what the old page shows.
     pub(super) page: Arc<Page>,
+    /// Every cluster's, in the configuration's order.
+    pub(super) pages: Vec<(ClusterName, Arc<Page>)>,
     pub(super) origins: Arc<Origins>,
     pub(super) limits: Limits,
     /// The highest autonomy level that the configuration allows.
@@ -129,16 +134,22 @@ async fn timed(State(app): Shared, request: Request, next: Next) -> Response {
     }
 }
 
-async fn with_token(State(app): Shared, request: Request, next: Next) -> Answer<Response> {
+async fn with_token(State(app): Shared, mut request: Request, next: Next) -> Answer<Response> {
     let given = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     let token = given.and_then(|given| given.split_once(' ')).and_then(|(scheme, token)| {
         let token = token.trim();
         (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
     });
     let token = token.ok_or_else(|| Refusal::new(StatusCode::UNAUTHORIZED, NO_TOKEN))?;
-    if app.auth.verify(token, Timestamp::now()).is_none() {
-        return Err(Refusal::new(StatusCode::UNAUTHORIZED, BAD_TOKEN));
+    let claims = app.auth.verify(token, Timestamp::now());
+    let caller = claims.ok_or_else(|| Refusal::new(StatusCode::UNAUTHORIZED, BAD_TOKEN))?.caller();
+    let routed = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
+    let needed = caller::needed(request.method(), routed);
+    if caller.role < needed {
+        let error = format!("This needs the role {needed}; {} has the role {}", caller.name, caller.role);
+        return Err(Refusal::new(StatusCode::FORBIDDEN, error));
     }
+    request.extensions_mut().insert(caller);
     Ok(next.run(request).await)
 }
 
@@ -272,7 +283,7 @@ async fn health(State(app): Shared, uri: Uri) -> Answer<(StatusCode, Json<Health
     health.components = Some(Components {
         store: Component { status: word(store, "down") },
         monitor: Component { status: word(monitor, "blind") },
-        sockets: Sockets { status: "ok", clients: app.page.clients() },
+        sockets: Sockets { status: "ok", clients: app.pages.iter().map(|(_, page)| page.clients()).sum() },
     });
     if store && monitor {
         return Ok((StatusCode::OK, Json(health)));

@@ -77,7 +77,7 @@ impl Fixture {
             store: store.clone(),
             auth: auth.clone(),
             live: live.clone(),
-            page: page.clone(),
+            pages: vec![(lab(), page.clone())],
             autonomy_ceiling: 2,
         };
         let server = Server::start_within(options, limits).await.unwrap();
