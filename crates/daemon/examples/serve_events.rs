@@ -14,7 +14,7 @@ use clap::Parser;
 use daemon::record::{NewEvent, Source, Store};
 use daemon::report::auth::{Auth, Password};
 use daemon::report::live::Live;
-use daemon::report::page::{GuestRow, NodeRow, Page, Quorum, StorageRow};
+use daemon::report::page::{GuestMarks, GuestRow, NodeRow, Page, Quorum, StorageRow};
 use daemon::report::{Server, ServerOptions};
 use engine::observe::{ClusterName, GuestId, GuestKind, GuestStatus, NodeName, Presence};
 use engine::report::{EventKind, Severity};
@@ -104,6 +104,7 @@ fn publish(page: &Page, guests: u32, uptime: u64) -> anyhow::Result<()> {
             maxdisk: 100 << 30,
             uptime,
             temperatures: BTreeMap::new(),
+            ha: None,
         }],
         now,
     );
@@ -121,6 +122,7 @@ fn publish(page: &Page, guests: u32, uptime: u64) -> anyhow::Result<()> {
         netin: 1,
         netout: 2,
         uptime,
+        marks: GuestMarks::default(),
     };
     page.publish_guests((0..guests).map(guest).collect(), now);
     page.publish_storage(
@@ -133,6 +135,7 @@ fn publish(page: &Page, guests: u32, uptime: u64) -> anyhow::Result<()> {
             used: 40,
             avail: 60,
             content: "iso,backup".into(),
+            shared: false,
         }],
         now,
     );

@@ -156,7 +156,7 @@ impl Daemon {
         let auth = Arc::new(Auth::open(folder.unwrap_or(Path::new(".")), settings.password)?);
         let names = settings.clusters.iter().map(|cluster| cluster.name.clone());
         let round = clock.real(settings.tiers.critical);
-        let live = Arc::new(Live::new(names, round, Instant::now()));
+        let live = Arc::new(Live::new(names, round, Instant::now()).with_clock(Arc::clone(&clock)));
         let pages: Vec<_> =
             settings.clusters.iter().map(|cluster| (cluster.name.clone(), Arc::new(Page::new()))).collect();
         let server = Server::start(ServerOptions {
@@ -276,14 +276,15 @@ async fn retention(store: Store, clock: Arc<Clock>, tiers: Tiers, events_days: u
         let now = clock.now();
         let pruned = async {
             let events = store.cleanup_old_events(events_days, now).await?;
+            let incidents = store.cleanup_old_incidents(events_days, now).await?;
             let journal = store.cleanup_old_journal(events_days, now).await;
             let actions = store.cleanup_old_actions(ACTIONS_KEPT_DAYS, now).await?;
             let snapshots = store.cleanup_old_snapshots(events_days, now).await?;
-            anyhow::Ok((events, actions, snapshots, journal?))
+            anyhow::Ok((events, incidents, actions, snapshots, journal?))
         };
         match pruned.await {
-            Ok((events, actions, snapshots, journal)) => {
-                tracing::debug!(events, actions, snapshots, journal, "old rows removed");
+            Ok((events, incidents, actions, snapshots, journal)) => {
+                tracing::debug!(events, incidents, actions, snapshots, journal, "old rows removed");
             }
             Err(error) => tracing::error!("old rows could not be removed: {error:#}"),
         }

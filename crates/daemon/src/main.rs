@@ -46,6 +46,8 @@ enum Command {
         #[arg(long, value_name = "FILE", default_value = "jarvis.toml")]
         config: PathBuf,
     },
+    /// Print the OpenAPI document of all calls, for programs that make clients of it.
+    Openapi,
     /// Look after the journal of what happened.
     #[command(subcommand)]
     Audit(ops::Audit),
@@ -72,7 +74,7 @@ fn log_to_stderr(filter: Option<&str>, command: &Command) -> anyhow::Result<()> 
     let default = match command {
         Command::Run { .. } | Command::CheckConfig { .. } => "info",
         // Their terminal shows what happens to the cluster; the log would say it twice.
-        Command::Demo(_) | Command::Sim(_) | Command::Audit(_) => "warn",
+        Command::Demo(_) | Command::Sim(_) | Command::Audit(_) | Command::Openapi => "warn",
     };
     let filter = filter.filter(|filter| !filter.trim().is_empty()).unwrap_or(default);
     // The filter takes any word for the name of a module, and then logs nothing at all.
@@ -96,6 +98,9 @@ fn log_to_stderr(filter: Option<&str>, command: &Command) -> anyhow::Result<()> 
 }
 
 fn run(command: Command) -> anyhow::Result<()> {
+    if let Command::Openapi = &command {
+        return ops::print(daemon::report::v1::document::text());
+    }
     if let Command::CheckConfig { config } = &command {
         let config = Config::from_process(Some(config))?;
         return ops::print(&config::describe(&config));
@@ -117,7 +122,7 @@ fn run(command: Command) -> anyhow::Result<()> {
             Command::Demo(options) => demo::run(options).await,
             Command::Sim(options) => ops::sim(options).await,
             Command::Audit(audit) => ops::audit(audit).await,
-            Command::CheckConfig { .. } => Ok(()),
+            Command::CheckConfig { .. } | Command::Openapi => Ok(()),
         }
     })
 }

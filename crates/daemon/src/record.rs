@@ -7,7 +7,9 @@
 //! It knows no clock: what is stored with a time is handed one.
 
 mod change;
+mod incidents;
 mod journal;
+mod list;
 mod migrate;
 mod new;
 mod open;
@@ -34,7 +36,9 @@ use change::{Aged, Prune, ResolveEvent, SaveAction, SaveSnapshot, SaveTurn, SetP
 use seal::Seal;
 use write::{Counts, Message, Writer};
 
+pub use incidents::{IncidentRow, Resolution, Told};
 pub use journal::{JournalRow, Kind, Misfit};
+pub use list::{ActionFilter, EventFilter, IncidentFilter, JournalFilter, ListPage, Position, Window};
 pub use new::{Checkpoint, Kept, NewAction, NewEntry, NewEvent, Operator};
 pub use open::{Cause, OpenError};
 pub use row::{
@@ -290,6 +294,55 @@ impl Store {
         Ok(read::events_by_type(&self.shared.readers, kind, rows(limit)).await?)
     }
 
+    /// One event by its number.
+    pub async fn event(&self, seq: i64) -> Answer<Option<EventRow>> {
+        Ok(read::event(&self.shared.readers, seq).await?)
+    }
+
+    /// A page of the events, newest first; see [`Window`].
+    pub async fn list_events(&self, window: Window, filter: EventFilter) -> Answer<ListPage<EventRow>> {
+        Ok(list::events(&self.shared.readers, window, filter).await?)
+    }
+
+    /// A page of the incidents, newest first.
+    pub async fn list_incidents(
+        &self,
+        window: Window,
+        filter: IncidentFilter,
+    ) -> Answer<ListPage<IncidentRow>> {
+        Ok(list::incidents(&self.shared.readers, window, filter).await?)
+    }
+
+    /// A page of the actions, newest first.
+    pub async fn list_actions(&self, window: Window, filter: ActionFilter) -> Answer<ListPage<ActionRow>> {
+        Ok(list::actions(&self.shared.readers, window, filter).await?)
+    }
+
+    /// A page of the journal, newest first.
+    pub async fn list_journal(&self, window: Window, filter: JournalFilter) -> Answer<ListPage<JournalRow>> {
+        Ok(list::journal(&self.shared.readers, window, filter).await?)
+    }
+
+    /// The incidents with an id: one, unless two clusters' engines made the same.
+    pub async fn incidents_by_id(&self, id: &str) -> Answer<Vec<IncidentRow>> {
+        Ok(incidents::by_id(&self.shared.readers, id).await?)
+    }
+
+    /// What was told of an incident, oldest first.
+    pub async fn incident_events(&self, incident: &IncidentRow, limit: u32) -> Answer<Vec<EventRow>> {
+        Ok(incidents::events(&self.shared.readers, incident, rows(limit)).await?)
+    }
+
+    /// What was written down of an incident, oldest first.
+    pub async fn incident_entries(&self, incident: &IncidentRow, limit: u32) -> Answer<Vec<JournalRow>> {
+        Ok(incidents::entries(&self.shared.readers, incident, rows(limit)).await?)
+    }
+
+    /// How many incidents are open, by cluster; one without any is not named.
+    pub async fn open_incidents(&self) -> Answer<Vec<(String, i64)>> {
+        Ok(incidents::open_by_cluster(&self.shared.readers).await?)
+    }
+
     /// Somebody says that an event is over. `None`: there is no such event. One that is over stays as it is.
     pub async fn resolve_event(&self, id: i64, by: &str, at: Timestamp) -> Answer<Option<EventRow>> {
         let mut by = by.to_owned();
@@ -320,6 +373,11 @@ impl Store {
     /// Takes away events older than so many days (at least one). Returns how many, as do the next two.
     pub async fn cleanup_old_events(&self, days: u32, now: Timestamp) -> Answer<u64> {
         self.prune(Aged::Events, days, now).await
+    }
+
+    /// Takes away incidents that ended so many days ago (at least one); what is open stays.
+    pub async fn cleanup_old_incidents(&self, days: u32, now: Timestamp) -> Answer<u64> {
+        self.prune(Aged::Incidents, days, now).await
     }
 
     /// Takes away actions older than so many days (at least one). The original's default is 30.
@@ -463,6 +521,11 @@ mod tests {
             ("resolving",  change::RESOLVE_EARLIER, "SCAN over VIRTUAL TABLE INDEX 1: / SEARCH events USING INDEX idx_events_incident_id (incident_id=?)"),
             ("closing",    change::CLOSE_OPEN,      "SCAN events USING INDEX idx_events_unresolved"),
             ("open",       read::OPEN_INCIDENT,     "SCAN CONSTANT ROW / SCALAR SUBQUERY 1 / SCAN events USING INDEX idx_events_unresolved"),
+            ("story",      incidents::EVENTS,       "SEARCH events USING INDEX idx_events_incident_id (incident_id=?) / USE TEMP B-TREE FOR ORDER BY"),
+            ("entries",    incidents::ENTRIES,      "SEARCH journal USING INTEGER PRIMARY KEY (rowid=?) / LIST SUBQUERY 1 / SEARCH incident_entries USING PRIMARY KEY (incident=?) / CREATE BLOOM FILTER"),
+            ("changing",   incidents::CHANGE,       "SCAN t VIRTUAL TABLE INDEX 1: / SEARCH incidents USING INDEX idx_incidents_id (<expr>=?)"),
+            ("opening",    incidents::OPEN,         "SCAN t VIRTUAL TABLE INDEX 1: / CORRELATED SCALAR SUBQUERY 1 / SEARCH i USING INDEX idx_incidents_id (<expr>=?)"),
+            ("linking",    incidents::LINK,         "SCAN t VIRTUAL TABLE INDEX 1: / SEARCH i USING INDEX idx_incidents_id (<expr>=?)"),
             ("journal",    journal::OF_CLUSTER,     "SEARCH journal USING INDEX idx_journal_cluster (cluster=? AND rowid>?)"),
         ];
         for (name, sql, expected) in table {

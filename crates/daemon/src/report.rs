@@ -5,7 +5,8 @@
 //! | [`auth`], `token` | who may ask |
 //! | [`caller`] | who asks, and what each call needs |
 //! | `listen`, `peer`, `origin`, `seats`, `bucket` | from where, how many, how often |
-//! | `web`, `refusal` | REST |
+//! | `web`, `refusal` | REST of the original page |
+//! | [`v1`], `problem` | REST for programs, and the document of all of it |
 //! | `socket`, `pump` | `/events` and `/cluster` |
 //! | [`page`], [`live`] | what the observer and the loop hand in |
 //!
@@ -19,11 +20,13 @@ pub mod live;
 mod origin;
 pub mod page;
 mod peer;
+mod problem;
 mod pump;
 mod refusal;
 mod seats;
 mod socket;
 pub mod token;
+pub mod v1;
 mod web;
 
 use std::net::{IpAddr, SocketAddr};

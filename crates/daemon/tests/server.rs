@@ -5,6 +5,8 @@
 
 #[path = "server/harness.rs"]
 mod harness;
+#[path = "server/v1.rs"]
+mod v1;
 
 use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};

@@ -6,6 +6,8 @@
 mod bulk;
 #[path = "store/help.rs"]
 mod help;
+#[path = "store/incidents.rs"]
+mod incidents;
 #[path = "store/journal.rs"]
 mod journal;
 #[path = "store/trouble.rs"]
@@ -181,6 +183,22 @@ async fn adopting_a_file_only_adds_to_it() {
         events.message TEXT
         events.at_ms INTEGER
         events.resolved_ms INTEGER
+        incident_entries.incident INTEGER NOT NULL KEY
+        incident_entries.journal_seq INTEGER NOT NULL KEY
+        incidents.seq INTEGER KEY
+        incidents.id TEXT NOT NULL
+        incidents.cluster TEXT NOT NULL
+        incidents.condition TEXT NOT NULL
+        incidents.severity TEXT NOT NULL
+        incidents.subject TEXT NOT NULL
+        incidents.name TEXT
+        incidents.node TEXT
+        incidents.group_id TEXT
+        incidents.opened_ms INTEGER NOT NULL
+        incidents.turned_ms INTEGER
+        incidents.resolved_ms INTEGER
+        incidents.resolution TEXT
+        incidents.details TEXT
         jarvis_schema.version INTEGER KEY
         jarvis_schema.name TEXT NOT NULL
         jarvis_schema.applied_at TEXT NOT NULL
@@ -195,10 +213,24 @@ async fn adopting_a_file_only_adds_to_it() {
         journal_anchor.seq INTEGER NOT NULL
         journal_anchor.hash BLOB NOT NULL
         journal_anchor.signature BLOB NOT NULL
+        CREATE INDEX idx_actions_cluster_time ON autonomy_actions(cluster, timestamp) WHERE cluster IS NOT NULL
+        CREATE INDEX idx_actions_condition_time ON autonomy_actions(condition, timestamp)
+        CREATE INDEX idx_actions_incident_time ON autonomy_actions(incident_id, timestamp)
+        CREATE INDEX idx_actions_key_time ON autonomy_actions(incident_key, timestamp)
+        CREATE INDEX idx_actions_node_time ON autonomy_actions(node, timestamp) WHERE node IS NOT NULL
+        CREATE INDEX idx_actions_result_time ON autonomy_actions(result, timestamp)
         CREATE INDEX idx_events_incident_id ON events(incident_id) WHERE incident_id IS NOT NULL
+        CREATE INDEX idx_events_severity_time ON events(severity, timestamp)
+        CREATE INDEX idx_events_source_time ON events(source, timestamp) WHERE source <> 'monitor'
         CREATE INDEX idx_events_unresolved ON events(id) WHERE coalesce(resolved, 0) = 0
             AND NOT (source = 'monitor' AND type IN ('status', 'metric') AND incident_id IS NULL)
+        CREATE INDEX idx_incidents_id ON incidents(substr(id, 1, 6))
+        CREATE INDEX idx_incidents_open ON incidents(opened_ms) WHERE resolved_ms IS NULL
+        CREATE INDEX idx_incidents_opened ON incidents(opened_ms)
+        CREATE INDEX idx_incidents_resolved ON incidents(resolved_ms) WHERE resolved_ms IS NOT NULL
         CREATE INDEX idx_journal_cluster ON journal(cluster)
+        CREATE INDEX idx_journal_kind_time ON journal(kind, at_ms)
+        CREATE INDEX idx_journal_time ON journal(at_ms)
         sqlite_autoindex_checkpoints_1"#]]
     .assert_eq(&added.join("\n"));
 }
@@ -265,7 +297,7 @@ async fn what_was_written_is_there_after_opening_again() {
     assert_eq!(store.load_checkpoint(&lab()).await.unwrap(), Some(kept("{\"n\":1}", 0)));
     assert_eq!(store.save_event(event("three")).await.unwrap().id, 3);
     let runs = read_column(&path, "SELECT name FROM jarvis_schema ORDER BY version").await;
-    assert_eq!(runs, ["original", "ours", "journal"], "each migration once");
+    assert_eq!(runs, ["original", "ours", "journal", "incidents"], "each migration once");
 }
 
 #[tokio::test]

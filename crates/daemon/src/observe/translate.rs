@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Asked;
-use crate::report::page::{GuestRow, NodeRow, StorageRow};
+use crate::report::page::{GuestMarks, GuestRow, NodeRow, StorageRow};
 use engine::observe::{
     Blindness, Cause, Guest, GuestId, GuestKind, GuestStatus, Node, NodeName, Presence, Quorum, Seen,
     Storage, StorageName, Usage,
@@ -112,6 +112,7 @@ pub(super) fn node_rows(rows: &Rows<Resource>, status: Option<&ClusterStatus>) -
                 maxdisk: row.maxdisk.unwrap_or(0),
                 uptime: row.uptime.unwrap_or(0),
                 temperatures: BTreeMap::new(),
+                ha: row.hastate.as_ref().map(|state| state.as_str().into()),
             })
         })
         .collect();
@@ -144,6 +145,13 @@ pub(super) fn guest_rows(rows: &Rows<Resource>) -> Vec<GuestRow> {
                 netin: row.netin.unwrap_or(0),
                 netout: row.netout.unwrap_or(0),
                 uptime: row.uptime.unwrap_or(0),
+                marks: GuestMarks {
+                    tags: row.tags().map(Into::into).collect(),
+                    pool: row.pool.clone(),
+                    lock: row.lock.as_ref().map(|lock| lock.as_str().into()),
+                    ha: row.hastate.as_ref().map(|state| state.as_str().into()),
+                    template: row.template,
+                },
             })
         })
         .collect();
@@ -165,6 +173,7 @@ pub(super) fn storage_rows(rows: &Rows<Resource>) -> Vec<StorageRow> {
                 used,
                 avail: total.saturating_sub(used),
                 content: row.content.clone().unwrap_or_default(),
+                shared: row.shared,
             })
         })
         .collect();

@@ -7,6 +7,7 @@ use engine::report::{EventKind, Severity};
 use jiff::Timestamp;
 use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
 
+use super::incidents;
 use super::journal::{self, Head, Kind};
 use super::new::{Checkpoint, NewAction, NewEntry, NewEvent};
 use super::read::{action_columns, event_columns};
@@ -42,6 +43,7 @@ impl Write for SaveTurn {
         if !entries.is_empty() {
             let end = journal::head(conn).await?;
             head = Some(journal::append(conn, end, entries).await?);
+            incidents::project(conn, end.seq, entries).await?;
         }
         resolve_earlier(conn, events).await?;
         let rows = insert_events(conn, events).await?;
@@ -186,7 +188,7 @@ pub(super) struct StartAnew {
 /// Open incidents' events of one cluster. `+` has SQLite search among what waits to be over, not among all incidents.
 pub(super) const CLOSE_OPEN: &str = "UPDATE events SET resolved = 1, resolved_at = ?1, resolved_ms = ?2, resolved_by = ?3 \
      WHERE coalesce(resolved, 0) = 0 AND NOT (source = 'monitor' AND type IN ('status', 'metric') AND incident_id IS NULL) \
-     AND cluster = ?4 AND +incident_id IS NOT NULL";
+     AND +cluster = ?4 AND +incident_id IS NOT NULL";
 
 impl Write for StartAnew {
     type Output = Saved;
@@ -203,7 +205,9 @@ impl Write for StartAnew {
             .await?
             .rows_affected();
         let entry = serde_json::json!({ "reason": reason, "closed": closed }).to_string();
-        let entry = NewEntry { at, cluster: Some(cluster.to_owned()), kind: Kind::Anew, entry };
+        let entry = NewEntry { at, cluster: Some(cluster.to_owned()), kind: Kind::Anew, entry, told: None };
+        let next = journal::head(conn).await?.seq.saturating_add(1);
+        incidents::end_all(conn, cluster, at, next).await?;
         let title = format!("Watching {cluster} begins anew");
         let over = match closed {
             0 => "no event was open".to_owned(),
@@ -347,6 +351,7 @@ impl Write for SaveSnapshot {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Aged {
     Events,
+    Incidents,
     Actions,
     Snapshots,
 }
@@ -363,6 +368,7 @@ impl Write for Prune {
 
     async fn apply(&self, conn: &mut SqliteConnection) -> Result<Self::Output, sqlx::Error> {
         let sql = match self.aged {
+            Aged::Incidents => return incidents::prune(conn, self.before, self.batch).await,
             Aged::Events => {
                 "DELETE FROM events WHERE id IN \
                  (SELECT id FROM events WHERE timestamp < ?1 ORDER BY timestamp LIMIT ?2)"

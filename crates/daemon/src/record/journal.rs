@@ -145,7 +145,7 @@ pub enum Misfit {
 
 impl JournalRow {
     /// Reads the columns of [`COLUMNS`]; what has another type than ours reads as empty and then does not fit.
-    fn read(row: &SqliteRow) -> JournalRow {
+    pub(super) fn read(row: &SqliteRow) -> JournalRow {
         let text = |column| row.try_get::<Option<String>, _>(column).ok().flatten();
         JournalRow {
             seq: row.try_get("seq").unwrap_or_default(),

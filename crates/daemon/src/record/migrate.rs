@@ -7,7 +7,7 @@
 use jiff::Timestamp;
 use sqlx::{AssertSqlSafe, Row, SqliteConnection};
 
-use super::time;
+use super::{incidents, time};
 
 struct Migration {
     version: i64,
@@ -16,10 +16,11 @@ struct Migration {
     sql: &'static str,
 }
 
-const MIGRATIONS: [Migration; 3] = [
+const MIGRATIONS: &[Migration] = &[
     Migration { version: 1, name: "original", sql: include_str!("../../migrations/0001_original.sql") },
     Migration { version: 2, name: "ours", sql: include_str!("../../migrations/0002_ours.sql") },
     Migration { version: 3, name: "journal", sql: include_str!("../../migrations/0003_journal.sql") },
+    Migration { version: 5, name: "incidents", sql: include_str!("../../migrations/0005_incidents.sql") },
 ];
 
 /// The columns without which a table is not the original's, whatever it is called.
@@ -134,6 +135,9 @@ async fn migrate_within(conn: &mut SqliteConnection, now: Timestamp) -> Result<V
     for migration in MIGRATIONS.iter().filter(|migration| migration.version > found) {
         for statement in statements(migration.sql) {
             apply(conn, &statement).await?;
+        }
+        if migration.name == "incidents" {
+            incidents::fill(conn).await?;
         }
         sqlx::query("INSERT INTO jarvis_schema (version, name, applied_at) VALUES (?1, ?2, ?3)")
             .bind(migration.version)

@@ -6,6 +6,7 @@ use engine::report::{Event, EventKind, Severity};
 use jiff::Timestamp;
 use uuid::Uuid;
 
+use super::incidents::{self, Told};
 use super::journal::Kind;
 use super::row::{ActionResult, Source};
 
@@ -34,6 +35,8 @@ pub struct NewEntry {
     pub kind: Kind,
     /// JSON text.
     pub entry: String,
+    /// What it says of an incident, where it is about one: the row of `incidents` goes with it. Boxed: most say nothing.
+    pub told: Option<Box<Told>>,
 }
 
 impl NewEntry {
@@ -50,7 +53,13 @@ impl NewEntry {
         let json = serde_json::to_string(entry).unwrap_or_else(|error| {
             serde_json::json!({ "unwritten": error.to_string(), "words": entry.to_string() }).to_string()
         });
-        NewEntry { at: entry.at, cluster: Some(cluster.to_string()), kind, entry: fit_json(json, ENTRY_MAX) }
+        NewEntry {
+            at: entry.at,
+            cluster: Some(cluster.to_string()),
+            kind,
+            entry: fit_json(json, ENTRY_MAX),
+            told: incidents::told(entry).map(Box::new),
+        }
     }
 }
 
@@ -67,7 +76,8 @@ impl NewEntry {
     /// What somebody changed: `did` in a word (`killSwitch`, `userAdded`), and its particulars.
     pub fn by_operator(at: Timestamp, by: &Operator, did: &str, what: &serde_json::Value) -> NewEntry {
         let entry = serde_json::json!({ "by": by.name, "via": by.via, "did": did, "what": what });
-        NewEntry { at, cluster: None, kind: Kind::Operator, entry: fit_json(entry.to_string(), ENTRY_MAX) }
+        let entry = fit_json(entry.to_string(), ENTRY_MAX);
+        NewEntry { at, cluster: None, kind: Kind::Operator, entry, told: None }
     }
 }
 
@@ -196,7 +206,7 @@ fn summary_of(source: Source, title: &str, message: &str) -> String {
 }
 
 /// JSON above the limit is replaced by an object that says so and shows its beginning: cut JSON is no JSON.
-fn fit_json(json: String, max: usize) -> String {
+pub(super) fn fit_json(json: String, max: usize) -> String {
     if json.len() <= max {
         return json;
     }

@@ -67,6 +67,11 @@ pub(super) const SINCE: &str = concat!(
      ORDER BY timestamp DESC, id DESC LIMIT ?3"
 );
 
+pub(super) async fn event(pool: &SqlitePool, id: i64) -> Result<Option<EventRow>, sqlx::Error> {
+    let row = events!("WHERE id = ?1").bind(id).fetch_optional(pool).await?;
+    Ok(row.as_ref().map(EventRow::read))
+}
+
 pub(super) async fn unresolved(pool: &SqlitePool, limit: i64) -> Rows<EventRow> {
     let rows = sqlx::query(UNRESOLVED).bind(limit).fetch_all(pool).await?;
     Ok(rows.iter().map(EventRow::read).collect())
@@ -159,7 +164,7 @@ pub(super) async fn checkpoint(
 /// over, not among all incidents.
 pub(super) const OPEN_INCIDENT: &str = "SELECT EXISTS (SELECT 1 FROM events WHERE coalesce(resolved, 0) = 0 \
      AND NOT (source = 'monitor' AND type IN ('status', 'metric') AND incident_id IS NULL) \
-     AND cluster = ?1 AND +incident_id IS NOT NULL) AS open";
+     AND +cluster = ?1 AND +incident_id IS NOT NULL) AS open";
 
 pub(super) async fn has_open_incident(pool: &SqlitePool, cluster: &ClusterName) -> Result<bool, sqlx::Error> {
     sqlx::query(OPEN_INCIDENT).bind(cluster.as_str()).fetch_one(pool).await?.try_get("open")

@@ -9,6 +9,7 @@ use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::new::NewEvent;
@@ -112,16 +113,22 @@ pub struct EventRow {
 }
 
 /// An event as the existing page's REST calls show it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = OriginalEvent)]
 #[serde(rename_all = "camelCase")]
 pub struct RestEvent<'a> {
     id: i64,
+    #[schema(format = DateTime)]
     timestamp: String,
+    #[schema(value_type = String)]
     r#type: EventKind,
+    #[schema(value_type = String)]
     severity: Severity,
+    #[schema(value_type = String)]
     source: Source,
     node: Option<&'a str>,
     summary: &'a str,
+    #[schema(value_type = serde_json::Value)]
     details: Option<Json<'a>>,
     resolved: bool,
     resolved_at: Option<String>,
@@ -278,7 +285,8 @@ impl ActionResult {
         }
     }
 
-    fn from_word(word: &str) -> Option<ActionResult> {
+    /// From a word of the contract; `None` for any other.
+    pub fn from_word(word: &str) -> Option<ActionResult> {
         use ActionResult::{Blocked, Escalated, Failure, Success};
         [Success, Failure, Blocked, Escalated].into_iter().find(|result| result.as_str() == word)
     }
@@ -324,7 +332,8 @@ pub struct ActionRow {
 }
 
 /// An action as the existing page's REST calls show it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = OriginalAction)]
 #[serde(rename_all = "camelCase")]
 pub struct RestAction<'a> {
     id: i64,
@@ -334,7 +343,9 @@ pub struct RestAction<'a> {
     runbook_id: &'a str,
     condition: &'a str,
     action: &'a str,
+    #[schema(value_type = serde_json::Value)]
     action_args: Option<Json<'a>>,
+    #[schema(value_type = String)]
     result: ActionResult,
     result_details: Option<&'a str>,
     verification_result: Option<&'a str>,
@@ -454,7 +465,7 @@ impl Serialize for Json<'_> {
 
 /// A column as text. SQLite's columns hold any type, whatever they are declared as: a number is its digits, bytes
 /// that are no text are shown as replacement characters, and only NULL is `None`.
-fn text(row: &SqliteRow, column: &str) -> Option<String> {
+pub(super) fn text(row: &SqliteRow, column: &str) -> Option<String> {
     if let Ok(text) = row.try_get_unchecked::<Option<String>, _>(column) {
         return text;
     }
@@ -463,7 +474,7 @@ fn text(row: &SqliteRow, column: &str) -> Option<String> {
 }
 
 /// A column as a whole number; text that is none counts as 0, as SQLite itself has it.
-fn whole(row: &SqliteRow, column: &str) -> Option<i64> {
+pub(super) fn whole(row: &SqliteRow, column: &str) -> Option<i64> {
     row.try_get_unchecked::<Option<i64>, _>(column).ok()?
 }
 

@@ -1,10 +1,13 @@
 //! Live: what the run loop lets the server know of itself. Written by the loop, read by REST and the sockets.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use engine::observe::ClusterName;
+use jiff::Timestamp;
+
+use crate::clock::Clock;
 
 /// A view is old when this many rounds should have renewed it: one may be lost, two in a row are an outage.
 const ROUNDS: u32 = 3;
@@ -18,6 +21,8 @@ pub struct Live {
     stale_after: Duration,
     clusters: Box<[Sight]>,
     remediations: AtomicUsize,
+    /// The daemon's; the world's where none was given.
+    clock: Option<Arc<Clock>>,
 }
 
 #[derive(Debug)]
@@ -32,7 +37,34 @@ impl Live {
     /// `round` is how often the critical tier polls.
     pub fn new(clusters: impl IntoIterator<Item = ClusterName>, round: Duration, now: Instant) -> Live {
         let clusters = clusters.into_iter().map(|name| Sight { name, seen: Mutex::new(None) }).collect();
-        Live { started: now, stale_after: round * ROUNDS, clusters, remediations: AtomicUsize::new(0) }
+        Live {
+            started: now,
+            stale_after: round * ROUNDS,
+            clusters,
+            remediations: AtomicUsize::new(0),
+            clock: None,
+        }
+    }
+
+    /// With the daemon's clock, by which the age of what was seen is told.
+    pub fn with_clock(self, clock: Arc<Clock>) -> Live {
+        Live { clock: Some(clock), ..self }
+    }
+
+    /// The time, as the observer has it.
+    pub fn now(&self) -> Timestamp {
+        self.clock.as_ref().map_or_else(Timestamp::now, |clock| clock.now())
+    }
+
+    /// Whether something is older than it should be that is renewed `every` so often, by the observer's clock.
+    pub fn is_old(&self, age: Duration, every: Duration) -> bool {
+        let real = |time| self.clock.as_ref().map_or(time, |clock| clock.real(time));
+        real(age) > self.stale_after.saturating_add(real(every))
+    }
+
+    /// Whether a cluster is seen.
+    pub fn sees(&self, cluster: &ClusterName, now: Instant) -> bool {
+        self.clusters(now).any(|(name, seen)| name == cluster && seen)
     }
 
     /// A round saw the cluster.

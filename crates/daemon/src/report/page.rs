@@ -41,6 +41,23 @@ pub struct NodeRow {
     pub uptime: u64,
     /// Degrees Celsius by sensor; empty where there is no source.
     pub temperatures: BTreeMap<Box<str>, f64>,
+    /// HA's word for its state, where HA is used. The old page is not told.
+    pub ha: Option<Box<str>>,
+}
+
+/// What else PVE says of a guest. The old page is not told.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GuestMarks {
+    /// In PVE's order.
+    pub tags: Vec<Box<str>>,
+    /// The pool it is in.
+    pub pool: Option<Box<str>>,
+    /// PVE's word for what holds it.
+    pub lock: Option<Box<str>>,
+    /// HA's word for its state, where HA manages it.
+    pub ha: Option<Box<str>>,
+    /// Whether it is a template.
+    pub template: bool,
 }
 
 /// A virtual machine or container. Numbers that are not known are 0.
@@ -72,6 +89,8 @@ pub struct GuestRow {
     pub netout: u64,
     /// Seconds since its start.
     pub uptime: u64,
+    /// What else PVE says of it.
+    pub marks: GuestMarks,
 }
 
 /// One storage on one node. Numbers that are not known are 0.
@@ -94,6 +113,9 @@ pub struct StorageRow {
     pub avail: u64,
     /// What may lie on it, as PVE writes it (`images,rootdir`).
     pub content: Box<str>,
+    /// Whether it is the same one on every node. The old page is not told.
+    #[serde(skip)]
+    pub shared: bool,
 }
 
 /// The vote.
@@ -134,8 +156,20 @@ impl Serialize for NodeRow {
             uptime: u64,
             temperatures: &'a BTreeMap<Box<str>, f64>,
         }
-        let NodeRow { node, host, status, cpu, maxcpu, mem, maxmem, disk, maxdisk, uptime, temperatures } =
-            self;
+        let NodeRow {
+            node,
+            host,
+            status,
+            cpu,
+            maxcpu,
+            mem,
+            maxmem,
+            disk,
+            maxdisk,
+            uptime,
+            temperatures,
+            ha: _,
+        } = self;
         Wire {
             id: format!("node/{node}"),
             node,
@@ -196,6 +230,7 @@ impl Serialize for GuestRow {
             netin,
             netout,
             uptime,
+            marks: _,
         } = self;
         Wire {
             vmid: id.vmid,
@@ -516,6 +551,7 @@ mod tests {
                 maxdisk: 4,
                 uptime: 5,
                 temperatures: BTreeMap::new(),
+                ha: Some("online".into()),
             }],
             NOW,
         );
@@ -533,6 +569,7 @@ mod tests {
             netin: 5,
             netout: 6,
             uptime: 7,
+            marks: GuestMarks { tags: vec!["prod".into()], template: true, ..GuestMarks::default() },
         };
         let unnamed = GuestRow { id: "qemu/101".parse().unwrap(), name: None, ..guest.clone() };
         page.publish_guests(vec![guest, unnamed], NOW);
@@ -546,6 +583,7 @@ mod tests {
                 used: 1,
                 avail: 2,
                 content: "iso,backup".into(),
+                shared: true,
             }],
             NOW,
         );
@@ -591,6 +629,7 @@ mod tests {
             maxdisk: 0,
             uptime: 0,
             temperatures: BTreeMap::new(),
+            ha: None,
         };
         let page = Page::new();
         let shown = async || {

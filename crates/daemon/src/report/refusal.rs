@@ -6,6 +6,9 @@ use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::problem::Said;
 
 /// Why a call is refused, for people.
 #[derive(Debug)]
@@ -13,6 +16,12 @@ pub(super) struct Refusal {
     pub(super) status: StatusCode,
     pub(super) error: String,
     retry_after: Option<Duration>,
+}
+
+/// Why a call was refused, for people.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Error {
+    error: String,
 }
 
 impl Refusal {
@@ -29,11 +38,9 @@ impl Refusal {
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        #[derive(Serialize)]
-        struct Error {
-            error: String,
-        }
+        let said = Said(self.error.clone());
         let mut response = (self.status, Json(Error { error: self.error })).into_response();
+        response.extensions_mut().insert(said);
         if let Some(wait) = self.retry_after {
             // Whole seconds, rounded up: who comes back on time must not be early.
             let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);

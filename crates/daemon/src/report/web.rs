@@ -10,13 +10,17 @@ use axum::http::header::{self, HeaderName, HeaderValue};
 use axum::http::{Method, StatusCode, Uri};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::get;
 use axum::{Json, Router};
 use engine::observe::ClusterName;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 use tower_http::cors::{AllowOrigin, CorsLayer};
+use utoipa::openapi::OpenApi;
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::auth::{Auth, Denied, Password};
 use super::bucket::Buckets;
@@ -24,10 +28,10 @@ use super::caller;
 use super::live::Live;
 use super::origin::Origins;
 use super::peer::Peer;
-use super::refusal::Refusal;
+use super::refusal::{Error, Refusal};
 use super::token::Issued;
-use super::{Limits, page::Page};
-use crate::record::{Store, StoreError};
+use super::{Limits, page::Page, problem, v1};
+use crate::record::{RestAction, RestEvent, Store, StoreError};
 use crate::supervise::Stop;
 
 /// How many rows a list has when nobody says how many, and at most.
@@ -60,29 +64,47 @@ type Answer<T> = Result<T, Refusal>;
 
 /// The REST calls, with their limits.
 pub(super) fn router(app: Arc<App>) -> Router {
-    let private = Router::new()
-        .route("/api/monitor/status", get(status))
-        .route("/api/monitor/actions", get(actions))
-        .route("/api/memory/events", get(events))
-        .route("/api/memory/events/unresolved", get(unresolved))
-        .route("/api/memory/preferences", get(preferences))
+    let private = private()
         .route_layer(middleware::from_fn_with_state(app.clone(), counted))
         .route_layer(middleware::from_fn_with_state(app.clone(), with_token));
-    // The logins are not counted: their bodies may come slowly, and those who send them must not be able to hold
-    // up those who have a token. They are bounded by the connections and by the queue for the hash.
-    let public = Router::new()
+    let public = public().route_layer(middleware::from_fn_with_state(app.clone(), counted));
+    let router: Router<Arc<App>> = private.merge(public).merge(logins()).into();
+    router
         .route("/", get(front))
-        .route("/api/health", get(health).layer(middleware::from_fn_with_state(app.clone(), counted)))
-        .route("/api/auth/login", post(login))
-        .route("/api/auth/setup", post(set_up));
-    private
-        .merge(public)
         .method_not_allowed_fallback(async |method: Method| {
             Refusal::new(StatusCode::METHOD_NOT_ALLOWED, format!("{method} is not allowed here"))
         })
         .fallback(async || Refusal::new(StatusCode::NOT_FOUND, "There is nothing here"))
         .layer(middleware::from_fn_with_state(app.clone(), timed))
+        .layer(middleware::from_fn(problem::spoken))
         .with_state(app)
+}
+
+/// The calls that need a token.
+fn private() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::new()
+        .routes(routes!(status))
+        .routes(routes!(actions))
+        .routes(routes!(events))
+        .routes(routes!(unresolved))
+        .routes(routes!(preferences))
+        .merge(v1::router())
+}
+
+/// The calls for everybody.
+fn public() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::new().routes(routes!(health)).merge(v1::public())
+}
+
+/// The logins are not counted: their bodies may come slowly, and those who send them must not be able to hold up those
+/// who have a token. They are bounded by the connections and by the queue for the hash.
+fn logins() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::new().routes(routes!(login)).routes(routes!(set_up))
+}
+
+/// Every call as it is described where it is answered.
+pub(super) fn described() -> OpenApi {
+    private().merge(public()).merge(logins()).into_openapi()
 }
 
 /// Which other origins' pages may read the answers.
@@ -90,8 +112,8 @@ pub(super) fn cors(origins: Arc<Origins>) -> CorsLayer {
     CorsLayer::new()
         .allow_origin(AllowOrigin::predicate(move |origin, _| origins.lists(origin)))
         .allow_methods([Method::GET, Method::POST, Method::PUT, Method::DELETE])
-        .allow_headers([header::AUTHORIZATION, header::CONTENT_TYPE])
-        .expose_headers([header::RETRY_AFTER])
+        .allow_headers([header::AUTHORIZATION, header::CONTENT_TYPE, header::IF_NONE_MATCH])
+        .expose_headers([header::RETRY_AFTER, header::ETAG, header::LINK])
         .max_age(Duration::from_secs(600))
 }
 
@@ -153,6 +175,10 @@ async fn with_token(State(app): Shared, mut request: Request, next: Next) -> Ans
     Ok(next.run(request).await)
 }
 
+/// The names of a page's session, as the document says them.
+pub(super) const SESSION_COOKIE: &str = "jarvis_session";
+pub(super) const CSRF_HEADER: &str = "X-CSRF-Token";
+
 /// The contract's words; the page logs out on them, so nothing else may use them.
 pub(super) const NO_TOKEN: &str = "Authentication required";
 pub(super) const BAD_TOKEN: &str = "Invalid or expired token";
@@ -162,10 +188,12 @@ async fn front() -> &'static str {
      Health: GET /api/health. Everything else asks for a token: POST /api/auth/login.\n"
 }
 
-#[derive(Serialize)]
+/// What a program sends with each call, as `Authorization: Bearer TOKEN`.
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct Token {
     token: String,
+    /// Seconds.
     expires_in: i64,
 }
 
@@ -175,13 +203,17 @@ impl From<Issued> for Json<Token> {
     }
 }
 
+#[derive(Deserialize, ToSchema)]
+struct Login {
+    /// May be left out.
+    username: Option<String>,
+    password: String,
+}
+
+/// A token for whoever knows the password.
+#[utoipa::path(post, path = "/api/auth/login", tag = "original", security(()), request_body = Login,
+    responses((status = 200, body = Token), (status = 401, description = "Not the password.", body = Error)))]
 async fn login(State(app): Shared, peer: Peer, request: Request) -> Answer<Json<Token>> {
-    #[derive(Deserialize)]
-    struct Login {
-        // Accepted for clients that send one; there is one user so far.
-        username: Option<String>,
-        password: String,
-    }
     const SHAPE: &str = r#"{"password": TEXT}"#;
     let body: Login = read_body(&app.limits, request, SHAPE).await?;
     try_from_peer(&app, peer)?;
@@ -195,12 +227,18 @@ async fn login(State(app): Shared, peer: Peer, request: Request) -> Answer<Json<
     Ok(issued.into())
 }
 
+#[derive(Deserialize, ToSchema)]
+struct SetUp {
+    /// From the log.
+    code: String,
+    /// 8 to 1,024 bytes.
+    password: String,
+}
+
+/// Sets the first password, once, and gives a token.
+#[utoipa::path(post, path = "/api/auth/setup", tag = "original", security(()), request_body = SetUp,
+    responses((status = 200, body = Token), (status = 401, description = "Not the code.", body = Error)))]
 async fn set_up(State(app): Shared, peer: Peer, request: Request) -> Answer<Json<Token>> {
-    #[derive(Deserialize)]
-    struct SetUp {
-        code: String,
-        password: String,
-    }
     const SHAPE: &str = r#"{"code": TEXT, "password": TEXT}"#;
     let body: SetUp = read_body(&app.limits, request, SHAPE).await?;
     try_from_peer(&app, peer)?;
@@ -232,7 +270,8 @@ impl From<Denied> for Refusal {
     }
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = PublicHealth)]
 struct Health {
     status: &'static str,
     timestamp: String,
@@ -243,25 +282,28 @@ struct Health {
     components: Option<Components>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Components {
     store: Component,
     monitor: Component,
     sockets: Sockets,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Component {
     status: &'static str,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Sockets {
     status: &'static str,
     clients: usize,
 }
 
-/// Public, so it says how things are and nothing about what is watched.
+/// How Jarvis is, for a program that starts it anew. Public, so it says how things are and nothing about what is watched.
+#[utoipa::path(get, path = "/api/health", tag = "original", security(()),
+    params(("liveness" = Option<String>, Query, description = "Asks only whether it runs, not whether it sees")),
+    responses((status = 200, body = Health), (status = 503, description = "A part of it is ill.", body = Health)))]
 async fn health(State(app): Shared, uri: Uri) -> Answer<(StatusCode, Json<Health>)> {
     let liveness = Query::parse(&uri, &["liveness"])?.get("liveness").is_some();
     let now = Instant::now();
@@ -292,7 +334,8 @@ async fn health(State(app): Shared, uri: Uri) -> Answer<(StatusCode, Json<Health
     Ok((StatusCode::SERVICE_UNAVAILABLE, Json(health)))
 }
 
-#[derive(Serialize)]
+/// What the original page shows above all.
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct MonitorStatus {
     running: bool,
@@ -301,6 +344,8 @@ struct MonitorStatus {
     active_remediations: usize,
 }
 
+/// How watching goes.
+#[utoipa::path(get, path = "/api/monitor/status", tag = "original", responses((status = 200, body = MonitorStatus)))]
 async fn status(State(app): Shared, uri: Uri) -> Answer<Json<MonitorStatus>> {
     Query::parse(&uri, &[])?;
     let level = app.store.get_preference("autonomy.level").await?;
@@ -323,16 +368,31 @@ fn kill_switch_on(stored: Option<&str>) -> bool {
     !matches!(stored.map(str::trim), None | Some("false"))
 }
 
-#[derive(Serialize)]
-struct Events<T> {
-    events: T,
+#[derive(Serialize, ToSchema)]
+#[schema(as = OriginalEvents)]
+struct Events<'a> {
+    events: Vec<RestEvent<'a>>,
 }
 
-#[derive(Serialize)]
-struct Actions<T> {
-    actions: T,
+#[derive(Serialize, ToSchema)]
+#[schema(as = OriginalActions)]
+struct Actions<'a> {
+    actions: Vec<RestAction<'a>>,
 }
 
+/// How many.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+struct Limited {
+    /// Most rows in the answer.
+    #[param(minimum = 1, maximum = 1000, default = 50)]
+    #[expect(dead_code, reason = "read by hand")]
+    limit: Option<u32>,
+}
+
+/// What was told, newest first.
+#[utoipa::path(get, path = "/api/memory/events", tag = "original", operation_id = "original_events", params(Limited),
+    responses((status = 200, body = Events<'static>)))]
 async fn events(State(app): Shared, uri: Uri) -> Answer<Response> {
     let limit = Query::parse(&uri, &["limit"])?.limit()?;
     let rows = app.store.get_recent_events(limit).await?;
@@ -340,6 +400,9 @@ async fn events(State(app): Shared, uri: Uri) -> Answer<Response> {
     Ok(Json(Events { events }).into_response())
 }
 
+/// What was told and is not over.
+#[utoipa::path(get, path = "/api/memory/events/unresolved", tag = "original",
+    responses((status = 200, body = Events<'static>)))]
 async fn unresolved(State(app): Shared, uri: Uri) -> Answer<Response> {
     Query::parse(&uri, &[])?;
     let rows = app.store.get_unresolved(ROWS_MAX).await?;
@@ -347,6 +410,9 @@ async fn unresolved(State(app): Shared, uri: Uri) -> Answer<Response> {
     Ok(Json(Events { events }).into_response())
 }
 
+/// What was done, newest first.
+#[utoipa::path(get, path = "/api/monitor/actions", tag = "original", operation_id = "original_actions", params(Limited),
+    responses((status = 200, body = Actions<'static>)))]
 async fn actions(State(app): Shared, uri: Uri) -> Answer<Response> {
     let limit = Query::parse(&uri, &["limit"])?.limit()?;
     let rows = app.store.get_autonomy_actions(limit).await?;
@@ -354,7 +420,8 @@ async fn actions(State(app): Shared, uri: Uri) -> Answer<Response> {
     Ok(Json(Actions { actions }).into_response())
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = OriginalPreference)]
 #[serde(rename_all = "camelCase")]
 struct Preference {
     key: String,
@@ -362,11 +429,15 @@ struct Preference {
     updated_at: Option<String>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = OriginalPreferences)]
 struct Preferences {
     preferences: Vec<Preference>,
 }
 
+/// What is set.
+#[utoipa::path(get, path = "/api/memory/preferences", tag = "original", operation_id = "original_preferences",
+    responses((status = 200, body = Preferences)))]
 async fn preferences(State(app): Shared, uri: Uri) -> Answer<Json<Preferences>> {
     Query::parse(&uri, &[])?;
     let rows = app.store.all_preferences().await?.into_iter();

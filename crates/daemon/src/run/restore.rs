@@ -131,7 +131,13 @@ mod tests {
 
     fn entry(text: &str) -> NewEntry {
         let entry = text.to_owned();
-        NewEntry { at: Timestamp::UNIX_EPOCH, cluster: Some("lab".into()), kind: Kind::Noted, entry }
+        NewEntry {
+            at: Timestamp::UNIX_EPOCH,
+            cluster: Some("lab".into()),
+            kind: Kind::Noted,
+            entry,
+            told: None,
+        }
     }
 
     /// Case, state, an entry since, an open event, what is said of it.

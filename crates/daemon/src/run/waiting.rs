@@ -134,7 +134,8 @@ mod tests {
     use crate::record::{Kind, Source};
 
     fn entry() -> NewEntry {
-        NewEntry { at: Timestamp::UNIX_EPOCH, cluster: None, kind: Kind::Noted, entry: "{}".into() }
+        let at = Timestamp::UNIX_EPOCH;
+        NewEntry { at, cluster: None, kind: Kind::Noted, entry: "{}".into(), told: None }
     }
 
     fn event() -> NewEvent {

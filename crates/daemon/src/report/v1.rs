@@ -1,0 +1,93 @@
+//! `/api/v1`: reading, for programs. Typed shapes, pages by cursor, ETags, problems (RFC 9457), and the document that says so.
+//!
+//! | file | what it does |
+//! |---|---|
+//! | `picture`, `rows` | what is seen: clusters, nodes, guests, storages |
+//! | `list`, `incident` | what is recorded: events, incidents, actions, journal, preferences |
+//! | `health` | Jarvis itself |
+//! | `shape` | the words and times that all of them use |
+//! | `params`, `cursor`, `answer` | how a call is asked and answered |
+//! | [`document`] | OpenAPI, made of all calls, the old ones too |
+//!
+//! Nothing here changes anything, and nothing here asks a cluster.
+
+mod answer;
+mod cursor;
+pub mod document;
+mod health;
+mod incident;
+mod list;
+mod params;
+mod picture;
+mod rows;
+mod shape;
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::Response;
+use engine::observe::ClusterName;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::caller::Caller;
+use super::page::Page;
+use super::problem::Problem;
+use super::web::App;
+
+type Shared = State<Arc<App>>;
+type Reply = Result<Response, Problem>;
+
+/// The calls under `/api/v1` that need a token.
+pub(super) fn router() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::new()
+        .routes(routes!(picture::clusters))
+        .routes(routes!(picture::cluster))
+        .routes(routes!(picture::cluster_nodes))
+        .routes(routes!(picture::cluster_node))
+        .routes(routes!(picture::cluster_guests))
+        .routes(routes!(picture::cluster_guest))
+        .routes(routes!(picture::cluster_storages))
+        .routes(routes!(picture::nodes))
+        .routes(routes!(picture::guests))
+        .routes(routes!(picture::storages))
+        .routes(routes!(incident::incidents))
+        .routes(routes!(incident::incident))
+        .routes(routes!(list::events))
+        .routes(routes!(list::event))
+        .routes(routes!(list::actions))
+        .routes(routes!(list::journal))
+        .routes(routes!(list::preferences))
+        .routes(routes!(health::health))
+}
+
+/// The document, for everybody.
+pub(super) fn public() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::new().routes(routes!(document::openapi))
+}
+
+/// The clusters that a caller sees, in the configuration's order, or the one that is named.
+fn seen<'a>(
+    app: &'a App,
+    caller: &Caller,
+    named: Option<&str>,
+) -> Result<Vec<(&'a ClusterName, &'a Page)>, Problem> {
+    let seen = app.pages.iter().filter(|(name, _)| caller.sees(name));
+    let seen: Vec<_> = seen
+        .filter(|(name, _)| named.is_none_or(|named| named == name.as_str()))
+        .map(|(name, page)| (name, &**page))
+        .collect();
+    match named {
+        // One that is there and not seen is not there: its name is nobody's business.
+        Some(named) if seen.is_empty() => {
+            let named: String = named.chars().take(100).collect();
+            Err(Problem::not_found(format!("no cluster `{named}` is watched")))
+        }
+        Some(_) | None => Ok(seen),
+    }
+}
+
+/// What a list from the store is bounded to; `None`: the caller sees everything.
+fn bounds(caller: &Caller) -> Option<Vec<String>> {
+    caller.clusters.as_ref().map(|clusters| clusters.iter().map(ToString::to_string).collect())
+}

@@ -1,0 +1,136 @@
+//! Document: OpenAPI 3.1 of all calls, made of the code that answers them.
+//!
+//! What calls have in common is written here once: who may ask, how they are refused, and that a client may be told that
+//! it has the answer already. It is public: it says how to ask and nothing about what is watched.
+
+use std::sync::OnceLock;
+
+use axum::http::Method;
+use axum::response::Response;
+use serde_json::{Value, json};
+use utoipa::ToSchema;
+use utoipa::openapi::{OpenApi, RefOr, Schema};
+
+use super::answer::Has;
+use super::params::{Asked, Nothing};
+use crate::report::caller::needed;
+use crate::report::problem::{MEDIA_TYPE, Problem, Wrong};
+use crate::report::refusal::Error;
+use crate::report::web;
+
+/// What a program has to know before it asks.
+const DESCRIPTION: &str = "Watches Proxmox VE clusters and tells what happens to them. Calls under `/api/v1` refuse with \
+     problems (RFC 9457); the older ones, for the page of the original JARVIS, with `{\"error\"}`. Times are ISO 8601 in \
+     UTC. Lists go page by page: give `next` back as `cursor`, or follow the `Link`. Every answer under `/api/v1` has an \
+     ETag. New fields and new words may be added; none is taken away or renamed.";
+
+/// The document as it is served and printed.
+pub fn text() -> &'static str {
+    static TEXT: OnceLock<String> = OnceLock::new();
+    TEXT.get_or_init(|| format!("{:#}\n", document(&web::described())))
+}
+
+/// This document.
+#[utoipa::path(get, path = "/api/v1/openapi.json", tag = "jarvis", security(()),
+    responses((status = 200, description = "OpenAPI 3.1", body = Value)))]
+pub(super) async fn openapi(has: Has, _: Asked<Nothing>) -> Response {
+    has.answer_bytes(text().as_bytes().to_vec())
+}
+
+/// Every call that was described, with what all of them have in common.
+fn document(described: &OpenApi) -> Value {
+    let mut document = json!(described);
+    document["info"] = json!({
+        "title": "Jarvis",
+        "version": env!("CARGO_PKG_VERSION"),
+        "description": DESCRIPTION,
+        "license": { "name": "Apache-2.0 OR MIT", "identifier": "Apache-2.0 OR MIT" },
+    });
+    document["security"] = json!([{ "bearer": [] }, { "session": [] }]);
+    document["tags"] = json!([
+        { "name": "seen", "description": "What is seen of the clusters, and when." },
+        { "name": "recorded", "description": "What happened, newest first." },
+        { "name": "jarvis", "description": "Jarvis itself." },
+        { "name": "original", "description": "The calls of the original JARVIS; they speak of the first cluster only." },
+    ]);
+    let components = &mut document["components"];
+    components["securitySchemes"] = json!({
+        "bearer": {
+            "type": "http",
+            "scheme": "bearer",
+            "description": "For programs: what a login or an API token gave.",
+        },
+        "session": {
+            "type": "apiKey",
+            "in": "cookie",
+            "name": web::SESSION_COOKIE,
+            "description": format!(
+                "For pages of the same origin. Whatever changes something needs the header `{}` as well.",
+                web::CSRF_HEADER
+            ),
+        },
+    });
+    for (name, schema) in [schema::<Problem>(), schema::<Wrong>(), schema::<Error>()] {
+        components["schemas"][name] = json!(schema);
+    }
+    components["responses"] = json!({
+        "NotModified": { "description": "The client has it already: see `If-None-Match`." },
+        "Problem": refused(MEDIA_TYPE, "Problem"),
+        "Refused": refused("application/json", "Error"),
+    });
+    let paths = document["paths"].as_object_mut().into_iter().flatten();
+    for (path, calls) in paths {
+        for (method, call) in calls.as_object_mut().into_iter().flatten() {
+            common(path, method, call);
+        }
+    }
+    document
+}
+
+fn schema<T: ToSchema>() -> (String, RefOr<Schema>) {
+    (T::name().into_owned(), T::schema())
+}
+
+fn refused(media_type: &str, schema: &str) -> Value {
+    let schema = json!({ "$ref": format!("#/components/schemas/{schema}") });
+    json!({ "description": "Why it was not done.", "content": { media_type: { "schema": schema } } })
+}
+
+/// What every call may answer besides what it says itself.
+fn common(path: &str, method: &str, call: &mut Value) {
+    let ours = path.starts_with("/api/v1/");
+    let public = call.get("security").is_some();
+    let mut statuses = vec!["400", "405", "500", "503"];
+    if !public {
+        statuses.extend(["401", "403"]);
+        let method = Method::from_bytes(method.to_uppercase().as_bytes()).unwrap_or_default();
+        call["x-role"] = json!(needed(&method, path));
+    }
+    if path.contains('{')
+        || call["parameters"].as_array().is_some_and(|all| all.iter().any(|one| one["name"] == "cluster"))
+    {
+        statuses.push("404");
+    }
+    if method != "get" {
+        statuses.extend(["408", "409", "413", "429"]);
+    }
+    let response = if ours { "Problem" } else { "Refused" };
+    for status in statuses {
+        if call["responses"].get(status).is_none() {
+            call["responses"][status] = json!({ "$ref": format!("#/components/responses/{response}") });
+        }
+    }
+    if !ours || method != "get" {
+        return;
+    }
+    call["responses"]["304"] = json!({ "$ref": "#/components/responses/NotModified" });
+    let etag =
+        json!({ "description": "Names this answer.", "schema": { "type": "string" }, "required": true });
+    call["responses"]["200"]["headers"]["ETag"] = etag;
+    let parameters = call["parameters"].as_array_mut();
+    if parameters.is_some_and(|all| all.iter().any(|one| one["name"] == "cursor")) {
+        let link =
+            json!({ "description": "The next page, where there is one.", "schema": { "type": "string" } });
+        call["responses"]["200"]["headers"]["Link"] = link;
+    }
+}

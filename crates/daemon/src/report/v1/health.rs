@@ -1,0 +1,117 @@
+//! Health: of Jarvis itself. Which clusters it sees, how old each picture is, and whether the store takes what it is given.
+//!
+//! `/api/health` is for strangers and names no cluster; this one is for those who may look.
+
+use std::time::{Duration, Instant};
+
+use axum::extract::State;
+use axum::response::Response;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::answer::Has;
+use super::params::{Asked, Nothing};
+use super::picture::picture;
+use super::rows::{Freshness, Picture};
+use super::{Reply, Shared, seen};
+use crate::report::caller::Caller;
+
+/// How long the store may take to show that it is alive.
+const STORE_WAIT: Duration = Duration::from_secs(2);
+/// How late a picture may be; see `picture`.
+const LATE: Duration = Duration::from_secs(35);
+
+/// Whether something works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum Status {
+    /// All of it.
+    Ok,
+    /// Not all of it.
+    Degraded,
+}
+
+/// How Jarvis is.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Health {
+    /// All of what follows together.
+    status: Status,
+    version: &'static str,
+    uptime_seconds: u64,
+    store: StoreHealth,
+    /// Those that the caller sees, in the configuration's order.
+    clusters: Vec<ClusterHealth>,
+    sockets: SocketsHealth,
+}
+
+/// How the store is.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct StoreHealth {
+    /// Whether it can be read, and took the last write.
+    status: Status,
+    /// Writes since the start.
+    writes: u64,
+    /// Transactions that they took.
+    commits: u64,
+}
+
+/// How a cluster is seen.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct ClusterHealth {
+    /// The cluster.
+    cluster: String,
+    /// Whether the last rounds saw it.
+    seeing: bool,
+    nodes: Picture,
+    guests: Picture,
+    storages: Picture,
+    quorum: Picture,
+}
+
+/// Who listens.
+#[derive(Debug, Serialize, ToSchema)]
+struct SocketsHealth {
+    /// Pages that look at the clusters.
+    clients: u64,
+}
+
+/// How Jarvis itself is. Always 200: a part that is ill is what is asked for.
+#[utoipa::path(get, path = "/api/v1/health", tag = "jarvis", responses((status = 200, body = Health)))]
+pub(super) async fn health(State(app): Shared, caller: Caller, has: Has, _: Asked<Nothing>) -> Reply {
+    let now = Instant::now();
+    let read = tokio::time::timeout(STORE_WAIT, app.store.get_preference("autonomy.level")).await;
+    // One that can be read but not written tells nothing any more, and nobody else would say so.
+    let stored = matches!(read, Ok(Ok(_))) && !app.store.is_failing();
+    let clusters = seen(&app, &caller, None)?;
+    let clusters: Vec<_> = clusters
+        .into_iter()
+        .map(|(name, page)| ClusterHealth {
+            cluster: name.to_string(),
+            seeing: app.live.sees(name, now),
+            nodes: picture(&app, name, page.nodes().map(|it| it.seen_at), LATE),
+            guests: picture(&app, name, page.guests().map(|it| it.seen_at), LATE),
+            storages: picture(&app, name, page.storages().map(|it| it.seen_at), LATE),
+            quorum: picture(&app, name, page.quorum().map(|it| it.seen_at), LATE),
+        })
+        .collect();
+    let fresh = |picture: &Picture| picture.freshness == Freshness::Fresh;
+    let well = clusters.iter().all(|cluster| {
+        let ClusterHealth { nodes, guests, storages, quorum, .. } = cluster;
+        cluster.seeing && [nodes, guests, storages, quorum].into_iter().all(fresh)
+    });
+    let word = |well| if well { Status::Ok } else { Status::Degraded };
+    let written = app.store.written();
+    let clients: usize = app.pages.iter().map(|(_, page)| page.clients()).sum();
+    let answer: Response = has.answer(&Health {
+        status: word(stored && well),
+        version: env!("CARGO_PKG_VERSION"),
+        uptime_seconds: app.live.uptime(now).as_secs(),
+        store: StoreHealth { status: word(stored), writes: written.writes, commits: written.commits },
+        clusters,
+        sockets: SocketsHealth { clients: u64::try_from(clients).unwrap_or(u64::MAX) },
+    })?;
+    Ok(answer)
+}

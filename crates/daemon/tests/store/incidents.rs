@@ -1,0 +1,149 @@
+//! The incidents as rows: what the journal says of each, also of those from before there was the table.
+
+use daemon::record::{IncidentFilter, IncidentRow, NewEntry, NewEvent, Store, Window};
+use engine::detect::{Finding, Trace};
+use engine::incident::{IncidentId, Resolution};
+use engine::observe::{GuestKind, GuestStatus};
+use engine::record::{Entry, Fact};
+use jiff::{SignedDuration, Timestamp};
+
+use super::help::{Folder, at, checkpoint, lab, run};
+
+const BEGAN: &str = "2026-11-23T18:58:01.250Z";
+
+fn crash(kind: GuestKind) -> Finding {
+    Finding::GuestCrashed { kind, previous: GuestStatus::Running, trace: Trace::Hidden }
+}
+
+fn entry(after: i64, incident: u128, fact: impl FnOnce(IncidentId) -> Fact) -> Entry {
+    Entry {
+        at: at(BEGAN) + SignedDuration::from_secs(after),
+        subject: "qemu/101".parse().unwrap(),
+        name: Some("web01".into()),
+        node: Some("pve1".parse().unwrap()),
+        fact: fact(serde_json::from_str(&incident.to_string()).unwrap()),
+    }
+}
+
+fn opened(after: i64, incident: u128) -> Entry {
+    entry(after, incident, |incident| Fact::Opened { incident, finding: crash(GuestKind::Qemu), group: None })
+}
+
+fn turned(after: i64, incident: u128) -> Entry {
+    entry(after, incident, |incident| {
+        let from = crash(GuestKind::Qemu).condition();
+        Fact::Turned { incident, from, finding: crash(GuestKind::Lxc) }
+    })
+}
+
+fn resolved(after: i64, incident: u128) -> Entry {
+    entry(after, incident, |incident| {
+        let lasted = SignedDuration::from_secs(60);
+        Fact::Resolved { incident, finding: crash(GuestKind::Lxc), lasted, by: Resolution::Removed }
+    })
+}
+
+async fn tell(store: &Store, entries: &[Entry]) {
+    let events = entries.iter().map(|entry| NewEvent::from_engine(&lab(), &engine::report::event(entry)));
+    let (events, entries) =
+        (events.collect(), entries.iter().map(|entry| NewEntry::from_engine(&lab(), entry)).collect());
+    store.save_turn(entries, events, None).await.unwrap();
+}
+
+async fn all(store: &Store) -> Vec<IncidentRow> {
+    let window = Window { limit: 100, ..Window::default() };
+    store.list_incidents(window, IncidentFilter::default()).await.unwrap().rows
+}
+
+/// `7 VM_CRASHED +0 turned +30 removed +60 journal 1,2,3`, with seconds after [`BEGAN`].
+async fn shown(store: &Store) -> Vec<String> {
+    let mut shown = Vec::new();
+    for row in all(store).await {
+        let entries = store.incident_entries(&row, 100).await.unwrap();
+        let seqs: Vec<String> = entries.iter().map(|entry| entry.seq.to_string()).collect();
+        let after = |time: Timestamp| format!("+{}", time.duration_since(at(BEGAN)).as_secs());
+        shown.push(format!(
+            "{} {} {} turned {} {} {} journal {}",
+            row.id.trim_start_matches(['0', '-']),
+            row.condition,
+            after(row.opened),
+            row.turned.map_or("-".into(), after),
+            row.resolution.map_or("-", |how| how.as_str()),
+            row.resolved.map_or("-".into(), after),
+            seqs.join(",")
+        ));
+    }
+    shown
+}
+
+const ALL: [&str; 3] = [
+    "9 CT_CRASHED +40 turned +40 removed +40 journal 5,6,7",
+    "8 VM_CRASHED +10 turned - anew +90 journal 2,8",
+    "7 CT_CRASHED +0 turned +30 removed +60 journal 1,3,4",
+];
+
+async fn all_of_it(store: &Store) {
+    tell(store, &[opened(0, 7)]).await;
+    tell(store, &[opened(10, 8)]).await;
+    tell(store, &[turned(30, 7)]).await;
+    tell(store, &[resolved(60, 7)]).await;
+    // Everything in one turn.
+    tell(store, &[opened(40, 9), turned(40, 9), resolved(40, 9)]).await;
+    let checkpoint =
+        daemon::record::Checkpoint { at: at(BEGAN) + SignedDuration::from_secs(90), ..checkpoint("{}") };
+    store.start_anew("its state cannot be read", checkpoint).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_incident_is_what_the_journal_says_of_it() {
+    let folder = Folder::new();
+    let store = Store::open(&folder.path("jarvis.db")).await.unwrap();
+    all_of_it(&store).await;
+    assert_eq!(shown(&store).await, ALL);
+    assert_eq!(store.open_incidents().await.unwrap(), []);
+    let row = &all(&store).await[2];
+    let titles: Vec<String> =
+        store.incident_events(row, 100).await.unwrap().into_iter().map(|event| event.title).collect();
+    assert_eq!(titles, ["VM web01 (101) crashed", "VM web01 (101) crashed", "Resolved: CT_CRASHED on pve1"]);
+    assert!(row.details.as_deref().unwrap().contains("web01"), "{row:?}");
+    assert!(store.close().await);
+}
+
+#[tokio::test]
+async fn a_file_from_before_the_table_has_its_incidents_all_the_same() {
+    for (name, lost, expected) in [
+        ("the journal has all of them", "", ALL.map(str::to_owned).to_vec()),
+        (
+            "the oldest are in the events alone",
+            "DELETE FROM journal WHERE seq <= 4; UPDATE journal SET at_ms = at_ms + 1;",
+            vec![
+                "9 CT_CRASHED +40 turned +40 removed +40 journal 5,6,7".to_owned(),
+                "8 VM_CRASHED +10 turned - - +90 journal ".to_owned(),
+                "7 VM_CRASHED +0 turned - - +60 journal ".to_owned(),
+            ],
+        ),
+    ] {
+        let folder = Folder::new();
+        let path = folder.path("jarvis.db");
+        let store = Store::open(&path).await.unwrap();
+        all_of_it(&store).await;
+        assert!(store.close().await);
+        let before = "DROP TABLE incidents; DROP TABLE incident_entries; DELETE FROM jarvis_schema WHERE name = 'incidents';";
+        run(&path, &format!("{before} {lost}")).await;
+        let store = Store::open(&path).await.unwrap();
+        assert_eq!(shown(&store).await, expected, "{name}");
+        assert!(store.close().await);
+    }
+}
+
+#[tokio::test]
+async fn what_is_open_is_kept_however_old_it_is() {
+    let folder = Folder::new();
+    let store = Store::open(&folder.path("jarvis.db")).await.unwrap();
+    tell(&store, &[opened(0, 7), opened(1, 8), resolved(60, 7)]).await;
+    let later = at(BEGAN) + SignedDuration::from_hours(24 * 40);
+    assert_eq!(store.cleanup_old_incidents(41, later).await.unwrap(), 0);
+    assert_eq!(store.cleanup_old_incidents(30, later).await.unwrap(), 1);
+    assert_eq!(shown(&store).await, ["8 VM_CRASHED +1 turned - - - journal 2"]);
+    assert!(store.close().await);
+}
