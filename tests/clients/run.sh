@@ -1,5 +1,6 @@
 #!/bin/sh
-# Runs clients that are not ours against the simulated cluster. Everything that it makes lies under target/.
+# Runs clients that are not ours: some against the simulated cluster, one (schemathesis) against the daemon and its own
+# OpenAPI document. Everything that it makes lies under target/.
 #
 #   tests/clients/run.sh          builds the example server, starts it, runs the clients, stops it
 #   SIM_ENDPOINTS=... SIM_CA=... SIM_CONTROL=... tests/clients/run.sh     uses a server that runs already
@@ -44,3 +45,6 @@ if [ -z "${SIM_ENDPOINTS:-}" ]; then
 fi
 export SIM_ENDPOINTS SIM_CONTROL SIM_CA
 "$venv/bin/python" "$clients/run.py"
+
+(cd "$root" && cargo build --quiet --bin jarvis)
+"$venv/bin/python" "$clients/api.py" "$root/target/debug/jarvis"

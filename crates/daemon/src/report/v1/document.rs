@@ -96,6 +96,12 @@ fn refused(media_type: &str, schema: &str) -> Value {
     json!({ "description": "Why it was not done.", "content": { media_type: { "schema": schema } } })
 }
 
+/// Whether a call takes a parameter.
+fn takes(call: &Value, name: &str) -> bool {
+    let parameters = call.get("parameters").and_then(Value::as_array);
+    parameters.is_some_and(|all| all.iter().any(|one| one["name"] == name))
+}
+
 /// What every call may answer besides what it says itself.
 fn common(path: &str, method: &str, call: &mut Value) {
     let ours = path.starts_with("/api/v1/");
@@ -106,13 +112,16 @@ fn common(path: &str, method: &str, call: &mut Value) {
         let method = Method::from_bytes(method.to_uppercase().as_bytes()).unwrap_or_default();
         call["x-role"] = json!(needed(&method, path));
     }
-    if path.contains('{')
-        || call["parameters"].as_array().is_some_and(|all| all.iter().any(|one| one["name"] == "cluster"))
-    {
+    if path.contains('{') || takes(call, "cluster") {
         statuses.push("404");
     }
     if method != "get" {
         statuses.extend(["408", "409", "413", "429"]);
+    }
+    for (_, response) in call["responses"].as_object_mut().into_iter().flatten() {
+        if response.get("description").is_none_or(|text| text == "") && response.get("$ref").is_none() {
+            response["description"] = json!("What was asked for.");
+        }
     }
     let response = if ours { "Problem" } else { "Refused" };
     for status in statuses {
@@ -127,8 +136,7 @@ fn common(path: &str, method: &str, call: &mut Value) {
     let etag =
         json!({ "description": "Names this answer.", "schema": { "type": "string" }, "required": true });
     call["responses"]["200"]["headers"]["ETag"] = etag;
-    let parameters = call["parameters"].as_array_mut();
-    if parameters.is_some_and(|all| all.iter().any(|one| one["name"] == "cursor")) {
+    if takes(call, "cursor") {
         let link =
             json!({ "description": "The next page, where there is one.", "schema": { "type": "string" } });
         call["responses"]["200"]["headers"]["Link"] = link;

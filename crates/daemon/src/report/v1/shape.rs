@@ -25,8 +25,10 @@ macro_rules! words {
     ($(#[$doc:meta])* $name:ident of $from:path { $($(#[$word_doc:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+        // Not each by its word: what a macro was given, the document's derive does not read.
+        #[serde(rename_all = "lowercase")]
         pub(super) enum $name {
-            $($(#[$word_doc])* #[serde(rename = $word)] $variant),+
+            $($(#[$word_doc])* $variant),+
         }
 
         impl $name {

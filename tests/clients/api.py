@@ -1,0 +1,113 @@
+"""Holds the daemon against its own OpenAPI document: `api.py JARVIS`, with the path of the binary.
+
+Starts `jarvis demo` a hundred times as fast as the world, lets things happen until there are incidents of both kinds,
+puts in what the demo does not make (actions, rows as the original JARVIS wrote them), and lets schemathesis ask
+everything that the document says may be asked, and more. It must find nothing.
+"""
+
+import os
+import pathlib
+import re
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+
+import requests
+
+HERE = pathlib.Path(__file__).parent
+# Enough for every parameter by itself and in pairs; the run takes half a minute.
+EXAMPLES, SEED = 20, 7
+STARTS_WITHIN, HAPPENS_WITHIN, ENDS_WITHIN = 30, 60, 20
+
+ACTION = """INSERT INTO autonomy_actions (timestamp, incident_key, incident_id, runbook_id, condition, action,
+    action_args, result, autonomy_level, node, cluster) VALUES (datetime('now'), 'VM_CRASHED:' || ?1,
+    '00000000-0000-8000-8000-000000000001', 'vm-crashed-restart', 'VM_CRASHED', 'start_vm', ?2, ?3, 3, 'pve1', 'demo')"""
+ORIGINAL = """INSERT INTO events (timestamp, type, severity, source, node, summary, details, resolved)
+    VALUES (?1, 'alert', 'warning', 'monitor', 'pve1', '[Monitor] Old: told by another program', ?2, 0)"""
+
+
+def main(binary):
+    with tempfile.TemporaryFile("w+") as said:
+        jarvis = subprocess.Popen(
+            [binary, "demo", "--listen", "127.0.0.1:0", "--speed", "100"], stdout=said, stdin=subprocess.DEVNULL
+        )
+        try:
+            return run(jarvis, said)
+        finally:
+            jarvis.terminate()
+            jarvis.wait(ENDS_WITHIN)
+
+
+def run(jarvis, said):
+    hello = wait("the demo to start", STARTS_WITHIN, lambda: told(jarvis, said, r"sockets +(http://\S+)"))
+    base = hello.group(1)
+    database = told(jarvis, said, r"database +(\S+)").group(1)
+    token = requests.post(base + "/api/auth/login", json={"password": "demo"}, timeout=10).json()["token"]
+    session = requests.Session()
+    session.headers["Authorization"] = "Bearer " + token
+    ask = lambda path: session.get(base + path, timeout=10).json()
+    incident = wait(
+        "an incident that is over", HAPPENS_WITHIN, lambda: next(iter(ask("/api/v1/incidents?state=resolved")["items"]), None)
+    )
+    guest = ask("/api/v1/guests")["items"][0]
+    fill(database)
+    config = f"""
+        [parameters]
+        "path.cluster" = "demo"
+        "path.node" = "{guest['node']}"
+        "path.kind" = "{guest['kind']}"
+        "path.vmid" = {guest['vmid']}
+        "path.id" = "{incident['id']}"
+        "path.seq" = 1
+    """
+    with tempfile.NamedTemporaryFile("w", suffix=".toml") as file:
+        file.write(config)
+        file.flush()
+        command = [
+            sys.executable, "-m", "schemathesis.cli", "--config-file", file.name, "run", base + "/api/v1/openapi.json",
+            "--header", "Authorization: Bearer " + token, "--checks", "all",
+            "--phases", "examples,coverage,fuzzing,stateful", "--max-examples", str(EXAMPLES), "--seed", str(SEED),
+        ]  # fmt: skip
+        environment = os.environ | {
+            "JARVIS_URL": base,
+            "JARVIS_TOKEN": token,
+            "SCHEMATHESIS_HOOKS": "schemathesis_hooks",
+            "PYTHONPATH": str(HERE),
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }
+        with tempfile.TemporaryDirectory() as folder:
+            found = subprocess.run(command, env=environment, cwd=folder).returncode
+    # A run that asked nothing finds nothing.
+    health = ask("/api/v1/health")
+    assert health["store"]["status"] == "ok", health
+    return found
+
+
+def fill(database):
+    with sqlite3.connect(database, timeout=10) as hand:
+        for number, result in enumerate(["success", "failure", "blocked", "escalated"]):
+            hand.execute(ACTION, (100 + number, '{"vmid": %d}' % (100 + number), result))
+        for at, details in [("2024-03-05 11:08:00", "no JSON {"), ("yesterday", "[1, 2]"), ("2024-03-05", None)]:
+            hand.execute(ORIGINAL, (at, details))
+
+
+def told(jarvis, said, pattern):
+    if jarvis.poll() is not None:
+        raise SystemExit("the demo ended by itself")
+    said.seek(0)
+    return re.search(pattern, said.read())
+
+
+def wait(what, seconds, ask):
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        if answer := ask():
+            return answer
+        time.sleep(0.2)
+    raise SystemExit(f"waited {seconds} s for {what}")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))
