@@ -30,6 +30,9 @@ const CURRENT_MAX: usize = 8;
 /// backup of a large one takes hours.
 const HELD_AGAIN: SignedDuration = SignedDuration::from_secs(60);
 const HELD_TIMES: u32 = 60;
+/// Looks in a row that do not find a guest in its node's list although its row says that it is there, before the row is
+/// believed alone. One that moves has another row within two rounds.
+const UNLISTED_TIMES: u32 = 3;
 /// For this long after a move the rows of a guest may still be those of its old process (pve-domain 1.4).
 const MOVE_SETTLE: SignedDuration = SignedDuration::from_secs(60);
 
@@ -465,6 +468,10 @@ impl Engine {
                 return;
             }
             Stopped::RunsAgain | Stopped::NotHere => {
+                if let Some(known) = self.memory.guests.get_mut(&id) {
+                    known.unlisted =
+                        if verdict == Stopped::NotHere { known.unlisted.saturating_add(1) } else { 0 };
+                }
                 // The row was old, or the next round will tell: as if the stop had not been seen.
                 if let Some(known) = self.memory.guests.get_mut(&id) {
                     // A younger process than the one before is told by the next row.
@@ -654,6 +661,7 @@ fn verdict(
 ) -> (Stopped, bool) {
     // What began after it was seen to be down did not stop it, though somebody may have asked for that too.
     let down_at = known.down_since.map_or(now, |since| since.min(now));
-    let verdict = guest::why_stopped(id, &known.guest, suspect.last_seen, answer, down_at);
+    let row_stands = suspect.tries >= ASK_TIMES || known.unlisted >= UNLISTED_TIMES;
+    let verdict = guest::why_stopped(id, &known.guest, suspect.last_seen, answer, down_at, row_stands);
     (verdict, known.moved_at.is_some_and(|at| at > suspect.last_seen))
 }
