@@ -266,6 +266,7 @@ impl Why {
     pub fn words(&self, to: &GuestStatus) -> String {
         let ended = to.has_process() == Some(false);
         match self {
+            Why::Task(by) if ended && by.reboots() => format!("for a reboot by {by}"),
             Why::Task(by) => format!("by {by}"),
             Why::StartedBy(by) => {
                 format!("no task stopped it (a crash, or a power-off from inside); started again by {by}")
@@ -279,6 +280,13 @@ impl Why {
             Why::NoTask => "no task says why".into(),
             Why::NotAsked(words) => format!("cause not known: {words}"),
         }
+    }
+}
+
+impl By {
+    /// Whether the task starts again what it stops.
+    pub(crate) fn reboots(&self) -> bool {
+        matches!(&*self.task, "qmreboot" | "vzreboot")
     }
 }
 

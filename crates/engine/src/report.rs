@@ -241,7 +241,18 @@ fn noted(event: &mut Event, cluster: &ClusterName, entry: &Entry, note: &Note) {
     event.message = format!("{}: {}", person(cluster, entry), note.words());
     let by = match note {
         Note::GuestChanged { from, to, why } => {
-            event.title = format!("{} {}", guest(entry), changed(from, to));
+            event.title = match why {
+                Why::Task(by) if by.reboots() && to.has_process() == Some(false) => {
+                    format!("{} is being rebooted", guest(entry))
+                }
+                Why::Task(_)
+                | Why::StartedBy(_)
+                | Why::HighAvailability { .. }
+                | Why::Locked(_)
+                | Why::NodeRestarted
+                | Why::NoTask
+                | Why::NotAsked(_) => format!("{} {}", guest(entry), changed(from, to)),
+            };
             // Nobody asked for it in either case, and it will not come back by itself.
             if matches!(why, Why::NotAsked(_) | Why::NodeRestarted) && to.has_process() == Some(false) {
                 event.severity = Severity::Warning;

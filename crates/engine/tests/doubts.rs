@@ -419,3 +419,24 @@ fn a_word_that_neither_qemu_nor_lxc_has_is_no_state() {
     watch.critical(&world, 77);
     watch.check(expect![[r#""#]]);
 }
+
+#[test]
+fn a_reboot_that_is_seen_half_way_is_told_as_one() {
+    let (mut world, mut watch) = started();
+    world.tasks.push(engine::observe::Task {
+        kind: "qmreboot".into(),
+        ended_at: None,
+        status: None,
+        ..stop_of_101(15)
+    });
+    world.guest("qemu/101").status = GuestStatus::Stopped;
+    watch.critical(&world, 17);
+    world.start("qemu/101", 25);
+    watch.critical(&world, 29);
+    assert_eq!(watch.told[0].title, "VM web01 (101) is being rebooted");
+    watch.check(expect![[r#"
+        19   inspect   pve1 qemu/101
+        19   noted                        qemu/101 (web01): running to stopped, for a reboot by alice@pve (qmreboot)
+        29   inspect   pve1 qemu/101
+        29   noted                        qemu/101 (web01): stopped to running, by alice@pve (qmreboot)"#]]);
+}
