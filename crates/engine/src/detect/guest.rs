@@ -513,8 +513,9 @@ mod tests {
         let hidden = || Blindness { cause: Cause::RightsLost, words: "403".into() };
         let stop = task("qmstop", "101", 995, Some(996), "OK");
         let locked = || Guest { lock: Some("suspended".into()), ..vm() };
+        type Row = (&'static str, Guest, Seen<BTreeMap<GuestId, Live>>, Seen<Vec<Task>>, Stopped);
         #[rustfmt::skip]
-        let table: Vec<(&str, Guest, Seen<BTreeMap<GuestId, Live>>, Seen<Vec<Task>>, Stopped)> = vec![
+        let table: Vec<Row> = vec![
             ("the list is refused", vm(), Seen::NotReached(hidden()), seen(Vec::new()), Stopped::Crashed),
             ("the list is empty", vm(), seen(BTreeMap::new()), seen(Vec::new()), Stopped::Crashed),
             ("a task says why all the same", vm(), Seen::NotReached(hidden()), seen(vec![stop.clone()]), Stopped::Task(By { user: stop.user.clone(), task: stop.kind.clone(), upid: stop.upid.clone() })),
