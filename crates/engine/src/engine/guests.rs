@@ -468,15 +468,17 @@ impl Engine {
                 return;
             }
             Stopped::RunsAgain | Stopped::NotHere => {
-                if let Some(known) = self.memory.guests.get_mut(&id) {
-                    known.unlisted =
-                        if verdict == Stopped::NotHere { known.unlisted.saturating_add(1) } else { 0 };
-                }
                 // The row was old, or the next round will tell: as if the stop had not been seen.
                 if let Some(known) = self.memory.guests.get_mut(&id) {
                     // A younger process than the one before is told by the next row.
                     (known.guest.status, known.guest.uptime) = (from.clone(), suspect.uptime);
-                    (known.down_since, known.live) = (None, None);
+                    known.live = None;
+                    if verdict == Stopped::NotHere {
+                        // Its row may go on saying that it is here and stopped; then that is since now.
+                        known.unlisted = known.unlisted.saturating_add(1);
+                    } else {
+                        (known.unlisted, known.down_since) = (0, None);
+                    }
                 }
                 self.memory.suspects.remove(&id);
                 return;
@@ -650,6 +652,16 @@ impl Engine {
     }
 }
 
+/// Whether the newest row alone proves that the guest has no process: it came long enough after the first that said so,
+/// it is not old, and nobody has started the guest since what it may show.
+fn row_stands(now: Timestamp, id: GuestId, known: &KnownGuest, answer: &GuestEvidence) -> bool {
+    let stood = known.down_since.is_some_and(|since| known.seen_at.duration_since(since) >= guest::ROW_AGE);
+    let young = now.duration_since(known.seen_at) <= guest::ROW_AGE * 2;
+    let shown_at = known.seen_at - guest::ROW_AGE;
+    let tasks = answer.tasks.value().map_or(&[][..], Vec::as_slice);
+    stood && young && guest::cause(tasks, id, shown_at, now, guest::starts).is_none()
+}
+
 /// The verdict on a guest without a process, and whether it was moved since it was last seen with one: then what stopped
 /// it may have happened where it was, and not where it was looked at.
 fn verdict(
@@ -661,7 +673,8 @@ fn verdict(
 ) -> (Stopped, bool) {
     // What began after it was seen to be down did not stop it, though somebody may have asked for that too.
     let down_at = known.down_since.map_or(now, |since| since.min(now));
-    let row_stands = suspect.tries >= ASK_TIMES || known.unlisted >= UNLISTED_TIMES;
+    let long_asked = suspect.tries >= ASK_TIMES || known.unlisted >= UNLISTED_TIMES;
+    let row_stands = long_asked && row_stands(now, id, known, answer);
     let verdict = guest::why_stopped(id, &known.guest, suspect.last_seen, answer, down_at, row_stands);
     (verdict, known.moved_at.is_some_and(|at| at > suspect.last_seen))
 }
