@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Asked;
 use crate::report::page::{GuestMarks, GuestRow, NodeRow, StorageRow};
+use crate::words::plain;
 use engine::observe::{
     Blindness, Cause, Guest, GuestId, GuestKind, GuestStatus, Node, NodeName, Presence, Quorum, Seen,
     Storage, StorageName, Usage,
@@ -36,14 +37,14 @@ pub(super) fn guests(rows: &Rows<Resource>) -> BTreeMap<GuestId, Guest> {
     for row in guest_resources(rows) {
         let Some(node) = node_name(&row.node) else { continue };
         let guest = Guest {
-            name: row.name.clone(),
+            name: row.name.as_deref().map(|name| plain(name).into()),
             node,
             status: GuestStatus::from_pve(row.status.as_str()),
             uptime: row.uptime.unwrap_or(0),
             io: row.diskread.zip(row.diskwrite).map(|(read, write)| read.saturating_add(write)),
             template: row.template,
             lock: row.lock.as_ref().map(|lock| lock.as_str().into()),
-            ha: row.hastate.as_ref().map(|state| state.as_str().into()),
+            ha: row.hastate.as_ref().map(|state| shown(state.as_str())),
             tags: row.tags().map(Into::into).collect(),
         };
         guests.insert(guest_id(row.id), guest);
@@ -112,7 +113,7 @@ pub(super) fn node_rows(rows: &Rows<Resource>, status: Option<&ClusterStatus>) -
                 maxdisk: row.maxdisk.unwrap_or(0),
                 uptime: row.uptime.unwrap_or(0),
                 temperatures: BTreeMap::new(),
-                ha: row.hastate.as_ref().map(|state| state.as_str().into()),
+                ha: row.hastate.as_ref().map(|state| shown(state.as_str())),
             })
         })
         .collect();
@@ -130,7 +131,7 @@ pub(super) fn guest_rows(rows: &Rows<Resource>) -> Vec<GuestRow> {
         .filter_map(|row| {
             Some(GuestRow {
                 id: guest_id(row.id),
-                name: row.name.clone(),
+                name: row.name.as_deref().map(|name| plain(name).into()),
                 status: match gone.contains(&row.node) {
                     true => GuestStatus::Unknown,
                     false => GuestStatus::from_pve(row.status.as_str()),
@@ -146,10 +147,10 @@ pub(super) fn guest_rows(rows: &Rows<Resource>) -> Vec<GuestRow> {
                 netout: row.netout.unwrap_or(0),
                 uptime: row.uptime.unwrap_or(0),
                 marks: GuestMarks {
-                    tags: row.tags().map(Into::into).collect(),
-                    pool: row.pool.clone(),
-                    lock: row.lock.as_ref().map(|lock| lock.as_str().into()),
-                    ha: row.hastate.as_ref().map(|state| state.as_str().into()),
+                    tags: row.tags().map(shown).collect(),
+                    pool: row.pool.as_deref().map(shown),
+                    lock: row.lock.as_ref().map(|lock| shown(lock.as_str())),
+                    ha: row.hastate.as_ref().map(|state| shown(state.as_str())),
                     template: row.template,
                 },
             })
@@ -157,6 +158,11 @@ pub(super) fn guest_rows(rows: &Rows<Resource>) -> Vec<GuestRow> {
         .collect();
     guests.sort_by_key(|guest| guest.id.vmid);
     guests
+}
+
+/// A word of PVE's, fit to be shown.
+fn shown(word: &str) -> Box<str> {
+    plain(word).into()
 }
 
 /// The page's storages, one row per node that sees it.

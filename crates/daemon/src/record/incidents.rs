@@ -5,6 +5,7 @@
 
 use std::collections::{HashMap, hash_map};
 
+use engine::observe::ClusterName;
 use engine::record::{Entry, Fact};
 use jiff::Timestamp;
 use sqlx::sqlite::SqliteRow;
@@ -121,7 +122,7 @@ impl From<engine::incident::Resolution> for Resolution {
 }
 
 /// What an engine's entry says of an incident; `None` where it is about none.
-pub(super) fn told(entry: &Entry) -> Option<Told> {
+pub(super) fn told(cluster: &ClusterName, entry: &Entry) -> Option<Told> {
     let (id, finding) = match &entry.fact {
         Fact::Opened { incident, finding, .. }
         | Fact::Turned { incident, finding, .. }
@@ -136,7 +137,7 @@ pub(super) fn told(entry: &Entry) -> Option<Told> {
     let condition = finding.condition();
     // What an incident is about was said when it opened or turned; its end adds only how it ended.
     let details = || {
-        let json = serde_json::to_string(&engine::report::event(entry).details).ok()?;
+        let json = serde_json::to_string(&engine::report::event(cluster, entry).details).ok()?;
         Some(fit_json(json, DETAILS_MAX))
     };
     let mut told = Told {
@@ -325,7 +326,8 @@ pub(super) async fn fill(conn: &mut SqliteConnection) -> Result<(), sqlx::Error>
             }
             // An entry of another version, or cut to its limit, says nothing here; the journal keeps it.
             let entry = text(row, "entry").and_then(|json| serde_json::from_str::<Entry>(&json).ok());
-            if let Some(told) = entry.as_ref().and_then(told) {
+            let named = cluster.parse::<ClusterName>().ok();
+            if let Some(told) = named.zip(entry).and_then(|(cluster, entry)| told(&cluster, &entry)) {
                 batch.push((cluster, seq, told));
             }
         }

@@ -9,6 +9,7 @@ use uuid::Uuid;
 use super::incidents::{self, Told};
 use super::journal::Kind;
 use super::row::{ActionResult, Source};
+use crate::words::plain;
 
 /// Longest words of one column, in bytes. A name or key of PVE has at most some hundred.
 const WORD_MAX: usize = 200;
@@ -58,7 +59,7 @@ impl NewEntry {
             cluster: Some(cluster.to_string()),
             kind,
             entry: fit_json(json, ENTRY_MAX),
-            told: incidents::told(entry).map(Box::new),
+            told: incidents::told(cluster, entry).map(Box::new),
         }
     }
 }
@@ -176,6 +177,8 @@ impl NewEvent {
         if self.title.trim().is_empty() {
             self.title = self.kind.as_str().to_owned();
         }
+        self.title = plain(&self.title).into_owned();
+        self.message = plain(&self.message).into_owned();
         cut(&mut self.title, TITLE_MAX);
         cut(&mut self.message, MESSAGE_MAX);
         let summary = self.summary.take().filter(|summary| !summary.trim().is_empty());

@@ -175,8 +175,8 @@ async fn with_token(State(app): Shared, mut request: Request, next: Next) -> Ans
     Ok(next.run(request).await)
 }
 
-/// The names of a page's session, as the document says them.
-pub(super) const SESSION_COOKIE: &str = "jarvis_session";
+/// The names of a page's session, as the document says them; without TLS, on loopback, the cookie is `jarvis`.
+pub(super) const SESSION_COOKIE: &str = "__Host-jarvis";
 pub(super) const CSRF_HEADER: &str = "X-CSRF-Token";
 
 /// The contract's words; the page logs out on them, so nothing else may use them.

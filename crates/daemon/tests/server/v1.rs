@@ -101,7 +101,8 @@ fn entry(second: i64, fact: Fact) -> Entry {
 /// As the loop stores a turn.
 async fn tell(fixture: &Fixture, cluster: &str, entries: Vec<Entry>) {
     let cluster = cluster.parse().unwrap();
-    let events = entries.iter().map(|entry| NewEvent::from_engine(&cluster, &engine::report::event(entry)));
+    let events =
+        entries.iter().map(|entry| NewEvent::from_engine(&cluster, &engine::report::event(&cluster, entry)));
     let events = events.collect();
     let entries = entries.iter().map(|entry| NewEntry::from_engine(&cluster, entry)).collect();
     fixture.store.save_turn(entries, events, None).await.unwrap();

@@ -44,7 +44,8 @@ fn resolved(after: i64, incident: u128) -> Entry {
 }
 
 async fn tell(store: &Store, entries: &[Entry]) {
-    let events = entries.iter().map(|entry| NewEvent::from_engine(&lab(), &engine::report::event(entry)));
+    let events =
+        entries.iter().map(|entry| NewEvent::from_engine(&lab(), &engine::report::event(&lab(), entry)));
     let (events, entries) =
         (events.collect(), entries.iter().map(|entry| NewEntry::from_engine(&lab(), entry)).collect());
     store.save_turn(entries, events, None).await.unwrap();
