@@ -10,6 +10,8 @@ mod help;
 mod incidents;
 #[path = "store/journal.rs"]
 mod journal;
+#[path = "store/list.rs"]
+mod list;
 #[path = "store/trouble.rs"]
 mod trouble;
 

@@ -17,7 +17,7 @@ use super::row::{ActionResult, ActionRow, EventRow, Source};
 use super::time;
 use engine::report::{EventKind, Severity};
 
-/// Rows that one page looks at: some 20 ms. A filter that fits none of them finds the rest on the pages after it.
+/// Rows that one page looks at: some 4 ms in a table of a million. A filter that fits none of them finds the rest on the pages after it.
 const EXAMINED_MAX: i64 = 5_000;
 /// Bytes of JSON after which a page ends, however few rows it has: details and entries may have many KB each.
 const PAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
