@@ -11,6 +11,7 @@ mod journal;
 mod migrate;
 mod new;
 mod open;
+mod operate;
 mod read;
 mod row;
 mod seal;
@@ -37,9 +38,10 @@ use write::{Counts, Message, Writer};
 pub use journal::{JournalRow, Kind, Misfit};
 pub use new::{Checkpoint, Kept, NewAction, NewEntry, NewEvent, Operator};
 pub use open::{Cause, OpenError};
+pub use operate::{Done, KILL_SWITCH, LEVEL, Setting, kill_switch_in_force, level_in_force, level_name};
 pub use row::{
     ActionResult, ActionRow, EventRow, Preference, RestAction, RestEvent, SnapshotRow, SocketEvent, Source,
-    kind_from_word, severity_from_word,
+    kind_from_word, severity_from_word, split_summary,
 };
 pub use verify::{Verified, VerifyError, verify};
 
@@ -342,6 +344,21 @@ impl Store {
         within("a preference's key", key.len(), KEY_MAX)?;
         within("a preference's value", value.len(), VALUE_MAX)?;
         self.write(SetPreference { key: key.to_owned(), value: value.to_owned(), at }).await
+    }
+
+    /// Sets one for somebody: the preference, its row of the journal and, where something is different now, the event
+    /// that tells everybody, all or nothing. `None`: there are too many preferences already.
+    pub async fn set_by_operator(
+        &self,
+        setting: Setting,
+        by: &Operator,
+        at: Timestamp,
+    ) -> Answer<Option<Done>> {
+        if let Setting::Other { key, value } = &setting {
+            within("a preference's key", key.len(), KEY_MAX)?;
+            within("a preference's value", value.len(), VALUE_MAX)?;
+        }
+        Ok(self.write(operate::Operate { setting, by: by.clone(), at }).await?.done)
     }
 
     /// All of them, by key; at most 1,000.

@@ -5,7 +5,8 @@
 //! | [`auth`], `token` | who may ask |
 //! | [`caller`] | who asks, and what each call needs |
 //! | `listen`, `peer`, `origin`, `seats`, `bucket` | from where, how many, how often |
-//! | `web`, `refusal` | REST |
+//! | `web`, `refusal` | REST that reads, and the login |
+//! | `control` | what operators set: kill switch, level, preferences, events of their own |
 //! | `socket`, `pump` | `/events` and `/cluster` |
 //! | [`page`], [`live`] | what the observer and the loop hand in |
 //!
@@ -14,6 +15,7 @@
 pub mod auth;
 mod bucket;
 pub mod caller;
+mod control;
 mod listen;
 pub mod live;
 mod origin;

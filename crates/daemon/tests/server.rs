@@ -3,6 +3,8 @@
 
 #![cfg(test)]
 
+#[path = "server/control.rs"]
+mod control;
 #[path = "server/harness.rs"]
 mod harness;
 
@@ -217,7 +219,7 @@ async fn whatever_is_refused_is_refused_in_json() {
         assert_eq!(reply.header("content-type"), Some("application/json"), "{name}");
     }
     let other = fixture.call("DELETE /api/memory/events", &[&token], "").await;
-    assert_eq!(other.header("allow"), Some("GET,HEAD"));
+    assert_eq!(other.header("allow"), Some("GET,HEAD,POST"));
     fixture.stop().await;
 }
 
