@@ -59,6 +59,7 @@ async fn main() -> anyhow::Result<()> {
         live: live.clone(),
         pages: vec![(cluster.clone(), page.clone())],
         autonomy_ceiling: 2,
+        hands: Vec::new(),
     })
     .await?;
     writeln!(std::io::stdout(), "listening on http://{}", server.local_addr())?;

@@ -108,6 +108,8 @@ pub struct Cluster {
     pub token_id: String,
     /// The token's secret.
     pub token_secret: Secret,
+    /// A second token's id and secret, for acts only.
+    pub act_token: Option<(String, Secret)>,
     /// What the engine goes by: marks and what is ignored.
     pub policy: Policy,
     /// Alert, never act. This version never acts.

@@ -5,6 +5,7 @@
 //! | `observe` | polling tiers over one shared observation, translated into the engine's snapshots |
 //! | [`record`] | the SQLite store |
 //! | [`report`] | REST, Socket.IO and the page's arrays |
+//! | [`act`] | does one thing to a cluster, once, and says how it ended |
 //! | [`run`] | the loop; nothing else may call the engine's `step` |
 //! | [`daemon`] | all of it put together: start and clean stop |
 //! | [`demo`], [`ops`] | the other commands of the binary |
@@ -13,6 +14,7 @@
 //!
 //! Detecting and deciding exist only in the engine, because nothing in them touches the world.
 
+pub mod act;
 pub mod clock;
 pub mod config;
 pub mod daemon;

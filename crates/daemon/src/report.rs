@@ -7,10 +7,11 @@
 //! | `listen`, `peer`, `origin`, `seats`, `bucket` | from where, how many, how often |
 //! | `web`, `refusal` | REST that reads, and the login |
 //! | `control` | what operators set: kill switch, level, preferences, events of their own |
+//! | `tools` | what operators do in a cluster by hand |
 //! | `socket`, `pump` | `/events` and `/cluster` |
 //! | [`page`], [`live`] | what the observer and the loop hand in |
 //!
-//! It reads the store and never the cluster, and nothing here acts.
+//! It reads the store and never the cluster; what acts, by `act`, is only what an operator asked for.
 
 pub mod auth;
 mod bucket;
@@ -26,6 +27,7 @@ mod refusal;
 mod seats;
 mod socket;
 pub mod token;
+mod tools;
 mod web;
 
 use std::net::{IpAddr, SocketAddr};
@@ -38,6 +40,7 @@ use socketioxide::SocketIo;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 
+use crate::act::Hands;
 use crate::record::Store;
 use crate::supervise;
 use auth::Auth;
@@ -45,6 +48,7 @@ use bucket::Buckets;
 use live::Live;
 use origin::Origins;
 use page::Page;
+use tools::Tools;
 use web::App;
 
 /// How long the sockets and the calls together may take to end.
@@ -68,6 +72,8 @@ pub struct ServerOptions {
     pub pages: Vec<(ClusterName, Arc<Page>)>,
     /// The highest autonomy level that the configuration allows, 0 to 4.
     pub autonomy_ceiling: u8,
+    /// What does things in the clusters for operators; without it, nothing can be done there.
+    pub hands: Vec<(ClusterName, Hands)>,
 }
 
 /// A limit on everything that a stranger can make us do.
@@ -144,6 +150,7 @@ impl Server {
             live,
             pages,
             autonomy_ceiling,
+            hands,
         } = options;
         let first = pages.first().context("no cluster is watched")?.1.clone();
         let origins = Arc::new(Origins::new(&allowed_origins)?);
@@ -159,6 +166,7 @@ impl Server {
             origins: origins.clone(),
             limits,
             ceiling: autonomy_ceiling,
+            tools: Tools::new(hands),
             logins: Buckets::new(limits.login_burst, limits.login_every),
             requests: Semaphore::new(limits.requests),
             stop: stop.clone(),

@@ -7,6 +7,8 @@
 mod control;
 #[path = "server/harness.rs"]
 mod harness;
+#[path = "server/tools.rs"]
+mod tools;
 
 use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
@@ -474,6 +476,7 @@ async fn an_address_in_use_is_told_in_words() {
         live: fixture.live.clone(),
         pages: vec![(lab(), fixture.page.clone())],
         autonomy_ceiling: 2,
+        hands: Vec::new(),
     };
     let error = format!("{:#}", Server::start(options).await.err().unwrap());
     let expected = format!(

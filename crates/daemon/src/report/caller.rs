@@ -122,6 +122,8 @@ const NEEDS: &[(Method, &str, Role)] = &[
     (Method::PUT, "/api/monitor/autonomy-level", Role::Operator),
     (Method::PUT, "/api/memory/preferences/{key}", Role::Operator),
     (Method::POST, "/api/memory/events", Role::Operator),
+    (Method::GET, "/api/tools", Role::Viewer),
+    (Method::POST, "/api/tools/execute", Role::Operator),
 ];
 
 /// The role that a call needs. A `HEAD` is a `GET` whose answer nobody reads.

@@ -27,6 +27,7 @@ use super::origin::Origins;
 use super::peer::Peer;
 use super::refusal::Refusal;
 use super::token::Issued;
+use super::tools::{self, Tools};
 use super::{Limits, page::Page};
 use crate::record::{self, Store, StoreError};
 use crate::supervise::Stop;
@@ -51,6 +52,7 @@ pub(super) struct App {
     pub(super) limits: Limits,
     /// The highest autonomy level that the configuration allows.
     pub(super) ceiling: u8,
+    pub(super) tools: Tools,
     pub(super) logins: Buckets,
     pub(super) requests: Semaphore,
     pub(super) stop: Stop,
@@ -68,6 +70,7 @@ pub(super) fn router(app: Arc<App>) -> Router {
         .route("/api/memory/events/unresolved", get(unresolved))
         .route("/api/memory/preferences", get(preferences))
         .merge(control::routes())
+        .merge(tools::routes())
         .route_layer(middleware::from_fn_with_state(app.clone(), counted))
         .route_layer(middleware::from_fn_with_state(app.clone(), with_token));
     // The logins are not counted: their bodies may come slowly, and those who send them must not be able to hold

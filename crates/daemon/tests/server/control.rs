@@ -10,13 +10,13 @@ use super::harness::{Fixture, lab};
 
 impl Fixture {
     /// A call with a token and a body.
-    async fn set(&self, call: &str, body: &str) -> String {
+    pub(crate) async fn set(&self, call: &str, body: &str) -> String {
         let token = format!("Authorization: Bearer {}", self.token());
         self.call(call, &[&token, "Content-Type: application/json"], body).await.shown()
     }
 
     /// The journal's rows of operators, newest last: what they did and its particulars.
-    fn operated(&self) -> Vec<String> {
+    pub(crate) fn operated(&self) -> Vec<String> {
         let path = self.folder.path().join("jarvis.db");
         let sql = "SELECT entry FROM journal WHERE kind = 'operator' ORDER BY seq";
         let out = Command::new("sqlite3").arg(path).arg(sql).output().unwrap();

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use daemon::act::Hands;
 use daemon::record::Store;
 use daemon::report::auth::{Auth, Password};
 use daemon::report::live::Live;
@@ -65,6 +66,14 @@ impl Fixture {
     }
 
     pub(crate) async fn with(limits: Limits, password: Option<Password>) -> Fixture {
+        Fixture::acting(limits, password, Vec::new()).await
+    }
+
+    pub(crate) async fn acting(
+        limits: Limits,
+        password: Option<Password>,
+        hands: Vec<(ClusterName, Hands)>,
+    ) -> Fixture {
         let folder = Folder::new();
         let store = Store::open(&folder.path().join("jarvis.db")).await.unwrap();
         let auth = Arc::new(Auth::open(folder.path(), password).unwrap());
@@ -79,6 +88,7 @@ impl Fixture {
             live: live.clone(),
             pages: vec![(lab(), page.clone())],
             autonomy_ceiling: 2,
+            hands,
         };
         let server = Server::start_within(options, limits).await.unwrap();
         Fixture { server, store, auth, live, page, folder }
