@@ -8,6 +8,7 @@
 //! | [`act`] | does one thing to a cluster, once, and says how it ended |
 //! | [`run`] | the loop; nothing else may call the engine's `step` |
 //! | [`daemon`] | all of it put together: start and clean stop |
+//! | [`cli`] | the commands that ask the daemon, or its store while it is down |
 //! | [`demo`], [`ops`] | the other commands of the binary |
 //! | `key`, `secret_file` | the key beside the database, with which logins and the journal are signed |
 //! | [`config`] | the settings, and the only place that reads the environment |
@@ -15,6 +16,7 @@
 //! Detecting and deciding exist only in the engine, because nothing in them touches the world.
 
 pub mod act;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod daemon;

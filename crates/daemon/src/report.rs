@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`auth`], `token` | who may ask |
 //! | [`caller`] | who asks, and what each call needs |
+//! | `local` | the command line of the daemon's own machine |
 //! | `listen`, `peer`, `origin`, `seats`, `bucket` | from where, how many, how often |
 //! | `web`, `refusal` | REST that reads, and the login |
 //! | `control` | what operators set: kill switch, level, preferences, events of their own |
@@ -19,6 +20,7 @@ pub mod caller;
 mod control;
 mod listen;
 pub mod live;
+mod local;
 mod origin;
 pub mod page;
 mod peer;
@@ -31,6 +33,7 @@ mod tools;
 mod web;
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -41,15 +44,19 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 
 use crate::act::Hands;
+use crate::key;
 use crate::record::Store;
 use crate::supervise;
 use auth::Auth;
 use bucket::Buckets;
 use live::Live;
+use local::Local;
 use origin::Origins;
 use page::Page;
 use tools::Tools;
 use web::App;
+
+pub(crate) use local::prove;
 
 /// How long the sockets and the calls together may take to end.
 const STOP_MAX: Duration = Duration::from_millis(800);
@@ -157,7 +164,10 @@ impl Server {
         let listener = listen::bind(listen)?;
         let address = listener.local_addr().context("the listening socket has no address")?;
         let (sender, stop) = supervise::stop();
+        let folder = store.path().parent().unwrap_or(Path::new("."));
+        let local = Local::new(key::read_or_make(folder)?);
         let app = Arc::new(App {
+            local,
             store,
             auth,
             live,

@@ -3,6 +3,8 @@
 
 #![cfg(test)]
 
+#[path = "server/cli.rs"]
+mod cli;
 #[path = "server/control.rs"]
 mod control;
 #[path = "server/harness.rs"]

@@ -23,6 +23,7 @@ use super::bucket::Buckets;
 use super::caller;
 use super::control;
 use super::live::Live;
+use super::local::Local;
 use super::origin::Origins;
 use super::peer::Peer;
 use super::refusal::Refusal;
@@ -43,6 +44,7 @@ const HEALTH_WAIT: Duration = Duration::from_secs(2);
 pub(super) struct App {
     pub(super) store: Store,
     pub(super) auth: Arc<Auth>,
+    pub(super) local: Local,
     pub(super) live: Arc<Live>,
     /// The first cluster's: what the old page shows.
     pub(super) page: Arc<Page>,
@@ -146,8 +148,12 @@ async fn with_token(State(app): Shared, mut request: Request, next: Next) -> Ans
         (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
     });
     let token = token.ok_or_else(|| Refusal::new(StatusCode::UNAUTHORIZED, NO_TOKEN))?;
-    let claims = app.auth.verify(token, Timestamp::now());
-    let caller = claims.ok_or_else(|| Refusal::new(StatusCode::UNAUTHORIZED, BAD_TOKEN))?.caller();
+    let now = Timestamp::now();
+    let caller = app
+        .local
+        .caller(token, now)
+        .or_else(|| Some(app.auth.verify(token, now)?.caller()))
+        .ok_or_else(|| Refusal::new(StatusCode::UNAUTHORIZED, BAD_TOKEN))?;
     let routed = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
     let needed = caller::needed(request.method(), routed);
     if caller.role < needed {
