@@ -272,6 +272,21 @@ impl Store {
         Ok(read::unresolved(&self.shared.readers, rows(limit)).await?)
     }
 
+    /// As [`Store::get_recent_events`], of one cluster and of none: what is of none is everybody's.
+    pub async fn get_recent_events_of(&self, cluster: &ClusterName, limit: u32) -> Answer<Vec<EventRow>> {
+        Ok(read::recent_events_of(&self.shared.readers, cluster, rows(limit)).await?)
+    }
+
+    /// As [`Store::get_unresolved`], of one cluster and of none.
+    pub async fn get_unresolved_of(&self, cluster: &ClusterName, limit: u32) -> Answer<Vec<EventRow>> {
+        Ok(read::unresolved_of(&self.shared.readers, cluster, rows(limit)).await?)
+    }
+
+    /// As [`Store::get_autonomy_actions`], of one cluster and of none: the original's are of none.
+    pub async fn get_autonomy_actions_of(&self, cluster: &ClusterName, limit: u32) -> Answer<Vec<ActionRow>> {
+        Ok(read::actions_of(&self.shared.readers, cluster, rows(limit)).await?)
+    }
+
     /// What happened at or after a time, newest first.
     pub async fn get_events_since(&self, since: Timestamp, limit: u32) -> Answer<Vec<EventRow>> {
         Ok(read::events_since(&self.shared.readers, since, rows(limit)).await?)
@@ -476,6 +491,7 @@ mod tests {
         #[rustfmt::skip]
         let table = [
             ("unresolved", read::UNRESOLVED,        "SCAN events USING INDEX idx_events_unresolved"),
+            ("unresolved of one", read::UNRESOLVED_OF, "SCAN events USING INDEX idx_events_unresolved"),
             ("since",      read::SINCE,             "SEARCH events USING INDEX idx_events_timestamp (timestamp>? AND timestamp<?)"),
             ("resolving",  change::RESOLVE_EARLIER, "SCAN over VIRTUAL TABLE INDEX 1: / SEARCH events USING INDEX idx_events_incident_id (incident_id=?)"),
             ("closing",    change::CLOSE_OPEN,      "SCAN events USING INDEX idx_events_unresolved"),

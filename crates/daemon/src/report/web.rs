@@ -20,7 +20,7 @@ use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use super::auth::{Auth, Denied, Password};
 use super::bucket::Buckets;
-use super::caller;
+use super::caller::{self, Caller};
 use super::control;
 use super::live::Live;
 use super::local::Local;
@@ -333,23 +333,52 @@ struct Actions<T> {
     actions: T,
 }
 
-async fn events(State(app): Shared, uri: Uri) -> Answer<Response> {
+/// Whose rows the old calls show: they speak of the first cluster only, and the others are under `/api/v1`.
+enum Shown<'a> {
+    /// There is no other cluster, so every row is of this one or of none.
+    Everything,
+    First(&'a ClusterName),
+    /// The caller may not see the first cluster.
+    Nothing,
+}
+
+fn shown<'a>(app: &'a App, caller: &Caller) -> Shown<'a> {
+    match &app.pages[..] {
+        [(first, _), ..] if !caller.sees(first) => Shown::Nothing,
+        [(first, _), _, ..] => Shown::First(first),
+        [] | [_] => Shown::Everything,
+    }
+}
+
+async fn events(State(app): Shared, caller: Caller, uri: Uri) -> Answer<Response> {
     let limit = Query::parse(&uri, &["limit"])?.limit()?;
-    let rows = app.store.get_recent_events(limit).await?;
+    let rows = match shown(&app, &caller) {
+        Shown::Everything => app.store.get_recent_events(limit).await?,
+        Shown::First(cluster) => app.store.get_recent_events_of(cluster, limit).await?,
+        Shown::Nothing => Vec::new(),
+    };
     let events: Vec<_> = rows.iter().map(|row| row.rest()).collect();
     Ok(Json(Events { events }).into_response())
 }
 
-async fn unresolved(State(app): Shared, uri: Uri) -> Answer<Response> {
+async fn unresolved(State(app): Shared, caller: Caller, uri: Uri) -> Answer<Response> {
     Query::parse(&uri, &[])?;
-    let rows = app.store.get_unresolved(ROWS_MAX).await?;
+    let rows = match shown(&app, &caller) {
+        Shown::Everything => app.store.get_unresolved(ROWS_MAX).await?,
+        Shown::First(cluster) => app.store.get_unresolved_of(cluster, ROWS_MAX).await?,
+        Shown::Nothing => Vec::new(),
+    };
     let events: Vec<_> = rows.iter().map(|row| row.rest()).collect();
     Ok(Json(Events { events }).into_response())
 }
 
-async fn actions(State(app): Shared, uri: Uri) -> Answer<Response> {
+async fn actions(State(app): Shared, caller: Caller, uri: Uri) -> Answer<Response> {
     let limit = Query::parse(&uri, &["limit"])?.limit()?;
-    let rows = app.store.get_autonomy_actions(limit).await?;
+    let rows = match shown(&app, &caller) {
+        Shown::Everything => app.store.get_autonomy_actions(limit).await?,
+        Shown::First(cluster) => app.store.get_autonomy_actions_of(cluster, limit).await?,
+        Shown::Nothing => Vec::new(),
+    };
     let actions: Vec<_> = rows.iter().map(|row| row.rest()).collect();
     Ok(Json(Actions { actions }).into_response())
 }

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use daemon::record::verify;
+use daemon::record::{NewEvent, verify};
 use serde_json::Value;
 
 use super::at;
@@ -260,5 +260,25 @@ async fn an_event_of_somebody_is_kept_told_and_journalled() {
     assert!(operated[0].starts_with("admin (login) event {"), "{operated:?}");
     assert!(operated[0].contains(r#""summary":"[User] Backup: done by hand""#), "{operated:?}");
     assert!(operated[1].contains(r#""cluster":"lab""#), "{operated:?}");
+    fixture.stop().await;
+}
+
+#[tokio::test]
+async fn with_several_clusters_the_old_calls_speak_of_the_first_and_of_what_is_everybodys() {
+    let fixture = Fixture::of_two().await;
+    let of = |cluster: Option<&str>, title: &str| NewEvent {
+        cluster: cluster.map(str::to_owned),
+        ..super::event(0, title)
+    };
+    let events = vec![of(Some("lab"), "here"), of(Some("edge"), "there"), of(None, "everywhere")];
+    fixture.store.save_events(events, None).await.unwrap();
+    let token = fixture.token();
+    for path in ["/api/memory/events", "/api/memory/events/unresolved"] {
+        let body = fixture.get(path, &token).await.body;
+        let told = ["here", "there", "everywhere"].map(|title| body.contains(&format!("[Monitor] {title}:")));
+        assert_eq!(told, [true, false, true], "{path}: {body}");
+    }
+    let limited = fixture.get("/api/memory/events?limit=2", &token).await.body;
+    assert!(limited.contains("here") && limited.contains("everywhere"), "of two, both: {limited}");
     fixture.stop().await;
 }
