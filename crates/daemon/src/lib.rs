@@ -10,6 +10,7 @@
 //! | [`daemon`] | all of it put together: start and clean stop |
 //! | [`cli`] | the commands that ask the daemon, or its store while it is down |
 //! | [`demo`], [`ops`] | the other commands of the binary |
+//! | `words` | words of others, made fit to be shown |
 //! | `key`, `secret_file` | the key beside the database, with which logins and the journal are signed |
 //! | [`config`] | the settings, and the only place that reads the environment |
 //!
@@ -29,5 +30,6 @@ pub mod report;
 pub mod run;
 mod secret_file;
 pub mod supervise;
+mod words;
 
 pub use observe::{Observer, Source as TemperatureSource, Tiers};
