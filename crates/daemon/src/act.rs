@@ -213,7 +213,9 @@ impl Hands {
 
     /// The answer was lost, so PVE's list is looked through for the task. A second call could do it twice.
     async fn look_for(&self, act: &Act, known: &BTreeSet<Upid>, error: &Error) -> Answered {
-        for look in 0..LOST_LOOKS {
+        // A packet to wake somebody leaves nothing to look for.
+        let looks = if matches!(act, Act::Wake { .. }) { 0 } else { LOST_LOOKS };
+        for look in 0..looks {
             if look > 0 {
                 sleep(LOST_LOOK_EVERY).await;
             }

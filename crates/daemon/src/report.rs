@@ -107,6 +107,9 @@ pub struct Limits {
     pub sockets: usize,
     /// Sockets of one peer.
     pub sockets_per_peer: usize,
+    /// How long a caller waits for an act by hand, which goes on after that: most end within it, and a call as a whole
+    /// has some seconds more.
+    pub act: Duration,
 }
 
 impl Default for Limits {
@@ -122,6 +125,7 @@ impl Default for Limits {
             connections_per_peer: 256,
             sockets: 7_000,
             sockets_per_peer: 256,
+            act: Duration::from_secs(10),
         }
     }
 }

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
@@ -30,8 +30,6 @@ use crate::act::{Act, Hands, Outcome, Verb};
 use crate::record::{NewEntry, NewEvent, Operator, Source, Store};
 use crate::supervise::Stop;
 
-/// How long a caller waits for an act; it goes on after that. A call as a whole has five seconds more.
-const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 /// Acts at once, in all clusters. PVE does not limit starts by itself, and a person does not start more by hand.
 const ACTS_MAX: usize = 8;
 /// Longest name of a service, in bytes.
@@ -227,7 +225,7 @@ async fn execute(State(app): Shared, caller: Caller, request: Request) -> Result
     let label = deed.label.clone();
     // On its own: a browser that goes away must not leave an act without its outcome.
     tokio::spawn(deed.done(hands, begun, turn, app.stop.clone(), tell));
-    let outcome = match tokio::time::timeout(ANSWER_WITHIN, told).await {
+    let outcome = match tokio::time::timeout(app.limits.act, told).await {
         Ok(Ok(outcome)) => outcome,
         Ok(Err(_)) => return Err(No::Bad(format!("{label}: Jarvis stopped before it ended"))),
         Err(_) => {

@@ -42,9 +42,14 @@ impl Acting {
 
     /// With a token of these rights.
     async fn with(rights: &str) -> Acting {
+        Acting::within(rights, Limits::default(), 20.0).await
+    }
+
+    /// With other limits, in a cluster that is so many times faster than the world.
+    async fn within(rights: &str, limits: Limits, speed: f64) -> Acting {
         let mut options = Options::script(&Script::parse(LAB).unwrap()).unwrap();
         options.tokens = vec![format!("op@pve!act=s:{rights}").parse().unwrap()];
-        options.speed = 20.0;
+        options.speed = speed;
         let cluster = Simulated::start(options).unwrap();
         cluster.change_cluster(|cluster| {
             let name = "pve3".parse().unwrap();
@@ -58,7 +63,7 @@ impl Acting {
         let token = pve::Token::new("op@pve!act", pve::Secret::new("s")).unwrap();
         let hands = Hands::new(clients(endpoints, token, &Clock::wall()).unwrap(), false);
         let password = Some(Password::new(PASSWORD));
-        let fixture = Fixture::acting(Limits::default(), password, vec![(lab(), hands)]).await;
+        let fixture = Fixture::acting(limits, password, vec![(lab(), hands)]).await;
         fixture.live.saw(&lab(), Instant::now());
         publish(&fixture);
         Acting { fixture, cluster }
@@ -339,6 +344,43 @@ async fn an_act_goes_on_when_whoever_asked_goes_away() {
     assert_eq!(told.title, "VM idle (104) started by admin");
     assert_eq!(acting.fixture.operated().len(), 2);
     acting.stop().await;
+}
+
+#[tokio::test]
+async fn who_waits_is_answered_before_a_long_act_ends_and_nothing_else_is_done_to_it_meanwhile() {
+    let limits = Limits { act: Duration::from_millis(1_500), ..Limits::default() };
+    let acting = Acting::within("full", limits, 10.0).await;
+    let mut committed = acting.fixture.store.committed();
+    // It ignores the request; PVE waits 60 s for it, which are 6 here.
+    let stop = r#"{"node":"pve1","vmid":107,"graceful":true,"confirmed":true}"#;
+    let answer = without_upids(&acting.execute("stop_vm", stop).await);
+    let expected = "VM deaf (107): still running (UPID:qmshutdown); its end will be told as an event";
+    assert!(answer.starts_with("200 ") && answer.contains(expected), "{answer}");
+    let again = acting.execute("stop_vm", stop).await;
+    let busy = r#"400 {"error":"something is being done to VM deaf (107) in lab already, wait for it to end","success":false}"#;
+    assert_eq!(again, busy);
+    let told = tokio::time::timeout(Duration::from_secs(20), committed.recv()).await.unwrap().unwrap();
+    assert_eq!(told.title, "Shutdown of VM deaf (107) failed");
+    assert!(told.message.contains("got timeout"), "{}", told.message);
+    assert_eq!(acting.fixture.operated().len(), 2, "one intent, one outcome");
+    acting.stop().await;
+}
+
+#[tokio::test]
+async fn an_act_in_whose_middle_jarvis_stops_has_its_outcome_all_the_same() {
+    let limits = Limits { act: Duration::from_millis(500), ..Limits::default() };
+    let acting = Acting::within("full", limits, 1.0).await;
+    let stop = r#"{"node":"pve1","vmid":107,"graceful":true,"confirmed":true}"#;
+    assert!(acting.execute("stop_vm", stop).await.contains("still running"));
+    let Acting { fixture, cluster } = acting;
+    let Fixture { server, store, folder, .. } = fixture;
+    server.shutdown().await;
+    assert!(store.close().await);
+    let sql = "SELECT entry FROM journal WHERE kind = 'operator' ORDER BY seq DESC LIMIT 1";
+    let out = std::process::Command::new("sqlite3").arg(folder.path().join("jarvis.db")).arg(sql).output();
+    let last = String::from_utf8(out.unwrap().stdout).unwrap();
+    assert!(last.contains(r#""did":"toolEnded""#) && last.contains(r#""outcome":"runs""#), "{last}");
+    cluster.shutdown().await;
 }
 
 #[tokio::test]
