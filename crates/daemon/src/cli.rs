@@ -5,6 +5,7 @@
 
 mod client;
 mod offline;
+mod pin;
 mod table;
 mod who;
 
@@ -33,6 +34,9 @@ pub struct Reach {
     /// The authority that made the daemon's certificate (PEM), where this machine's do not know it.
     #[arg(long, value_name = "FILE")]
     ca_file: Option<PathBuf>,
+    /// The daemon's own certificate (PEM): exactly this one is trusted, whatever name it is for.
+    #[arg(long, value_name = "FILE", conflicts_with = "ca_file")]
+    cert_file: Option<PathBuf>,
     /// Print what the daemon answered: JSON.
     #[arg(long)]
     json: bool,
@@ -72,7 +76,7 @@ pub enum Command {
         #[command(flatten)]
         reach: Reach,
         /// Work on the store itself, while the daemon is down.
-        #[arg(long, conflicts_with_all = ["url", "token_file", "ca_file"])]
+        #[arg(long, conflicts_with_all = ["url", "token_file", "ca_file", "cert_file"])]
         offline: bool,
     },
     /// How much Jarvis may do on its own; with a number, set it.
@@ -83,7 +87,7 @@ pub enum Command {
         #[command(flatten)]
         reach: Reach,
         /// Work on the store itself, while the daemon is down.
-        #[arg(long, conflicts_with_all = ["url", "token_file", "ca_file"])]
+        #[arg(long, conflicts_with_all = ["url", "token_file", "ca_file", "cert_file"])]
         offline: bool,
     },
 }
@@ -168,7 +172,7 @@ async fn kill_switch(reach: &Reach, what: Switch, offline: bool) -> anyhow::Resu
     };
     let on =
         answer["killSwitch"].as_bool().context("the daemon does not say whether the kill switch is on")?;
-    let words = if on { "kill switch: on, nothing is done" } else { "kill switch: off" };
+    let words = if on { "kill switch: on, Jarvis does nothing on its own" } else { "kill switch: off" };
     if reach.json { print(&format!("{answer}\n")) } else { print(&format!("{words}\n")) }
 }
 

@@ -14,6 +14,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 use serde_json::Value;
 
+use super::pin::Pinned;
 use super::{Reach, table, who};
 use crate::config::{self, Secret};
 use crate::key;
@@ -66,7 +67,7 @@ impl Client {
                 (Url::parse(&format!("http://{}", reachable(found.listen)))?, token)
             }
         };
-        Ok(Client { url, token, http: http(reach.ca_file.as_deref())? })
+        Ok(Client { url, token, http: http(reach)? })
     }
 
     pub(super) async fn get(&self, path: &str) -> Result<Value, Failure> {
@@ -192,25 +193,32 @@ fn reachable(listen: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, listen.port())
 }
 
-fn http(ca_file: Option<&Path>) -> anyhow::Result<reqwest::Client> {
-    let mut roots = RootCertStore::empty();
-    match ca_file {
-        Some(file) => {
-            let pem = std::fs::read(file).with_context(|| format!("{} cannot be read", file.display()))?;
-            for certificate in CertificateDer::pem_slice_iter(&pem) {
-                let certificate = certificate.with_context(|| format!("{} is no PEM", file.display()))?;
-                roots.add(certificate)?;
+fn http(reach: &Reach) -> anyhow::Result<reqwest::Client> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let tls =
+        ClientConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions()?;
+    let tls = match (&reach.cert_file, &reach.ca_file) {
+        (Some(file), _) => {
+            // Its chain may follow; the daemon's own comes first.
+            let own = certificates(file)?.into_iter().next();
+            let own = own.with_context(|| format!("{} holds no certificate", file.display()))?;
+            let pinned = Arc::new(Pinned::new(own, provider));
+            tls.dangerous().with_custom_certificate_verifier(pinned).with_no_client_auth()
+        }
+        (None, Some(file)) => {
+            let mut roots = RootCertStore::empty();
+            for certificate in certificates(file)? {
+                roots.add(certificate).with_context(|| format!("{}", file.display()))?;
             }
             ensure!(!roots.is_empty(), "{} holds no certificate", file.display());
+            tls.with_root_certificates(roots).with_no_client_auth()
         }
-        None => {
+        (None, None) => {
+            let mut roots = RootCertStore::empty();
             roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+            tls.with_root_certificates(roots).with_no_client_auth()
         }
-    }
-    let tls = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+    };
     let client = reqwest::Client::builder()
         .tls_backend_preconfigured(tls)
         .http1_only()
@@ -222,6 +230,12 @@ fn http(ca_file: Option<&Path>) -> anyhow::Result<reqwest::Client> {
         .user_agent(concat!("jarvis/", env!("CARGO_PKG_VERSION")))
         .build()?;
     Ok(client)
+}
+
+fn certificates(file: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {
+    let pem = std::fs::read(file).with_context(|| format!("{} cannot be read", file.display()))?;
+    let certificates = CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>();
+    certificates.with_context(|| format!("{} is no PEM", file.display()))
 }
 
 #[cfg(test)]

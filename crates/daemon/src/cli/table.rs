@@ -39,7 +39,7 @@ pub(super) fn status(answer: &Value) -> String {
     let lines = [
         ("cluster", yes(&monitor["running"], "seen", "NOT SEEN", "?")),
         ("autonomy", level),
-        ("kill switch", yes(&monitor["killSwitch"], "ON, nothing is done", "off", "?")),
+        ("kill switch", yes(&monitor["killSwitch"], "ON, Jarvis does nothing on its own", "off", "?")),
         ("at work on", count(&monitor["activeRemediations"], "incident")),
         ("health", health_words),
         ("pages open", count(&health["components"]["sockets"]["clients"], "page")),
@@ -171,7 +171,7 @@ mod tests {
         expect![[r#"
             cluster      NOT SEEN
             autonomy     0 L0_OBSERVE
-            kill switch  ON, nothing is done
+            kill switch  ON, Jarvis does nothing on its own
             at work on   1 incident
             health       degraded: monitor blind, store down
             pages open   ?

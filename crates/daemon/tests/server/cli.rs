@@ -66,7 +66,7 @@ async fn what_each_command_prints_and_how_it_ends() {
         ("how it stands", "status".into(), &[], 0, "cluster      seen\nautonomy     2 L2_RECOMMEND\nkill switch  off\n", ""),
         ("for a script", "status --json".into(), &[], 0, r#"{"health":{"components":{"#, ""),
         ("off already", "kill-switch status".into(), &[], 0, "kill switch: off\n", ""),
-        ("stop", "kill-switch on".into(), &[], 0, "kill switch: on, nothing is done\n", ""),
+        ("stop", "kill-switch on".into(), &[], 0, "kill switch: on, Jarvis does nothing on its own\n", ""),
         ("stop, for a script", "kill-switch on --json".into(), &[], 0, "{\"killSwitch\":true}\n", ""),
         ("stopped", "kill-switch status --json".into(), &[], 0, "{\"killSwitch\":true}\n", ""),
         ("let it act", "kill-switch off".into(), &token(), 0, "kill switch: off\n", ""),
@@ -100,6 +100,57 @@ async fn what_each_command_prints_and_how_it_ends() {
     fixture.stop().await;
 }
 
+/// TLS in front of a server, with a certificate for a name by which nobody asks for it here. Gives its port.
+async fn in_front_of(fixture: &Fixture, own: &rcgen::CertifiedKey<rcgen::KeyPair>) -> u16 {
+    let key = rustls::pki_types::PrivateKeyDer::try_from(own.signing_key.serialize_der()).unwrap();
+    let tls = rustls::ServerConfig::builder_with_provider(rustls::crypto::ring::default_provider().into());
+    let tls = tls.with_safe_default_protocol_versions().unwrap().with_no_client_auth();
+    let tls = tls.with_single_cert(vec![own.cert.der().clone()], key).unwrap();
+    let acceptor = tokio_rustls::TlsAcceptor::from(std::sync::Arc::new(tls));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (port, server) = (listener.local_addr().unwrap().port(), fixture.address());
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let Ok(mut inside) = acceptor.accept(stream).await else { continue };
+            let mut outside = tokio::net::TcpStream::connect(server).await.unwrap();
+            // Either side may end it as it likes.
+            drop(tokio::io::copy_bidirectional(&mut inside, &mut outside).await);
+        }
+    });
+    port
+}
+
+#[tokio::test]
+async fn the_daemon_s_own_certificate_is_enough_and_no_other_is() {
+    let fixture = Fixture::new().await;
+    let config = config(&fixture);
+    let made = || rcgen::generate_simple_self_signed(vec!["jarvis.example".to_owned()]).unwrap();
+    let (own, other) = (made(), made());
+    for (name, certificate) in [("own.pem", &own), ("other.pem", &other)] {
+        std::fs::write(fixture.folder.path().join(name), certificate.cert.pem()).unwrap();
+    }
+    let port = in_front_of(&fixture, &own).await;
+    let token = [("JARVIS_TOKEN", fixture.token())];
+    #[rustfmt::skip]
+    let table = [
+        ("its own", "--cert-file own.pem", 0),
+        ("another of the same name", "--cert-file other.pem", 1),
+        ("as an authority, for another name", "--ca-file own.pem", 1),
+        ("none that this machine knows", "", 1),
+        ("both", "--cert-file own.pem --ca-file own.pem", 2),
+    ];
+    for (name, trust, code) in table {
+        let folder = fixture.folder.path().display();
+        let trust = trust.replace("-file ", &format!("-file {folder}/"));
+        let words = format!("kill-switch status --url https://127.0.0.1:{port} {trust}");
+        let (exit, out, err) = ask(&config, &words, &token).await;
+        assert_eq!(exit, code, "{name}: {out}{err}");
+        assert!(code != 0 || out == "kill switch: off\n", "{name}: {out}");
+        assert!(code != 1 || err.contains("does not answer: invalid peer certificate"), "{name}: {err}");
+    }
+    fixture.stop().await;
+}
+
 #[tokio::test]
 async fn while_the_daemon_is_down_the_store_itself_is_told() {
     let fixture = Fixture::new().await;
@@ -113,7 +164,7 @@ async fn while_the_daemon_is_down_the_store_itself_is_told() {
     let table: [(&str, &str, i32, &str, &str); 9] = [
         ("nobody answers", "kill-switch on", 1, "", hint),
         ("nobody says", "kill-switch status", 1, "", "jarvis: the daemon at http://127.0.0.1:"),
-        ("stop", "kill-switch on --offline", 0, "kill switch: on, nothing is done\n", ""),
+        ("stop", "kill-switch on --offline", 0, "kill switch: on, Jarvis does nothing on its own\n", ""),
         ("stopped", "kill-switch status --offline --json", 0, "{\"killSwitch\":true}\n", ""),
         ("above the ceiling", "autonomy 4 --offline", 1, "", "jarvis: refused: Level is limited to 2 by the configuration\n"),
         ("a level that is none", "autonomy 5 --offline", 2, "", "error: invalid value '5'"),
