@@ -4,18 +4,23 @@
 //! |---|---|
 //! | [`auth`], `token` | who may ask |
 //! | [`caller`] | who asks, and what each call needs |
+//! | `local` | the command line of the daemon's own machine |
 //! | `listen`, `peer`, `origin`, `seats`, `bucket` | from where, how many, how often |
-//! | `web`, `refusal` | REST |
+//! | `web`, `refusal` | REST that reads, and the login |
+//! | `control` | what operators set: kill switch, level, preferences, events of their own |
+//! | `tools` | what operators do in a cluster by hand |
 //! | `socket`, `pump` | `/events` and `/cluster` |
 //! | [`page`], [`live`] | what the observer and the loop hand in |
 //!
-//! It reads the store and never the cluster, and nothing here acts.
+//! It reads the store and never the cluster; what acts, by `act`, is only what an operator asked for.
 
 pub mod auth;
 mod bucket;
 pub mod caller;
+mod control;
 mod listen;
 pub mod live;
+mod local;
 mod origin;
 pub mod page;
 mod peer;
@@ -24,9 +29,11 @@ mod refusal;
 mod seats;
 mod socket;
 pub mod token;
+mod tools;
 mod web;
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,14 +43,20 @@ use socketioxide::SocketIo;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 
+use crate::act::Hands;
+use crate::key;
 use crate::record::Store;
 use crate::supervise;
 use auth::Auth;
 use bucket::Buckets;
 use live::Live;
+use local::Local;
 use origin::Origins;
 use page::Page;
+use tools::Tools;
 use web::App;
+
+pub(crate) use local::prove;
 
 /// How long the sockets and the calls together may take to end.
 const STOP_MAX: Duration = Duration::from_millis(800);
@@ -66,6 +79,8 @@ pub struct ServerOptions {
     pub pages: Vec<(ClusterName, Arc<Page>)>,
     /// The highest autonomy level that the configuration allows, 0 to 4.
     pub autonomy_ceiling: u8,
+    /// What does things in the clusters for operators; without it, nothing can be done there.
+    pub hands: Vec<(ClusterName, Hands)>,
 }
 
 /// A limit on everything that a stranger can make us do.
@@ -92,6 +107,9 @@ pub struct Limits {
     pub sockets: usize,
     /// Sockets of one peer.
     pub sockets_per_peer: usize,
+    /// How long a caller waits for an act by hand, which goes on after that: most end within it, and a call as a whole
+    /// has some seconds more.
+    pub act: Duration,
 }
 
 impl Default for Limits {
@@ -107,6 +125,7 @@ impl Default for Limits {
             connections_per_peer: 256,
             sockets: 7_000,
             sockets_per_peer: 256,
+            act: Duration::from_secs(10),
         }
     }
 }
@@ -142,13 +161,17 @@ impl Server {
             live,
             pages,
             autonomy_ceiling,
+            hands,
         } = options;
         let first = pages.first().context("no cluster is watched")?.1.clone();
         let origins = Arc::new(Origins::new(&allowed_origins)?);
         let listener = listen::bind(listen)?;
         let address = listener.local_addr().context("the listening socket has no address")?;
         let (sender, stop) = supervise::stop();
+        let folder = store.path().parent().unwrap_or(Path::new("."));
+        let local = Local::new(key::read_or_make(folder)?);
         let app = Arc::new(App {
+            local,
             store,
             auth,
             live,
@@ -157,6 +180,7 @@ impl Server {
             origins: origins.clone(),
             limits,
             ceiling: autonomy_ceiling,
+            tools: Tools::new(hands),
             logins: Buckets::new(limits.login_burst, limits.login_every),
             requests: Semaphore::new(limits.requests),
             stop: stop.clone(),

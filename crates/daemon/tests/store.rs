@@ -8,6 +8,8 @@ mod bulk;
 mod help;
 #[path = "store/journal.rs"]
 mod journal;
+#[path = "store/schemas.rs"]
+mod schemas;
 #[path = "store/trouble.rs"]
 mod trouble;
 

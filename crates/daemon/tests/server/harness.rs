@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use daemon::act::Hands;
 use daemon::record::Store;
 use daemon::report::auth::{Auth, Password};
 use daemon::report::live::Live;
@@ -65,11 +66,39 @@ impl Fixture {
     }
 
     pub(crate) async fn with(limits: Limits, password: Option<Password>) -> Fixture {
+        Fixture::acting(limits, password, Vec::new()).await
+    }
+
+    /// With another cluster after the first.
+    pub(crate) async fn of_two() -> Fixture {
+        let clusters = vec![lab(), "edge".parse().unwrap()];
+        Fixture::made(Limits::default(), Some(Password::new(PASSWORD)), Vec::new(), clusters).await
+    }
+
+    pub(crate) async fn acting(
+        limits: Limits,
+        password: Option<Password>,
+        hands: Vec<(ClusterName, Hands)>,
+    ) -> Fixture {
+        Fixture::made(limits, password, hands, vec![lab()]).await
+    }
+
+    async fn made(
+        limits: Limits,
+        password: Option<Password>,
+        hands: Vec<(ClusterName, Hands)>,
+        clusters: Vec<ClusterName>,
+    ) -> Fixture {
         let folder = Folder::new();
         let store = Store::open(&folder.path().join("jarvis.db")).await.unwrap();
         let auth = Arc::new(Auth::open(folder.path(), password).unwrap());
-        let live = Arc::new(Live::new([lab()], Duration::from_secs(12), Instant::now()));
+        let live = Arc::new(Live::new(clusters.clone(), Duration::from_secs(12), Instant::now()));
         let page = Arc::new(Page::new());
+        let pages = clusters
+            .into_iter()
+            .enumerate()
+            .map(|(n, name)| (name, if n == 0 { page.clone() } else { Arc::new(Page::new()) }));
+        let pages = pages.collect();
         let options = ServerOptions {
             listen: "127.0.0.1:0".parse().unwrap(),
             allowed_origins: vec![DESK.into()],
@@ -77,8 +106,9 @@ impl Fixture {
             store: store.clone(),
             auth: auth.clone(),
             live: live.clone(),
-            pages: vec![(lab(), page.clone())],
+            pages,
             autonomy_ceiling: 2,
+            hands,
         };
         let server = Server::start_within(options, limits).await.unwrap();
         Fixture { server, store, auth, live, page, folder }
