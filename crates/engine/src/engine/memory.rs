@@ -132,6 +132,9 @@ pub(super) struct LiveSeen {
     pub(super) uptime: u64,
 }
 
+/// By how much an uptime may be too large: seconds are cut, and clocks differ.
+const UPTIME_SLACK: SignedDuration = SignedDuration::from_secs(5);
+
 /// A change that waits for its explanation.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Suspect {
@@ -364,12 +367,15 @@ impl KnownGuest {
             || (returns && self.haunted(asked_at) && (repeated || self.outlived(row.uptime, asked_at)))
     }
 
-    /// Whether a row may still show the process that is gone: PVE drops what it has not heard anew for 300 s, and the
-    /// node's own list shows only what lives.
+    /// Whether a row may still show the process that is gone: PVE drops what it has not heard anew for 300 s. Not if the
+    /// node's own list has shown it since: a younger process may be one that a backup lent, but one that is older than the
+    /// death never died.
     fn haunted(&self, asked_at: Timestamp) -> bool {
-        let lives =
-            self.live.is_some_and(|live| live.running && self.down_since.is_none_or(|since| live.at > since));
-        let since = self.down_since.unwrap_or(asked_at);
+        let Some(since) = self.down_since else { return true };
+        let lives = self.live.is_some_and(|live| {
+            let age = SignedDuration::from_secs(i64::try_from(live.uptime).unwrap_or(i64::MAX));
+            live.running && live.at > since && age > live.at.duration_since(since) + UPTIME_SLACK
+        });
         !lives && asked_at.duration_since(since) <= guest::GHOST_MAX
     }
 
