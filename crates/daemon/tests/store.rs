@@ -265,7 +265,7 @@ async fn what_was_written_is_there_after_opening_again() {
     assert_eq!(store.load_checkpoint(&lab()).await.unwrap(), Some(kept("{\"n\":1}", 0)));
     assert_eq!(store.save_event(event("three")).await.unwrap().id, 3);
     let runs = read_column(&path, "SELECT name FROM jarvis_schema ORDER BY version").await;
-    assert_eq!(runs, ["original", "ours", "journal"], "each migration once");
+    assert_eq!(runs, ["original", "ours", "journal", "users"], "each migration once");
 }
 
 #[tokio::test]
