@@ -45,7 +45,7 @@ async fn main() -> anyhow::Result<()> {
     let options = Options::parse();
     let cluster: ClusterName = "example".parse()?;
     let store = Store::open(&options.folder.join("jarvis.db")).await?;
-    let auth = Arc::new(Auth::open(&options.folder, Some(Password::new(PASSWORD)))?);
+    let auth = Arc::new(Auth::open(&options.folder, store.clone(), Some(Password::new(PASSWORD))).await?);
     let live = Arc::new(Live::new([cluster.clone()], Duration::from_secs(12), Instant::now()));
     let page = Arc::new(Page::new());
     publish(&page, options.guests, 0)?;

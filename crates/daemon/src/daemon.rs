@@ -153,7 +153,8 @@ impl Daemon {
         let clock = Arc::new(settings.clock);
         let store = Store::open(&settings.store).await?;
         let folder = settings.store.parent().filter(|folder| !folder.as_os_str().is_empty());
-        let auth = Arc::new(Auth::open(folder.unwrap_or(Path::new(".")), settings.password)?);
+        let auth =
+            Arc::new(Auth::open(folder.unwrap_or(Path::new(".")), store.clone(), settings.password).await?);
         let names = settings.clusters.iter().map(|cluster| cluster.name.clone());
         let round = clock.real(settings.tiers.critical);
         let live = Arc::new(Live::new(names, round, Instant::now()));
@@ -172,7 +173,7 @@ impl Daemon {
         .await?;
         if let Some(code) = auth.take_setup_code() {
             tracing::warn!(
-                "no password is set; set one once with: POST /api/auth/setup {{\"code\":\"{code}\",\"password\":\"...\"}}"
+                "no password is set; set one within 24 hours with: POST /api/auth/setup {{\"code\":\"{code}\",\"password\":\"...\"}}"
             );
         }
         let (sender, stop) = supervise::stop();

@@ -2,10 +2,11 @@
 //!
 //! | file | what it does |
 //! |---|---|
-//! | [`auth`], `token` | who may ask |
+//! | [`auth`], [`token`] | who may ask: users, logins, API tokens |
+//! | `login`, `session`, `users` | how they log in, and are made and changed |
 //! | [`caller`] | who asks, and what each call needs |
-//! | `listen`, `peer`, `origin`, `seats`, `bucket` | from where, how many, how often |
-//! | `web`, `refusal` | REST |
+//! | `listen`, `tls`, `peer`, `origin`, `seats`, `bucket`, `logins` | from where, how many, how often |
+//! | `web`, `refusal`, `problem` | REST |
 //! | `socket`, `pump` | `/events` and `/cluster` |
 //! | [`page`], [`live`] | what the observer and the loop hand in |
 //!
@@ -16,14 +17,19 @@ mod bucket;
 pub mod caller;
 mod listen;
 pub mod live;
+mod login;
+mod logins;
 mod origin;
 pub mod page;
 mod peer;
+mod problem;
 mod pump;
 mod refusal;
 mod seats;
+mod session;
 mod socket;
 pub mod token;
+mod users;
 mod web;
 
 use std::net::{IpAddr, SocketAddr};
@@ -39,8 +45,8 @@ use tokio::task::JoinHandle;
 use crate::record::Store;
 use crate::supervise;
 use auth::Auth;
-use bucket::Buckets;
 use live::Live;
+use logins::Logins;
 use origin::Origins;
 use page::Page;
 use web::App;
@@ -157,7 +163,7 @@ impl Server {
             origins: origins.clone(),
             limits,
             ceiling: autonomy_ceiling,
-            logins: Buckets::new(limits.login_burst, limits.login_every),
+            logins: Logins::new(limits.login_burst, limits.login_every),
             requests: Semaphore::new(limits.requests),
             stop: stop.clone(),
         });

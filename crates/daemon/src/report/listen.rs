@@ -132,7 +132,7 @@ async fn connection(
 ) {
     let router = TowerToHyperService::new(router);
     let service = service_fn(move |mut request: Request<Incoming>| {
-        let peer = Peer::of(from, request.headers(), &proxies);
+        let peer = Peer::of(from, false, request.headers(), &proxies);
         request.extensions_mut().insert(peer);
         router.call(request)
     });

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use daemon::record::Store;
-use daemon::report::auth::{Auth, Password};
+use daemon::report::auth::{Auth, Password, UserName};
 use daemon::report::live::Live;
 use daemon::report::page::Page;
 use daemon::report::{Limits, Server, ServerOptions};
@@ -51,6 +51,7 @@ pub(crate) struct Fixture {
     pub(crate) auth: Arc<Auth>,
     pub(crate) live: Arc<Live>,
     pub(crate) page: Arc<Page>,
+    token: String,
     // Last, so that it goes when everything in it is closed.
     pub(crate) folder: Folder,
 }
@@ -67,7 +68,9 @@ impl Fixture {
     pub(crate) async fn with(limits: Limits, password: Option<Password>) -> Fixture {
         let folder = Folder::new();
         let store = Store::open(&folder.path().join("jarvis.db")).await.unwrap();
-        let auth = Arc::new(Auth::open(folder.path(), password).unwrap());
+        let auth = Arc::new(Auth::open(folder.path(), store.clone(), password).await.unwrap());
+        auth.settle().await.unwrap();
+        let token = auth.issue(&UserName::admin(), false, Timestamp::now()).await.unwrap().token;
         let live = Arc::new(Live::new([lab()], Duration::from_secs(12), Instant::now()));
         let page = Arc::new(Page::new());
         let options = ServerOptions {
@@ -77,19 +80,20 @@ impl Fixture {
             store: store.clone(),
             auth: auth.clone(),
             live: live.clone(),
-            pages: vec![(lab(), page.clone())],
+            pages: vec![(lab(), page.clone()), (edge(), Arc::new(Page::new()))],
             autonomy_ceiling: 2,
         };
         let server = Server::start_within(options, limits).await.unwrap();
-        Fixture { server, store, auth, live, page, folder }
+        Fixture { server, store, auth, live, page, token, folder }
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
         self.server.local_addr()
     }
 
+    /// An admin's.
     pub(crate) fn token(&self) -> String {
-        self.auth.issue(Timestamp::now()).unwrap().token
+        self.token.clone()
     }
 
     /// One call on a connection of its own; `lines` are headers.
@@ -141,6 +145,11 @@ pub(crate) fn lab() -> ClusterName {
     "lab".parse().unwrap()
 }
 
+/// Another cluster, which the old page does not show.
+pub(crate) fn edge() -> ClusterName {
+    "edge".parse().unwrap()
+}
+
 /// Engine.IO over long-polling, by hand: the client that reads only when told to.
 pub(crate) struct Polling<'a> {
     fixture: &'a Fixture,
@@ -189,7 +198,7 @@ impl Polling<'_> {
 #[derive(Debug)]
 pub(crate) struct Reply {
     pub(crate) status: u16,
-    head: String,
+    pub(crate) head: String,
     pub(crate) body: String,
 }
 
