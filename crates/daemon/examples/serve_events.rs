@@ -54,6 +54,7 @@ async fn main() -> anyhow::Result<()> {
         listen: options.listen,
         allowed_origins: options.origin,
         behind_proxy: Vec::new(),
+        tls: None,
         store: store.clone(),
         auth,
         live: live.clone(),

@@ -18,7 +18,7 @@ use crate::record::Store;
 use crate::report::auth::{Auth, Password};
 use crate::report::live::Live;
 use crate::report::page::Page;
-use crate::report::{Server, ServerOptions};
+use crate::report::{Server, ServerOptions, TlsFiles};
 use crate::run::{self, Watched};
 use crate::supervise::{self, Stop};
 
@@ -38,6 +38,8 @@ pub struct Settings {
     pub allowed_origins: Vec<String>,
     /// Proxies whose word on the caller's address is believed.
     pub behind_proxy: Vec<std::net::IpAddr>,
+    /// The certificate that the server shows, where it speaks TLS itself.
+    pub tls: Option<TlsFiles>,
     /// The admin's password, where one is configured.
     pub password: Option<Password>,
     /// The database.
@@ -94,6 +96,7 @@ impl Settings {
             listen: server.listen,
             allowed_origins: server.allowed_origins,
             behind_proxy: server.behind_proxy,
+            tls: server.tls.map(|config::Tls { cert, key }| TlsFiles { cert, key }),
             password: server.password.map(|password| Password::new(password.expose())),
             store: store.path,
             retention_days: store.retention_days,
@@ -164,6 +167,7 @@ impl Daemon {
             listen: settings.listen,
             allowed_origins: settings.allowed_origins,
             behind_proxy: settings.behind_proxy,
+            tls: settings.tls,
             store: store.clone(),
             auth: Arc::clone(&auth),
             live: Arc::clone(&live),

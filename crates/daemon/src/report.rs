@@ -28,6 +28,7 @@ mod refusal;
 mod seats;
 mod session;
 mod socket;
+mod tls;
 pub mod token;
 mod users;
 mod web;
@@ -49,7 +50,10 @@ use live::Live;
 use logins::Logins;
 use origin::Origins;
 use page::Page;
+use tls::Tls;
 use web::App;
+
+pub use tls::TlsFiles;
 
 /// How long the sockets and the calls together may take to end.
 const STOP_MAX: Duration = Duration::from_millis(800);
@@ -62,6 +66,8 @@ pub struct ServerOptions {
     pub allowed_origins: Vec<String>,
     /// Proxies whose word about the caller's address is believed.
     pub behind_proxy: Vec<IpAddr>,
+    /// The certificate to show; `None`: no TLS.
+    pub tls: Option<TlsFiles>,
     /// Where events, actions and preferences are read.
     pub store: Store,
     /// Who may ask.
@@ -79,7 +85,7 @@ pub struct ServerOptions {
 pub struct Limits {
     /// Bytes of a body. The largest call has some hundred.
     pub body: usize,
-    /// How long headers or a body may take to arrive, and a connection may idle between two calls.
+    /// How long a handshake, headers or a body may take to arrive, and a connection may idle between two calls.
     pub read: Duration,
     /// How long a call may take.
     pub request: Duration,
@@ -98,6 +104,8 @@ pub struct Limits {
     pub sockets: usize,
     /// Sockets of one peer.
     pub sockets_per_peer: usize,
+    /// How often the certificate's files are looked at.
+    pub certificate: Duration,
 }
 
 impl Default for Limits {
@@ -113,6 +121,7 @@ impl Default for Limits {
             connections_per_peer: 256,
             sockets: 7_000,
             sockets_per_peer: 256,
+            certificate: tls::LOOKED_AT_EVERY,
         }
     }
 }
@@ -143,6 +152,7 @@ impl Server {
             listen,
             allowed_origins,
             behind_proxy,
+            tls,
             store,
             auth,
             live,
@@ -151,6 +161,8 @@ impl Server {
         } = options;
         let first = pages.first().context("no cluster is watched")?.1.clone();
         let origins = Arc::new(Origins::new(&allowed_origins)?);
+        let tls = tls.map(Tls::load).transpose()?;
+        let scheme = if tls.is_some() { "https" } else { "http" };
         let listener = listen::bind(listen)?;
         let address = listener.local_addr().context("the listening socket has no address")?;
         let (sender, stop) = supervise::stop();
@@ -175,8 +187,13 @@ impl Server {
             .layer(web::cors(origins))
             .layer(axum::middleware::from_fn(web::hardened));
         let proxies = behind_proxy.iter().map(IpAddr::to_canonical).collect();
-        let serving = tokio::spawn(listen::serve(listener, router, limits, proxies, stop));
-        tracing::info!("[Emitter] Real-time emitter started on http://{address}");
+        let tls = tls.map(|(tls, seen)| {
+            let tls = Arc::new(tls);
+            tokio::spawn(tls.clone().keep(seen, limits.certificate, stop.clone()));
+            tls
+        });
+        let serving = tokio::spawn(listen::serve(listener, router, limits, proxies, tls, stop));
+        tracing::info!("[Emitter] Real-time emitter started on {scheme}://{address}");
         Ok(Server { address, io, stop: sender, serving })
     }
 

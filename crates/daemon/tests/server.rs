@@ -3,10 +3,20 @@
 
 #![cfg(test)]
 
+#[path = "server/abuse.rs"]
+mod abuse;
 #[path = "server/harness.rs"]
 mod harness;
 #[path = "server/logins.rs"]
 mod logins;
+#[path = "server/rights.rs"]
+mod rights;
+#[path = "server/sessions.rs"]
+mod sessions;
+#[path = "server/tls.rs"]
+mod tls;
+#[path = "server/users.rs"]
+mod users;
 
 use std::time::{Duration, Instant};
 
@@ -308,6 +318,7 @@ async fn an_address_in_use_is_told_in_words() {
         listen: fixture.address(),
         allowed_origins: Vec::new(),
         behind_proxy: Vec::new(),
+        tls: None,
         store: fixture.store.clone(),
         auth: fixture.auth.clone(),
         live: fixture.live.clone(),

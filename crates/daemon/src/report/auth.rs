@@ -364,8 +364,8 @@ impl Auth {
     /// What a page must send with each call that changes something: made of its login, and of no use without it.
     pub(super) fn csrf(&self, pass: Pass) -> Option<String> {
         match pass {
-            Pass::Session(digest) => Some(BASE64.encode(mac(&self.key, &[b"csrf of ", &digest]))),
-            Pass::Token(_) => None,
+            Pass::Page(digest) => Some(BASE64.encode(mac(&self.key, &[b"csrf of ", &digest]))),
+            Pass::Session(_) | Pass::Token(_) => None,
         }
     }
 

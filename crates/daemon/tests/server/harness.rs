@@ -7,13 +7,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use daemon::record::Store;
-use daemon::report::auth::{Auth, Password, UserName};
+use daemon::report::auth::{Auth, NewUser, Password, UserName};
+use daemon::report::caller::{Caller, Role, Via};
 use daemon::report::live::Live;
 use daemon::report::page::Page;
-use daemon::report::{Limits, Server, ServerOptions};
+use daemon::report::{Limits, Server, ServerOptions, TlsFiles};
 use engine::observe::ClusterName;
 use jiff::Timestamp;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 pub(crate) const PASSWORD: &str = "correct horse";
@@ -66,6 +67,14 @@ impl Fixture {
     }
 
     pub(crate) async fn with(limits: Limits, password: Option<Password>) -> Fixture {
+        Fixture::listening(limits, password, None).await
+    }
+
+    pub(crate) async fn listening(
+        limits: Limits,
+        password: Option<Password>,
+        tls: Option<TlsFiles>,
+    ) -> Fixture {
         let folder = Folder::new();
         let store = Store::open(&folder.path().join("jarvis.db")).await.unwrap();
         let auth = Arc::new(Auth::open(folder.path(), store.clone(), password).await.unwrap());
@@ -77,6 +86,7 @@ impl Fixture {
             listen: "127.0.0.1:0".parse().unwrap(),
             allowed_origins: vec![DESK.into()],
             behind_proxy: vec!["127.0.0.1".parse().unwrap()],
+            tls,
             store: store.clone(),
             auth: auth.clone(),
             live: live.clone(),
@@ -94,6 +104,28 @@ impl Fixture {
     /// An admin's.
     pub(crate) fn token(&self) -> String {
         self.token.clone()
+    }
+
+    /// A user who was not there, with a password if any.
+    pub(crate) async fn user(&self, name: &str, role: Role, clusters: Option<&[ClusterName]>) {
+        let new = NewUser {
+            name: name.parse().unwrap(),
+            role,
+            clusters: clusters.map(Into::into),
+            password: Some(Password::new(PASSWORD)),
+        };
+        self.auth.add_user(&admin(), new, Timestamp::now()).await.unwrap();
+    }
+
+    /// A login of somebody.
+    pub(crate) async fn token_of(&self, name: &str) -> String {
+        self.auth.issue(&name.parse().unwrap(), false, Timestamp::now()).await.unwrap().token
+    }
+
+    /// A call of `/api/v1` with a JSON body, or none.
+    pub(crate) async fn ask(&self, call: &str, token: &str, body: &str) -> Reply {
+        let bearer = format!("Authorization: Bearer {token}");
+        self.call(call, &[&bearer, "Content-Type: application/json"], body).await
     }
 
     /// One call on a connection of its own; `lines` are headers.
@@ -122,7 +154,8 @@ impl Fixture {
 
     /// As [`Fixture::post`], from somebody else: loopback is the test's trusted proxy.
     pub(crate) async fn post_from(&self, peer: &str, path: &str, body: &str) -> Reply {
-        self.call(&format!("POST {path}"), &[&format!("X-Forwarded-For: {peer}")], body).await
+        let from = format!("X-Forwarded-For: {peer}");
+        self.call(&format!("POST {path}"), &[&from, "Content-Type: application/json"], body).await
     }
 
     /// A polling client that has been let into a namespace, or the answer that refused it.
@@ -139,6 +172,11 @@ impl Fixture {
         self.server.shutdown().await;
         assert!(self.store.close().await);
     }
+}
+
+/// The admin, as the server takes them.
+pub(crate) fn admin() -> Caller {
+    Caller { name: "admin".into(), role: Role::Admin, clusters: None, via: Via::Session }
 }
 
 pub(crate) fn lab() -> ClusterName {
@@ -203,7 +241,7 @@ pub(crate) struct Reply {
 }
 
 impl Reply {
-    pub(crate) async fn read(mut stream: TcpStream) -> Reply {
+    pub(crate) async fn read(mut stream: impl AsyncRead + Unpin) -> Reply {
         let mut bytes = Vec::new();
         // A connection that is reset after the answer has still given it.
         drop(tokio::time::timeout(PATIENCE, stream.read_to_end(&mut bytes)).await.expect("an answer"));

@@ -183,6 +183,7 @@ impl ApiToken {
 #[derive(Clone, Debug)]
 struct Session {
     user: UserName,
+    cookie: bool,
     created: Timestamp,
     expires: Timestamp,
 }
@@ -190,8 +191,10 @@ struct Session {
 /// What lets somebody in, without its secret: enough to ask again whether it still does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Pass {
-    /// A login.
+    /// A login of a program.
     Session(Digest),
+    /// A login of a page, in its cookie.
+    Page(Digest),
     /// An API token.
     Token(Uuid),
 }
@@ -272,9 +275,9 @@ impl Accounts {
                     token.last_used = Some(at);
                 }
             }
-            AccountChange::PutSession(SessionRow { digest, user, created, expires, cookie: _ }) => {
+            AccountChange::PutSession(SessionRow { digest, user, created, expires, cookie }) => {
                 if let Ok(user) = user.parse() {
-                    self.sessions.insert(digest, Session { user, created, expires });
+                    self.sessions.insert(digest, Session { user, cookie, created, expires });
                 }
             }
             AccountChange::EndSession(digest) => {
@@ -302,7 +305,7 @@ impl Accounts {
                 clusters: user.clusters.clone(),
                 via: Via::Session,
             },
-            pass: Pass::Session(digest),
+            pass: if session.cookie { Pass::Page(digest) } else { Pass::Session(digest) },
             until: Some(session.expires),
         })
     }
@@ -331,7 +334,7 @@ impl Accounts {
     /// Whether somebody who was let in still is, and what they may now.
     pub(super) fn still(&self, pass: Pass, now: Timestamp) -> Option<Verified> {
         match pass {
-            Pass::Session(digest) => self.session(digest, now),
+            Pass::Session(digest) | Pass::Page(digest) => self.session(digest, now),
             Pass::Token(id) => self.token_by_id(id, now),
         }
     }
@@ -374,7 +377,8 @@ impl Accounts {
 
     /// What ends when all logins of a user do, but one.
     pub(super) fn ends_of(&self, name: &UserName, but: Option<Pass>) -> Vec<AccountChange> {
-        let kept = |digest: &Digest| but == Some(Pass::Session(*digest));
+        let kept =
+            |digest: &Digest| matches!(but, Some(Pass::Session(but) | Pass::Page(but)) if but == *digest);
         let own = self.sessions.iter().filter(|(digest, session)| session.user == *name && !kept(digest));
         own.map(|(digest, _)| AccountChange::EndSession(*digest)).collect()
     }

@@ -345,7 +345,7 @@ impl Auth {
 
     /// A login ends.
     pub async fn log_out(&self, pass: Pass) -> Done<()> {
-        let Pass::Session(digest) = pass else {
+        let (Pass::Session(digest) | Pass::Page(digest)) = pass else {
             return Err(Objection::Malformed(
                 "an API token is no login: revoke it with DELETE /api/v1/tokens/ID".into(),
             ));
