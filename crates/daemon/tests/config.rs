@@ -290,8 +290,15 @@ fn the_example_is_good_and_shows_every_default() {
     let as_it_is = load(&text, &env).unwrap();
     assert_eq!(as_it_is.warnings, Vec::<String>::new());
     // Every commented setting, put into force, but those that name files or stand instead of another one.
-    let skipped =
-        ["#password_file", "#token_secret_file", "#ca_file", "#insecure", "#temperature = { source"];
+    let skipped = [
+        "#password_file",
+        "#tls_cert",
+        "#tls_key",
+        "#token_secret_file",
+        "#ca_file",
+        "#insecure",
+        "#temperature = { source",
+    ];
     let in_force: String = text
         .lines()
         .map(|line| match line.strip_prefix('#') {

@@ -1,7 +1,8 @@
 //! Tls: the certificate that the listener shows, read anew when its files change.
 //!
 //! Certificates are renewed by other programs, mostly at night. So the files are looked at each minute; a pair that is
-//! broken, or half written, leaves the old one in use and is told once; files that cannot be read are told each time. It asks no client for a certificate.
+//! broken, or half written, leaves the old one in use and is told once; files that cannot be read are told each time.
+//! It asks no client for a certificate.
 
 use std::fs::File;
 use std::io::{self, Read};
