@@ -39,6 +39,9 @@ pub struct Options {
     /// Where the API and the sockets listen.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:4000")]
     listen: SocketAddr,
+    /// Another port.
+    #[arg(long, env = "PORT")]
+    port: Option<String>,
     /// How many times faster than the world the demo's day runs.
     #[arg(long, default_value_t = 6.0)]
     speed: f64,
@@ -48,9 +51,14 @@ pub struct Options {
 ///
 /// # Errors
 /// What a person has to mend: the address, the database.
-pub async fn run(options: Options) -> anyhow::Result<()> {
+pub async fn run(mut options: Options) -> anyhow::Result<()> {
     if !(1.0..=100.0).contains(&options.speed) {
         bail!("--speed {}: from 1 to 100", options.speed);
+    }
+    let port = options.port.as_deref().map(str::trim).filter(|port| !port.is_empty());
+    if let Some(port) = port {
+        let number = port.parse().ok().with_context(|| format!("PORT is `{port}`: from 0 to 65535"))?;
+        options.listen.set_port(number);
     }
     if !options.listen.ip().is_loopback() {
         bail!(

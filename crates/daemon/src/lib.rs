@@ -8,6 +8,7 @@
 //! | [`run`] | the loop; nothing else may call the engine's `step` |
 //! | [`daemon`] | all of it put together: start and clean stop |
 //! | [`demo`], [`ops`] | the other commands of the binary |
+//! | `words` | words of others, made fit to be shown |
 //! | `key`, `secret_file` | the key beside the database, with which logins and the journal are signed |
 //! | [`config`] | the settings, and the only place that reads the environment |
 //!
@@ -25,5 +26,6 @@ pub mod report;
 pub mod run;
 mod secret_file;
 pub mod supervise;
+mod words;
 
 pub use observe::{Observer, Source as TemperatureSource, Tiers};

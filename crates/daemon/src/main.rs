@@ -66,13 +66,16 @@ fn main() -> ExitCode {
     }
 }
 
+const OWN_DEBUG: &str = "info,daemon=debug,engine=debug,pve=debug,sim=debug,jarvis=debug";
+
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
 fn log_to_stderr(filter: Option<&str>, command: &Command) -> anyhow::Result<()> {
     let default = match command {
         Command::Run { .. } | Command::CheckConfig { .. } => "info",
-        // Their terminal shows what happens to the cluster; the log would say it twice.
-        Command::Demo(_) | Command::Sim(_) | Command::Audit(_) => "warn",
+        // Its terminal shows what happens to the cluster; the log would say it twice.
+        Command::Demo(_) => "warn,jarvis::told=off",
+        Command::Sim(_) | Command::Audit(_) => "warn",
     };
     let filter = filter.filter(|filter| !filter.trim().is_empty()).unwrap_or(default);
     // The filter takes any word for the name of a module, and then logs nothing at all.
@@ -85,6 +88,8 @@ fn log_to_stderr(filter: Option<&str>, command: &Command) -> anyhow::Result<()> 
             );
         }
     }
+    // Who asks for our rounds is not asking for every statement and connection of the libraries; `trace` shows those too.
+    let filter = if filter.trim().eq_ignore_ascii_case("debug") { OWN_DEBUG } else { filter };
     let filter = EnvFilter::try_new(filter).with_context(|| format!("--log {filter}"))?;
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     // Colours are for eyes; a file or a journal is read by programs too.

@@ -153,7 +153,8 @@ impl Store {
     /// Opens the file, or makes it: the folder for its owner alone (0700), the file too (0600). An existing file
     /// keeps its mode. A file of the original is brought up to our schema, which only adds to it.
     pub async fn open(path: &Path) -> Result<Store, OpenError> {
-        let open::Opened { path, writer, readers, seal, head_file, head, lock } = open::open(path).await?;
+        let open::Opened { path, identity, writer, readers, seal, head_file, head, lock } =
+            open::open(path).await?;
         let (queue, jobs) = mpsc::channel(QUEUE_MAX);
         let (committed, _) = broadcast::channel(COMMITTED_MAX);
         let (ended, has_ended) = watch::channel(false);
@@ -164,6 +165,7 @@ impl Store {
         heads.send_replace(head);
         let writer = Writer {
             conn: writer,
+            file: (path.clone(), identity),
             readers: readers.clone(),
             queue: jobs,
             committed: committed.clone(),
