@@ -351,7 +351,7 @@ impl Auth {
         self.books.read().still(pass, now)
     }
 
-    /// Turns at each change of a user, token or login.
+    /// Turns at each change by which somebody may be let in no more, or may do less or more.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.books.changes.subscribe()
     }
@@ -442,10 +442,14 @@ impl Books {
     }
 
     fn apply(&self, changes: Vec<AccountChange>) {
+        // A thousand sockets need not ask again because somebody logged in.
+        let may_end = changes.iter().any(accounts::may_end);
         let mut accounts = self.write();
         changes.into_iter().for_each(|change| accounts.apply(change));
         drop(accounts);
-        self.changes.send_modify(|number| *number += 1);
+        if may_end {
+            self.changes.send_modify(|number| *number += 1);
+        }
     }
 }
 

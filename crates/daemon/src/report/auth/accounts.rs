@@ -429,6 +429,22 @@ impl Accounts {
     }
 }
 
+/// Whether somebody who is let in may not be any more, or may do something else.
+pub(super) fn may_end(change: &AccountChange) -> bool {
+    match change {
+        AccountChange::PutUser(_)
+        | AccountChange::RemoveUser(_)
+        | AccountChange::RevokeToken(..)
+        | AccountChange::ForgetToken(_)
+        | AccountChange::EndSession(_) => true,
+        AccountChange::PutToken(_)
+        | AccountChange::TokenUsed(..)
+        | AccountChange::PutSession(_)
+        | AccountChange::PutPeer(_)
+        | AccountChange::ForgetPeer { .. } => false,
+    }
+}
+
 /// A name that is none of a cluster's is left out: it gives no right to anything.
 fn scope(names: Vec<String>) -> Box<[ClusterName]> {
     names.iter().filter_map(|name| name.parse().ok()).collect()
