@@ -48,7 +48,7 @@ async fn main() -> anyhow::Result<()> {
     let options = Options::parse();
     let cluster: ClusterName = "example".parse()?;
     let store = Store::open(&options.folder.join("jarvis.db")).await?;
-    let auth = Arc::new(Auth::open(&options.folder, Some(Password::new(PASSWORD)))?);
+    let auth = Arc::new(Auth::open(&options.folder, store.clone(), Some(Password::new(PASSWORD))).await?);
     let also = options.also;
     let names = [Some(cluster.clone()), also.clone()].into_iter().flatten();
     let live = Arc::new(Live::new(names, Duration::from_secs(12), Instant::now()));
@@ -61,6 +61,7 @@ async fn main() -> anyhow::Result<()> {
         listen: options.listen,
         allowed_origins: options.origin,
         behind_proxy: Vec::new(),
+        tls: None,
         store: store.clone(),
         auth,
         live: live.clone(),

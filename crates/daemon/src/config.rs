@@ -56,6 +56,8 @@ pub struct Config {
 pub struct Reach {
     /// Where it listens.
     pub listen: SocketAddr,
+    /// The certificate that it shows, where it speaks TLS itself.
+    pub tls_cert: Option<PathBuf>,
     /// Its store; its key lies beside it.
     pub store: PathBuf,
     /// The highest level that an operator may set.
@@ -65,14 +67,25 @@ pub struct Reach {
 /// How the daemon is reached.
 #[derive(Clone, Debug)]
 pub struct Server {
-    /// Where it listens. Beyond loopback only with `behind_proxy`.
+    /// Where it listens. Beyond loopback only with `tls` or `behind_proxy`.
     pub listen: SocketAddr,
     /// Other origins that may call the API and the sockets: `https://host` or `https://host:port`.
     pub allowed_origins: Vec<String>,
     /// Proxies whose word about the caller's address is believed.
     pub behind_proxy: Vec<IpAddr>,
-    /// The admin's first password, where one is given.
+    /// The certificate that it shows, where it speaks TLS itself.
+    pub tls: Option<Tls>,
+    /// The admin's password, where one is given.
     pub password: Option<Secret>,
+}
+
+/// The listener's certificate and its key, both PEM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tls {
+    /// The certificate, and those that lead to its root.
+    pub cert: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
 }
 
 /// Where and how long things are kept.

@@ -19,7 +19,7 @@ use crate::record::Store;
 use crate::report::auth::{Auth, Password};
 use crate::report::live::Live;
 use crate::report::page::Page;
-use crate::report::{Server, ServerOptions};
+use crate::report::{Server, ServerOptions, TlsFiles};
 use crate::run::{self, Watched};
 use crate::supervise::{self, Stop};
 
@@ -39,6 +39,8 @@ pub struct Settings {
     pub allowed_origins: Vec<String>,
     /// Proxies whose word on the caller's address is believed.
     pub behind_proxy: Vec<std::net::IpAddr>,
+    /// The certificate that the server shows, where it speaks TLS itself.
+    pub tls: Option<TlsFiles>,
     /// The admin's password, where one is configured.
     pub password: Option<Password>,
     /// The database.
@@ -97,6 +99,7 @@ impl Settings {
             listen: server.listen,
             allowed_origins: server.allowed_origins,
             behind_proxy: server.behind_proxy,
+            tls: server.tls.map(|config::Tls { cert, key }| TlsFiles { cert, key }),
             password: server.password.map(|password| Password::new(password.expose())),
             store: store.path,
             retention_days: store.retention_days,
@@ -167,7 +170,8 @@ impl Daemon {
         let clock = Arc::new(settings.clock);
         let store = Store::open(&settings.store).await?;
         let folder = settings.store.parent().filter(|folder| !folder.as_os_str().is_empty());
-        let auth = Arc::new(Auth::open(folder.unwrap_or(Path::new(".")), settings.password)?);
+        let auth =
+            Arc::new(Auth::open(folder.unwrap_or(Path::new(".")), store.clone(), settings.password).await?);
         let names = settings.clusters.iter().map(|cluster| cluster.name.clone());
         let round = clock.real(settings.tiers.critical);
         let live = Arc::new(Live::new(names, round, Instant::now()));
@@ -182,6 +186,7 @@ impl Daemon {
             listen: settings.listen,
             allowed_origins: settings.allowed_origins,
             behind_proxy: settings.behind_proxy,
+            tls: settings.tls,
             store: store.clone(),
             auth: Arc::clone(&auth),
             live: Arc::clone(&live),
@@ -192,7 +197,7 @@ impl Daemon {
         .await?;
         if let Some(code) = auth.take_setup_code() {
             tracing::warn!(
-                "no password is set; set one once with: POST /api/auth/setup {{\"code\":\"{code}\",\"password\":\"...\"}}"
+                "no password is set; set one within 24 hours with: POST /api/auth/setup {{\"code\":\"{code}\",\"password\":\"...\"}}"
             );
         }
         let (sender, stop) = supervise::stop();

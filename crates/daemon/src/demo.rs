@@ -132,6 +132,7 @@ fn settings(options: &Options, folder: &Folder, cluster: &Server) -> anyhow::Res
         listen: options.listen,
         allowed_origins: Vec::new(),
         behind_proxy: Vec::new(),
+        tls: None,
         password: Some(Password::new(PASSWORD)),
         store: folder.store(),
         retention_days: 30,

@@ -16,6 +16,7 @@ mod read;
 mod row;
 mod seal;
 mod time;
+mod users;
 mod verify;
 mod write;
 
@@ -43,6 +44,7 @@ pub use row::{
     ActionResult, ActionRow, EventRow, Preference, RestAction, RestEvent, SnapshotRow, SocketEvent, Source,
     kind_from_word, severity_from_word, split_summary,
 };
+pub use users::{AccountChange, AccountRows, PasswordText, PeerRow, SessionRow, TokenRow, UserRow};
 pub use verify::{Verified, VerifyError, verify};
 
 /// Writes that may wait. Beyond it a caller waits for its place, so a slow disk slows the callers down and does not
@@ -439,6 +441,16 @@ impl Store {
             }
         }
         Ok(gone)
+    }
+
+    /// Every user, token, login and known peer: read once, at the start.
+    pub async fn accounts(&self) -> Answer<AccountRows> {
+        Ok(users::all(&self.shared.readers).await?)
+    }
+
+    /// Changes to them, with what the journal says about it: all or nothing.
+    pub async fn change_accounts(&self, changes: Vec<AccountChange>, entry: Option<NewEntry>) -> Answer<()> {
+        self.write(users::ChangeAccounts { changes, entry }).await.map(drop)
     }
 
     async fn prune(&self, aged: Aged, days: u32, now: Timestamp) -> Answer<u64> {

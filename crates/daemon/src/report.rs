@@ -2,11 +2,12 @@
 //!
 //! | file | what it does |
 //! |---|---|
-//! | [`auth`], `token` | who may ask |
+//! | [`auth`], [`token`] | who may ask: users, logins, API tokens |
+//! | `login`, `session`, `users` | how they log in, and are made and changed |
 //! | [`caller`] | who asks, and what each call needs |
 //! | `local` | the command line of the daemon's own machine |
-//! | `listen`, `peer`, `origin`, `seats`, `bucket` | from where, how many, how often |
-//! | `web`, `refusal` | REST that reads, and the login |
+//! | `listen`, `tls`, `peer`, `origin`, `seats`, `bucket`, `logins` | from where, how many, how often |
+//! | `web`, `refusal`, `problem` | REST that reads, and its refusals |
 //! | `control` | what operators set: kill switch, level, preferences, events of their own |
 //! | `tools` | what operators do in a cluster by hand |
 //! | `socket`, `pump` | `/events` and `/cluster` |
@@ -21,15 +22,21 @@ mod control;
 mod listen;
 pub mod live;
 mod local;
+mod login;
+mod logins;
 mod origin;
 pub mod page;
 mod peer;
+mod problem;
 mod pump;
 mod refusal;
 mod seats;
+mod session;
 mod socket;
+mod tls;
 pub mod token;
 mod tools;
+mod users;
 mod web;
 
 use std::net::{IpAddr, SocketAddr};
@@ -48,15 +55,17 @@ use crate::key;
 use crate::record::Store;
 use crate::supervise;
 use auth::Auth;
-use bucket::Buckets;
 use live::Live;
 use local::Local;
+use logins::Logins;
 use origin::Origins;
 use page::Page;
+use tls::Tls;
 use tools::Tools;
 use web::App;
 
 pub(crate) use local::prove;
+pub use tls::TlsFiles;
 
 /// How long the sockets and the calls together may take to end.
 const STOP_MAX: Duration = Duration::from_millis(800);
@@ -69,6 +78,8 @@ pub struct ServerOptions {
     pub allowed_origins: Vec<String>,
     /// Proxies whose word about the caller's address is believed.
     pub behind_proxy: Vec<IpAddr>,
+    /// The certificate to show; `None`: no TLS.
+    pub tls: Option<TlsFiles>,
     /// Where events, actions and preferences are read.
     pub store: Store,
     /// Who may ask.
@@ -88,7 +99,7 @@ pub struct ServerOptions {
 pub struct Limits {
     /// Bytes of a body. The largest call has some hundred.
     pub body: usize,
-    /// How long headers or a body may take to arrive, and a connection may idle between two calls.
+    /// How long a handshake, headers or a body may take to arrive, and a connection may idle between two calls.
     pub read: Duration,
     /// How long a call may take.
     pub request: Duration,
@@ -110,6 +121,8 @@ pub struct Limits {
     /// How long a caller waits for an act by hand, which goes on after that: most end within it, and a call as a whole
     /// has some seconds more.
     pub act: Duration,
+    /// How often the certificate's files are looked at.
+    pub certificate: Duration,
 }
 
 impl Default for Limits {
@@ -126,6 +139,7 @@ impl Default for Limits {
             sockets: 7_000,
             sockets_per_peer: 256,
             act: Duration::from_secs(10),
+            certificate: tls::LOOKED_AT_EVERY,
         }
     }
 }
@@ -156,6 +170,7 @@ impl Server {
             listen,
             allowed_origins,
             behind_proxy,
+            tls,
             store,
             auth,
             live,
@@ -165,6 +180,8 @@ impl Server {
         } = options;
         let first = pages.first().context("no cluster is watched")?.1.clone();
         let origins = Arc::new(Origins::new(&allowed_origins)?);
+        let tls = tls.map(Tls::load).transpose()?;
+        let scheme = if tls.is_some() { "https" } else { "http" };
         let listener = listen::bind(listen)?;
         let address = listener.local_addr().context("the listening socket has no address")?;
         let (sender, stop) = supervise::stop();
@@ -181,7 +198,7 @@ impl Server {
             limits,
             ceiling: autonomy_ceiling,
             tools: Tools::new(hands),
-            logins: Buckets::new(limits.login_burst, limits.login_every),
+            logins: Logins::new(limits.login_burst, limits.login_every),
             requests: Semaphore::new(limits.requests),
             stop: stop.clone(),
         });
@@ -193,8 +210,13 @@ impl Server {
             .layer(web::cors(origins))
             .layer(axum::middleware::from_fn(web::hardened));
         let proxies = behind_proxy.iter().map(IpAddr::to_canonical).collect();
-        let serving = tokio::spawn(listen::serve(listener, router, limits, proxies, stop));
-        tracing::info!("[Emitter] Real-time emitter started on http://{address}");
+        let tls = tls.map(|(tls, seen)| {
+            let tls = Arc::new(tls);
+            tokio::spawn(tls.clone().keep(seen, limits.certificate, stop.clone()));
+            tls
+        });
+        let serving = tokio::spawn(listen::serve(listener, router, limits, proxies, tls, stop));
+        tracing::info!("[Emitter] Real-time emitter started on {scheme}://{address}");
         Ok(Server { address, io, stop: sender, serving })
     }
 

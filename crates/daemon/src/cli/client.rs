@@ -52,6 +52,7 @@ impl Client {
             Some(file) => Some(config::token_from_file(file).map_err(anyhow::Error::msg)?),
             None => config::token_from_environment(),
         };
+        let mut own = None;
         let (url, token) = match &reach.url {
             Some(url) => {
                 let token =
@@ -64,10 +65,12 @@ impl Client {
                     Some(token) => token,
                     None => proof(&found.store)?,
                 };
-                (Url::parse(&format!("http://{}", reachable(found.listen)))?, token)
+                let scheme = if found.tls_cert.is_some() { "https" } else { "http" };
+                own = found.tls_cert;
+                (Url::parse(&format!("{scheme}://{}", reachable(found.listen)))?, token)
             }
         };
-        Ok(Client { url, token, http: http(reach)? })
+        Ok(Client { url, token, http: http(reach, own.as_deref())? })
     }
 
     pub(super) async fn get(&self, path: &str) -> Result<Value, Failure> {
@@ -193,11 +196,12 @@ fn reachable(listen: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, listen.port())
 }
 
-fn http(reach: &Reach) -> anyhow::Result<reqwest::Client> {
+/// `own`: the certificate that the configuration has the daemon show.
+fn http(reach: &Reach, own: Option<&Path>) -> anyhow::Result<reqwest::Client> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let tls =
         ClientConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions()?;
-    let tls = match (&reach.cert_file, &reach.ca_file) {
+    let tls = match (reach.cert_file.as_deref().or(own), &reach.ca_file) {
         (Some(file), _) => {
             // Its chain may follow; the daemon's own comes first.
             let own = certificates(file)?.into_iter().next();

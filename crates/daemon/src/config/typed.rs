@@ -8,7 +8,6 @@ use super::tree::{At, Mixed, Place, Problems, Table};
 
 /// Keys of later versions. A setting that nothing reads would be a lie, so they are refused by name.
 const LATER_ROOT: [&str; 1] = ["runbook"];
-const LATER_SERVER: [&str; 2] = ["tls_cert", "tls_key"];
 
 type Text = Option<At<String>>;
 
@@ -29,6 +28,8 @@ pub(super) struct Server {
     pub(super) allowed_origins: Option<At<Vec<At<String>>>>,
     pub(super) password_file: Text,
     pub(super) behind_proxy: Option<At<Vec<At<String>>>>,
+    pub(super) tls_cert: Text,
+    pub(super) tls_key: Text,
 }
 
 #[derive(Debug, Default)]
@@ -147,8 +148,10 @@ fn server(mut table: Table<'_>, problems: &mut Problems<'_>) -> Server {
         allowed_origins: table.strings("allowed_origins", problems),
         password_file: table.string("password_file", problems),
         behind_proxy: table.strings("behind_proxy", problems),
+        tls_cert: table.string("tls_cert", problems),
+        tls_key: table.string("tls_key", problems),
     };
-    table.finish(&LATER_SERVER, problems);
+    table.finish(&[], problems);
     server
 }
 

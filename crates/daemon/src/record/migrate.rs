@@ -16,10 +16,11 @@ struct Migration {
     sql: &'static str,
 }
 
-const MIGRATIONS: [Migration; 3] = [
+const MIGRATIONS: [Migration; 4] = [
     Migration { version: 1, name: "original", sql: include_str!("../../migrations/0001_original.sql") },
     Migration { version: 2, name: "ours", sql: include_str!("../../migrations/0002_ours.sql") },
     Migration { version: 3, name: "journal", sql: include_str!("../../migrations/0003_journal.sql") },
+    Migration { version: 4, name: "users", sql: include_str!("../../migrations/0004_users.sql") },
 ];
 
 /// The columns without which a table is not the original's, whatever it is called.

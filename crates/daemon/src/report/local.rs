@@ -14,7 +14,7 @@ use super::caller::{Caller, Role, Via};
 use crate::key::{mac, random};
 
 /// How long a proof is good: one call, on one machine with one clock.
-const LASTS: SignedDuration = SignedDuration::from_secs(60);
+pub(super) const LASTS: SignedDuration = SignedDuration::from_secs(60);
 /// What tells a proof from every other token.
 const PREFIX: &str = "jarvis-local.";
 /// What is mixed into the signature, so that no other of this key can stand for it.

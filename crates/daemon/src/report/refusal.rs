@@ -20,6 +20,11 @@ impl Refusal {
         Refusal { status, error: error.into(), retry_after: None }
     }
 
+    /// How long to wait before another try.
+    pub(super) fn wait(&self) -> Option<Duration> {
+        self.retry_after
+    }
+
     /// When it is worth another try.
     pub(super) fn retry_after(mut self, wait: Duration) -> Refusal {
         self.retry_after = Some(wait);

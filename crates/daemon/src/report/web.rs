@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::{Request, State};
 use axum::http::header::{self, HeaderName, HeaderValue};
 use axum::http::{Method, StatusCode, Uri};
 use axum::middleware::{self, Next};
@@ -18,18 +18,19 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
-use super::auth::{Auth, Denied, Password};
-use super::bucket::Buckets;
-use super::caller::{self, Caller};
+use super::auth::Auth;
+use super::caller::Caller;
 use super::control;
 use super::live::Live;
 use super::local::Local;
+use super::login;
+use super::logins::Logins;
 use super::origin::Origins;
-use super::peer::Peer;
+use super::peer::{Peer, Secured};
+use super::problem::Problem;
 use super::refusal::Refusal;
-use super::token::Issued;
 use super::tools::{self, Tools};
-use super::{Limits, page::Page};
+use super::{Limits, page::Page, session, users};
 use crate::record::{self, Store, StoreError};
 use crate::supervise::Stop;
 
@@ -55,7 +56,7 @@ pub(super) struct App {
     /// The highest autonomy level that the configuration allows.
     pub(super) ceiling: u8,
     pub(super) tools: Tools,
-    pub(super) logins: Buckets,
+    pub(super) logins: Logins,
     pub(super) requests: Semaphore,
     pub(super) stop: Stop,
 }
@@ -73,15 +74,19 @@ pub(super) fn router(app: Arc<App>) -> Router {
         .route("/api/memory/preferences", get(preferences))
         .merge(control::routes())
         .merge(tools::routes())
+        .route("/api/auth/logout", post(login::log_out))
+        .merge(session::private())
+        .merge(users::private())
         .route_layer(middleware::from_fn_with_state(app.clone(), counted))
-        .route_layer(middleware::from_fn_with_state(app.clone(), with_token));
+        .route_layer(middleware::from_fn_with_state(app.clone(), login::required));
     // The logins are not counted: their bodies may come slowly, and those who send them must not be able to hold
     // up those who have a token. They are bounded by the connections and by the queue for the hash.
     let public = Router::new()
         .route("/", get(front))
         .route("/api/health", get(health).layer(middleware::from_fn_with_state(app.clone(), counted)))
-        .route("/api/auth/login", post(login))
-        .route("/api/auth/setup", post(set_up));
+        .route("/api/auth/login", post(login::login))
+        .route("/api/auth/setup", post(login::set_up))
+        .merge(session::public());
     private
         .merge(public)
         .method_not_allowed_fallback(async |method: Method| {
@@ -96,7 +101,7 @@ pub(super) fn router(app: Arc<App>) -> Router {
 pub(super) fn cors(origins: Arc<Origins>) -> CorsLayer {
     CorsLayer::new()
         .allow_origin(AllowOrigin::predicate(move |origin, _| origins.lists(origin)))
-        .allow_methods([Method::GET, Method::POST, Method::PUT, Method::DELETE])
+        .allow_methods([Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE])
         .allow_headers([header::AUTHORIZATION, header::CONTENT_TYPE])
         .expose_headers([header::RETRY_AFTER])
         .max_age(Duration::from_secs(600))
@@ -114,9 +119,15 @@ pub(super) async fn hardened(request: Request, next: Next) -> Response {
         (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
         (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
     ];
+    // For a year, and only where it is ours to say: a proxy's TLS is its own affair.
+    const TLS_ONLY: HeaderValue = HeaderValue::from_static("max-age=31536000");
+    let here = request.extensions().get::<Peer>().is_some_and(|peer| peer.secured == Secured::Here);
     let mut response = next.run(request).await;
     for (name, value) in HEADERS {
         response.headers_mut().entry(name).or_insert(value);
+    }
+    if here {
+        response.headers_mut().insert(header::STRICT_TRANSPORT_SECURITY, TLS_ONLY);
     }
     response
 }
@@ -141,106 +152,9 @@ async fn timed(State(app): Shared, request: Request, next: Next) -> Response {
     }
 }
 
-async fn with_token(State(app): Shared, mut request: Request, next: Next) -> Answer<Response> {
-    let given = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let token = given.and_then(|given| given.split_once(' ')).and_then(|(scheme, token)| {
-        let token = token.trim();
-        (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
-    });
-    let token = token.ok_or_else(|| Refusal::new(StatusCode::UNAUTHORIZED, NO_TOKEN))?;
-    let now = Timestamp::now();
-    let caller = app
-        .local
-        .caller(token, now)
-        .or_else(|| Some(app.auth.verify(token, now)?.caller()))
-        .ok_or_else(|| Refusal::new(StatusCode::UNAUTHORIZED, BAD_TOKEN))?;
-    let routed = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
-    let needed = caller::needed(request.method(), routed);
-    if caller.role < needed {
-        let error = format!("This needs the role {needed}; {} has the role {}", caller.name, caller.role);
-        return Err(Refusal::new(StatusCode::FORBIDDEN, error));
-    }
-    request.extensions_mut().insert(caller);
-    Ok(next.run(request).await)
-}
-
-/// The contract's words; the page logs out on them, so nothing else may use them.
-pub(super) const NO_TOKEN: &str = "Authentication required";
-pub(super) const BAD_TOKEN: &str = "Invalid or expired token";
-
 async fn front() -> &'static str {
     "Jarvis watches this Proxmox VE cluster.\n\
      Health: GET /api/health. Everything else asks for a token: POST /api/auth/login.\n"
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Token {
-    token: String,
-    expires_in: i64,
-}
-
-impl From<Issued> for Json<Token> {
-    fn from(Issued { token, expires_in }: Issued) -> Json<Token> {
-        Json(Token { token, expires_in })
-    }
-}
-
-async fn login(State(app): Shared, peer: Peer, request: Request) -> Answer<Json<Token>> {
-    #[derive(Deserialize)]
-    struct Login {
-        // Accepted for clients that send one; there is one user so far.
-        username: Option<String>,
-        password: String,
-    }
-    const SHAPE: &str = r#"{"password": TEXT}"#;
-    let body: Login = read_body(&app.limits, request, SHAPE).await?;
-    try_from_peer(&app, peer)?;
-    if body.username.is_some_and(|name| name != "admin") {
-        return Err(Denied::Wrong.into());
-    }
-    let issued = app.auth.login(Password::new(body.password), Timestamp::now()).await;
-    let issued =
-        issued.inspect_err(|denied| tracing::warn!(peer = %peer.address, "login refused: {denied}"))?;
-    app.logins.forgive(peer.address);
-    Ok(issued.into())
-}
-
-async fn set_up(State(app): Shared, peer: Peer, request: Request) -> Answer<Json<Token>> {
-    #[derive(Deserialize)]
-    struct SetUp {
-        code: String,
-        password: String,
-    }
-    const SHAPE: &str = r#"{"code": TEXT, "password": TEXT}"#;
-    let body: SetUp = read_body(&app.limits, request, SHAPE).await?;
-    try_from_peer(&app, peer)?;
-    let issued = app.auth.set_up(&body.code, Password::new(body.password), Timestamp::now()).await;
-    let issued =
-        issued.inspect_err(|denied| tracing::warn!(peer = %peer.address, "setup refused: {denied}"))?;
-    tracing::info!(peer = %peer.address, "the admin's password is set");
-    app.logins.forgive(peer.address);
-    Ok(issued.into())
-}
-
-fn try_from_peer(app: &App, peer: Peer) -> Answer<()> {
-    app.logins.take(peer.address, Instant::now()).map_err(|wait| {
-        Refusal::new(StatusCode::TOO_MANY_REQUESTS, "Too many attempts, try again later").retry_after(wait)
-    })
-}
-
-impl From<Denied> for Refusal {
-    fn from(denied: Denied) -> Refusal {
-        let status = match denied {
-            Denied::Wrong | Denied::WrongCode => StatusCode::UNAUTHORIZED,
-            Denied::NotSetUp | Denied::AlreadySetUp => StatusCode::CONFLICT,
-            Denied::BadPassword => StatusCode::BAD_REQUEST,
-            Denied::Busy => StatusCode::SERVICE_UNAVAILABLE,
-            Denied::Broken => StatusCode::INTERNAL_SERVER_ERROR,
-        };
-        let refusal = Refusal::new(status, denied.to_string());
-        if denied == Denied::Busy { refusal.retry_after(Duration::from_secs(1)) } else { refusal }
-    }
 }
 
 #[derive(Serialize)]
@@ -416,7 +330,7 @@ impl From<StoreError> for Refusal {
 }
 
 /// ISO 8601 in UTC, to the millisecond.
-fn to_wire(at: Timestamp) -> String {
+pub(super) fn to_wire(at: Timestamp) -> String {
     at.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string()
 }
 
@@ -476,6 +390,21 @@ pub(super) async fn read_body<T: for<'a> Deserialize<'a>>(
     let object = bytes.trim_ascii_start().starts_with(b"{");
     let body = if object { serde_json::from_slice(&bytes).ok() } else { None };
     body.ok_or_else(|| Refusal::new(StatusCode::BAD_REQUEST, format!("The body must be JSON: {shape}")))
+}
+
+/// As [`read_body`], for `/api/v1`: a body that says that it is JSON, which no form of another page can.
+pub(super) async fn read_json<T: for<'a> Deserialize<'a>>(
+    limits: &Limits,
+    request: Request,
+    shape: &str,
+) -> Result<T, Problem> {
+    let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    let kind = kind.and_then(|kind| kind.split(';').next()).unwrap_or_default().trim();
+    if !kind.eq_ignore_ascii_case("application/json") {
+        let error = "Send the body as JSON, with Content-Type: application/json";
+        return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, error));
+    }
+    Ok(read_body(limits, request, shape).await?)
 }
 
 #[cfg(test)]
