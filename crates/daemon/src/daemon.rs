@@ -11,6 +11,7 @@ use engine::policy::Policy;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::act::Hands;
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::observe::{Source, Tiers};
@@ -18,7 +19,7 @@ use crate::record::Store;
 use crate::report::auth::{Auth, Password};
 use crate::report::live::Live;
 use crate::report::page::Page;
-use crate::report::{Server, ServerOptions};
+use crate::report::{Server, ServerOptions, TlsFiles};
 use crate::run::{self, Watched};
 use crate::supervise::{self, Stop};
 
@@ -38,6 +39,8 @@ pub struct Settings {
     pub allowed_origins: Vec<String>,
     /// Proxies whose word on the caller's address is believed.
     pub behind_proxy: Vec<std::net::IpAddr>,
+    /// The certificate that the server shows, where it speaks TLS itself.
+    pub tls: Option<TlsFiles>,
     /// The admin's password, where one is configured.
     pub password: Option<Password>,
     /// The database.
@@ -62,6 +65,8 @@ pub struct ClusterSettings {
     pub endpoints: Vec<pve::Endpoint>,
     /// Who asks.
     pub token: pve::Token,
+    /// Who acts, where that is another one.
+    pub act_token: Option<pve::Token>,
     /// What its engine goes by.
     pub policy: Policy,
     /// Where its nodes' sensors are read, if anywhere.
@@ -94,6 +99,7 @@ impl Settings {
             listen: server.listen,
             allowed_origins: server.allowed_origins,
             behind_proxy: server.behind_proxy,
+            tls: server.tls.map(|config::Tls { cert, key }| TlsFiles { cert, key }),
             password: server.password.map(|password| Password::new(password.expose())),
             store: store.path,
             retention_days: store.retention_days,
@@ -130,6 +136,10 @@ impl ClusterSettings {
             })
             .collect::<anyhow::Result<Vec<_>>>()?;
         let token = pve::Token::new(&cluster.token_id, pve::Secret::new(cluster.token_secret.expose()))?;
+        let act_token = cluster
+            .act_token
+            .map(|(id, secret)| pve::Token::new(&id, pve::Secret::new(secret.expose())))
+            .transpose()?;
         // node_exporter's certificate is made by whoever made the nodes', if by anybody of the cluster's.
         let authority = cluster.endpoints.iter().find_map(|endpoint| match &endpoint.trust {
             config::Trust::Authority { pem, .. } => Some(pem.as_slice()),
@@ -140,7 +150,14 @@ impl ClusterSettings {
             Some(config::Temperature::Ssh { user, key_file }) => Some(Source::ssh(user, key_file)),
             None => None,
         };
-        Ok(ClusterSettings { name: cluster.name, endpoints, token, policy: cluster.policy, temperature })
+        Ok(ClusterSettings {
+            name: cluster.name,
+            endpoints,
+            token,
+            act_token,
+            policy: cluster.policy,
+            temperature,
+        })
     }
 }
 
@@ -153,26 +170,34 @@ impl Daemon {
         let clock = Arc::new(settings.clock);
         let store = Store::open(&settings.store).await?;
         let folder = settings.store.parent().filter(|folder| !folder.as_os_str().is_empty());
-        let auth = Arc::new(Auth::open(folder.unwrap_or(Path::new(".")), settings.password)?);
+        let auth =
+            Arc::new(Auth::open(folder.unwrap_or(Path::new(".")), store.clone(), settings.password).await?);
         let names = settings.clusters.iter().map(|cluster| cluster.name.clone());
         let round = clock.real(settings.tiers.critical);
         let live = Arc::new(Live::new(names, round, Instant::now()).with_clock(Arc::clone(&clock)));
         let pages: Vec<_> =
             settings.clusters.iter().map(|cluster| (cluster.name.clone(), Arc::new(Page::new()))).collect();
+        let hands = settings.clusters.iter().map(|cluster| {
+            let hands = hands(cluster, &clock).with_context(|| format!("cluster {}", cluster.name))?;
+            Ok((cluster.name.clone(), hands))
+        });
+        let hands = hands.collect::<anyhow::Result<Vec<_>>>()?;
         let server = Server::start(ServerOptions {
             listen: settings.listen,
             allowed_origins: settings.allowed_origins,
             behind_proxy: settings.behind_proxy,
+            tls: settings.tls,
             store: store.clone(),
             auth: Arc::clone(&auth),
             live: Arc::clone(&live),
             pages: pages.clone(),
             autonomy_ceiling: settings.autonomy_level,
+            hands,
         })
         .await?;
         if let Some(code) = auth.take_setup_code() {
             tracing::warn!(
-                "no password is set; set one once with: POST /api/auth/setup {{\"code\":\"{code}\",\"password\":\"...\"}}"
+                "no password is set; set one within 24 hours with: POST /api/auth/setup {{\"code\":\"{code}\",\"password\":\"...\"}}"
             );
         }
         let (sender, stop) = supervise::stop();
@@ -257,6 +282,13 @@ pub fn clients(
         });
     }
     Ok(clients)
+}
+
+/// What acts in a cluster. Connections and seats of its own: an operator's act does not wait behind a round of polls.
+fn hands(cluster: &ClusterSettings, clock: &Clock) -> anyhow::Result<Hands> {
+    let token = cluster.act_token.as_ref().unwrap_or(&cluster.token).clone();
+    let clients = clients(cluster.endpoints.clone(), token, clock)?;
+    Ok(Hands::new(clients, cluster.act_token.is_some()))
 }
 
 /// One cluster's watch, which survives its own panics.

@@ -70,7 +70,7 @@ pub async fn run(mut options: Options) -> anyhow::Result<()> {
     let folder = Folder::make()?;
     let mut simulated = SimOptions::script(&Script::parse(CLUSTER)?)?;
     simulated.speed = options.speed;
-    simulated.tokens = vec![format!("{TOKEN_ID}={TOKEN_SECRET}:observer").parse::<Token>()?];
+    simulated.tokens = vec![format!("{TOKEN_ID}={TOKEN_SECRET}:full").parse::<Token>()?];
     let cluster = Server::start(simulated)?;
     let daemon = Daemon::start(settings(&options, &folder, &cluster)?).await?;
     let level = daemon.store().set_preference("autonomy.level", "3", Timestamp::now());
@@ -124,6 +124,7 @@ fn settings(options: &Options, folder: &Folder, cluster: &Server) -> anyhow::Res
         name: "demo".parse()?,
         endpoints,
         token: pve::Token::new(TOKEN_ID, pve::Secret::new(TOKEN_SECRET))?,
+        act_token: None,
         policy: Policy::default(),
         temperature: None,
     }];
@@ -131,6 +132,7 @@ fn settings(options: &Options, folder: &Folder, cluster: &Server) -> anyhow::Res
         listen: options.listen,
         allowed_origins: Vec::new(),
         behind_proxy: Vec::new(),
+        tls: None,
         password: Some(Password::new(PASSWORD)),
         store: folder.store(),
         retention_days: 30,

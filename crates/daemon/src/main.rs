@@ -9,7 +9,7 @@ use anyhow::{Context, bail};
 use clap::{Parser, Subcommand};
 use daemon::config::{self, Config};
 use daemon::daemon::{Daemon, Settings};
-use daemon::{demo, ops};
+use daemon::{cli, demo, ops};
 use tracing_subscriber::EnvFilter;
 
 /// Watches Proxmox VE clusters and tells what happens to them.
@@ -51,6 +51,8 @@ enum Command {
     /// Look after the journal of what happened.
     #[command(subcommand)]
     Audit(ops::Audit),
+    #[command(flatten)]
+    Ask(cli::Command),
 }
 
 fn main() -> ExitCode {
@@ -77,7 +79,7 @@ fn log_to_stderr(filter: Option<&str>, command: &Command) -> anyhow::Result<()> 
         Command::Run { .. } | Command::CheckConfig { .. } => "info",
         // Its terminal shows what happens to the cluster; the log would say it twice.
         Command::Demo(_) => "warn,jarvis::told=off",
-        Command::Sim(_) | Command::Audit(_) | Command::Openapi => "warn",
+        Command::Sim(_) | Command::Audit(_) | Command::Ask(_) | Command::Openapi => "warn",
     };
     let filter = filter.filter(|filter| !filter.trim().is_empty()).unwrap_or(default);
     // The filter takes any word for the name of a module, and then logs nothing at all.
@@ -127,6 +129,7 @@ fn run(command: Command) -> anyhow::Result<()> {
             Command::Demo(options) => demo::run(options).await,
             Command::Sim(options) => ops::sim(options).await,
             Command::Audit(audit) => ops::audit(audit).await,
+            Command::Ask(command) => cli::run(command).await,
             Command::CheckConfig { .. } | Command::Openapi => Ok(()),
         }
     })

@@ -13,10 +13,12 @@ mod list;
 mod migrate;
 mod new;
 mod open;
+mod operate;
 mod read;
 mod row;
 mod seal;
 mod time;
+mod users;
 mod verify;
 mod write;
 
@@ -41,10 +43,12 @@ pub use journal::{JournalRow, Kind, Misfit};
 pub use list::{ActionFilter, EventFilter, IncidentFilter, JournalFilter, ListPage, Position, Window};
 pub use new::{Checkpoint, Kept, NewAction, NewEntry, NewEvent, Operator};
 pub use open::{Cause, OpenError};
+pub use operate::{Done, KILL_SWITCH, LEVEL, Setting, kill_switch_in_force, level_in_force, level_name};
 pub use row::{
     ActionResult, ActionRow, EventRow, Preference, RestAction, RestEvent, SnapshotRow, SocketEvent, Source,
-    kind_from_word, severity_from_word,
+    kind_from_word, severity_from_word, split_summary,
 };
+pub use users::{AccountChange, AccountRows, PasswordText, PeerRow, SessionRow, TokenRow, UserRow};
 pub use verify::{Verified, VerifyError, verify};
 
 /// Writes that may wait. Beyond it a caller waits for its place, so a slow disk slows the callers down and does not
@@ -276,6 +280,21 @@ impl Store {
         Ok(read::unresolved(&self.shared.readers, rows(limit)).await?)
     }
 
+    /// As [`Store::get_recent_events`], of one cluster and of none: what is of none is everybody's.
+    pub async fn get_recent_events_of(&self, cluster: &ClusterName, limit: u32) -> Answer<Vec<EventRow>> {
+        Ok(read::recent_events_of(&self.shared.readers, cluster, rows(limit)).await?)
+    }
+
+    /// As [`Store::get_unresolved`], of one cluster and of none.
+    pub async fn get_unresolved_of(&self, cluster: &ClusterName, limit: u32) -> Answer<Vec<EventRow>> {
+        Ok(read::unresolved_of(&self.shared.readers, cluster, rows(limit)).await?)
+    }
+
+    /// As [`Store::get_autonomy_actions`], of one cluster and of none: the original's are of none.
+    pub async fn get_autonomy_actions_of(&self, cluster: &ClusterName, limit: u32) -> Answer<Vec<ActionRow>> {
+        Ok(read::actions_of(&self.shared.readers, cluster, rows(limit)).await?)
+    }
+
     /// What happened at or after a time, newest first.
     pub async fn get_events_since(&self, since: Timestamp, limit: u32) -> Answer<Vec<EventRow>> {
         Ok(read::events_since(&self.shared.readers, since, rows(limit)).await?)
@@ -404,6 +423,21 @@ impl Store {
         self.write(SetPreference { key: key.to_owned(), value: value.to_owned(), at }).await
     }
 
+    /// Sets one for somebody: the preference, its row of the journal and, where something is different now, the event
+    /// that tells everybody, all or nothing. `None`: there are too many preferences already.
+    pub async fn set_by_operator(
+        &self,
+        setting: Setting,
+        by: &Operator,
+        at: Timestamp,
+    ) -> Answer<Option<Done>> {
+        if let Setting::Other { key, value } = &setting {
+            within("a preference's key", key.len(), KEY_MAX)?;
+            within("a preference's value", value.len(), VALUE_MAX)?;
+        }
+        Ok(self.write(operate::Operate { setting, by: by.clone(), at }).await?.done)
+    }
+
     /// All of them, by key; at most 1,000.
     pub async fn all_preferences(&self) -> Answer<Vec<Preference>> {
         Ok(read::preferences(&self.shared.readers, rows(ROWS_MAX)).await?)
@@ -467,6 +501,16 @@ impl Store {
         Ok(gone)
     }
 
+    /// Every user, token, login and known peer: read once, at the start.
+    pub async fn accounts(&self) -> Answer<AccountRows> {
+        Ok(users::all(&self.shared.readers).await?)
+    }
+
+    /// Changes to them, with what the journal says about it: all or nothing.
+    pub async fn change_accounts(&self, changes: Vec<AccountChange>, entry: Option<NewEntry>) -> Answer<()> {
+        self.write(users::ChangeAccounts { changes, entry }).await.map(drop)
+    }
+
     async fn prune(&self, aged: Aged, days: u32, now: Timestamp) -> Answer<u64> {
         let Some(before) = before(days, now) else { return Ok(0) };
         let mut gone = 0;
@@ -519,6 +563,7 @@ mod tests {
         #[rustfmt::skip]
         let table = [
             ("unresolved", read::UNRESOLVED,        "SCAN events USING INDEX idx_events_unresolved"),
+            ("unresolved of one", read::UNRESOLVED_OF, "SCAN events USING INDEX idx_events_unresolved"),
             ("since",      read::SINCE,             "SEARCH events USING INDEX idx_events_timestamp (timestamp>? AND timestamp<?)"),
             ("resolving",  change::RESOLVE_EARLIER, "SCAN over VIRTUAL TABLE INDEX 1: / SEARCH events USING INDEX idx_events_incident_id (incident_id=?)"),
             ("closing",    change::CLOSE_OPEN,      "SCAN events USING INDEX idx_events_unresolved"),

@@ -2,21 +2,29 @@
 //!
 //! | file | what it does |
 //! |---|---|
-//! | [`auth`], `token` | who may ask |
+//! | [`auth`], [`token`] | who may ask: users, logins, API tokens |
+//! | `login`, `session`, `users` | how they log in, and are made and changed |
 //! | [`caller`] | who asks, and what each call needs |
-//! | `listen`, `peer`, `origin`, `seats`, `bucket` | from where, how many, how often |
+//! | `local` | the command line of the daemon's own machine |
+//! | `listen`, `tls`, `peer`, `origin`, `seats`, `bucket`, `logins` | from where, how many, how often |
 //! | `web`, `refusal` | REST of the original page |
+//! | `control` | what operators set: kill switch, level, preferences, events of their own |
+//! | `tools` | what operators do in a cluster by hand |
 //! | [`v1`], `problem` | REST for programs, and the document of all of it |
 //! | `socket`, `pump` | `/events` and `/cluster` |
 //! | [`page`], [`live`] | what the observer and the loop hand in |
 //!
-//! It reads the store and never the cluster, and nothing here acts.
+//! It reads the store and never the cluster; what acts, by `act`, is only what an operator asked for.
 
 pub mod auth;
 mod bucket;
 pub mod caller;
+mod control;
 mod listen;
 pub mod live;
+mod local;
+mod login;
+mod logins;
 mod origin;
 pub mod page;
 mod peer;
@@ -24,12 +32,17 @@ mod problem;
 mod pump;
 mod refusal;
 mod seats;
+mod session;
 mod socket;
+mod tls;
 pub mod token;
+mod tools;
+mod users;
 pub mod v1;
 mod web;
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -39,14 +52,22 @@ use socketioxide::SocketIo;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 
+use crate::act::Hands;
+use crate::key;
 use crate::record::Store;
 use crate::supervise;
 use auth::Auth;
-use bucket::Buckets;
 use live::Live;
+use local::Local;
+use logins::Logins;
 use origin::Origins;
 use page::Page;
+use tls::Tls;
+use tools::Tools;
 use web::App;
+
+pub(crate) use local::prove;
+pub use tls::TlsFiles;
 
 /// How long the sockets and the calls together may take to end.
 const STOP_MAX: Duration = Duration::from_millis(800);
@@ -59,6 +80,8 @@ pub struct ServerOptions {
     pub allowed_origins: Vec<String>,
     /// Proxies whose word about the caller's address is believed.
     pub behind_proxy: Vec<IpAddr>,
+    /// The certificate to show; `None`: no TLS.
+    pub tls: Option<TlsFiles>,
     /// Where events, actions and preferences are read.
     pub store: Store,
     /// Who may ask.
@@ -69,6 +92,8 @@ pub struct ServerOptions {
     pub pages: Vec<(ClusterName, Arc<Page>)>,
     /// The highest autonomy level that the configuration allows, 0 to 4.
     pub autonomy_ceiling: u8,
+    /// What does things in the clusters for operators; without it, nothing can be done there.
+    pub hands: Vec<(ClusterName, Hands)>,
 }
 
 /// A limit on everything that a stranger can make us do.
@@ -76,7 +101,7 @@ pub struct ServerOptions {
 pub struct Limits {
     /// Bytes of a body. The largest call has some hundred.
     pub body: usize,
-    /// How long headers or a body may take to arrive, and a connection may idle between two calls.
+    /// How long a handshake, headers or a body may take to arrive, and a connection may idle between two calls.
     pub read: Duration,
     /// How long a call may take.
     pub request: Duration,
@@ -95,6 +120,11 @@ pub struct Limits {
     pub sockets: usize,
     /// Sockets of one peer.
     pub sockets_per_peer: usize,
+    /// How long a caller waits for an act by hand, which goes on after that: most end within it, and a call as a whole
+    /// has some seconds more.
+    pub act: Duration,
+    /// How often the certificate's files are looked at.
+    pub certificate: Duration,
 }
 
 impl Default for Limits {
@@ -110,6 +140,8 @@ impl Default for Limits {
             connections_per_peer: 256,
             sockets: 7_000,
             sockets_per_peer: 256,
+            act: Duration::from_secs(10),
+            certificate: tls::LOOKED_AT_EVERY,
         }
     }
 }
@@ -140,18 +172,25 @@ impl Server {
             listen,
             allowed_origins,
             behind_proxy,
+            tls,
             store,
             auth,
             live,
             pages,
             autonomy_ceiling,
+            hands,
         } = options;
         let first = pages.first().context("no cluster is watched")?.1.clone();
         let origins = Arc::new(Origins::new(&allowed_origins)?);
+        let tls = tls.map(Tls::load).transpose()?;
+        let scheme = if tls.is_some() { "https" } else { "http" };
         let listener = listen::bind(listen)?;
         let address = listener.local_addr().context("the listening socket has no address")?;
         let (sender, stop) = supervise::stop();
+        let folder = store.path().parent().unwrap_or(Path::new("."));
+        let local = Local::new(key::read_or_make(folder)?);
         let app = Arc::new(App {
+            local,
             store,
             auth,
             live,
@@ -160,7 +199,8 @@ impl Server {
             origins: origins.clone(),
             limits,
             ceiling: autonomy_ceiling,
-            logins: Buckets::new(limits.login_burst, limits.login_every),
+            tools: Tools::new(hands),
+            logins: Logins::new(limits.login_burst, limits.login_every),
             requests: Semaphore::new(limits.requests),
             stop: stop.clone(),
         });
@@ -172,8 +212,13 @@ impl Server {
             .layer(web::cors(origins))
             .layer(axum::middleware::from_fn(web::hardened));
         let proxies = behind_proxy.iter().map(IpAddr::to_canonical).collect();
-        let serving = tokio::spawn(listen::serve(listener, router, limits, proxies, stop));
-        tracing::info!("[Emitter] Real-time emitter started on http://{address}");
+        let tls = tls.map(|(tls, seen)| {
+            let tls = Arc::new(tls);
+            tokio::spawn(tls.clone().keep(seen, limits.certificate, stop.clone()));
+            tls
+        });
+        let serving = tokio::spawn(listen::serve(listener, router, limits, proxies, tls, stop));
+        tracing::info!("[Emitter] Real-time emitter started on {scheme}://{address}");
         Ok(Server { address, io, stop: sender, serving })
     }
 

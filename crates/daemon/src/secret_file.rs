@@ -49,6 +49,19 @@ impl SecretFile {
         self.replace(text).with_context(|| format!("{self} cannot be written"))
     }
 
+    /// Removes the file; one that is not there is removed.
+    ///
+    /// # Errors
+    /// The folder is not writable.
+    pub(crate) fn remove(&self) -> anyhow::Result<()> {
+        match fs::remove_file(&self.0) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(error).with_context(|| format!("{self} cannot be removed"))
+            }
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
     fn replace(&self, text: &str) -> io::Result<()> {
         let mut name = self.0.clone().into_os_string();
         name.push(".new");

@@ -27,6 +27,7 @@ fn the_least_configuration_is_complete() {
         server.listen                127.0.0.1:4000  (default)
         server.allowed_origins       []  (default)
         server.behind_proxy          []  (default)
+        server.tls_cert              none: no TLS  (default)
         server.password              none: the log shows a code with which to set one  (default)
         store.path                   data/jarvis.db  (default)
         store.retention_days         30  (default)
@@ -146,6 +147,7 @@ storage = {{ high = 97, critical = 99, clear = 1 }}
         server.listen                    [::]:4001  (jarvis.toml:3:10)
         server.allowed_origins           [https://dash.example:8443]  (jarvis.toml:4:19)
         server.behind_proxy              [10.0.0.5, fd00::5]  (jarvis.toml:5:16)
+        server.tls_cert                  none: no TLS  (default)
         server.password_file             DIR/password  (jarvis.toml:6:17)
         store.path                       /var/lib/jarvis/jarvis.db  (jarvis.toml:9:8)
         store.retention_days             90  (jarvis.toml:10:18)
@@ -281,6 +283,22 @@ fn the_environment_goes_before_the_file() {
 }
 
 #[test]
+fn a_second_token_is_for_acts_only() {
+    let text = format!(
+        "[[cluster]]\nname = \"lab\"\nendpoints = [\"https://a\"]\ntoken_id = \"j@pve!observe\"\n\
+         token_secret_env = \"LAB_SECRET\"\nact_token_id = \"j@pve!act\"\nact_token_secret = \"{SECRET}\"\n"
+    );
+    let config = load(&text, &[("LAB_SECRET", "observes")]).unwrap();
+    let cluster = &config.clusters[0];
+    assert_eq!((cluster.token_id.as_str(), cluster.token_secret.expose()), ("j@pve!observe", "observes"));
+    let (id, secret) = cluster.act_token.as_ref().unwrap();
+    assert_eq!((id.as_str(), secret.expose()), ("j@pve!act", SECRET));
+    let shown = describe(&config);
+    assert!(shown.contains("cluster[0].act_token_secret") && !shown.contains(SECRET), "{shown}");
+    assert!(shown.contains("cluster[0].act_token_secret stands in the configuration file itself"), "{shown}");
+}
+
+#[test]
 fn the_example_is_good_and_shows_every_default() {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../jarvis.example.toml");
     let text = fs::read_to_string(file).unwrap();
@@ -288,8 +306,16 @@ fn the_example_is_good_and_shows_every_default() {
     let as_it_is = load(&text, &env).unwrap();
     assert_eq!(as_it_is.warnings, Vec::<String>::new());
     // Every commented setting, put into force, but those that name files or stand instead of another one.
-    let skipped =
-        ["#password_file", "#token_secret_file", "#ca_file", "#insecure", "#temperature = { source"];
+    let skipped = [
+        "#password_file",
+        "#tls_cert",
+        "#tls_key",
+        "#token_secret_file",
+        "#act_token",
+        "#ca_file",
+        "#insecure",
+        "#temperature = { source",
+    ];
     let in_force: String = text
         .lines()
         .map(|line| match line.strip_prefix('#') {
@@ -323,16 +349,18 @@ fn the_example_is_good_and_shows_every_default() {
 #[test]
 fn a_wrong_setting_is_named_with_its_place_and_what_is_allowed() {
     #[rustfmt::skip]
-    let table: [(&str, &str, Expect); 52] = [
+    let table: [(&str, &str, Expect); 54] = [
         ("nothing at all",               "",                                       expect!["jarvis.toml: cluster: no [[cluster]] to watch: a cluster needs a name, endpoints, a token and a ca_file or fingerprint"]),
         ("a typo in a table",            "[sever]\nlisten = \"127.0.0.1:1\"",      expect!["jarvis.toml:1:2: sever: unknown key `sever`: did you mean `server`?"]),
         ("a typo in a key",              "[server]\nlisen = \"127.0.0.1:1\"",      expect!["jarvis.toml:2:1: server.lisen: unknown key `lisen`: did you mean `listen`?"]),
-        ("a key of another world",       "[server]\nlog_level = 1",                expect!["jarvis.toml:2:1: server.log_level: unknown key `log_level`: known here are listen, allowed_origins, password_file, behind_proxy"]),
+        ("a key of another world",       "[server]\nlog_level = 1",                expect!["jarvis.toml:2:1: server.log_level: unknown key `log_level`: known here are listen, allowed_origins, password_file, behind_proxy, tls_cert, tls_key"]),
         ("a key at the top",             "port = 4000",                            expect!["jarvis.toml:1:1: port: unknown key `port`: known here are server, store, autonomy, tiers, cluster, thresholds"]),
-        ("TLS, which comes later",       "[server]\ntls_cert = \"a\"\ntls_key = \"b\"", expect![[r#"
+        ("TLS files that are not there",  "[server]\ntls_cert = \"a\"\ntls_key = \"b\"", expect![[r#"
             the configuration has 2 problems:
-              jarvis.toml:2:1: server.tls_cert: `tls_cert` is not supported by this version: take it out
-              jarvis.toml:3:1: server.tls_key: `tls_key` is not supported by this version: take it out"#]]),
+              jarvis.toml:2:12: server.tls_cert: `a` cannot be opened: No such file or directory (os error 2)
+              jarvis.toml:3:11: server.tls_key: `b` cannot be opened: No such file or directory (os error 2)"#]]),
+        ("a certificate without a key",  "[server]\ntls_cert = \"a\"",           expect!["jarvis.toml:2:12: server.tls_cert: needs its private key: set tls_key too"]),
+        ("a key without a certificate",  "[server]\ntls_key = \"b\"",            expect!["jarvis.toml:2:11: server.tls_key: needs its certificate: set tls_cert too"]),
         ("runbooks, which come later",   "[[runbook]]\nid = \"x\"",                expect!["jarvis.toml:1:3: runbook: `runbook` is not supported by this version: take it out"]),
         ("a sensor has one mark",        "[thresholds]\ntemperature = { high = 70, critical = 80 }", expect!["jarvis.toml:2:39: thresholds.temperature.critical: temperature has one mark: take `critical` out"]),
         ("a sensor that melts",          "[thresholds]\ntemperature = { high = 151 }", expect!["jarvis.toml:2:15: thresholds.temperature: a mark is a temperature above 0 and at most 150 °C, not 151"]),
@@ -341,8 +369,8 @@ fn a_wrong_setting_is_named_with_its_place_and_what_is_allowed() {
         ("another type",                 "[server]\nlisten = 4000",                expect!["jarvis.toml:2:10: server.listen: must be a text in quotes, not a whole number"]),
         ("a table as a text",            "server = \"x\"",                         expect!["jarvis.toml:1:10: server: must be a table, not a text"]),
         ("no address",                   "[server]\nlisten = \"localhost:4000\"",  expect!["jarvis.toml:2:10: server.listen: must be an address and a port, like 127.0.0.1:4000 or [::1]:4000"]),
-        ("beyond loopback",              "[server]\nlisten = \"0.0.0.0:4000\"",    expect![[r#"jarvis.toml:2:10: server.listen: 0.0.0.0:4000 can be reached from other machines, and this version speaks no TLS of its own: listen on 127.0.0.1, or put a proxy with TLS in front and name its address: behind_proxy = ["10.0.0.5"]"#]]),
-        ("beyond loopback, no proxy",    "[server]\nlisten = \"10.1.2.3:4000\"\nbehind_proxy = []", expect![[r#"jarvis.toml:2:10: server.listen: 10.1.2.3:4000 can be reached from other machines, and this version speaks no TLS of its own: listen on 127.0.0.1, or put a proxy with TLS in front and name its address: behind_proxy = ["10.0.0.5"]"#]]),
+        ("beyond loopback",              "[server]\nlisten = \"0.0.0.0:4000\"",    expect![[r#"jarvis.toml:2:10: server.listen: 0.0.0.0:4000 can be reached from other machines, and passwords would travel in clear: give a certificate (tls_cert, tls_key), or listen on 127.0.0.1, or put a proxy with TLS in front and name its address: behind_proxy = ["10.0.0.5"]"#]]),
+        ("beyond loopback, no proxy",    "[server]\nlisten = \"10.1.2.3:4000\"\nbehind_proxy = []", expect![[r#"jarvis.toml:2:10: server.listen: 10.1.2.3:4000 can be reached from other machines, and passwords would travel in clear: give a certificate (tls_cert, tls_key), or listen on 127.0.0.1, or put a proxy with TLS in front and name its address: behind_proxy = ["10.0.0.5"]"#]]),
         ("a proxy by name",              "[server]\nbehind_proxy = [\"10.0.0.5\", \"proxy.lan\"]", expect!["jarvis.toml:2:29: server.behind_proxy[1]: must be an IP address like 10.0.0.5"]),
         ("any origin",                   "[server]\nallowed_origins = [\"*\", \"https://a.example/x\"]", expect![[r#"
             the configuration has 2 problems:
@@ -413,7 +441,7 @@ fn a_wrong_cluster_is_named_with_its_place_and_what_is_allowed() {
     let endpoints = |list: &str| format!("endpoints = {list}");
     let token_line = "token_id = \"jarvis@pve!observe\"";
     #[rustfmt::skip]
-    let table: [(&str, &str, String, Expect); 49] = [
+    let table: [(&str, &str, String, Expect); 52] = [
         ("no name",                       "name = \"lab\"",  String::new(),                          expect!["jarvis.toml:1:1: cluster[0].name: is missing: a cluster needs a name, endpoints, a token and a ca_file or fingerprint"]),
         ("no name of a cluster",          "name = \"lab\"",  "name = \"my lab\"".into(),             expect!["jarvis.toml:2:8: cluster[0].name: `my lab` is no cluster name: 1 to 100 characters, letters, digits, `-`, `_` and `.`, starting with a letter or digit"]),
         ("no endpoints",                  endpoints_line,    String::new(),                          expect!["jarvis.toml:1:1: cluster[0].endpoints: is missing: a cluster needs a name, endpoints, a token and a ca_file or fingerprint"]),
@@ -466,10 +494,10 @@ fn a_wrong_cluster_is_named_with_its_place_and_what_is_allowed() {
         ("the whole header",              secret_line,       secret_file(&whole),                    expect!["jarvis.toml:5:21: cluster[0].token_secret_file: the secret holds a `=`: only what stands after the `=` of the token is the secret"]),
         ("a secret with a blank",         secret_line,       secret_file(&blank),                    expect!["jarvis.toml:5:21: cluster[0].token_secret_file: the secret is empty, or holds a blank or a character that is not ASCII: copy it again"]),
         ("a large secret file",           secret_line,       secret_file(&large),                    expect!["jarvis.toml:5:21: cluster[0].token_secret_file: `DIR/large` holds more than 1024 bytes: it must hold the secret and nothing else"]),
-        ("acts, which come later",        token_line,        format!("{token_line}\nact_token_id = \"a@pve!b\"\nact_token_secret = \"x\""), expect![[r#"
-            the configuration has 2 problems:
-              jarvis.toml:5:1: cluster[0].act_token_id: `act_token_id` is not supported by this version: take it out
-              jarvis.toml:6:1: cluster[0].act_token_secret: `act_token_secret` is not supported by this version: take it out"#]]),
+        ("acts without a secret",         token_line,        format!("{token_line}\nact_token_id = \"a@pve!act\""), expect!["jarvis.toml:1:1: cluster[0].act_token_secret_file: is missing: a file that holds the token's secret and nothing else"]),
+        ("a secret for no acts",          token_line,        format!("{token_line}\nact_token_secret = \"x\""), expect!["jarvis.toml:5:20: cluster[0].act_token_secret: is the secret of act_token_id, and that is missing"]),
+        ("a user acts",                   token_line,        format!("{token_line}\nact_token_id = \"a@pve\"\nact_token_secret = \"{SECRET}\""), expect!["jarvis.toml:5:16: cluster[0].act_token_id: must be USER@REALM!TOKEN, like jarvis@pve!observe"]),
+        ("two secrets for acts",          token_line,        format!("{token_line}\nact_token_id = \"a@pve!act\"\nact_token_secret = \"x\"\nact_token_secret_env = \"Y\""), expect!["jarvis.toml:6:20: cluster[0].act_token_secret: contradicts act_token_secret_env: give either act_token_secret_env or act_token_secret"]),
         ("nobody to ignore",              token_line,        format!("{token_line}\nignore = [\"101\", \"cluster\", \"tag:\", \"qemu/99\"]\nprotect = [\"vm/101\"]"), expect![[r#"
             the configuration has 5 problems:
               jarvis.toml:5:11: cluster[0].ignore[0]: must be `node/NAME`, `qemu/ID`, `lxc/ID`, `storage/NAME` or `tag:TAG`
@@ -530,7 +558,7 @@ disk = { high = 99 }
 "#;
     expect![[r#"
         the configuration has 12 problems:
-          jarvis.toml:3:10: server.listen: 0.0.0.0:80 can be reached from other machines, and this version speaks no TLS of its own: listen on 127.0.0.1, or put a proxy with TLS in front and name its address: behind_proxy = ["10.0.0.5"]
+          jarvis.toml:3:10: server.listen: 0.0.0.0:80 can be reached from other machines, and passwords would travel in clear: give a certificate (tls_cert, tls_key), or listen on 127.0.0.1, or put a proxy with TLS in front and name its address: behind_proxy = ["10.0.0.5"]
           jarvis.toml:4:1: server.lissten: unknown key `lissten`: did you mean `listen`?
           jarvis.toml:7:12: tiers.critical: 1h is not from 2s to 5m
           jarvis.toml:9:1: cluster[0].token_secret_file: is missing: a file that holds the token's secret and nothing else

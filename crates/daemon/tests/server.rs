@@ -3,21 +3,37 @@
 
 #![cfg(test)]
 
+#[path = "server/abuse.rs"]
+mod abuse;
+#[path = "server/cli.rs"]
+mod cli;
+#[path = "server/control.rs"]
+mod control;
 #[path = "server/harness.rs"]
 mod harness;
+#[path = "server/logins.rs"]
+mod logins;
+#[path = "server/rights.rs"]
+mod rights;
+#[path = "server/sessions.rs"]
+mod sessions;
+#[path = "server/tls.rs"]
+mod tls;
+#[path = "server/tools.rs"]
+mod tools;
+#[path = "server/users.rs"]
+mod users;
 #[path = "server/v1.rs"]
 mod v1;
 
-use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 
 use daemon::record::{ActionResult, NewAction, NewEvent, Source};
-use daemon::report::auth::{Auth, Denied, Password};
 use daemon::report::page::Quorum;
 use daemon::report::{Limits, Server, ServerOptions};
 use engine::report::{EventKind, Severity};
-use harness::{DESK, Fixture, Folder, PASSWORD, Reply, lab};
-use jiff::{SignedDuration, Timestamp};
+use harness::{DESK, Fixture, Reply, lab};
+use jiff::Timestamp;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -96,34 +112,6 @@ async fn each_private_call_with_no_token_a_bad_one_and_a_good_one() {
         assert_eq!(fixture.call(&format!("GET {path}"), &[], "").await.shown(), NO_TOKEN, "{path}");
         assert_eq!(fixture.get(path, "garbage").await.shown(), BAD_TOKEN, "{path}");
         assert_eq!(fixture.get(path, &token).await.shown(), expected, "{path}");
-    }
-    fixture.stop().await;
-}
-
-#[tokio::test]
-async fn each_way_to_present_a_token() {
-    let fixture = filled().await;
-    let token = fixture.token();
-    let day = SignedDuration::from_hours(24);
-    let issued = |ago| fixture.auth.issue(Timestamp::now() - ago).unwrap().token;
-    let (expired, nearly) = (issued(day), issued(day - SignedDuration::from_secs(60)));
-    let stranger = Folder::new();
-    let stranger = Auth::open(stranger.path(), Some(Password::new(PASSWORD))).unwrap();
-    let foreign = stranger.issue(Timestamp::now()).unwrap().token;
-    let table: [(&str, String, &str); 9] = [
-        ("as the page does", format!("Authorization: Bearer {token}"), "200"),
-        ("in other letters", format!("authorization: bearer {token}"), "200"),
-        ("in its last minute", format!("Authorization: Bearer {nearly}"), "200"),
-        ("expired", format!("Authorization: Bearer {expired}"), BAD_TOKEN),
-        ("of another server with the same password", format!("Authorization: Bearer {foreign}"), BAD_TOKEN),
-        ("without a scheme", format!("Authorization: {token}"), NO_TOKEN),
-        ("another scheme", format!("Authorization: Basic {token}"), NO_TOKEN),
-        ("empty", "Authorization: Bearer ".into(), NO_TOKEN),
-        ("in a cookie", format!("Cookie: token={token}"), NO_TOKEN),
-    ];
-    for (name, header, expected) in table {
-        let reply = fixture.call("GET /api/monitor/status", &[&header], "").await;
-        assert!(reply.shown().starts_with(expected), "{name}: {}", reply.shown());
     }
     fixture.stop().await;
 }
@@ -219,7 +207,7 @@ async fn whatever_is_refused_is_refused_in_json() {
         assert_eq!(reply.header("content-type"), Some("application/json"), "{name}");
     }
     let other = fixture.call("DELETE /api/memory/events", &[&token], "").await;
-    assert_eq!(other.header("allow"), Some("GET,HEAD"));
+    assert_eq!(other.header("allow"), Some("GET,HEAD,POST"));
     fixture.stop().await;
 }
 
@@ -272,137 +260,6 @@ async fn only_listed_origins_may_read_the_answers() {
     let refused = fixture.call("GET /api/monitor/status", &[&format!("Origin: {DESK}")], "").await;
     assert_eq!(refused.header("access-control-allow-origin"), Some(DESK), "refusals can be read too");
     fixture.stop().await;
-}
-
-#[tokio::test]
-async fn a_login_gives_a_token_that_works() {
-    let fixture = Fixture::new().await;
-    for body in [
-        format!(r#"{{"password":"{PASSWORD}"}}"#),
-        format!(r#"{{"username":"admin","password":"{PASSWORD}"}}"#),
-    ] {
-        let reply = fixture.post("/api/auth/login", &body).await;
-        assert_eq!(reply.status, 200, "{}", reply.body);
-        assert!(reply.body.ends_with(r#"","expiresIn":86400}"#), "{}", reply.body);
-        let token = reply.body.split('"').nth(3).unwrap();
-        assert_eq!(fixture.get("/api/monitor/status", token).await.status, 200);
-    }
-    fixture.stop().await;
-}
-
-#[tokio::test]
-async fn who_guesses_is_slowed_down_and_nobody_else() {
-    let login_every = Duration::from_secs(600);
-    let fixture = Fixture::within(Limits { login_every, ..Limits::default() }).await;
-    let wrong = r#"{"password":"wrong"}"#;
-    let right = format!(r#"{{"password":"{PASSWORD}"}}"#);
-    let guess = async |peer: &str, body: &str| fixture.post_from(peer, "/api/auth/login", body).await;
-
-    for n in 1..=5 {
-        assert_eq!(
-            guess("192.0.2.1", wrong).await.shown(),
-            r#"401 {"error":"Invalid password"}"#,
-            "guess {n}"
-        );
-    }
-    let slowed = guess("192.0.2.1", wrong).await;
-    assert_eq!(slowed.shown(), r#"429 {"error":"Too many attempts, try again later"}"#);
-    let wait: u64 = slowed.header("retry-after").unwrap().parse().unwrap();
-    assert!((1..=600).contains(&wait), "{wait} s: nobody is locked out for good");
-    assert_eq!(guess("192.0.2.1", &right).await.status, 429, "nor is the right guess told apart");
-    assert_eq!(guess("192.0.2.2", &right).await.status, 200, "somebody else is not slowed down");
-
-    for round in 1..=3 {
-        for _ in 0..4 {
-            assert_eq!(guess("192.0.2.3", wrong).await.status, 401, "round {round}");
-        }
-        assert_eq!(guess("192.0.2.3", &right).await.status, 200, "who knows the password starts afresh");
-    }
-    let named = r#"{"username":"root","password":"correct horse"}"#;
-    assert_eq!(guess("192.0.2.4", named).await.shown(), r#"401 {"error":"Invalid password"}"#);
-    fixture.stop().await;
-}
-
-#[tokio::test]
-async fn the_first_password_is_set_with_the_code_and_only_once() {
-    let fixture = Fixture::with(Limits::default(), None).await;
-    let code = fixture.auth.take_setup_code().unwrap();
-    assert_eq!(fixture.auth.take_setup_code(), None, "shown once");
-    let body = |code: &str, password: &str| format!(r#"{{"code":"{code}","password":"{password}"}}"#);
-    let early = fixture.post("/api/auth/login", r#"{"password":""}"#).await;
-    assert_eq!(early.shown(), r#"409 {"error":"No password is set yet: use the setup code from the log"}"#);
-    for (name, body, expected) in [
-        (
-            "a wrong code",
-            body("AAAA-AAAA-AAAA-AAAA-AAAA", "a good password"),
-            r#"401 {"error":"Invalid setup code"}"#,
-        ),
-        ("no code", body("", "a good password"), r#"401 {"error":"Invalid setup code"}"#),
-        (
-            "a short password",
-            body(&code, "short"),
-            r#"400 {"error":"The password must have 8 to 1024 bytes"}"#,
-        ),
-    ] {
-        assert_eq!(
-            fixture.post_from("192.0.2.1", "/api/auth/setup", &body).await.shown(),
-            expected,
-            "{name}"
-        );
-    }
-    let set = fixture.post("/api/auth/setup", &body(&code.to_lowercase(), "a good password")).await;
-    assert_eq!(set.status, 200, "{}", set.body);
-    let token = set.body.split('"').nth(3).unwrap();
-    assert_eq!(fixture.get("/api/monitor/status", token).await.status, 200);
-    let again = fixture.post("/api/auth/setup", &body(&code, "another password")).await;
-    assert_eq!(again.shown(), r#"409 {"error":"A password is already set"}"#);
-
-    let restarted = Auth::open(fixture.folder.path(), None).unwrap();
-    assert_eq!(restarted.take_setup_code(), None, "there is a password");
-    assert!(restarted.verify(token, Timestamp::now()).is_some(), "a restart ends no login");
-    let login = restarted.login(Password::new("a good password"), Timestamp::now()).await;
-    assert!(login.is_ok());
-    let preferences = fixture.get("/api/memory/preferences", token).await;
-    assert_eq!(preferences.shown(), r#"200 {"preferences":[]}"#, "no secret lies in the store");
-    fixture.stop().await;
-}
-
-#[tokio::test]
-async fn a_changed_password_ends_every_login() {
-    let folder = Folder::new();
-    let now = Timestamp::now();
-    let open = |password: &str| Auth::open(folder.path(), Some(Password::new(password))).unwrap();
-    let first = open("first password");
-    let token = first.login(Password::new("first password"), now).await.unwrap().token;
-    assert!(open("first password").verify(&token, now).is_some());
-
-    let second = open("second password");
-    assert_eq!(second.login(Password::new("first password"), now).await, Err(Denied::Wrong));
-    assert_eq!(second.verify(&token, now), None);
-    assert!(second.login(Password::new("second password"), now).await.is_ok());
-    assert!(Auth::open(folder.path(), Some(Password::new(""))).is_err(), "empty is no password");
-}
-
-#[tokio::test]
-async fn secrets_are_kept_to_their_owner() {
-    let folder = Folder::new();
-    let auth = Auth::open(folder.path(), Some(Password::new(PASSWORD))).unwrap();
-    auth.settle().await.unwrap();
-    for name in ["jarvis.key", "jarvis.password"] {
-        let path = folder.path().join(name);
-        let mode = |path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
-        assert_eq!(mode(&path), 0o600, "{name}");
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
-        Auth::open(folder.path(), None).unwrap();
-        assert_eq!(mode(&path), 0o600, "{name}, closed again");
-        let text = std::fs::read_to_string(&path).unwrap();
-        assert!(!text.contains(PASSWORD));
-        std::fs::write(&path, "damaged").unwrap();
-        let error = format!("{:#}", Auth::open(folder.path(), None).unwrap_err());
-        assert!(error.contains(name) && !error.contains("damaged"), "{error}");
-        std::fs::write(&path, text).unwrap();
-    }
-    assert_eq!(format!("{auth:?} {:?}", Password::new(PASSWORD)), "Auth { .. } Password(..)");
 }
 
 #[tokio::test]
@@ -469,11 +326,13 @@ async fn an_address_in_use_is_told_in_words() {
         listen: fixture.address(),
         allowed_origins: Vec::new(),
         behind_proxy: Vec::new(),
+        tls: None,
         store: fixture.store.clone(),
         auth: fixture.auth.clone(),
         live: fixture.live.clone(),
         pages: vec![(lab(), fixture.page.clone())],
         autonomy_ceiling: 2,
+        hands: Vec::new(),
     };
     let error = format!("{:#}", Server::start(options).await.err().unwrap());
     let expected = format!(
@@ -498,26 +357,6 @@ async fn the_server_stops_within_a_second_whoever_is_connected() {
     assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
     store.close().await;
     drop(folder);
-}
-
-#[tokio::test]
-async fn a_login_that_ends_ends_its_sockets() {
-    let fixture = Fixture::new().await;
-    let ago = SignedDuration::from_hours(24) - SignedDuration::from_secs(4);
-    let token = fixture.auth.issue(Timestamp::now() - ago).unwrap().token;
-    let auth = format!(r#"{{"token":"{token}"}}"#);
-    let (cluster, events) = tokio::join!(fixture.join("/cluster", &auth), fixture.join("/events", &auth));
-    for (namespace, polling) in [("/cluster", cluster), ("/events", events)] {
-        let heard = polling.hear_until(&format!("41{namespace},")).await;
-        let expired = format!(r#"42{namespace},["auth_expired",{{"message":"Invalid or expired token"}}]"#);
-        assert!(heard[0].starts_with(&format!("40{namespace},")), "let in first: {heard:?}");
-        assert!(heard.contains(&expired), "{heard:?}");
-        let again = fixture.join(namespace, &auth).await;
-        let refused = format!(r#"44{namespace},{{"message":"Invalid or expired token"}}"#);
-        assert_eq!(again.hear().await, [refused]);
-    }
-    fixture.page.watchers().wait_for(|clients| *clients == 0).await.unwrap();
-    fixture.stop().await;
 }
 
 #[tokio::test]

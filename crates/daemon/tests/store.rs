@@ -12,6 +12,8 @@ mod incidents;
 mod journal;
 #[path = "store/list.rs"]
 mod list;
+#[path = "store/schemas.rs"]
+mod schemas;
 #[path = "store/trouble.rs"]
 mod trouble;
 
@@ -168,6 +170,16 @@ async fn adopting_a_file_only_adds_to_it() {
     assert_eq!(rows_before, rows_of_the_four(&path).await, "the original's columns of every row");
     let added: Vec<&str> = after.iter().filter(|line| !before.contains(line)).map(String::as_str).collect();
     expect![[r#"
+        api_tokens.id TEXT NOT NULL KEY
+        api_tokens.user TEXT NOT NULL
+        api_tokens.name TEXT NOT NULL
+        api_tokens.digest BLOB NOT NULL
+        api_tokens.role TEXT NOT NULL
+        api_tokens.clusters TEXT
+        api_tokens.created_ms INTEGER NOT NULL
+        api_tokens.expires_ms INTEGER
+        api_tokens.last_used_ms INTEGER
+        api_tokens.revoked_ms INTEGER
         autonomy_actions.cluster TEXT
         autonomy_actions.at_ms INTEGER
         checkpoints.cluster TEXT NOT NULL KEY
@@ -215,6 +227,20 @@ async fn adopting_a_file_only_adds_to_it() {
         journal_anchor.seq INTEGER NOT NULL
         journal_anchor.hash BLOB NOT NULL
         journal_anchor.signature BLOB NOT NULL
+        known_peers.user TEXT NOT NULL KEY
+        known_peers.peer TEXT NOT NULL KEY
+        known_peers.seen_ms INTEGER NOT NULL
+        sessions.digest BLOB NOT NULL KEY
+        sessions.user TEXT NOT NULL
+        sessions.cookie INTEGER NOT NULL
+        sessions.created_ms INTEGER NOT NULL
+        sessions.expires_ms INTEGER NOT NULL
+        users.name TEXT NOT NULL KEY
+        users.role TEXT NOT NULL
+        users.clusters TEXT
+        users.password TEXT
+        users.created_ms INTEGER NOT NULL
+        users.disabled_ms INTEGER
         CREATE INDEX idx_actions_cluster_time ON autonomy_actions(cluster, timestamp) WHERE cluster IS NOT NULL
         CREATE INDEX idx_actions_condition_time ON autonomy_actions(condition, timestamp)
         CREATE INDEX idx_actions_incident_time ON autonomy_actions(incident_id, timestamp)
@@ -233,7 +259,12 @@ async fn adopting_a_file_only_adds_to_it() {
         CREATE INDEX idx_journal_cluster ON journal(cluster)
         CREATE INDEX idx_journal_kind_time ON journal(kind, at_ms)
         CREATE INDEX idx_journal_time ON journal(at_ms)
-        sqlite_autoindex_checkpoints_1"#]]
+        sqlite_autoindex_api_tokens_1
+        sqlite_autoindex_api_tokens_2
+        sqlite_autoindex_checkpoints_1
+        sqlite_autoindex_known_peers_1
+        sqlite_autoindex_sessions_1
+        sqlite_autoindex_users_1"#]]
     .assert_eq(&added.join("\n"));
 }
 
@@ -299,7 +330,7 @@ async fn what_was_written_is_there_after_opening_again() {
     assert_eq!(store.load_checkpoint(&lab()).await.unwrap(), Some(kept("{\"n\":1}", 0)));
     assert_eq!(store.save_event(event("three")).await.unwrap().id, 3);
     let runs = read_column(&path, "SELECT name FROM jarvis_schema ORDER BY version").await;
-    assert_eq!(runs, ["original", "ours", "journal", "incidents"], "each migration once");
+    assert_eq!(runs, ["original", "ours", "journal", "users", "incidents"], "each migration once");
 }
 
 #[tokio::test]

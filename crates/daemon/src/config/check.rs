@@ -12,7 +12,7 @@ use jiff::SignedDuration;
 use super::secret::{self, Secret};
 use super::tree::{At, Place, Problems, Spot};
 use super::typed::{self, Typed};
-use super::{Config, Live, Server, Setting, Store, Tiers, cluster, marks};
+use super::{Config, Live, Reach, Server, Setting, Store, Tiers, Tls, cluster, marks};
 
 /// Where the daemon listens when nobody says otherwise.
 const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 4000);
@@ -50,6 +50,26 @@ pub(super) fn check(
     Some(Config { server: server?, store: store?, autonomy_level, tiers, clusters, warnings, settings })
 }
 
+/// What finds the daemon from its own machine. Clusters and secrets are not looked at: whoever asks may have no right to
+/// read them.
+pub(super) fn reach(
+    typed: Typed,
+    env: &dyn Fn(&str) -> Option<String>,
+    problems: &mut Problems<'_>,
+) -> Option<Reach> {
+    let mut checker = Checker { problems, env, warnings: Vec::new(), settings: Vec::new() };
+    let listen = checker.listen(typed.server.listen.as_ref(), secured(&typed.server));
+    let tls_cert = typed.server.tls_cert.map(|cert| cert.value.into());
+    let store = checker.store(typed.store);
+    let autonomy_level = checker.autonomy(typed.autonomy_level.as_ref());
+    Some(Reach { listen: listen?, tls_cert, store: store?.path, autonomy_level })
+}
+
+/// Whether what travels is sealed, by us or by a proxy.
+fn secured(server: &typed::Server) -> bool {
+    server.tls_cert.is_some() || server.behind_proxy.as_ref().is_some_and(|proxies| !proxies.value.is_empty())
+}
+
 impl Checker<'_, '_> {
     /// A variable that is set to nothing is not set: that is what `PORT=` in an env file means.
     pub(super) fn env(&self, name: &str) -> Option<String> {
@@ -73,7 +93,7 @@ impl Checker<'_, '_> {
     }
 
     fn server(&mut self, typed: typed::Server) -> Option<Server> {
-        let listen = self.listen(typed.listen.as_ref(), typed.behind_proxy.as_ref());
+        let listen = self.listen(typed.listen.as_ref(), secured(&typed));
         let allowed_origins = self.list(typed.allowed_origins.as_ref(), "server.allowed_origins", |text| {
             origin(text)
                 .ok_or("must be an origin like https://jarvis.example:8443: scheme, host and port, no path")
@@ -81,15 +101,12 @@ impl Checker<'_, '_> {
         let behind_proxy = self.list(typed.behind_proxy.as_ref(), "server.behind_proxy", |text| {
             text.parse::<IpAddr>().map_err(|_| "must be an IP address like 10.0.0.5")
         });
+        let tls = self.tls(typed.tls_cert.as_ref(), typed.tls_key.as_ref());
         let password = self.password(typed.password_file.as_ref());
-        Some(Server { listen: listen?, allowed_origins, behind_proxy, password })
+        Some(Server { listen: listen?, allowed_origins, behind_proxy, tls, password })
     }
 
-    fn listen(
-        &mut self,
-        typed: Option<&At<String>>,
-        proxies: Option<&At<Vec<At<String>>>>,
-    ) -> Option<SocketAddr> {
+    fn listen(&mut self, typed: Option<&At<String>>, secured: bool) -> Option<SocketAddr> {
         let mut place = Place { key: "server.listen".into(), spot: Spot::Nowhere };
         let mut listen = LISTEN;
         let mut spot = None;
@@ -110,15 +127,42 @@ impl Checker<'_, '_> {
             listen.set_port(port);
         }
         self.set("server.listen", listen, spot);
-        let proxied = proxies.is_some_and(|proxies| !proxies.value.is_empty());
-        if !listen.ip().is_loopback() && !proxied {
+        if !listen.ip().is_loopback() && !secured {
             let words = format!(
-                "{listen} can be reached from other machines, and this version speaks no TLS of its own: listen on \
-                 127.0.0.1, or put a proxy with TLS in front and name its address: behind_proxy = [\"10.0.0.5\"]"
+                "{listen} can be reached from other machines, and passwords would travel in clear: give a certificate \
+                 (tls_cert, tls_key), or listen on 127.0.0.1, or put a proxy with TLS in front and name its address: \
+                 behind_proxy = [\"10.0.0.5\"]"
             );
             return self.refuse(&place, words);
         }
         Some(listen)
+    }
+
+    /// Both files or none. Whether they fit is found out when they are used.
+    fn tls(&mut self, cert: Option<&At<String>>, key: Option<&At<String>>) -> Option<Tls> {
+        let (cert, key) = match (cert, key) {
+            (Some(cert), Some(key)) => (cert, key),
+            (None, None) => {
+                self.set("server.tls_cert", "none: no TLS", None);
+                return None;
+            }
+            (Some(cert), None) => return self.refuse(&cert.place, "needs its private key: set tls_key too"),
+            (None, Some(key)) => return self.refuse(&key.place, "needs its certificate: set tls_cert too"),
+        };
+        for (file, name) in [(cert, "server.tls_cert"), (key, "server.tls_key")] {
+            self.set(name, &file.value, Some(file.place.spot));
+            match secret::readable(Path::new(&file.value)) {
+                Ok(by_all) if by_all && file.place.key == key.place.key => {
+                    let path = &file.value;
+                    self.warnings.push(format!(
+                        "{path} ({name}) can be read by every user of this machine: chmod 600 {path}"
+                    ));
+                }
+                Ok(_) => {}
+                Err(words) => self.bad(&file.place, words),
+            }
+        }
+        Some(Tls { cert: PathBuf::from(&cert.value), key: PathBuf::from(&key.value) })
     }
 
     fn password(&mut self, file: Option<&At<String>>) -> Option<Secret> {

@@ -46,6 +46,14 @@ pub(super) fn ordinary(path: &Path) -> std::io::Result<fs::File> {
     Err(std::io::Error::other("it is no ordinary file"))
 }
 
+/// Whether a file can be opened, and whether any user of this machine may read it.
+pub(super) fn readable(path: &Path) -> Result<bool, String> {
+    let shown = shown(path);
+    let about = ordinary(path).and_then(|file| file.metadata());
+    let about = about.map_err(|error| format!("{shown} cannot be opened: {error}"))?;
+    Ok(about.permissions().mode() & 0o004 != 0)
+}
+
 /// The words of an error never hold any of the file's content.
 pub(super) fn from_file(path: &Path) -> Result<FromFile, String> {
     let shown = shown(path);

@@ -20,6 +20,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration { version: 1, name: "original", sql: include_str!("../../migrations/0001_original.sql") },
     Migration { version: 2, name: "ours", sql: include_str!("../../migrations/0002_ours.sql") },
     Migration { version: 3, name: "journal", sql: include_str!("../../migrations/0003_journal.sql") },
+    Migration { version: 4, name: "users", sql: include_str!("../../migrations/0004_users.sql") },
     Migration { version: 5, name: "incidents", sql: include_str!("../../migrations/0005_incidents.sql") },
 ];
 

@@ -1,71 +1,59 @@
-//! Auth: who may ask. Signed tokens, the one password, and the setup code that sets it.
+//! Auth: who may ask. Users and their passwords, logins, API tokens, tickets, and the setup code that sets the first
+//! password.
 //!
-//! What is secret lies in two files beside the database, readable by their owner only, and never in the store,
-//! whose preferences REST prints:
+//! Everything is in the store (`record::users`) and, for asking, in memory ([`accounts`]). A change is written first and
+//! then applied here, one after the other, by a task of its own: a caller who hangs up in the middle leaves nothing half
+//! done. Whoever is let in for longer than a call hears of each change ([`Auth::changes`]) and asks again.
 //!
-//! - `jarvis.key`: 256 random bits, made on first start. Without it every token is void.
-//! - `jarvis.password`: the admin's password as an Argon2id hash.
+//! A password in the configuration is *the* password of `admin` for as long as it stands there. Beside the database lies
+//! `jarvis.key`, 256 random bits that only its owner may read: what a page shows against forged requests is made of it.
 //!
-//! A password in the configuration is *the* password for as long as it stands there. Tokens are signed with the
-//! key and the hash together, so a changed password ends every session without a list of them.
+//! It does not say what a role may: that is [`super::caller`]. Nor how often somebody may try: that is `logins`.
+
+mod accounts;
+mod change;
+mod hash;
+mod ticket;
 
 use std::fmt;
+use std::net::IpAddr;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 
-use argon2::{Algorithm, Argon2, Params, PasswordHash, PasswordHasher, PasswordVerifier, Version};
-use jiff::Timestamp;
-use sha2::{Digest, Sha256};
+use anyhow::Context;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
+use jiff::{SignedDuration, Timestamp};
+use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq;
-use tokio::sync::{OnceCell, Semaphore};
+use tokio::sync::{OnceCell, OwnedMutexGuard, watch};
 
-use super::token::{Claims, Issued, TokenKey};
+use super::caller::Role;
+use super::token::{self, Digest, Issued, Purpose};
 use crate::key::{self, mac, random};
+use crate::record::{AccountChange, NewEntry, Operator, PasswordText, SessionRow, Store, StoreError};
 use crate::secret_file::SecretFile;
+use accounts::Accounts;
+use hash::Hasher;
+use ticket::Tickets;
 
-/// Argon2id with 7 MiB, 5 passes, 1 lane: of the settings that OWASP holds equal the one with the least memory,
-/// because the daemon's memory is measured and one hash at a time is all there ever is.
-const HASH_MEMORY_KIB: u32 = 7 * 1024;
-const HASH_PASSES: u32 = 5;
-const HASH_LANES: u32 = 1;
-
-/// How long a login waits for its turn to be hashed. One hash takes well below 0.1 s.
-const HASH_WAIT: Duration = Duration::from_secs(5);
-
-/// How many logins may wait for their turn: as many as get it in that time on a slow machine.
-const HASH_QUEUE: usize = 8;
+pub use accounts::{ADMIN, ApiToken, Pass, Scope, User, UserName, Verified};
+pub use change::{NewToken, NewUser, Objection, UserPatch};
+pub use hash::{Lane, Password};
+pub(super) use ticket::LASTS as TICKET_LASTS;
 
 /// A new password's least length: what NIST asks of a password that stands alone.
 pub const PASSWORD_MIN: usize = 8;
 /// A password's greatest length in bytes, so that nobody hashes megabytes.
 pub const PASSWORD_MAX: usize = 1024;
 
-/// A password as typed. Shows itself to nobody.
-#[derive(Clone)]
-pub struct Password(Box<str>);
-
-impl Password {
-    /// Any text; lengths are checked where they matter.
-    pub fn new(text: impl Into<Box<str>>) -> Password {
-        Password(text.into())
-    }
-
-    fn bytes(&self) -> &[u8] {
-        self.0.as_bytes()
-    }
-}
-
-impl fmt::Debug for Password {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Password(..)")
-    }
-}
+/// How long the setup code from the log is valid. A restart shows a new one.
+const SETUP_LASTS: SignedDuration = SignedDuration::from_hours(24);
 
 /// Why nobody was let in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Denied {
-    /// Not the password.
+    /// Not the password, or nobody of that name, or somebody who is not let in: nobody learns which.
     #[error("Invalid password")]
     Wrong,
     /// Not the code, or none is valid.
@@ -88,30 +76,47 @@ pub enum Denied {
     Broken,
 }
 
+/// Who wants to be let in, and from where.
+#[derive(Clone, Debug)]
+pub struct Attempt {
+    /// A user's name as typed.
+    pub name: String,
+    /// The address or network it comes from.
+    pub peer: IpAddr,
+    /// Where its password waits to be compared.
+    pub lane: Lane,
+    /// Whether it is a page, which keeps its login in a cookie.
+    pub page: bool,
+}
+
 /// Who may ask; see the module. Shared by REST and the sockets.
 pub struct Auth {
     key: [u8; 32],
-    password_file: SecretFile,
-    state: RwLock<Arc<State>>,
+    books: Arc<Books>,
+    /// One change at a time: what is decided on one state is not written on another.
+    turns: Arc<tokio::sync::Mutex<()>>,
     configured: Option<Password>,
     /// Set once the configured password has become the stored one.
     settled: OnceCell<()>,
     setup: Mutex<Setup>,
-    /// One hash at a time: memory, and a bound on what strangers can make this machine compute.
-    hashing: Arc<Semaphore>,
-    /// Places to wait for that.
-    queue: Semaphore,
+    hasher: Hasher,
+    tickets: Mutex<Tickets>,
 }
 
-/// What changes when the password does.
-struct State {
-    hash: Option<Box<str>>,
-    token_key: TokenKey,
+/// What is stored, and its image in memory.
+struct Books {
+    store: Store,
+    accounts: RwLock<Accounts>,
+    changes: watch::Sender<u64>,
 }
+
+/// The right to change something.
+type Turn = OwnedMutexGuard<()>;
 
 struct Setup {
     /// SHA-256 of the code: 100 random bits need no slow hash.
-    digest: Option<[u8; 32]>,
+    digest: Option<Digest>,
+    until: Timestamp,
     unread: Option<String>,
 }
 
@@ -122,13 +127,13 @@ impl fmt::Debug for Auth {
 }
 
 impl Auth {
-    /// Reads the key and the hash from `folder`, making the key on first start. Reads and writes two small files;
-    /// hashes nothing. Without a configured and a stored password there is a setup code for
-    /// [`Auth::take_setup_code`], a new one at each start.
+    /// Reads the key from `folder`, making it on first start, and everybody from the store; hashes nothing. The
+    /// password file of earlier versions is taken over into the store. Without a configured and a stored password there
+    /// is a setup code for [`Auth::take_setup_code`], a new one at each start.
     ///
     /// # Errors
-    /// A file that cannot be read, written or understood; a configured password that is empty or too long.
-    pub fn open(folder: &Path, configured: Option<Password>) -> anyhow::Result<Auth> {
+    /// A file or store that cannot be read, written or understood; a configured password that is empty or too long.
+    pub async fn open(folder: &Path, store: Store, configured: Option<Password>) -> anyhow::Result<Auth> {
         if let Some(password) = &configured {
             let length = password.bytes().len();
             anyhow::ensure!(
@@ -141,30 +146,29 @@ impl Auth {
             );
         }
         let key = key::read_or_make(folder)?;
-        let password_file = SecretFile::new(folder.join("jarvis.password"));
-        let hash: Option<Box<str>> = password_file.read()?.map(|text| text.trim().into());
-        if let Some(hash) = &hash {
-            PasswordHash::new(hash).map_err(|error| {
-                anyhow::anyhow!(
-                    "{password_file} does not hold a password hash ({error}); remove it to set a new one"
-                )
-            })?;
-        }
-        let setup = if configured.is_none() && hash.is_none() {
+        let rows = store.accounts().await.context("the users could not be read")?;
+        let books = Arc::new(Books {
+            store,
+            accounts: RwLock::new(Accounts::read(rows)),
+            changes: watch::Sender::new(0),
+        });
+        take_over(&books, &SecretFile::new(folder.join("jarvis.password"))).await?;
+        let setup = if configured.is_none() && !books.read().ruled() {
             let code = setup_code()?;
-            Setup { digest: Some(Sha256::digest(code.as_bytes()).into()), unread: Some(code) }
+            let until = Timestamp::now() + SETUP_LASTS;
+            Setup { digest: Some(Sha256::digest(code.as_bytes()).into()), until, unread: Some(code) }
         } else {
-            Setup { digest: None, unread: None }
+            Setup { digest: None, until: Timestamp::UNIX_EPOCH, unread: None }
         };
         Ok(Auth {
-            state: RwLock::new(Arc::new(State::new(&key, hash))),
             key,
-            password_file,
+            books,
+            turns: Arc::default(),
             configured,
             settled: OnceCell::new(),
             setup: Mutex::new(setup),
-            hashing: Arc::new(Semaphore::new(1)),
-            queue: Semaphore::new(HASH_QUEUE),
+            hasher: Hasher::new(),
+            tickets: Mutex::default(),
         })
     }
 
@@ -173,7 +177,7 @@ impl Auth {
         self.setup.lock().unwrap_or_else(PoisonError::into_inner).unread.take()
     }
 
-    /// Makes the configured password the stored one. Costs one hash, so it runs beside the start, not in it; a
+    /// Makes the configured password that of `admin`. Costs one hash, so it runs beside the start, not in it; a
     /// login that comes earlier waits for it.
     ///
     /// # Errors
@@ -184,25 +188,58 @@ impl Auth {
 
     async fn settle_once(&self) -> Result<(), Denied> {
         let Some(password) = &self.configured else { return Ok(()) };
-        if let Some(hash) = self.state().hash.clone()
-            && self.matches(password.clone(), hash).await?
-        {
+        let admin = self.books.read().user(&UserName::admin()).cloned();
+        let current = admin.as_ref().and_then(|admin| admin.password.clone());
+        let same = match current {
+            Some(hash) => self.hasher.matches(Lane::Known, password.clone(), Some(hash)).await?,
+            None => false,
+        };
+        if same && admin.is_some_and(|admin| admin.disabled.is_none()) {
             return Ok(());
         }
-        self.store(password.clone()).await
+        let hash = self.hasher.hash(password.clone()).await?;
+        let by = Operator { name: "configuration".into(), via: "start".into() };
+        self.set_admins_password(hash, &by, !same, Timestamp::now()).await
     }
 
-    /// A token for whoever knows the password.
+    /// A login for whoever knows the password.
     ///
     /// # Errors
     /// See [`Denied`]. The caller bounds how often a stranger may try.
-    pub async fn login(&self, password: Password, now: Timestamp) -> Result<Issued, Denied> {
+    pub async fn login(
+        &self,
+        attempt: &Attempt,
+        password: Password,
+        now: Timestamp,
+    ) -> Result<Issued, Denied> {
         if password.bytes().len() > PASSWORD_MAX {
             return Err(Denied::Wrong);
         }
         self.settle().await?;
-        let hash = self.state().hash.clone().ok_or(Denied::NotSetUp)?;
-        if self.matches(password, hash).await? { self.issue(now) } else { Err(Denied::Wrong) }
+        let name: Option<UserName> = attempt.name.parse().ok();
+        if name == Some(UserName::admin()) && !self.books.read().ruled() {
+            return Err(Denied::NotSetUp);
+        }
+        let hash = name.as_ref().and_then(|name| self.hash_of(name));
+        let known = hash.clone();
+        if !self.hasher.matches(attempt.lane, password, hash).await? {
+            return Err(Denied::Wrong);
+        }
+        let Some(name) = name else { return Err(Denied::Wrong) };
+        let turn = self.turn().await;
+        // It may have been changed while this one was compared.
+        if self.hash_of(&name) != known {
+            return Err(Denied::Wrong);
+        }
+        let came = self.books.read().came_from(&name, attempt.peer, now);
+        self.issue_within(turn, &name, attempt.page, came, now).await
+    }
+
+    /// The hash of somebody who is let in.
+    fn hash_of(&self, name: &UserName) -> Option<PasswordText> {
+        let accounts = self.books.read();
+        let user = accounts.user(name).filter(|user| user.disabled.is_none())?;
+        user.password.clone()
     }
 
     /// Sets the first password, for whoever read the code in the log, and logs in.
@@ -210,100 +247,251 @@ impl Auth {
     /// # Errors
     /// See [`Denied`]. The caller bounds how often a stranger may try.
     pub async fn set_up(&self, code: &str, password: Password, now: Timestamp) -> Result<Issued, Denied> {
-        if self.configured.is_some() || self.state().hash.is_some() {
+        if self.configured.is_some() || self.books.read().ruled() {
             return Err(Denied::AlreadySetUp);
         }
-        let given: [u8; 32] = Sha256::digest(code.trim().to_ascii_uppercase().as_bytes()).into();
-        let valid = || {
-            let setup = self.setup.lock().unwrap_or_else(PoisonError::into_inner);
-            setup.digest.is_some_and(|digest| digest.ct_eq(&given).into())
+        let given: Digest = Sha256::digest(code.trim().to_ascii_uppercase().as_bytes()).into();
+        let valid = |setup: &Setup| {
+            now < setup.until && setup.digest.is_some_and(|digest| digest.ct_eq(&given).into())
         };
-        if !valid() {
+        if !valid(&self.setup.lock().unwrap_or_else(PoisonError::into_inner)) {
             return Err(Denied::WrongCode);
         }
-        if !(PASSWORD_MIN..=PASSWORD_MAX).contains(&password.bytes().len()) {
-            return Err(Denied::BadPassword);
+        check_password(&password)?;
+        let hash = self.hasher.hash(password).await?;
+        {
+            // Used up before anything is set: two who come at once with the same code are not both let in.
+            let mut setup = self.setup.lock().unwrap_or_else(PoisonError::into_inner);
+            if !valid(&setup) {
+                return Err(Denied::AlreadySetUp);
+            }
+            setup.digest = None;
         }
-        self.store(password).await?;
-        self.setup.lock().unwrap_or_else(PoisonError::into_inner).digest = None;
-        self.issue(now)
+        let by = Operator { name: ADMIN.into(), via: "setup code".into() };
+        if let Err(denied) = self.set_admins_password(hash, &by, true, now).await {
+            self.setup.lock().unwrap_or_else(PoisonError::into_inner).digest = Some(given);
+            return Err(denied);
+        }
+        self.issue(&UserName::admin(), false, now).await
     }
 
-    /// A token that is valid from `now` for [`token::LASTS`].
+    /// A login of a user that nobody asked a password for: after setting it, and for tests.
     ///
     /// # Errors
     /// [`Denied::Broken`] when the system gives no random bits.
-    pub fn issue(&self, now: Timestamp) -> Result<Issued, Denied> {
-        let jti = random::<16>().map_err(broken("no random bits for a token"))?;
-        self.state().token_key.issue(now, jti).map_err(broken("a token could not be made"))
+    pub async fn issue(&self, name: &UserName, page: bool, now: Timestamp) -> Result<Issued, Denied> {
+        let turn = self.turn().await;
+        self.issue_within(turn, name, page, Vec::new(), now).await
     }
 
-    /// What a token says, if it is ours and `now` is before its end.
-    pub fn verify(&self, token: &str, now: Timestamp) -> Option<Claims> {
-        self.state().token_key.verify(token, now)
-    }
-
-    fn state(&self) -> Arc<State> {
-        self.state.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    async fn matches(&self, password: Password, hash: Box<str>) -> Result<bool, Denied> {
-        self.hashed(move || {
-            let parsed = PasswordHash::new(&hash)?;
-            match hasher()?.verify_password(password.bytes(), &parsed) {
-                Ok(()) => Ok(true),
-                Err(argon2::password_hash::Error::PasswordInvalid) => Ok(false),
-                Err(error) => Err(error),
-            }
-        })
-        .await
-    }
-
-    async fn store(&self, password: Password) -> Result<(), Denied> {
-        let file = self.password_file.clone();
-        let hash: Box<str> = self
-            .hashed(move || Ok(hasher()?.hash_password(password.bytes())?.to_string().into_boxed_str()))
-            .await?;
-        let written = hash.clone();
-        tokio::task::spawn_blocking(move || file.write(&written))
-            .await
-            .map_err(broken("writing the password panicked"))?
-            .map_err(broken("the password could not be written"))?;
-        let state = Arc::new(State::new(&self.key, Some(hash)));
-        *self.state.write().unwrap_or_else(PoisonError::into_inner) = state;
-        Ok(())
-    }
-
-    /// Runs `work` off the async threads, one at a time.
-    async fn hashed<T: Send + 'static>(
+    async fn issue_within(
         &self,
-        work: impl FnOnce() -> argon2::password_hash::Result<T> + Send + 'static,
-    ) -> Result<T, Denied> {
-        let _place = self.queue.try_acquire().map_err(|_| Denied::Busy)?;
-        let turn = tokio::time::timeout(HASH_WAIT, self.hashing.clone().acquire_owned());
-        let turn = turn.await.map_err(|_| Denied::Busy)?.map_err(|_| Denied::Busy)?;
-        tokio::task::spawn_blocking(move || {
-            // Given back here, not by the caller: who hangs up early does not let a second hash begin.
-            let result = work();
+        turn: Turn,
+        name: &UserName,
+        page: bool,
+        mut changes: Vec<AccountChange>,
+        now: Timestamp,
+    ) -> Result<Issued, Denied> {
+        let purpose = if page { Purpose::Cookie } else { Purpose::Session };
+        let (token, digest) = token::make(purpose).map_err(broken("no random bits for a login"))?;
+        let expires = now + token::LASTS;
+        changes.extend(self.books.read().room_for(name, now));
+        let row = SessionRow { digest, user: name.to_string(), cookie: page, created: now, expires };
+        changes.push(AccountChange::PutSession(row));
+        if let Err(error) = self.commit(turn, changes.clone(), None).await {
+            // Whoever wants to stop something must be let in, also with a full disk.
+            tracing::warn!("a login could not be stored and ends with the next restart: {error:#}");
+            self.books.apply(changes);
+        }
+        Ok(Issued { token, expires_in: token::LASTS.as_secs() })
+    }
+
+    /// Who shows a bearer token, if it is ours and valid.
+    pub fn verify(&self, token: &str, now: Timestamp) -> Option<Verified> {
+        let (purpose, digest) = token::read(token)?;
+        let verified = match purpose {
+            Purpose::Session => self.books.read().session(digest, now)?,
+            Purpose::Api => self.books.read().token(digest, now)?,
+            // A cookie is believed as a cookie alone, and a ticket by a socket.
+            Purpose::Cookie | Purpose::Ticket => return None,
+        };
+        self.note_use(verified.pass, now);
+        Some(verified)
+    }
+
+    /// Who shows a page's cookie.
+    pub(super) fn verify_cookie(&self, cookie: &str, now: Timestamp) -> Option<Verified> {
+        match token::read(cookie)? {
+            (Purpose::Cookie, digest) => self.books.read().session(digest, now),
+            (Purpose::Session | Purpose::Api | Purpose::Ticket, _) => None,
+        }
+    }
+
+    /// Who shows a token or a ticket when a socket connects; `connection` names the connection that it is part of.
+    pub(super) fn verify_socket(&self, token: &str, connection: &str, now: Timestamp) -> Option<Verified> {
+        let Some((Purpose::Ticket, digest)) = token::read(token) else { return self.verify(token, now) };
+        let mut tickets = self.tickets.lock().unwrap_or_else(PoisonError::into_inner);
+        let pass = tickets.show(digest, connection, now)?;
+        drop(tickets);
+        self.still(pass, now)
+    }
+
+    /// A ticket for a socket, for whoever is let in. `None`: there are too many.
+    ///
+    /// # Errors
+    /// [`Denied::Broken`] when the system gives no random bits.
+    pub(super) fn ticket(&self, pass: Pass, now: Timestamp) -> Result<Option<String>, Denied> {
+        let (ticket, digest) = token::make(Purpose::Ticket).map_err(broken("no random bits for a ticket"))?;
+        let mut tickets = self.tickets.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(tickets.add(digest, pass, now).then_some(ticket))
+    }
+
+    /// Whether somebody who was let in still is, and what they may now.
+    pub fn still(&self, pass: Pass, now: Timestamp) -> Option<Verified> {
+        self.books.read().still(pass, now)
+    }
+
+    /// Turns at each change by which somebody may be let in no more, or may do less or more.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.books.changes.subscribe()
+    }
+
+    /// Whether somebody of that name has logged in from there within a month.
+    pub(super) fn knows(&self, name: &str, peer: IpAddr, now: Timestamp) -> bool {
+        name.parse().is_ok_and(|name| self.books.read().knows(&name, peer, now))
+    }
+
+    /// What a page must send with each call that changes something: made of its login, and of no use without it.
+    pub(super) fn csrf(&self, pass: Pass) -> Option<String> {
+        match pass {
+            Pass::Page(digest) => Some(BASE64.encode(mac(&self.key, &[b"csrf of ", &digest]))),
+            Pass::Session(_) | Pass::Token(_) | Pass::Local => None,
+        }
+    }
+
+    /// A token is used; noted at most once a minute, and nobody waits for it.
+    fn note_use(&self, pass: Pass, now: Timestamp) {
+        let Pass::Token(id) = pass else { return };
+        if !self.books.read().use_is_news(id, now) {
+            return;
+        }
+        let change = AccountChange::TokenUsed(id, now);
+        self.books.write().apply(change.clone());
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            let store = self.books.store.clone();
+            runtime.spawn(async move {
+                if let Err(error) = store.change_accounts(vec![change], None).await {
+                    tracing::debug!("that a token was used could not be noted: {error}");
+                }
+            });
+        }
+    }
+
+    async fn set_admins_password(
+        &self,
+        hash: PasswordText,
+        by: &Operator,
+        ends_logins: bool,
+        now: Timestamp,
+    ) -> Result<(), Denied> {
+        let turn = self.turn().await;
+        let name = UserName::admin();
+        let (mut changes, created) = {
+            let accounts = self.books.read();
+            let ends = if ends_logins { accounts.ends_of(&name, None) } else { Vec::new() };
+            (ends, accounts.user(&name).map_or(now, |admin| admin.created))
+        };
+        let admin =
+            User { name, role: Role::Admin, clusters: None, password: Some(hash), created, disabled: None };
+        changes.push(AccountChange::PutUser(admin.row()));
+        let what = serde_json::json!({ "user": ADMIN });
+        let entry = NewEntry::by_operator(now, by, "passwordSet", &what);
+        self.commit(turn, changes, Some(entry)).await.map_err(broken("the password could not be written"))
+    }
+
+    async fn turn(&self) -> Turn {
+        self.turns.clone().lock_owned().await
+    }
+
+    /// Writes, and then applies what was written; also when nobody waits for it any more.
+    async fn commit(
+        &self,
+        turn: Turn,
+        changes: Vec<AccountChange>,
+        entry: Option<NewEntry>,
+    ) -> Result<(), StoreError> {
+        let books = self.books.clone();
+        let done = tokio::spawn(async move {
+            books.store.change_accounts(changes.clone(), entry).await?;
+            books.apply(changes);
             drop(turn);
-            result
-        })
-        .await
-        .map_err(broken("hashing a password panicked"))?
-        .map_err(broken("a password could not be hashed"))
+            Ok(())
+        });
+        // A task that panicked has written nothing that is not read at the next start.
+        done.await.unwrap_or(Err(StoreError::Closed))
     }
 }
 
-impl State {
-    fn new(key: &[u8; 32], hash: Option<Box<str>>) -> State {
-        let bound = mac(key, &[b"tokens of ", hash.as_deref().unwrap_or_default().as_bytes()]);
-        State { hash, token_key: TokenKey::new(bound) }
+impl Books {
+    fn read(&self) -> RwLockReadGuard<'_, Accounts> {
+        self.accounts.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> std::sync::RwLockWriteGuard<'_, Accounts> {
+        self.accounts.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn apply(&self, changes: Vec<AccountChange>) {
+        // A thousand sockets need not ask again because somebody logged in.
+        let may_end = changes.iter().any(accounts::may_end);
+        let mut accounts = self.write();
+        changes.into_iter().for_each(|change| accounts.apply(change));
+        drop(accounts);
+        if may_end {
+            self.changes.send_modify(|number| *number += 1);
+        }
     }
 }
 
-fn hasher() -> argon2::password_hash::Result<Argon2<'static>> {
-    let params = Params::new(HASH_MEMORY_KIB, HASH_PASSES, HASH_LANES, None)?;
-    Ok(Argon2::new(Algorithm::Argon2id, Version::V0x13, params))
+/// Makes `admin` where there is none, with the password that earlier versions kept in a file of its own, and removes that
+/// file: two places for one password would be one too many.
+async fn take_over(books: &Books, file: &SecretFile) -> anyhow::Result<()> {
+    let text: Option<Box<str>> = file.read()?.map(|text| text.trim().into());
+    if let Some(text) = &text {
+        hash::check(text).map_err(|error| {
+            anyhow::anyhow!("{file} does not hold a password hash ({error}); remove it to set a new one")
+        })?;
+    }
+    let present = books.read().user(&UserName::admin()).cloned();
+    let found = text.is_some();
+    if present.as_ref().is_none_or(|admin| admin.password.is_none() && found) {
+        let now = Timestamp::now();
+        let admin = User {
+            name: UserName::admin(),
+            role: Role::Admin,
+            clusters: None,
+            password: text.map(PasswordText),
+            created: present.map_or(now, |admin| admin.created),
+            disabled: None,
+        };
+        let by = Operator { name: "jarvis".into(), via: "start".into() };
+        let what = serde_json::json!({ "user": ADMIN, "role": "admin", "passwordTakenOver": found });
+        let entry = NewEntry::by_operator(now, &by, "userAdded", &what);
+        let changes = vec![AccountChange::PutUser(admin.row())];
+        books.store.change_accounts(changes.clone(), Some(entry)).await.context("admin could not be made")?;
+        books.apply(changes);
+    }
+    if found {
+        file.remove()?;
+        tracing::info!("{file} was taken over into the database and removed");
+    }
+    Ok(())
+}
+
+/// Whether a text will do as a new password.
+fn check_password(password: &Password) -> Result<(), Denied> {
+    let fits = (PASSWORD_MIN..=PASSWORD_MAX).contains(&password.bytes().len());
+    if fits { Ok(()) } else { Err(Denied::BadPassword) }
 }
 
 /// Five groups of four signs, 100 bits, without the signs that look like others.

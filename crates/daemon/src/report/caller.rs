@@ -11,9 +11,10 @@ use axum::http::Method;
 use axum::http::request::Parts;
 use engine::observe::ClusterName;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// What somebody may do, from least to most.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
     /// Look.
@@ -94,6 +95,13 @@ impl Caller {
         within && self.role >= role
     }
 
+    /// Whether a row is for the caller: one of their clusters, or of none. An unknown name is nobody's but theirs who see
+    /// all.
+    pub fn sees_named(&self, cluster: Option<&str>) -> bool {
+        let (Some(own), Some(cluster)) = (&self.clusters, cluster) else { return true };
+        own.iter().any(|name| name.as_str() == cluster)
+    }
+
     /// Whether the caller may see anything of a cluster.
     pub fn sees(&self, cluster: &ClusterName) -> bool {
         self.may(Role::Viewer, Some(cluster))
@@ -111,13 +119,42 @@ impl<S: Sync> FromRequestParts<S> for Caller {
     }
 }
 
+/// The calls before the login. Everything else wants one.
+pub const PUBLIC: &[(Method, &str)] = &[
+    (Method::GET, "/"),
+    (Method::GET, "/api/health"),
+    (Method::POST, "/api/auth/login"),
+    (Method::POST, "/api/auth/setup"),
+    (Method::POST, "/api/v1/session"),
+    (Method::GET, "/api/v1/openapi.json"),
+];
+
 /// What each call needs, by the path as it is routed. All others need an admin.
-const NEEDS: &[(Method, &str, Role)] = &[
+pub const NEEDS: &[(Method, &str, Role)] = &[
     (Method::GET, "/api/monitor/status", Role::Viewer),
     (Method::GET, "/api/monitor/actions", Role::Viewer),
     (Method::GET, "/api/memory/events", Role::Viewer),
     (Method::GET, "/api/memory/events/unresolved", Role::Viewer),
     (Method::GET, "/api/memory/preferences", Role::Viewer),
+    (Method::PUT, "/api/monitor/killswitch", Role::Operator),
+    (Method::PUT, "/api/monitor/autonomy-level", Role::Operator),
+    (Method::PUT, "/api/memory/preferences/{key}", Role::Operator),
+    (Method::POST, "/api/memory/events", Role::Operator),
+    (Method::GET, "/api/tools", Role::Viewer),
+    (Method::POST, "/api/tools/execute", Role::Operator),
+    // One's own login and tokens; whose is asked again by `auth`.
+    (Method::POST, "/api/auth/logout", Role::Viewer),
+    (Method::GET, "/api/v1/session", Role::Viewer),
+    (Method::DELETE, "/api/v1/session", Role::Viewer),
+    (Method::POST, "/api/v1/session/ticket", Role::Viewer),
+    (Method::GET, "/api/v1/tokens", Role::Viewer),
+    (Method::POST, "/api/v1/tokens", Role::Viewer),
+    (Method::DELETE, "/api/v1/tokens/{id}", Role::Viewer),
+    (Method::POST, "/api/v1/users/{name}/password", Role::Viewer),
+    (Method::GET, "/api/v1/users", Role::Admin),
+    (Method::POST, "/api/v1/users", Role::Admin),
+    (Method::PATCH, "/api/v1/users/{name}", Role::Admin),
+    (Method::DELETE, "/api/v1/users/{name}", Role::Admin),
     (Method::GET, "/api/v1/clusters", Role::Viewer),
     (Method::GET, "/api/v1/clusters/{cluster}", Role::Viewer),
     (Method::GET, "/api/v1/clusters/{cluster}/nodes", Role::Viewer),

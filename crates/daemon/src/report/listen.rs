@@ -23,9 +23,11 @@ use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
+use tokio_rustls::server::TlsStream;
 
 use super::Limits;
 use super::peer::Peer;
+use super::tls::Tls;
 use crate::supervise::Stop;
 
 /// How many connections the kernel keeps while we are busy.
@@ -78,6 +80,7 @@ pub(super) async fn serve(
     router: Router,
     limits: Limits,
     proxies: Arc<[IpAddr]>,
+    tls: Option<Arc<Tls>>,
     mut stop: Stop,
 ) -> anyhow::Result<()> {
     let listener =
@@ -100,9 +103,18 @@ pub(super) async fn serve(
         };
         match Doors::open(&doors, from.ip().to_canonical()) {
             Some(door) => {
-                let guarded = Guarded { stream, _door: door };
-                let served = connection(guarded, from, router.clone(), limits, proxies.clone(), stop.clone());
-                connections.spawn(served);
+                let opened = opened(stream, door, tls.clone(), limits.read);
+                let (router, proxies, mut stop) = (router.clone(), proxies.clone(), stop.clone());
+                connections.spawn(async move {
+                    let opened = tokio::select! {
+                        opened = opened => opened,
+                        () = stop.asked() => return,
+                    };
+                    match opened {
+                        Ok(stream) => connection(stream, from, router, limits, proxies, stop).await,
+                        Err(error) => tracing::debug!(%from, "no connection came about: {error}"),
+                    }
+                });
             }
             None => {
                 tracing::debug!(%from, "too many connections; one was closed");
@@ -121,6 +133,24 @@ pub(super) async fn serve(
     Ok(())
 }
 
+/// A connection, after its handshake where there is one.
+async fn opened(
+    stream: TcpStream,
+    door: Door,
+    tls: Option<Arc<Tls>>,
+    within: Duration,
+) -> io::Result<Guarded> {
+    let stream = match tls {
+        None => Stream::Plain(stream),
+        Some(tls) => {
+            let shaken = tokio::time::timeout(within, tls.accept(stream)).await;
+            let late = |_| io::Error::new(io::ErrorKind::TimedOut, "the handshake took too long");
+            Stream::Tls(Box::new(shaken.map_err(late)??))
+        }
+    };
+    Ok(Guarded { stream, _door: door })
+}
+
 /// One connection, until it ends or is upgraded.
 async fn connection(
     stream: Guarded,
@@ -131,8 +161,9 @@ async fn connection(
     mut stop: Stop,
 ) {
     let router = TowerToHyperService::new(router);
+    let tls = matches!(stream.stream, Stream::Tls(_));
     let service = service_fn(move |mut request: Request<Incoming>| {
-        let peer = Peer::of(from, request.headers(), &proxies);
+        let peer = Peer::of(from, tls, request.headers(), &proxies);
         request.extensions_mut().insert(peer);
         router.call(request)
     });
@@ -198,8 +229,30 @@ impl Drop for Door {
 
 /// A connection that is counted for as long as it lives, as a WebSocket too.
 struct Guarded {
-    stream: TcpStream,
+    stream: Stream,
     _door: Door,
+}
+
+/// What a connection's bytes go through.
+enum Stream {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+/// Hands a call on to whichever it is.
+macro_rules! either {
+    ($guarded:ident, $stream:ident => $call:expr) => {
+        match &mut $guarded.stream {
+            Stream::Plain($stream) => {
+                let $stream = Pin::new($stream);
+                $call
+            }
+            Stream::Tls($stream) => {
+                let $stream = Pin::new($stream);
+                $call
+            }
+        }
+    };
 }
 
 impl AsyncRead for Guarded {
@@ -208,21 +261,21 @@ impl AsyncRead for Guarded {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
+        either!(self, stream => stream.poll_read(cx, buf))
     }
 }
 
 impl AsyncWrite for Guarded {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
+        either!(self, stream => stream.poll_write(cx, buf))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        either!(self, stream => stream.poll_flush(cx))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        either!(self, stream => stream.poll_shutdown(cx))
     }
 
     fn poll_write_vectored(
@@ -230,10 +283,13 @@ impl AsyncWrite for Guarded {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+        either!(self, stream => stream.poll_write_vectored(cx, bufs))
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        match &self.stream {
+            Stream::Plain(stream) => stream.is_write_vectored(),
+            Stream::Tls(stream) => stream.is_write_vectored(),
+        }
     }
 }

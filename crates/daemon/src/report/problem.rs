@@ -12,6 +12,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::auth::Objection;
 use super::refusal::Refusal;
 use crate::record::StoreError;
 
@@ -86,8 +87,32 @@ impl Problem {
 
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Problem {
-        let Refusal { status, error, .. } = error.into();
-        Problem::new(status, error)
+        Refusal::from(error).into()
+    }
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Problem {
+        let retry_after = refusal.wait();
+        Problem { retry_after, ..Problem::new(refusal.status, refusal.error) }
+    }
+}
+
+impl From<Objection> for Problem {
+    fn from(objection: Objection) -> Problem {
+        let status = match &objection {
+            Objection::NotYours(_) | Objection::MoreThanItsUser => StatusCode::FORBIDDEN,
+            Objection::NoSuchUser | Objection::NoSuchToken => StatusCode::NOT_FOUND,
+            Objection::UserExists
+            | Objection::LastAdmin
+            | Objection::TheAdmin
+            | Objection::Configured
+            | Objection::TooMany(_) => StatusCode::CONFLICT,
+            Objection::Malformed(_) => StatusCode::BAD_REQUEST,
+            Objection::Denied(denied) => return Refusal::from(*denied).into(),
+            Objection::Store(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        Problem::new(status, objection.to_string())
     }
 }
 
@@ -100,6 +125,9 @@ impl IntoResponse for Problem {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
         if let Some(wait) = self.retry_after {
             headers.insert(header::RETRY_AFTER, wait);
+        }
+        if self.status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         response
     }
@@ -122,8 +150,9 @@ pub(super) async fn spoken(request: Request, next: Next) -> Response {
     let said = response.extensions().get::<Said>().map(|Said(said)| said.clone());
     let detail = said.map_or(Cow::Borrowed("The call cannot be answered as it stands"), Cow::Owned);
     let mut problem = Problem::new(status, detail).into_response();
+    let own: Vec<_> = problem.headers().keys().cloned().collect();
     for (name, value) in response.headers() {
-        if name != header::CONTENT_TYPE && name != header::CONTENT_LENGTH {
+        if name != header::CONTENT_TYPE && name != header::CONTENT_LENGTH && !own.contains(name) {
             problem.headers_mut().append(name, value.clone());
         }
     }

@@ -29,6 +29,13 @@ impl Refusal {
         Refusal { status, error: error.into(), retry_after: None }
     }
 
+    /// How long to wait before another try, as its header says it.
+    pub(super) fn wait(&self) -> Option<HeaderValue> {
+        // Whole seconds, rounded up: who comes back on time must not be early.
+        let seconds = |wait: Duration| wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        self.retry_after.map(|wait| HeaderValue::from(seconds(wait)))
+    }
+
     /// When it is worth another try.
     pub(super) fn retry_after(mut self, wait: Duration) -> Refusal {
         self.retry_after = Some(wait);
@@ -39,12 +46,11 @@ impl Refusal {
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let said = Said(self.error.clone());
+        let wait = self.wait();
         let mut response = (self.status, Json(Error { error: self.error })).into_response();
         response.extensions_mut().insert(said);
-        if let Some(wait) = self.retry_after {
-            // Whole seconds, rounded up: who comes back on time must not be early.
-            let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        if let Some(wait) = wait {
+            response.headers_mut().insert(header::RETRY_AFTER, wait);
         }
         if self.status == StatusCode::UNAUTHORIZED {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));

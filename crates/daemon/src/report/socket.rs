@@ -25,13 +25,15 @@ use socketioxide::{SendError, SocketError, SocketIo};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
 
+use super::auth::Verified;
 use super::bucket::Bucket;
+use super::caller::Caller;
+use super::login::{BAD_TOKEN, NO_TOKEN};
 use super::peer::Peer;
 use super::pump;
 use super::refusal::Refusal;
 use super::seats::{Seat, Seats, Vacated};
-use super::token::Claims;
-use super::web::{App, BAD_TOKEN, NO_TOKEN};
+use super::web::App;
 use crate::record::{EventRow, Store, StoreError};
 
 /// Packets that may wait for one client: all that it may have missed, and room to spare. The engine closes a
@@ -134,7 +136,7 @@ struct Handshake {
 /// Who was let in; kept with the socket.
 #[derive(Clone)]
 struct Guest {
-    claims: Claims,
+    login: Verified,
     since: Option<i64>,
     /// The last event before it was let in; `None` where nobody asked or the store did not answer.
     newest: Option<i64>,
@@ -143,7 +145,7 @@ struct Guest {
 
 /// What its namespace needs to know of a guest; without its seat, which must not outlive the connection.
 struct Arrival {
-    claims: Claims,
+    login: Verified,
     since: Option<i64>,
     newest: Option<i64>,
 }
@@ -154,6 +156,7 @@ enum NotAdmitted {
     NoToken,
     BadToken,
     Since,
+    Elsewhere,
     Full,
 }
 
@@ -163,6 +166,7 @@ impl fmt::Display for NotAdmitted {
             NotAdmitted::NoToken => NO_TOKEN,
             NotAdmitted::BadToken => BAD_TOKEN,
             NotAdmitted::Since => "since must be a whole number, the seq of the last event received",
+            NotAdmitted::Elsewhere => "This login is for other clusters",
             NotAdmitted::Full => "Too many connections",
         })
     }
@@ -174,14 +178,23 @@ async fn admit(
     socket: &SocketRef,
     auth: &Handshake,
 ) -> Result<(), NotAdmitted> {
-    let claims = match &auth.token {
+    let login = match &auth.token {
         Value::Null => return Err(NotAdmitted::NoToken),
         Value::String(token) if token.is_empty() => return Err(NotAdmitted::NoToken),
-        Value::String(token) => app.auth.verify(token, Timestamp::now()).ok_or(NotAdmitted::BadToken)?,
+        Value::String(token) => {
+            let connection = socket.id.to_string();
+            let login = app.auth.verify_socket(token, &connection, Timestamp::now());
+            login.ok_or(NotAdmitted::BadToken)?
+        }
         Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
             return Err(NotAdmitted::BadToken);
         }
     };
+    // The arrays are those of the first cluster.
+    let first = app.pages.first().map(|(name, _)| name);
+    if socket.ns() != EVENTS && !first.is_some_and(|first| login.caller.sees(first)) {
+        return Err(NotAdmitted::Elsewhere);
+    }
     let since = if auth.since.is_null() {
         None
     } else {
@@ -191,7 +204,7 @@ async fn admit(
     let seat = Seats::take(seats, peer.address).ok_or(NotAdmitted::Full)?;
     // Before the client knows that it is in: what is committed after that, it must be sent.
     let newest = if socket.ns() == EVENTS { newest(&app.store).await } else { None };
-    socket.extensions.insert(Guest { claims, since, newest, seat: Arc::new(seat) });
+    socket.extensions.insert(Guest { login, since, newest, seat: Arc::new(seat) });
     Ok(())
 }
 
@@ -202,7 +215,7 @@ async fn newest(store: &Store) -> Option<i64> {
 
 /// Gives the guest's seat back when it leaves. `None`: it left before anybody looked.
 fn seated(socket: &SocketRef) -> Option<(Arrival, Vacated)> {
-    let Guest { claims, since, newest, seat } = socket.extensions.get::<Guest>()?;
+    let Guest { login, since, newest, seat } = socket.extensions.get::<Guest>()?;
     let vacated = seat.vacated();
     // The only other one goes with the guest.
     drop(seat);
@@ -214,7 +227,7 @@ fn seated(socket: &SocketRef) -> Option<(Arrival, Vacated)> {
         socket.extensions.remove::<Guest>();
         return None;
     }
-    Some((Arrival { claims, since, newest }, vacated))
+    Some((Arrival { login, since, newest }, vacated))
 }
 
 /// One page at `/cluster`, until it goes.
@@ -231,21 +244,21 @@ async fn cluster(app: Arc<App>, socket: SocketRef, wishes: mpsc::Sender<SocketRe
     wish(&wishes, socket.clone()).await;
     // The socket must not keep the sender: it would keep the pump from ending with the server.
     drop(wishes);
-    stay(&app, socket, &arrival.claims, vacated, std::future::pending()).await;
+    stay(&app, socket, &arrival.login, vacated, std::future::pending()).await;
 }
 
 /// One client at `/events`, until it goes.
 async fn events(app: Arc<App>, socket: SocketRef) {
     let Some((arrival, vacated)) = seated(&socket) else { return };
-    let follower = Follower { store: &app.store, socket: &socket };
-    stay(&app, socket.clone(), &arrival.claims, vacated, follower.follow(&arrival)).await;
+    let follower = Follower { store: &app.store, socket: &socket, caller: &arrival.login.caller };
+    stay(&app, socket.clone(), &arrival.login, vacated, follower.follow(&arrival)).await;
 }
 
 /// Until it goes, its token ends, the server stops, or `work` gives up on it.
 async fn stay(
     app: &App,
     socket: SocketRef,
-    claims: &Claims,
+    login: &Verified,
     mut vacated: Vacated,
     work: impl Future<Output = ()>,
 ) {
@@ -253,7 +266,7 @@ async fn stay(
     tokio::select! {
         () = vacated.wait() => return,
         () = stop.asked() => return,
-        () = expiry(claims) => {
+        () = end_of(app, login) => {
             // A client that was put out does not come back by itself; the name tells it why. Without room for it
             // the client learns it when it connects again.
             if let Err(error) = socket.emit("auth_expired", &Expired { message: BAD_TOKEN }) {
@@ -286,14 +299,17 @@ async fn wish(wishes: &mpsc::Sender<SocketRef>, socket: SocketRef) {
     }
 }
 
-/// Returns when the token is void.
-async fn expiry(claims: &Claims) {
+/// Returns when the login is over, or is not what it was: whoever may more or less now comes in anew.
+async fn end_of(app: &App, login: &Verified) {
+    let mut changes = app.auth.changes();
     loop {
-        let left = claims.left(Timestamp::now());
-        if left.is_zero() {
+        let now = Timestamp::now();
+        if app.auth.still(login.pass, now).is_none_or(|still| still.caller != login.caller) {
             return;
         }
-        tokio::time::sleep(left.min(CLOCK_EVERY)).await;
+        let left = login.left(now).unwrap_or(CLOCK_EVERY).min(CLOCK_EVERY);
+        // Either is a reason to ask again; the sender lives as long as the server.
+        drop(tokio::time::timeout(left, changes.changed()).await);
     }
 }
 
@@ -302,6 +318,7 @@ async fn expiry(claims: &Claims) {
 struct Follower<'a> {
     store: &'a Store,
     socket: &'a SocketRef,
+    caller: &'a Caller,
 }
 
 /// Why an event was not sent.
@@ -403,6 +420,9 @@ impl Follower<'_> {
     }
 
     fn send(&self, row: &EventRow) -> Result<(), Unsent> {
+        if !self.caller.sees_named(row.cluster.as_deref()) {
+            return Ok(());
+        }
         match self.socket.emit("event", &row.socket()) {
             Ok(()) => Ok(()),
             Err(SendError::Socket(SocketError::InternalChannelFull)) => Err(Unsent::NoRoom),

@@ -30,6 +30,8 @@ use engine::observe::ClusterName;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+pub(super) use params::{Asked, Nothing};
+
 use super::caller::Caller;
 use super::page::Page;
 use super::problem::Problem;

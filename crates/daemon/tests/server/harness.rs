@@ -6,14 +6,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use daemon::act::Hands;
 use daemon::record::Store;
-use daemon::report::auth::{Auth, Password};
+use daemon::report::auth::{Auth, NewUser, Password, UserName};
+use daemon::report::caller::{Caller, Role, Via};
 use daemon::report::live::Live;
 use daemon::report::page::Page;
-use daemon::report::{Limits, Server, ServerOptions};
+use daemon::report::{Limits, Server, ServerOptions, TlsFiles};
 use engine::observe::ClusterName;
 use jiff::Timestamp;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 pub(crate) const PASSWORD: &str = "correct horse";
@@ -51,6 +53,7 @@ pub(crate) struct Fixture {
     pub(crate) auth: Arc<Auth>,
     pub(crate) live: Arc<Live>,
     pub(crate) page: Arc<Page>,
+    token: String,
     // Last, so that it goes when everything in it is closed.
     pub(crate) folder: Folder,
 }
@@ -65,31 +68,94 @@ impl Fixture {
     }
 
     pub(crate) async fn with(limits: Limits, password: Option<Password>) -> Fixture {
+        Fixture::made(limits, password, Vec::new(), vec![lab(), edge()], None).await
+    }
+
+    /// With another cluster after the first.
+    pub(crate) async fn of_two() -> Fixture {
+        Fixture::new().await
+    }
+
+    pub(crate) async fn acting(
+        limits: Limits,
+        password: Option<Password>,
+        hands: Vec<(ClusterName, Hands)>,
+    ) -> Fixture {
+        Fixture::made(limits, password, hands, vec![lab()], None).await
+    }
+
+    pub(crate) async fn listening(
+        limits: Limits,
+        password: Option<Password>,
+        tls: Option<TlsFiles>,
+    ) -> Fixture {
+        Fixture::made(limits, password, Vec::new(), vec![lab(), edge()], tls).await
+    }
+
+    async fn made(
+        limits: Limits,
+        password: Option<Password>,
+        hands: Vec<(ClusterName, Hands)>,
+        clusters: Vec<ClusterName>,
+        tls: Option<TlsFiles>,
+    ) -> Fixture {
         let folder = Folder::new();
         let store = Store::open(&folder.path().join("jarvis.db")).await.unwrap();
-        let auth = Arc::new(Auth::open(folder.path(), password).unwrap());
+        let auth = Arc::new(Auth::open(folder.path(), store.clone(), password).await.unwrap());
+        auth.settle().await.unwrap();
+        let token = auth.issue(&UserName::admin(), false, Timestamp::now()).await.unwrap().token;
         let live = Arc::new(Live::new([lab()], Duration::from_secs(12), Instant::now()));
         let page = Arc::new(Page::new());
+        let pages = clusters
+            .into_iter()
+            .enumerate()
+            .map(|(n, name)| (name, if n == 0 { page.clone() } else { Arc::new(Page::new()) }));
+        let pages = pages.collect();
         let options = ServerOptions {
             listen: "127.0.0.1:0".parse().unwrap(),
             allowed_origins: vec![DESK.into()],
             behind_proxy: vec!["127.0.0.1".parse().unwrap()],
+            tls,
             store: store.clone(),
             auth: auth.clone(),
             live: live.clone(),
-            pages: vec![(lab(), page.clone())],
+            pages,
             autonomy_ceiling: 2,
+            hands,
         };
         let server = Server::start_within(options, limits).await.unwrap();
-        Fixture { server, store, auth, live, page, folder }
+        Fixture { server, store, auth, live, page, token, folder }
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
         self.server.local_addr()
     }
 
+    /// An admin's.
     pub(crate) fn token(&self) -> String {
-        self.auth.issue(Timestamp::now()).unwrap().token
+        self.token.clone()
+    }
+
+    /// A user who was not there, with a password if any.
+    pub(crate) async fn user(&self, name: &str, role: Role, clusters: Option<&[ClusterName]>) {
+        let new = NewUser {
+            name: name.parse().unwrap(),
+            role,
+            clusters: clusters.map(Into::into),
+            password: Some(Password::new(PASSWORD)),
+        };
+        self.auth.add_user(&admin(), new, Timestamp::now()).await.unwrap();
+    }
+
+    /// A login of somebody.
+    pub(crate) async fn token_of(&self, name: &str) -> String {
+        self.auth.issue(&name.parse().unwrap(), false, Timestamp::now()).await.unwrap().token
+    }
+
+    /// A call of `/api/v1` with a JSON body, or none.
+    pub(crate) async fn ask(&self, call: &str, token: &str, body: &str) -> Reply {
+        let bearer = format!("Authorization: Bearer {token}");
+        self.call(call, &[&bearer, "Content-Type: application/json"], body).await
     }
 
     /// One call on a connection of its own; `lines` are headers.
@@ -118,7 +184,8 @@ impl Fixture {
 
     /// As [`Fixture::post`], from somebody else: loopback is the test's trusted proxy.
     pub(crate) async fn post_from(&self, peer: &str, path: &str, body: &str) -> Reply {
-        self.call(&format!("POST {path}"), &[&format!("X-Forwarded-For: {peer}")], body).await
+        let from = format!("X-Forwarded-For: {peer}");
+        self.call(&format!("POST {path}"), &[&from, "Content-Type: application/json"], body).await
     }
 
     /// A polling client that has been let into a namespace, or the answer that refused it.
@@ -137,8 +204,18 @@ impl Fixture {
     }
 }
 
+/// The admin, as the server takes them.
+pub(crate) fn admin() -> Caller {
+    Caller { name: "admin".into(), role: Role::Admin, clusters: None, via: Via::Session }
+}
+
 pub(crate) fn lab() -> ClusterName {
     "lab".parse().unwrap()
+}
+
+/// Another cluster, which the old page does not show.
+pub(crate) fn edge() -> ClusterName {
+    "edge".parse().unwrap()
 }
 
 /// Engine.IO over long-polling, by hand: the client that reads only when told to.
@@ -189,12 +266,12 @@ impl Polling<'_> {
 #[derive(Debug)]
 pub(crate) struct Reply {
     pub(crate) status: u16,
-    head: String,
+    pub(crate) head: String,
     pub(crate) body: String,
 }
 
 impl Reply {
-    pub(crate) async fn read(mut stream: TcpStream) -> Reply {
+    pub(crate) async fn read(mut stream: impl AsyncRead + Unpin) -> Reply {
         let mut bytes = Vec::new();
         // A connection that is reset after the answer has still given it.
         drop(tokio::time::timeout(PATIENCE, stream.read_to_end(&mut bytes)).await.expect("an answer"));

@@ -16,12 +16,12 @@ use super::params::{Asked, Nothing};
 use crate::report::caller::needed;
 use crate::report::problem::{MEDIA_TYPE, Problem, Wrong};
 use crate::report::refusal::Error;
-use crate::report::web;
+use crate::report::{login, web};
 
 /// What a program has to know before it asks.
 const DESCRIPTION: &str = "Watches Proxmox VE clusters and tells what happens to them. Calls under `/api/v1` refuse with \
      problems (RFC 9457); the older ones, for the page of the original JARVIS, with `{\"error\"}`. Times are ISO 8601 in \
-     UTC. Lists go page by page: give `next` back as `cursor`, or follow the `Link`. Every answer under `/api/v1` has an \
+     UTC. Lists go page by page: give `next` back as `cursor`, or follow the `Link`. What is seen and recorded has an \
      ETag. New fields and new words may be added; none is taken away or renamed.";
 
 /// The document as it is served and printed.
@@ -51,6 +51,7 @@ fn document(described: &OpenApi) -> Value {
         { "name": "seen", "description": "What is seen of the clusters, and when." },
         { "name": "recorded", "description": "What happened, newest first." },
         { "name": "jarvis", "description": "Jarvis itself." },
+        { "name": "who", "description": "Logins of pages, users and API tokens." },
         { "name": "original", "description": "The calls of the original JARVIS; they speak of the first cluster only." },
     ]);
     let components = &mut document["components"];
@@ -63,10 +64,10 @@ fn document(described: &OpenApi) -> Value {
         "session": {
             "type": "apiKey",
             "in": "cookie",
-            "name": web::SESSION_COOKIE,
+            "name": login::SESSION_COOKIE,
             "description": format!(
                 "For pages of the same origin. Whatever changes something needs the header `{}` as well.",
-                web::CSRF_HEADER
+                login::CSRF_HEADER
             ),
         },
     });
@@ -118,6 +119,9 @@ fn common(path: &str, method: &str, call: &mut Value) {
     if method != "get" {
         statuses.extend(["408", "409", "413", "429"]);
     }
+    if ours && call.get("requestBody").is_some() {
+        statuses.push("415");
+    }
     for (_, response) in call["responses"].as_object_mut().into_iter().flatten() {
         if response.get("description").is_none_or(|text| text == "") && response.get("$ref").is_none() {
             response["description"] = json!("What was asked for.");
@@ -129,7 +133,8 @@ fn common(path: &str, method: &str, call: &mut Value) {
             call["responses"][status] = json!({ "$ref": format!("#/components/responses/{response}") });
         }
     }
-    if !ours || method != "get" {
+    // Who somebody is, and whom there is, no browser keeps.
+    if !ours || method != "get" || call["tags"][0] == "who" {
         return;
     }
     call["responses"]["304"] = json!({ "$ref": "#/components/responses/NotModified" });

@@ -19,12 +19,12 @@ const PART_MAX: usize = 100;
 const CURSOR_MAX: usize = 400;
 
 /// What a call may be asked with.
-pub(super) trait Asks: Sized {
+pub(in crate::report) trait Asks: Sized {
     fn read(params: &mut Params) -> Self;
 }
 
 /// A call's parameters, as an argument of its handler.
-pub(super) struct Asked<T>(pub(super) T);
+pub(in crate::report) struct Asked<T>(pub(super) T);
 
 impl<S: Sync, T: Asks> FromRequestParts<S> for Asked<T> {
     type Rejection = Problem;
@@ -35,7 +35,7 @@ impl<S: Sync, T: Asks> FromRequestParts<S> for Asked<T> {
 }
 
 /// A call that takes no parameters.
-pub(super) struct Nothing;
+pub(in crate::report) struct Nothing;
 
 impl Asks for Nothing {
     fn read(_: &mut Params) -> Nothing {
@@ -44,7 +44,7 @@ impl Asks for Nothing {
 }
 
 /// The parameters while they are read.
-pub(super) struct Params {
+pub(in crate::report) struct Params {
     given: Vec<(String, String)>,
     asked_for: Vec<&'static str>,
     errors: Vec<Wrong>,

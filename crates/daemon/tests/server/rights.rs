@@ -1,0 +1,114 @@
+//! Roles and routes: every call asked by everybody, from the one table of rights; and every route is in that table.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+
+use axum::http::Method;
+use daemon::report::caller::{NEEDS, PUBLIC, Role};
+use engine::report::{EventKind, Severity};
+use jiff::Timestamp;
+
+use crate::harness::{Fixture, edge, lab};
+use crate::v1::{documented, filled_in, publish};
+
+/// What a role may be answered: anything but that it may not, or that nobody knows who asks.
+#[tokio::test]
+async fn each_role_on_each_route() {
+    let fixture = Fixture::new().await;
+    for role in Role::ALL {
+        fixture.user(role.as_str().to_owned().replace("admin", "chief").as_str(), role, None).await;
+    }
+    fixture.user("elsewhere", Role::Operator, Some(&[edge()])).await;
+    // What nobody has seen cannot be shown to anybody.
+    publish(&fixture, Timestamp::now());
+    let callers: [(&str, Option<&str>, Option<Role>); 6] = [
+        ("nobody", None, None),
+        ("a bad token", Some("jrs_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"), None),
+        ("viewer", Some("viewer"), Some(Role::Viewer)),
+        ("operator", Some("operator"), Some(Role::Operator)),
+        ("admin", Some("chief"), Some(Role::Admin)),
+        ("operator elsewhere", Some("elsewhere"), Some(Role::Operator)),
+    ];
+    let (mut matrix, mut wrong) = (String::new(), 0);
+    for (method, path, needed) in NEEDS {
+        for (name, user, role) in callers {
+            // A new login each time: some calls end it.
+            let token = match (user, role) {
+                (Some(user), Some(_)) => Some(fixture.token_of(user).await),
+                (user, _) => user.map(str::to_owned),
+            };
+            let bearer = token.map(|token| format!("Authorization: Bearer {token}"));
+            let mut lines = vec!["Content-Type: application/json"];
+            lines.extend(bearer.as_deref());
+            let body = if *method == Method::GET { "" } else { "{}" };
+            let status = fixture.call(&format!("{method} {}", filled_in(path)), &lines, body).await.status;
+            let fits = match role {
+                None => status == 401,
+                Some(role) if role < *needed => status == 403,
+                // 404 and 400 are the handler's word on what is not there; 405 and 0 would be no word of a handler.
+                Some(_) => !matches!(status, 0 | 401 | 403 | 405 | 500..),
+            };
+            wrong += usize::from(!fits);
+            let mark = if fits { ' ' } else { '!' };
+            writeln!(matrix, "{mark} {method:6} {path:48} {needed:8} {name:18} {status}").unwrap();
+        }
+    }
+    assert_eq!(wrong, 0, "wrong answers are marked:\n{matrix}");
+    fixture.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_public_asks_for_no_token() {
+    let fixture = Fixture::new().await;
+    for (method, path) in PUBLIC {
+        let lines = ["Content-Type: application/json"];
+        let body = if *method == Method::GET { "" } else { "{}" };
+        let reply = fixture.call(&format!("{method} {path}"), &lines, body).await;
+        assert!(!matches!(reply.status, 0 | 401 | 403 | 404 | 405), "{method} {path}: {}", reply.shown());
+    }
+    fixture.stop().await;
+}
+
+/// A route that nobody listed needs an admin, which is safe but surely not what was meant. Every route is in the document:
+/// see `v1`.
+#[test]
+fn every_route_is_in_the_table() {
+    // The text for whoever looks with a browser is no call.
+    let mut routed: BTreeSet<String> = documented().into_keys().collect();
+    routed.insert("GET /".into());
+    let listed = NEEDS.iter().map(|(method, path, _)| (method, path));
+    let listed = listed.chain(PUBLIC.iter().map(|(method, path)| (method, path)));
+    let listed: BTreeSet<String> = listed.map(|(method, path)| format!("{method} {path}")).collect();
+    assert_eq!(routed, listed, "left: what is routed; right: what caller.rs lists");
+    assert_eq!(listed.len(), NEEDS.len() + PUBLIC.len(), "each once");
+}
+
+#[tokio::test]
+async fn who_is_of_one_cluster_sees_nothing_of_another() {
+    use daemon::record::{NewEvent, Source};
+    let fixture = Fixture::new().await;
+    fixture.user("local", Role::Viewer, Some(&[edge()])).await;
+    let event = |cluster: Option<String>, title: &str| {
+        let (at, alert, error) = (Timestamp::now(), EventKind::Alert, Severity::Error);
+        NewEvent { cluster, ..NewEvent::plain(at, alert, error, Source::Monitor, title, "it is gone") }
+    };
+    let ours = event(Some(edge().to_string()), "ours");
+    let events = vec![event(Some(lab().to_string()), "theirs"), ours.clone(), event(None, "everybodys")];
+    fixture.store.save_events(events, None).await.unwrap();
+    let token = fixture.token_of("local").await;
+    for path in ["/api/memory/events", "/api/memory/events/unresolved"] {
+        // The old calls speak of the first cluster only.
+        assert_eq!(fixture.get(path, &token).await.body, r#"{"events":[]}"#, "{path}");
+        assert!(fixture.get(path, &fixture.token()).await.body.contains("theirs"), "{path}");
+    }
+    let auth = format!(r#"{{"token":"{token}","since":0}}"#);
+    let socket = fixture.join("/events", &auth).await;
+    let mut heard = socket.hear_until("42/events,").await;
+    while !heard.iter().any(|packet| packet.contains("everybodys")) {
+        heard.extend(socket.hear().await);
+    }
+    assert!(!heard.iter().any(|packet| packet.contains("theirs")), "{heard:?}");
+    let arrays = fixture.join("/cluster", &auth).await;
+    assert_eq!(arrays.hear().await, [r#"44/cluster,{"message":"This login is for other clusters"}"#]);
+    fixture.stop().await;
+}
