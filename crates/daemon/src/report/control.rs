@@ -148,10 +148,16 @@ async fn set_level(State(app): Shared, caller: Caller, request: Request) -> Answ
         body => body?,
     };
     let only = body.as_object().filter(|body| body.len() == 1).and_then(|body| body.get("level"));
-    let level = level_of(&app, only.and_then(Value::as_u64))?;
+    let level = level_of(&app, only.and_then(whole))?;
     set(&app, &caller, level.clone()).await?;
     let Setting::Level { level, .. } = level else { return Err(bad(NO_LEVEL)) };
     Ok(Json(LevelSet { autonomy_level: level }))
+}
+
+/// JSON knows one kind of number only: `1.0` is as whole as `1`.
+fn whole(given: &Value) -> Option<u64> {
+    let given = given.as_f64()?;
+    (0..=LEVEL_MAX).find(|level| f64::from(*level).total_cmp(&given).is_eq()).map(u64::from)
 }
 
 const NO_LEVEL: &str = "Level must be 0-4";

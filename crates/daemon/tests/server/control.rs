@@ -79,6 +79,7 @@ async fn a_wrong_body_changes_nothing() {
             r#"409 {"error":"Level is limited to 2 by the configuration"}"#,
         ),
         ("lowered", r#"{"level":1}"#, r#"200 {"autonomyLevel":1}"#),
+        ("whole, with a point", r#"{"level":1.0}"#, r#"200 {"autonomyLevel":1}"#),
         ("at the ceiling", r#"{"level":2}"#, r#"200 {"autonomyLevel":2}"#),
         ("to nothing", r#"{"level":0}"#, r#"200 {"autonomyLevel":0}"#),
         (
