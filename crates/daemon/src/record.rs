@@ -37,6 +37,7 @@ use write::{Counts, Message, Writer};
 pub use journal::{JournalRow, Kind, Misfit};
 pub use new::{Checkpoint, Kept, NewAction, NewEntry, NewEvent, Operator};
 pub use open::{Cause, OpenError};
+pub use read::Scope;
 pub use row::{
     ActionResult, ActionRow, EventRow, Preference, RestAction, RestEvent, SnapshotRow, SocketEvent, Source,
     kind_from_word, severity_from_word,
@@ -278,6 +279,21 @@ impl Store {
     /// What was recorded after a number, oldest first: for those who catch up. An empty answer is the end.
     pub async fn get_events_after_seq(&self, seq: i64, limit: u32) -> Answer<Vec<EventRow>> {
         Ok(read::events_after_seq(&self.shared.readers, seq, rows(limit)).await?)
+    }
+
+    /// As [`Store::get_events_after_seq`], of what somebody is shown.
+    pub async fn get_events_after_seq_of(
+        &self,
+        seq: i64,
+        limit: u32,
+        scope: &Scope,
+    ) -> Answer<Vec<EventRow>> {
+        Ok(read::events_after_seq_of(&self.shared.readers, seq, rows(limit), scope).await?)
+    }
+
+    /// Of what somebody is shown after a number the newest that has `last` behind it; none where there are not so many.
+    pub async fn get_event_before_last(&self, seq: i64, last: u32, scope: &Scope) -> Answer<Vec<EventRow>> {
+        Ok(read::event_before_last(&self.shared.readers, seq, rows(last), scope).await?)
     }
 
     /// What happened on a node, newest first.

@@ -6,7 +6,10 @@
 //! | [`caller`] | who asks, and what each call needs |
 //! | `listen`, `peer`, `origin`, `seats`, `bucket` | from where, how many, how often |
 //! | `web`, `refusal` | REST |
-//! | `socket`, `pump` | `/events` and `/cluster` |
+//! | `socket` | who is let into `/events` and `/cluster`, and until when |
+//! | `follow` | `/events`: every event once and in order |
+//! | `pump` | `/cluster` for the old page: whole arrays |
+//! | `feeds`, `delta` | `/cluster` for our own: versions, snapshots, deltas |
 //! | [`page`], [`live`] | what the observer and the loop hand in |
 //!
 //! It reads the store and never the cluster, and nothing here acts.
@@ -14,6 +17,9 @@
 pub mod auth;
 mod bucket;
 pub mod caller;
+mod delta;
+mod feeds;
+mod follow;
 mod listen;
 pub mod live;
 mod origin;
@@ -23,6 +29,7 @@ mod pump;
 mod refusal;
 mod seats;
 mod socket;
+mod tally;
 pub mod token;
 mod web;
 
@@ -160,8 +167,9 @@ impl Server {
             logins: Buckets::new(limits.login_burst, limits.login_every),
             requests: Semaphore::new(limits.requests),
             stop: stop.clone(),
+            tally: tally::Tally::default(),
         });
-        let (sockets, io) = socket::build(app.clone());
+        let (sockets, io) = socket::build(app.clone())?;
         // The last layer is the outermost: what the sockets answer needs the headers too.
         let router = web::router(app.clone())
             .layer(sockets)

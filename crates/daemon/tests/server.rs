@@ -470,7 +470,7 @@ async fn an_address_in_use_is_told_in_words() {
         store: fixture.store.clone(),
         auth: fixture.auth.clone(),
         live: fixture.live.clone(),
-        pages: vec![(lab(), fixture.page.clone())],
+        pages: fixture.pages.clone(),
         autonomy_ceiling: 2,
     };
     let error = format!("{:#}", Server::start(options).await.err().unwrap());

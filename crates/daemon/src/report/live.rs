@@ -66,6 +66,11 @@ impl Live {
         self.clusters.iter().map(move |sight| (&sight.name, self.fresh(sight, now)))
     }
 
+    /// Whether a cluster is seen; one that is not watched is not.
+    pub fn sees(&self, cluster: &ClusterName, now: Instant) -> bool {
+        self.clusters.iter().any(|sight| sight.name == *cluster && self.fresh(sight, now))
+    }
+
     /// Whether the first cluster is seen: what `running` means to the old page.
     pub fn seeing(&self, now: Instant) -> bool {
         self.clusters.first().is_some_and(|sight| self.fresh(sight, now))
@@ -102,6 +107,7 @@ mod tests {
         live.saw(&lab, at(50));
         live.blind(&lab);
         assert!(!live.seeing(at(50)), "a round failed");
+        assert!(live.sees(&edge, at(2)) && !live.sees(&"far".parse().unwrap(), at(2)));
         let all: Vec<_> = live.clusters(at(2)).map(|(name, seen)| (name.as_str(), seen)).collect();
         assert_eq!(all, [("lab", false), ("edge", true)]);
         assert_eq!(live.uptime(at(7)).as_secs(), 7);

@@ -277,12 +277,18 @@ struct Held {
 }
 
 /// What was published, and when PVE was asked for it.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Published<T: ?Sized> {
     /// When PVE was asked: the picture is at least this old.
     pub seen_at: Timestamp,
     /// The rows; shared, not copied.
     pub rows: Arc<T>,
+}
+
+impl<T: ?Sized> Clone for Published<T> {
+    fn clone(&self) -> Published<T> {
+        Published { seen_at: self.seen_at, rows: Arc::clone(&self.rows) }
+    }
 }
 
 #[derive(Clone, Debug)]

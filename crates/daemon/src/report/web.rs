@@ -25,6 +25,7 @@ use super::live::Live;
 use super::origin::Origins;
 use super::peer::Peer;
 use super::refusal::Refusal;
+use super::tally::{Kind, Tally};
 use super::token::Issued;
 use super::{Limits, page::Page};
 use crate::record::{Store, StoreError};
@@ -53,6 +54,7 @@ pub(super) struct App {
     pub(super) logins: Buckets,
     pub(super) requests: Semaphore,
     pub(super) stop: Stop,
+    pub(super) tally: Tally,
 }
 
 type Shared = State<Arc<App>>;
@@ -283,7 +285,10 @@ async fn health(State(app): Shared, uri: Uri) -> Answer<(StatusCode, Json<Health
     health.components = Some(Components {
         store: Component { status: word(store, "down") },
         monitor: Component { status: word(monitor, "blind") },
-        sockets: Sockets { status: "ok", clients: app.pages.iter().map(|(_, page)| page.clients()).sum() },
+        sockets: Sockets {
+            status: "ok",
+            clients: app.tally.count(Kind::Arrays) + app.tally.count(Kind::Deltas),
+        },
     });
     if store && monitor {
         return Ok((StatusCode::OK, Json(health)));

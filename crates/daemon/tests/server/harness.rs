@@ -50,7 +50,9 @@ pub(crate) struct Fixture {
     pub(crate) store: Store,
     pub(crate) auth: Arc<Auth>,
     pub(crate) live: Arc<Live>,
+    /// The first cluster's.
     pub(crate) page: Arc<Page>,
+    pub(crate) pages: Vec<(ClusterName, Arc<Page>)>,
     // Last, so that it goes when everything in it is closed.
     pub(crate) folder: Folder,
 }
@@ -65,11 +67,21 @@ impl Fixture {
     }
 
     pub(crate) async fn with(limits: Limits, password: Option<Password>) -> Fixture {
-        let folder = Folder::new();
+        Fixture::of(Folder::new(), &["lab"], limits, password).await
+    }
+
+    /// In a folder that may have been one's before, with these clusters.
+    pub(crate) async fn of(
+        folder: Folder,
+        clusters: &[&str],
+        limits: Limits,
+        password: Option<Password>,
+    ) -> Fixture {
         let store = Store::open(&folder.path().join("jarvis.db")).await.unwrap();
         let auth = Arc::new(Auth::open(folder.path(), password).unwrap());
-        let live = Arc::new(Live::new([lab()], Duration::from_secs(12), Instant::now()));
-        let page = Arc::new(Page::new());
+        let names: Vec<ClusterName> = clusters.iter().map(|name| name.parse().unwrap()).collect();
+        let live = Arc::new(Live::new(names.clone(), Duration::from_secs(12), Instant::now()));
+        let pages: Vec<_> = names.into_iter().map(|name| (name, Arc::new(Page::new()))).collect();
         let options = ServerOptions {
             listen: "127.0.0.1:0".parse().unwrap(),
             allowed_origins: vec![DESK.into()],
@@ -77,11 +89,11 @@ impl Fixture {
             store: store.clone(),
             auth: auth.clone(),
             live: live.clone(),
-            pages: vec![(lab(), page.clone())],
+            pages: pages.clone(),
             autonomy_ceiling: 2,
         };
         let server = Server::start_within(options, limits).await.unwrap();
-        Fixture { server, store, auth, live, page, folder }
+        Fixture { server, store, auth, live, page: pages[0].1.clone(), pages, folder }
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
