@@ -9,12 +9,14 @@
 //! | [`daemon`] | all of it put together: start and clean stop |
 //! | [`demo`], [`ops`] | the other commands of the binary |
 //! | `key`, `secret_file` | the key beside the database, with which logins and the journal are signed |
+//! | [`core_dump`] | the memory, which holds secrets, is not written anywhere
 //! | [`config`] | the settings, and the only place that reads the environment |
 //!
 //! Detecting and deciding exist only in the engine, because nothing in them touches the world.
 
 pub mod clock;
 pub mod config;
+pub mod core_dump;
 pub mod daemon;
 pub mod demo;
 mod key;

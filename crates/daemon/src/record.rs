@@ -146,6 +146,17 @@ pub struct Written {
     pub commits: u64,
 }
 
+/// What the store has told since it was opened, and how it stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Health {
+    /// Events that were stored, from info to critical.
+    pub events: [u64; 4],
+    /// Writes that wait.
+    pub waiting: usize,
+    /// Number of the newest row of the journal; 0 before the first.
+    pub journal_head: i64,
+}
+
 type Answer<T> = Result<T, StoreError>;
 
 impl Store {
@@ -157,6 +168,7 @@ impl Store {
         let (committed, _) = broadcast::channel(COMMITTED_MAX);
         let (ended, has_ended) = watch::channel(false);
         let counts = Arc::new(Counts::default());
+        counts.journal_head.store(head.seq, Ordering::Relaxed);
         let (heads, newest) = watch::channel(journal::Head::NONE);
         let keeper = tokio::spawn(head_file.keep(seal.clone(), newest));
         // Brought up to date: after a kill it may be some rows behind.
@@ -211,8 +223,18 @@ impl Store {
 
     /// What has been written since the store was opened.
     pub fn written(&self) -> Written {
-        let Counts { writes, commits, failing: _ } = &*self.shared.counts;
+        let Counts { writes, commits, .. } = &*self.shared.counts;
         Written { writes: writes.load(Ordering::Relaxed), commits: commits.load(Ordering::Relaxed) }
+    }
+
+    /// How the store is.
+    pub fn health(&self) -> Health {
+        let Counts { events, journal_head, .. } = &*self.shared.counts;
+        Health {
+            events: std::array::from_fn(|severity| events[severity].load(Ordering::Relaxed)),
+            waiting: self.shared.queue.max_capacity() - self.shared.queue.capacity(),
+            journal_head: journal_head.load(Ordering::Relaxed),
+        }
     }
 
     /// Stores one event; on the disk when this returns. One that resolves its incident is stored as resolved, and

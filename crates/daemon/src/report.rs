@@ -10,7 +10,8 @@
 //! | `follow` | `/events`: every event once and in order |
 //! | `pump` | `/cluster` for the old page: whole arrays |
 //! | `feeds`, `delta` | `/cluster` for our own: versions, snapshots, deltas |
-//! | [`page`], [`live`] | what the observer and the loop hand in |
+//! | `metrics`, `process` | `/metrics` |
+//! | [`page`], `details`, [`live`], [`meter`] | what the observer and the loop hand in |
 //!
 //! It reads the store and never the cluster, and nothing here acts.
 
@@ -18,13 +19,17 @@ pub mod auth;
 mod bucket;
 pub mod caller;
 mod delta;
+mod details;
 mod feeds;
 mod follow;
 mod listen;
 pub mod live;
+pub mod meter;
+mod metrics;
 mod origin;
 pub mod page;
 mod peer;
+mod process;
 mod pump;
 mod refusal;
 mod seats;

@@ -118,6 +118,7 @@ const NEEDS: &[(Method, &str, Role)] = &[
     (Method::GET, "/api/memory/events", Role::Viewer),
     (Method::GET, "/api/memory/events/unresolved", Role::Viewer),
     (Method::GET, "/api/memory/preferences", Role::Viewer),
+    (Method::GET, "/metrics", Role::Viewer),
 ];
 
 /// The role that a call needs. A `HEAD` is a `GET` whose answer nobody reads.

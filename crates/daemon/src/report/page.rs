@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+pub use super::details::{ClusterInfo, Details, GuestDetails, NodeDetails};
 use engine::observe::{GuestId, GuestStatus, NodeName, Presence, StorageName};
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
@@ -261,6 +262,8 @@ impl Array {
 #[derive(Debug, Default)]
 pub struct Page {
     held: [Mutex<Held>; Array::ALL.len()],
+    /// What only `/metrics` shows.
+    details: Mutex<Arc<Details>>,
     /// What the next rows of the nodes are given.
     temperatures: Mutex<BTreeMap<NodeName, BTreeMap<Box<str>, f64>>>,
     /// How often each array was published.
@@ -379,6 +382,16 @@ impl Page {
             (seen_at, Rows::Quorum(quorum)) => Some(Published { seen_at, rows: Arc::new(quorum) }),
             (_, Rows::Nodes(_) | Rows::Guests(_) | Rows::Storage(_) | Rows::Temperature(_)) => None,
         }
+    }
+
+    /// What only `/metrics` shows.
+    pub fn publish_details(&self, details: Details) {
+        *self.details.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(details);
+    }
+
+    /// What only `/metrics` shows; empty before the first round.
+    pub(super) fn details(&self) -> Arc<Details> {
+        self.details.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// How many pages look.

@@ -58,7 +58,7 @@ pub(super) struct App {
 }
 
 type Shared = State<Arc<App>>;
-type Answer<T> = Result<T, Refusal>;
+pub(super) type Answer<T> = Result<T, Refusal>;
 
 /// The REST calls, with their limits.
 pub(super) fn router(app: Arc<App>) -> Router {
@@ -68,6 +68,7 @@ pub(super) fn router(app: Arc<App>) -> Router {
         .route("/api/memory/events", get(events))
         .route("/api/memory/events/unresolved", get(unresolved))
         .route("/api/memory/preferences", get(preferences))
+        .route("/metrics", get(super::metrics::metrics))
         .route_layer(middleware::from_fn_with_state(app.clone(), counted))
         .route_layer(middleware::from_fn_with_state(app.clone(), with_token));
     // The logins are not counted: their bodies may come slowly, and those who send them must not be able to hold
@@ -395,10 +396,10 @@ fn to_wire(at: Timestamp) -> String {
 
 /// A call's parameters, of which none is unknown: a misspelt one must not be taken for none.
 #[derive(Debug)]
-struct Query(Vec<(String, String)>);
+pub(super) struct Query(Vec<(String, String)>);
 
 impl Query {
-    fn parse(uri: &Uri, allowed: &[&str]) -> Answer<Query> {
+    pub(super) fn parse(uri: &Uri, allowed: &[&str]) -> Answer<Query> {
         let bad = |error: String| Refusal::new(StatusCode::BAD_REQUEST, error);
         let pairs = axum::extract::Query::<Vec<(String, String)>>::try_from_uri(uri)
             .map_err(|_| bad("The parameters cannot be read".into()))?
