@@ -9,6 +9,7 @@
 //! | [`daemon`] | all of it put together: start and clean stop |
 //! | [`demo`], [`ops`] | the other commands of the binary |
 //! | `key`, `secret_file` | the key beside the database, with which logins and the journal are signed |
+//! | [`open_files`] | as many as the sockets need |
 //! | [`core_dump`] | the memory, which holds secrets, is not written anywhere
 //! | [`config`] | the settings, and the only place that reads the environment |
 //!
@@ -21,6 +22,7 @@ pub mod daemon;
 pub mod demo;
 mod key;
 mod observe;
+pub mod open_files;
 pub mod ops;
 pub mod record;
 pub mod report;

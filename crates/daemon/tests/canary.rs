@@ -259,6 +259,9 @@ async fn no_secret_comes_out_of_the_running_daemon() {
         core.split_whitespace().collect::<Vec<_>>(),
         ["Max", "core", "file", "size", "0", "0", "bytes"]
     );
+    let files_line = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    let most: Vec<u64> = files_line.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+    assert!(most[0] >= most[1].min(8192), "as many files as the sockets need: {files_line}");
     let shown = String::from_utf8_lossy(&proc("cmdline")).into_owned();
     assert_eq!(found(&shown, &SECRETS), None, "the list of processes");
     let environ = std::fs::metadata(format!("/proc/{pid}/environ")).unwrap();

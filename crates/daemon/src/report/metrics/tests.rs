@@ -1,6 +1,7 @@
 //! The format: escapes, families once each, no series twice; and what 10,000 guests weigh.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write as _;
 
 use engine::observe::{GuestId, GuestKind};
 
@@ -95,7 +96,9 @@ fn labels_are_escaped_and_clusters_told_apart() {
 #[test]
 fn ten_thousand_guests_weigh_no_more_than_that() {
     let page = page(10_000);
+    let began = Instant::now();
     let text = text(&[("lab", &page)]);
+    writeln!(std::io::stderr(), "{} bytes in {:?}", text.len(), began.elapsed()).unwrap();
     let series = text.lines().filter(|line| line.contains("qemu/")).count();
     assert_eq!(series, 110_000, "eleven of each guest");
     assert!(text.len() < 9_000_000, "{} bytes", text.len());
