@@ -1,6 +1,6 @@
 //! Serves made-up rows and one event every 200 ms (`--every-ms`), without any cluster: what the socket clients are tested against.
 //!
-//! `serve_events --folder DIR [--listen ADDRESS] [--origin ORIGIN] [--guests COUNT]`. Prints one line with its
+//! `serve_events --folder DIR [--listen ADDRESS] [--origin ORIGIN] [--guests COUNT] [--also CLUSTER]`. Prints one line with its
 //! address once it listens. The password is `jarvis-example`. Ends on SIGTERM or SIGINT.
 
 use std::collections::BTreeMap;
@@ -40,6 +40,9 @@ struct Options {
     /// Milliseconds from one event to the next.
     #[arg(long, default_value_t = 200)]
     every_ms: u64,
+    /// A second cluster, which shows nothing and has each second event.
+    #[arg(long)]
+    also: Option<ClusterName>,
 }
 
 #[tokio::main]
@@ -48,10 +51,14 @@ async fn main() -> anyhow::Result<()> {
     let cluster: ClusterName = "example".parse()?;
     let store = Store::open(&options.folder.join("jarvis.db")).await?;
     let auth = Arc::new(Auth::open(&options.folder, Some(Password::new(PASSWORD)))?);
-    let live = Arc::new(Live::new([cluster.clone()], Duration::from_secs(12), Instant::now()));
+    let also = options.also;
+    let names = [Some(cluster.clone()), also.clone()].into_iter().flatten();
+    let live = Arc::new(Live::new(names, Duration::from_secs(12), Instant::now()));
     let page = Arc::new(Page::new());
     publish(&page, options.guests, 0)?;
     live.saw(&cluster, Instant::now());
+    let mut pages = vec![(cluster.clone(), page.clone())];
+    pages.extend(also.clone().map(|name| (name, Arc::new(Page::new()))));
     let server = Server::start(ServerOptions {
         listen: options.listen,
         allowed_origins: options.origin,
@@ -59,8 +66,9 @@ async fn main() -> anyhow::Result<()> {
         store: store.clone(),
         auth,
         live: live.clone(),
-        pages: vec![(cluster.clone(), page.clone())],
+        pages,
         autonomy_ceiling: 2,
+        hands: Vec::new(),
     })
     .await?;
     writeln!(std::io::stdout(), "listening on http://{}", server.local_addr())?;
@@ -74,11 +82,13 @@ async fn main() -> anyhow::Result<()> {
             _ = terminated.recv() => break,
             _ = interrupted.recv() => break,
         }
+        let of = also.as_ref().filter(|_| number % 2 == 0);
         let title = format!("VM web{number} (101) crashed");
+        let title = of.map_or(title, |name| format!("{name} {number} crashed"));
         let (at, message) =
             (Timestamp::now(), format!("event {number} at {}", Timestamp::now().as_microsecond()));
         let event = NewEvent::plain(at, EventKind::Alert, Severity::Error, Source::Monitor, &title, &message);
-        let event = NewEvent { cluster: Some(cluster.to_string()), ..event };
+        let event = NewEvent { cluster: Some(of.unwrap_or(&cluster).to_string()), ..event };
         store.save_event(event).await?;
         if number % ROWS_EVERY == 0 {
             publish(&page, options.guests, number)?;

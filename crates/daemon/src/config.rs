@@ -51,6 +51,17 @@ pub struct Config {
     settings: Vec<Setting>,
 }
 
+/// What a command needs to find the daemon of its machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reach {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// Its store; its key lies beside it.
+    pub store: PathBuf,
+    /// The highest level that an operator may set.
+    pub autonomy_level: u8,
+}
+
 /// How the daemon is reached.
 #[derive(Clone, Debug)]
 pub struct Server {
@@ -108,6 +119,8 @@ pub struct Cluster {
     pub token_id: String,
     /// The token's secret.
     pub token_secret: Secret,
+    /// A second token's id and secret, for acts only.
+    pub act_token: Option<(String, Secret)>,
     /// What the engine goes by: marks and what is ignored.
     pub policy: Policy,
     /// Alert, never act. This version never acts.
@@ -267,6 +280,55 @@ impl Config {
             None => Err(ConfigError { problems: problems.into_lines() }),
         }
     }
+}
+
+/// Where the daemon with this configuration is found, by a command of the same machine and its environment.
+///
+/// # Errors
+/// The file cannot be read, or what is needed of it is wrong.
+pub fn reach(file: &Path) -> Result<Reach, ConfigError> {
+    reach_with(file, &|name| std::env::var(name).ok())
+}
+
+/// As [`reach`], with another environment.
+///
+/// # Errors
+/// As [`reach`].
+pub fn reach_with(file: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Reach, ConfigError> {
+    let name = file.display().to_string();
+    let text = read_file(file).map_err(|words| ConfigError {
+        problems: vec![format!(
+            "{name}: {words}; name another one with --config FILE, or a daemon with --url"
+        )],
+    })?;
+    let mut problems = Problems::new(&name, &text);
+    let (document, errors) = DeTable::parse_recoverable(&text);
+    errors.iter().for_each(|error| problems.add_syntax(error));
+    let typed = typed::read(&document, &mut problems);
+    let reach = check::reach(typed, env, &mut problems);
+    match reach.filter(|_| problems.is_empty()) {
+        Some(reach) => Ok(reach),
+        None => Err(ConfigError { problems: problems.into_lines() }),
+    }
+}
+
+/// The token that the environment holds for a command, in JARVIS_TOKEN.
+pub fn token_from_environment() -> Option<Secret> {
+    let token = std::env::var("JARVIS_TOKEN").ok()?;
+    Some(token.trim()).filter(|token| !token.is_empty()).map(Secret::new)
+}
+
+/// A file that holds a token and nothing else.
+///
+/// # Errors
+/// What is wrong with it, for people.
+pub fn token_from_file(file: &Path) -> Result<Secret, String> {
+    secret::from_file(file).map(|read| read.secret)
+}
+
+/// For whom `sudo` was called, if it was.
+pub fn sudo_user() -> Option<String> {
+    std::env::var("SUDO_USER").ok().filter(|user| !user.is_empty())
 }
 
 fn read_file(file: &Path) -> Result<String, String> {

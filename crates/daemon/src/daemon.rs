@@ -11,6 +11,7 @@ use engine::policy::Policy;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::act::Hands;
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::observe::{Source, Tiers};
@@ -62,6 +63,8 @@ pub struct ClusterSettings {
     pub endpoints: Vec<pve::Endpoint>,
     /// Who asks.
     pub token: pve::Token,
+    /// Who acts, where that is another one.
+    pub act_token: Option<pve::Token>,
     /// What its engine goes by.
     pub policy: Policy,
     /// Where its nodes' sensors are read, if anywhere.
@@ -130,6 +133,10 @@ impl ClusterSettings {
             })
             .collect::<anyhow::Result<Vec<_>>>()?;
         let token = pve::Token::new(&cluster.token_id, pve::Secret::new(cluster.token_secret.expose()))?;
+        let act_token = cluster
+            .act_token
+            .map(|(id, secret)| pve::Token::new(&id, pve::Secret::new(secret.expose())))
+            .transpose()?;
         // node_exporter's certificate is made by whoever made the nodes', if by anybody of the cluster's.
         let authority = cluster.endpoints.iter().find_map(|endpoint| match &endpoint.trust {
             config::Trust::Authority { pem, .. } => Some(pem.as_slice()),
@@ -140,7 +147,14 @@ impl ClusterSettings {
             Some(config::Temperature::Ssh { user, key_file }) => Some(Source::ssh(user, key_file)),
             None => None,
         };
-        Ok(ClusterSettings { name: cluster.name, endpoints, token, policy: cluster.policy, temperature })
+        Ok(ClusterSettings {
+            name: cluster.name,
+            endpoints,
+            token,
+            act_token,
+            policy: cluster.policy,
+            temperature,
+        })
     }
 }
 
@@ -159,6 +173,11 @@ impl Daemon {
         let live = Arc::new(Live::new(names, round, Instant::now()));
         let pages: Vec<_> =
             settings.clusters.iter().map(|cluster| (cluster.name.clone(), Arc::new(Page::new()))).collect();
+        let hands = settings.clusters.iter().map(|cluster| {
+            let hands = hands(cluster, &clock).with_context(|| format!("cluster {}", cluster.name))?;
+            Ok((cluster.name.clone(), hands))
+        });
+        let hands = hands.collect::<anyhow::Result<Vec<_>>>()?;
         let server = Server::start(ServerOptions {
             listen: settings.listen,
             allowed_origins: settings.allowed_origins,
@@ -168,6 +187,7 @@ impl Daemon {
             live: Arc::clone(&live),
             pages: pages.clone(),
             autonomy_ceiling: settings.autonomy_level,
+            hands,
         })
         .await?;
         if let Some(code) = auth.take_setup_code() {
@@ -257,6 +277,13 @@ pub fn clients(
         });
     }
     Ok(clients)
+}
+
+/// What acts in a cluster. Connections and seats of its own: an operator's act does not wait behind a round of polls.
+fn hands(cluster: &ClusterSettings, clock: &Clock) -> anyhow::Result<Hands> {
+    let token = cluster.act_token.as_ref().unwrap_or(&cluster.token).clone();
+    let clients = clients(cluster.endpoints.clone(), token, clock)?;
+    Ok(Hands::new(clients, cluster.act_token.is_some()))
 }
 
 /// One cluster's watch, which survives its own panics.

@@ -39,6 +39,9 @@ pub struct Options {
     /// Where the API and the sockets listen.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:4000")]
     listen: SocketAddr,
+    /// Another port.
+    #[arg(long, env = "PORT")]
+    port: Option<String>,
     /// How many times faster than the world the demo's day runs.
     #[arg(long, default_value_t = 6.0)]
     speed: f64,
@@ -48,9 +51,14 @@ pub struct Options {
 ///
 /// # Errors
 /// What a person has to mend: the address, the database.
-pub async fn run(options: Options) -> anyhow::Result<()> {
+pub async fn run(mut options: Options) -> anyhow::Result<()> {
     if !(1.0..=100.0).contains(&options.speed) {
         bail!("--speed {}: from 1 to 100", options.speed);
+    }
+    let port = options.port.as_deref().map(str::trim).filter(|port| !port.is_empty());
+    if let Some(port) = port {
+        let number = port.parse().ok().with_context(|| format!("PORT is `{port}`: from 0 to 65535"))?;
+        options.listen.set_port(number);
     }
     if !options.listen.ip().is_loopback() {
         bail!(
@@ -62,7 +70,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let folder = Folder::make()?;
     let mut simulated = SimOptions::script(&Script::parse(CLUSTER)?)?;
     simulated.speed = options.speed;
-    simulated.tokens = vec![format!("{TOKEN_ID}={TOKEN_SECRET}:observer").parse::<Token>()?];
+    simulated.tokens = vec![format!("{TOKEN_ID}={TOKEN_SECRET}:full").parse::<Token>()?];
     let cluster = Server::start(simulated)?;
     let daemon = Daemon::start(settings(&options, &folder, &cluster)?).await?;
     let level = daemon.store().set_preference("autonomy.level", "3", Timestamp::now());
@@ -116,6 +124,7 @@ fn settings(options: &Options, folder: &Folder, cluster: &Server) -> anyhow::Res
         name: "demo".parse()?,
         endpoints,
         token: pve::Token::new(TOKEN_ID, pve::Secret::new(TOKEN_SECRET))?,
+        act_token: None,
         policy: Policy::default(),
         temperature: None,
     }];

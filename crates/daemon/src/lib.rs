@@ -5,9 +5,12 @@
 //! | `observe` | polling tiers over one shared observation, translated into the engine's snapshots |
 //! | [`record`] | the SQLite store |
 //! | [`report`] | REST, Socket.IO and the page's arrays |
+//! | [`act`] | does one thing to a cluster, once, and says how it ended |
 //! | [`run`] | the loop; nothing else may call the engine's `step` |
 //! | [`daemon`] | all of it put together: start and clean stop |
+//! | [`cli`] | the commands that ask the daemon, or its store while it is down |
 //! | [`demo`], [`ops`] | the other commands of the binary |
+//! | `words` | words of others, made fit to be shown |
 //! | `key`, `secret_file` | the key beside the database, with which logins and the journal are signed |
 //! | [`open_files`] | as many as the sockets need |
 //! | [`core_dump`] | the memory, which holds secrets, is not written anywhere
@@ -15,6 +18,8 @@
 //!
 //! Detecting and deciding exist only in the engine, because nothing in them touches the world.
 
+pub mod act;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod core_dump;
@@ -29,5 +34,6 @@ pub mod report;
 pub mod run;
 mod secret_file;
 pub mod supervise;
+mod words;
 
 pub use observe::{Observer, Source as TemperatureSource, Tiers};

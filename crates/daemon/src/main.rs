@@ -9,7 +9,7 @@ use anyhow::{Context, bail};
 use clap::{Parser, Subcommand};
 use daemon::config::{self, Config};
 use daemon::daemon::{Daemon, Settings};
-use daemon::{core_dump, demo, open_files, ops};
+use daemon::{cli, core_dump, demo, open_files, ops};
 use tracing_subscriber::EnvFilter;
 
 /// Watches Proxmox VE clusters and tells what happens to them.
@@ -49,6 +49,8 @@ enum Command {
     /// Look after the journal of what happened.
     #[command(subcommand)]
     Audit(ops::Audit),
+    #[command(flatten)]
+    Ask(cli::Command),
 }
 
 fn main() -> ExitCode {
@@ -59,6 +61,11 @@ fn main() -> ExitCode {
         if let Err(error) = dumps {
             tracing::warn!(
                 "core dumps could not be switched off ({error}): a crash may leave secrets on the disk"
+            );
+        }
+        if let Err(error) = open_files::raise() {
+            tracing::warn!(
+                "the number of open files could not be raised ({error}): many sockets may be too many"
             );
         }
         run(arguments.command)
@@ -74,13 +81,16 @@ fn main() -> ExitCode {
     }
 }
 
+const OWN_DEBUG: &str = "info,daemon=debug,engine=debug,pve=debug,sim=debug,jarvis=debug";
+
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
 fn log_to_stderr(filter: Option<&str>, command: &Command) -> anyhow::Result<()> {
     let default = match command {
         Command::Run { .. } | Command::CheckConfig { .. } => "info",
-        // Their terminal shows what happens to the cluster; the log would say it twice.
-        Command::Demo(_) | Command::Sim(_) | Command::Audit(_) => "warn",
+        // Its terminal shows what happens to the cluster; the log would say it twice.
+        Command::Demo(_) => "warn,jarvis::told=off",
+        Command::Sim(_) | Command::Audit(_) | Command::Ask(_) => "warn",
     };
     let filter = filter.filter(|filter| !filter.trim().is_empty()).unwrap_or(default);
     // The filter takes any word for the name of a module, and then logs nothing at all.
@@ -93,6 +103,8 @@ fn log_to_stderr(filter: Option<&str>, command: &Command) -> anyhow::Result<()> 
             );
         }
     }
+    // Who asks for our rounds is not asking for every statement and connection of the libraries; `trace` shows those too.
+    let filter = if filter.trim().eq_ignore_ascii_case("debug") { OWN_DEBUG } else { filter };
     let filter = EnvFilter::try_new(filter).with_context(|| format!("--log {filter}"))?;
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     // Colours are for eyes; a file or a journal is read by programs too.
@@ -125,6 +137,7 @@ fn run(command: Command) -> anyhow::Result<()> {
             Command::Demo(options) => demo::run(options).await,
             Command::Sim(options) => ops::sim(options).await,
             Command::Audit(audit) => ops::audit(audit).await,
+            Command::Ask(command) => cli::run(command).await,
             Command::CheckConfig { .. } => Ok(()),
         }
     })

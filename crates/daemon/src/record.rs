@@ -11,6 +11,7 @@ mod journal;
 mod migrate;
 mod new;
 mod open;
+mod operate;
 mod read;
 mod row;
 mod seal;
@@ -37,10 +38,11 @@ use write::{Counts, Message, Writer};
 pub use journal::{JournalRow, Kind, Misfit};
 pub use new::{Checkpoint, Kept, NewAction, NewEntry, NewEvent, Operator};
 pub use open::{Cause, OpenError};
+pub use operate::{Done, KILL_SWITCH, LEVEL, Setting, kill_switch_in_force, level_in_force, level_name};
 pub use read::Scope;
 pub use row::{
     ActionResult, ActionRow, EventRow, Preference, RestAction, RestEvent, SnapshotRow, SocketEvent, Source,
-    kind_from_word, severity_from_word,
+    kind_from_word, severity_from_word, split_summary,
 };
 pub use verify::{Verified, VerifyError, verify};
 
@@ -163,7 +165,8 @@ impl Store {
     /// Opens the file, or makes it: the folder for its owner alone (0700), the file too (0600). An existing file
     /// keeps its mode. A file of the original is brought up to our schema, which only adds to it.
     pub async fn open(path: &Path) -> Result<Store, OpenError> {
-        let open::Opened { path, writer, readers, seal, head_file, head, lock } = open::open(path).await?;
+        let open::Opened { path, identity, writer, readers, seal, head_file, head, lock } =
+            open::open(path).await?;
         let (queue, jobs) = mpsc::channel(QUEUE_MAX);
         let (committed, _) = broadcast::channel(COMMITTED_MAX);
         let (ended, has_ended) = watch::channel(false);
@@ -175,6 +178,7 @@ impl Store {
         heads.send_replace(head);
         let writer = Writer {
             conn: writer,
+            file: (path.clone(), identity),
             readers: readers.clone(),
             queue: jobs,
             committed: committed.clone(),
@@ -293,6 +297,21 @@ impl Store {
         Ok(read::unresolved(&self.shared.readers, rows(limit)).await?)
     }
 
+    /// As [`Store::get_recent_events`], of one cluster and of none: what is of none is everybody's.
+    pub async fn get_recent_events_of(&self, cluster: &ClusterName, limit: u32) -> Answer<Vec<EventRow>> {
+        Ok(read::recent_events_of(&self.shared.readers, cluster, rows(limit)).await?)
+    }
+
+    /// As [`Store::get_unresolved`], of one cluster and of none.
+    pub async fn get_unresolved_of(&self, cluster: &ClusterName, limit: u32) -> Answer<Vec<EventRow>> {
+        Ok(read::unresolved_of(&self.shared.readers, cluster, rows(limit)).await?)
+    }
+
+    /// As [`Store::get_autonomy_actions`], of one cluster and of none: the original's are of none.
+    pub async fn get_autonomy_actions_of(&self, cluster: &ClusterName, limit: u32) -> Answer<Vec<ActionRow>> {
+        Ok(read::actions_of(&self.shared.readers, cluster, rows(limit)).await?)
+    }
+
     /// What happened at or after a time, newest first.
     pub async fn get_events_since(&self, since: Timestamp, limit: u32) -> Answer<Vec<EventRow>> {
         Ok(read::events_since(&self.shared.readers, since, rows(limit)).await?)
@@ -380,6 +399,21 @@ impl Store {
         within("a preference's key", key.len(), KEY_MAX)?;
         within("a preference's value", value.len(), VALUE_MAX)?;
         self.write(SetPreference { key: key.to_owned(), value: value.to_owned(), at }).await
+    }
+
+    /// Sets one for somebody: the preference, its row of the journal and, where something is different now, the event
+    /// that tells everybody, all or nothing. `None`: there are too many preferences already.
+    pub async fn set_by_operator(
+        &self,
+        setting: Setting,
+        by: &Operator,
+        at: Timestamp,
+    ) -> Answer<Option<Done>> {
+        if let Setting::Other { key, value } = &setting {
+            within("a preference's key", key.len(), KEY_MAX)?;
+            within("a preference's value", value.len(), VALUE_MAX)?;
+        }
+        Ok(self.write(operate::Operate { setting, by: by.clone(), at }).await?.done)
     }
 
     /// All of them, by key; at most 1,000.
@@ -497,6 +531,7 @@ mod tests {
         #[rustfmt::skip]
         let table = [
             ("unresolved", read::UNRESOLVED,        "SCAN events USING INDEX idx_events_unresolved"),
+            ("unresolved of one", read::UNRESOLVED_OF, "SCAN events USING INDEX idx_events_unresolved"),
             ("since",      read::SINCE,             "SEARCH events USING INDEX idx_events_timestamp (timestamp>? AND timestamp<?)"),
             ("resolving",  change::RESOLVE_EARLIER, "SCAN over VIRTUAL TABLE INDEX 1: / SEARCH events USING INDEX idx_events_incident_id (incident_id=?)"),
             ("closing",    change::CLOSE_OPEN,      "SCAN events USING INDEX idx_events_unresolved"),

@@ -4,8 +4,11 @@
 //! |---|---|
 //! | [`auth`], `token` | who may ask |
 //! | [`caller`] | who asks, and what each call needs |
+//! | `local` | the command line of the daemon's own machine |
 //! | `listen`, `peer`, `origin`, `seats`, `bucket` | from where, how many, how often |
-//! | `web`, `refusal` | REST |
+//! | `web`, `refusal` | REST that reads, and the login |
+//! | `control` | what operators set: kill switch, level, preferences, events of their own |
+//! | `tools` | what operators do in a cluster by hand |
 //! | `socket` | who is let into `/events` and `/cluster`, and until when |
 //! | `follow` | `/events`: every event once and in order |
 //! | `pump` | `/cluster` for the old page: whole arrays |
@@ -13,17 +16,19 @@
 //! | `metrics`, `process` | `/metrics` |
 //! | [`page`], `details`, [`live`], [`meter`] | what the observer and the loop hand in |
 //!
-//! It reads the store and never the cluster, and nothing here acts.
+//! It reads the store and never the cluster; what acts, by `act`, is only what an operator asked for.
 
 pub mod auth;
 mod bucket;
 pub mod caller;
+mod control;
 mod delta;
 mod details;
 mod feeds;
 mod follow;
 mod listen;
 pub mod live;
+mod local;
 pub mod meter;
 mod metrics;
 mod origin;
@@ -36,9 +41,11 @@ mod seats;
 mod socket;
 mod tally;
 pub mod token;
+mod tools;
 mod web;
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -48,14 +55,20 @@ use socketioxide::SocketIo;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 
+use crate::act::Hands;
+use crate::key;
 use crate::record::Store;
 use crate::supervise;
 use auth::Auth;
 use bucket::Buckets;
 use live::Live;
+use local::Local;
 use origin::Origins;
 use page::Page;
+use tools::Tools;
 use web::App;
+
+pub(crate) use local::prove;
 
 /// How long the sockets and the calls together may take to end.
 const STOP_MAX: Duration = Duration::from_millis(800);
@@ -78,6 +91,8 @@ pub struct ServerOptions {
     pub pages: Vec<(ClusterName, Arc<Page>)>,
     /// The highest autonomy level that the configuration allows, 0 to 4.
     pub autonomy_ceiling: u8,
+    /// What does things in the clusters for operators; without it, nothing can be done there.
+    pub hands: Vec<(ClusterName, Hands)>,
 }
 
 /// A limit on everything that a stranger can make us do.
@@ -104,6 +119,9 @@ pub struct Limits {
     pub sockets: usize,
     /// Sockets of one peer.
     pub sockets_per_peer: usize,
+    /// How long a caller waits for an act by hand, which goes on after that: most end within it, and a call as a whole
+    /// has some seconds more.
+    pub act: Duration,
 }
 
 impl Default for Limits {
@@ -119,6 +137,7 @@ impl Default for Limits {
             connections_per_peer: 256,
             sockets: 7_000,
             sockets_per_peer: 256,
+            act: Duration::from_secs(10),
         }
     }
 }
@@ -154,13 +173,17 @@ impl Server {
             live,
             pages,
             autonomy_ceiling,
+            hands,
         } = options;
         let first = pages.first().context("no cluster is watched")?.1.clone();
         let origins = Arc::new(Origins::new(&allowed_origins)?);
         let listener = listen::bind(listen)?;
         let address = listener.local_addr().context("the listening socket has no address")?;
         let (sender, stop) = supervise::stop();
+        let folder = store.path().parent().unwrap_or(Path::new("."));
+        let local = Local::new(key::read_or_make(folder)?);
         let app = Arc::new(App {
+            local,
             store,
             auth,
             live,
@@ -169,6 +192,7 @@ impl Server {
             origins: origins.clone(),
             limits,
             ceiling: autonomy_ceiling,
+            tools: Tools::new(hands),
             logins: Buckets::new(limits.login_burst, limits.login_every),
             requests: Semaphore::new(limits.requests),
             stop: stop.clone(),

@@ -8,7 +8,7 @@ mod restore;
 pub mod waiting;
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use engine::observe::{ClusterName, Round};
 use engine::policy::Policy;
@@ -25,6 +25,7 @@ use crate::record::{self, NewEntry, NewEvent, Store};
 use crate::report::live::Live;
 use crate::report::page::Page;
 use crate::supervise::{self, Stop};
+use crate::words::plain;
 use waiting::{NotTaken, Waiting};
 
 /// Rounds and answers that wait for the engine. It takes milliseconds over each; more than this means that it hangs,
@@ -38,6 +39,11 @@ const CHECKPOINT_BYTES_PER_SECOND: usize = 20_000;
 const CHECKPOINT_TOGETHER_MAX: usize = 256 * 1024;
 /// Effects that are worked off before others get their turn on this thread: some milliseconds.
 const EFFECTS_TOGETHER: usize = 100;
+/// After a failure the store is left alone for this long: each try may wait for a foreign hand on the file, and the
+/// cluster is to be watched meanwhile.
+const STORE_AGAIN: Duration = Duration::from_secs(2);
+/// The log's name for what the engine writes down, so that a terminal that shows the events need not show it twice.
+pub const TOLD: &str = "jarvis::told";
 
 /// Everything that watching one cluster needs.
 #[derive(Clone)]
@@ -97,7 +103,8 @@ pub async fn watch(watched: Watched, stop: Stop) -> anyhow::Result<()> {
         pollers.spawn(supervise::keep_alive(format!("{name} page poller"), stop, make));
     }
     let kept = Checkpointed { last: None, due: false };
-    let mut turns = Loop { engine, observer, clock, store, live, waiting: Waiting::default(), kept };
+    let mut turns =
+        Loop { engine, observer, clock, store, live, waiting: Waiting::default(), kept, store_again: None };
     turns.run(inputs, stop).await
 }
 
@@ -118,6 +125,8 @@ struct Loop {
     /// Said by the engine, not yet in the store.
     waiting: Waiting,
     kept: Checkpointed,
+    /// When the store may be tried again after it failed.
+    store_again: Option<Instant>,
 }
 
 impl Loop {
@@ -134,6 +143,8 @@ impl Loop {
             };
             self.turn(input).await;
         }
+        // The last chance.
+        self.store_again = None;
         self.checkpoint_now().await;
         Ok(())
     }
@@ -164,6 +175,10 @@ impl Loop {
             self.live.blind(self.engine.cluster());
             self.observer.move_on();
         }
+        if self.store_again.is_some_and(|again| Instant::now() < again) {
+            return;
+        }
+        self.store_again = None;
         if self.kept.due && self.checkpoint_affordable() {
             self.checkpoint_now().await;
         } else {
@@ -178,6 +193,7 @@ impl Loop {
         };
         let (cluster, error) = (self.engine.cluster(), anyhow::Error::from(error));
         let waiting = self.waiting.len();
+        self.store_again = Some(Instant::now() + STORE_AGAIN);
         tracing::error!(%cluster, waiting, "the store does not take what is to be told: {error:#}");
         if dropped > 0 {
             tracing::error!(%cluster, dropped, "too many events wait for the store; the oldest are lost");
@@ -213,14 +229,16 @@ impl Loop {
 
 /// As loud as what it says is bad, so that a log that is filtered by level still holds the trouble.
 fn log(cluster: &ClusterName, entry: &Entry) {
+    let words = entry.to_string();
+    let words = plain(&words);
     let severity = match &entry.fact {
         Fact::Opened { finding, .. } | Fact::Turned { finding, .. } => finding.condition().severity(),
         Fact::Resolved { .. } | Fact::Noted(_) | Fact::Heartbeat(_) => Severity::Info,
     };
     match severity {
-        Severity::Critical | Severity::Error => tracing::error!(%cluster, "{entry}"),
-        Severity::Warning => tracing::warn!(%cluster, "{entry}"),
-        Severity::Info => tracing::info!(%cluster, "{entry}"),
+        Severity::Critical | Severity::Error => tracing::error!(target: TOLD, %cluster, "{words}"),
+        Severity::Warning => tracing::warn!(target: TOLD, %cluster, "{words}"),
+        Severity::Info => tracing::info!(target: TOLD, %cluster, "{words}"),
     }
 }
 

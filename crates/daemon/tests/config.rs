@@ -281,6 +281,22 @@ fn the_environment_goes_before_the_file() {
 }
 
 #[test]
+fn a_second_token_is_for_acts_only() {
+    let text = format!(
+        "[[cluster]]\nname = \"lab\"\nendpoints = [\"https://a\"]\ntoken_id = \"j@pve!observe\"\n\
+         token_secret_env = \"LAB_SECRET\"\nact_token_id = \"j@pve!act\"\nact_token_secret = \"{SECRET}\"\n"
+    );
+    let config = load(&text, &[("LAB_SECRET", "observes")]).unwrap();
+    let cluster = &config.clusters[0];
+    assert_eq!((cluster.token_id.as_str(), cluster.token_secret.expose()), ("j@pve!observe", "observes"));
+    let (id, secret) = cluster.act_token.as_ref().unwrap();
+    assert_eq!((id.as_str(), secret.expose()), ("j@pve!act", SECRET));
+    let shown = describe(&config);
+    assert!(shown.contains("cluster[0].act_token_secret") && !shown.contains(SECRET), "{shown}");
+    assert!(shown.contains("cluster[0].act_token_secret stands in the configuration file itself"), "{shown}");
+}
+
+#[test]
 fn the_example_is_good_and_shows_every_default() {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../jarvis.example.toml");
     let text = fs::read_to_string(file).unwrap();
@@ -288,8 +304,14 @@ fn the_example_is_good_and_shows_every_default() {
     let as_it_is = load(&text, &env).unwrap();
     assert_eq!(as_it_is.warnings, Vec::<String>::new());
     // Every commented setting, put into force, but those that name files or stand instead of another one.
-    let skipped =
-        ["#password_file", "#token_secret_file", "#ca_file", "#insecure", "#temperature = { source"];
+    let skipped = [
+        "#password_file",
+        "#token_secret_file",
+        "#act_token",
+        "#ca_file",
+        "#insecure",
+        "#temperature = { source",
+    ];
     let in_force: String = text
         .lines()
         .map(|line| match line.strip_prefix('#') {
@@ -413,7 +435,7 @@ fn a_wrong_cluster_is_named_with_its_place_and_what_is_allowed() {
     let endpoints = |list: &str| format!("endpoints = {list}");
     let token_line = "token_id = \"jarvis@pve!observe\"";
     #[rustfmt::skip]
-    let table: [(&str, &str, String, Expect); 49] = [
+    let table: [(&str, &str, String, Expect); 52] = [
         ("no name",                       "name = \"lab\"",  String::new(),                          expect!["jarvis.toml:1:1: cluster[0].name: is missing: a cluster needs a name, endpoints, a token and a ca_file or fingerprint"]),
         ("no name of a cluster",          "name = \"lab\"",  "name = \"my lab\"".into(),             expect!["jarvis.toml:2:8: cluster[0].name: `my lab` is no cluster name: 1 to 100 characters, letters, digits, `-`, `_` and `.`, starting with a letter or digit"]),
         ("no endpoints",                  endpoints_line,    String::new(),                          expect!["jarvis.toml:1:1: cluster[0].endpoints: is missing: a cluster needs a name, endpoints, a token and a ca_file or fingerprint"]),
@@ -466,10 +488,10 @@ fn a_wrong_cluster_is_named_with_its_place_and_what_is_allowed() {
         ("the whole header",              secret_line,       secret_file(&whole),                    expect!["jarvis.toml:5:21: cluster[0].token_secret_file: the secret holds a `=`: only what stands after the `=` of the token is the secret"]),
         ("a secret with a blank",         secret_line,       secret_file(&blank),                    expect!["jarvis.toml:5:21: cluster[0].token_secret_file: the secret is empty, or holds a blank or a character that is not ASCII: copy it again"]),
         ("a large secret file",           secret_line,       secret_file(&large),                    expect!["jarvis.toml:5:21: cluster[0].token_secret_file: `DIR/large` holds more than 1024 bytes: it must hold the secret and nothing else"]),
-        ("acts, which come later",        token_line,        format!("{token_line}\nact_token_id = \"a@pve!b\"\nact_token_secret = \"x\""), expect![[r#"
-            the configuration has 2 problems:
-              jarvis.toml:5:1: cluster[0].act_token_id: `act_token_id` is not supported by this version: take it out
-              jarvis.toml:6:1: cluster[0].act_token_secret: `act_token_secret` is not supported by this version: take it out"#]]),
+        ("acts without a secret",         token_line,        format!("{token_line}\nact_token_id = \"a@pve!act\""), expect!["jarvis.toml:1:1: cluster[0].act_token_secret_file: is missing: a file that holds the token's secret and nothing else"]),
+        ("a secret for no acts",          token_line,        format!("{token_line}\nact_token_secret = \"x\""), expect!["jarvis.toml:5:20: cluster[0].act_token_secret: is the secret of act_token_id, and that is missing"]),
+        ("a user acts",                   token_line,        format!("{token_line}\nact_token_id = \"a@pve\"\nact_token_secret = \"{SECRET}\""), expect!["jarvis.toml:5:16: cluster[0].act_token_id: must be USER@REALM!TOKEN, like jarvis@pve!observe"]),
+        ("two secrets for acts",          token_line,        format!("{token_line}\nact_token_id = \"a@pve!act\"\nact_token_secret = \"x\"\nact_token_secret_env = \"Y\""), expect!["jarvis.toml:6:20: cluster[0].act_token_secret: contradicts act_token_secret_env: give either act_token_secret_env or act_token_secret"]),
         ("nobody to ignore",              token_line,        format!("{token_line}\nignore = [\"101\", \"cluster\", \"tag:\", \"qemu/99\"]\nprotect = [\"vm/101\"]"), expect![[r#"
             the configuration has 5 problems:
               jarvis.toml:5:11: cluster[0].ignore[0]: must be `node/NAME`, `qemu/ID`, `lxc/ID`, `storage/NAME` or `tag:TAG`

@@ -4,6 +4,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by its panic")]
 
+#[path = "e2e/held.rs"]
+mod held;
 #[path = "e2e/temperature.rs"]
 mod temperature;
 
@@ -260,7 +262,7 @@ async fn whatever_pve_does_it_is_told_and_the_next_good_poll_goes_on() {
                 within(Duration::from_secs(20), sees).await.unwrap();
                 cluster.apply(&format!("api {fault}")).unwrap();
             }
-            let event = jarvis.told("Jarvis cannot see the cluster").await;
+            let event = jarvis.told("Jarvis cannot see cluster lab").await;
             let summary = event["summary"].as_str().unwrap().to_owned();
             for word in [cause].iter().chain(words) {
                 assert!(summary.contains(word), "{fault}: `{word}` is not in `{summary}`");

@@ -3,8 +3,14 @@
 
 #![cfg(test)]
 
+#[path = "server/cli.rs"]
+mod cli;
+#[path = "server/control.rs"]
+mod control;
 #[path = "server/harness.rs"]
 mod harness;
+#[path = "server/tools.rs"]
+mod tools;
 
 use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
@@ -217,7 +223,7 @@ async fn whatever_is_refused_is_refused_in_json() {
         assert_eq!(reply.header("content-type"), Some("application/json"), "{name}");
     }
     let other = fixture.call("DELETE /api/memory/events", &[&token], "").await;
-    assert_eq!(other.header("allow"), Some("GET,HEAD"));
+    assert_eq!(other.header("allow"), Some("GET,HEAD,POST"));
     fixture.stop().await;
 }
 
@@ -472,6 +478,7 @@ async fn an_address_in_use_is_told_in_words() {
         live: fixture.live.clone(),
         pages: fixture.pages.clone(),
         autonomy_ceiling: 2,
+        hands: Vec::new(),
     };
     let error = format!("{:#}", Server::start(options).await.err().unwrap());
     let expected = format!(

@@ -8,6 +8,8 @@ mod bulk;
 mod help;
 #[path = "store/journal.rs"]
 mod journal;
+#[path = "store/schemas.rs"]
+mod schemas;
 #[path = "store/trouble.rs"]
 mod trouble;
 
@@ -408,7 +410,7 @@ async fn texts_are_made_fit() {
         ("a colon in the title",   NewEvent { title: "a: b:c".into(), ..event("x") }, expect!["a colon in the title | a: b:c | message of x | [Monitor] a- b-c: message of x | pve1"]),
         ("a blank title",          NewEvent { title: " ".into(), ..event("x") }, expect!["a blank title | alert | message of x | [Monitor] alert: message of x | pve1"]),
         ("no message",             NewEvent { message: String::new(), ..event("x") }, expect!["no message | x |  | [Monitor] x: x | pve1"]),
-        ("line breaks",            NewEvent { title: "a\nb".into(), message: "c\r\nd".into(), ..event("x") }, expect![[r#"line breaks | a\nb | c\r\nd | [Monitor] a b: c  d | pve1"#]]),
+        ("line breaks",            NewEvent { title: "a\nb".into(), message: "c\r\nd".into(), ..event("x") }, expect!["line breaks | a b | c  d | [Monitor] a b: c  d | pve1"]),
         ("a user's own summary",   NewEvent { summary: Some("as I: wrote it".into()), source: Source::User, ..event("x") }, expect!["a user's own summary | x | message of x | as I: wrote it | pve1"]),
         ("a user's blank summary", NewEvent { summary: Some(" ".into()), source: Source::User, ..event("x") }, expect!["a user's blank summary | x | message of x | [User] x: message of x | pve1"]),
         ("a long title",           NewEvent { title: long(400), message: "m".into(), ..event("x") }, expect!["a long title | (299 bytes)éé… | m | (312 bytes): m | pve1"]),

@@ -244,7 +244,7 @@ impl Finding {
             Finding::HaFailed { state, .. } => {
                 format!("HA manages it (state {state}) and has not brought it back")
             }
-            Finding::ServiceDown { active } => format!("is {active} although it is enabled"),
+            Finding::ServiceDown { active } => format!("is enabled and {active}"),
         }
     }
 

@@ -13,7 +13,7 @@ mod storages;
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use self::memory::Memory as Checkpoint;
-use self::memory::Memory;
+use self::memory::{KnownGuest, Memory};
 use crate::detect::{Check, Finding, node};
 use crate::incident::{Change, Found, IncidentId, Incidents, Resolution, Slot};
 use crate::observe::{
@@ -71,6 +71,7 @@ impl Engine {
         let memory = Memory {
             judged: BTreeMap::new(),
             blind_rounds: 0,
+            blind_by: None,
             quorate: true,
             frozen: false,
             judged_live: BTreeMap::new(),
@@ -204,6 +205,7 @@ impl Engine {
             return self.blind(turn, Blindness { cause: Cause::Stale, words });
         }
         self.memory.blind_rounds = 0;
+        self.memory.blind_by = None;
         self.gone(turn, Slot { check: Check::Blind, subject: Subject::Cluster }, Resolution::Itself);
         self.quorum(turn, seen.quorum);
         if !self.memory.quorate {
@@ -254,8 +256,20 @@ impl Engine {
 
     fn blind(&mut self, turn: &mut Turn, Blindness { cause, words }: Blindness) {
         self.memory.blind_rounds = self.memory.blind_rounds.saturating_add(1);
+        let streak = match self.memory.blind_by {
+            Some((before, rounds)) if before == cause => rounds.saturating_add(1),
+            Some(_) | None => 1,
+        };
+        self.memory.blind_by = Some((cause, streak));
         if self.memory.blind_rounds >= BLIND_AFTER {
             let slot = Slot { check: Check::Blind, subject: Subject::Cluster };
+            let told = self.memory.incidents.get(&slot).map(|incident| &incident.finding);
+            // One round of another cause is no news.
+            if streak < BLIND_AFTER
+                && matches!(told, Some(Finding::Blind { cause: told, .. }) if *told != cause)
+            {
+                return;
+            }
             self.found(turn, slot, Finding::Blind { cause, words }, None, None);
         }
     }
@@ -296,12 +310,16 @@ impl Engine {
         let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         let nodes = self.memory.nodes.values();
         let guests = self.memory.guests.values().filter(|known| !known.guest.template);
+        // Of a node that is away nobody knows how its guests are; what is remembered of them is no answer.
+        let runs = |known: &&KnownGuest| {
+            let node = self.memory.nodes.get(&known.guest.node);
+            known.guest.status.has_process() == Some(true)
+                && node.is_none_or(|node| node.presence != Presence::Offline)
+        };
         Summary {
             nodes_online: count(nodes.clone().filter(|node| node.presence == Presence::Online).count()),
             nodes: count(nodes.count()),
-            guests_running: count(
-                guests.clone().filter(|known| known.guest.status.has_process() == Some(true)).count(),
-            ),
+            guests_running: count(guests.clone().filter(runs).count()),
             guests: count(guests.count()),
             incidents: count(self.memory.incidents.told().count()),
         }
@@ -405,7 +423,7 @@ impl Engine {
     }
 
     fn tell(&self, turn: &mut Turn, entry: Entry) {
-        let event = report::event(&entry);
+        let event = report::event(&self.cluster, &entry);
         turn.effects.push(Effect::Record(entry));
         turn.effects.push(Effect::Notify(event));
     }

@@ -230,7 +230,11 @@ impl Incidents {
             }
             State::Open { .. } => {
                 let from = std::mem::replace(&mut incident.finding, finding);
-                let turned = from.condition() != incident.finding.condition();
+                let turned = from.condition() != incident.finding.condition()
+                    || matches!(
+                        (&from, &incident.finding),
+                        (Finding::Blind { cause: before, .. }, Finding::Blind { cause: now, .. }) if before != now
+                    );
                 turned.then(|| Change::Turned { incident: incident.clone(), from })
             }
         }

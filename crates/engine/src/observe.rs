@@ -279,17 +279,40 @@ impl GuestStatus {
         }
     }
 
-    /// Whether the guest lives; `None` where that is not known. `prelaunch` is a process that does not run its guest:
+    /// Whether the guest lives; `None` where that is not known, as with a word that neither QEMU nor LXC has. `prelaunch` is a process that does not run its guest:
     /// a backup of a stopped one, or one on its way from another node. It says nothing of how the guest is.
     pub fn has_process(&self) -> Option<bool> {
         match self {
             GuestStatus::Running | GuestStatus::Paused => Some(true),
-            GuestStatus::Other(word) => (&**word != "prelaunch").then_some(true),
+            GuestStatus::Other(word) => ALIVE.contains(&&**word).then_some(true),
             GuestStatus::Stopped => Some(false),
             GuestStatus::Unknown => None,
         }
     }
 }
+
+/// QEMU's other run states (qapi `RunState`) and LXC's states with a process.
+const ALIVE: [&str; 19] = [
+    "inmigrate",
+    "postmigrate",
+    "finish-migrate",
+    "restore-vm",
+    "save-vm",
+    "shutdown",
+    "suspended",
+    "watchdog",
+    "debug",
+    "colo",
+    "guest-panicked",
+    "internal-error",
+    "io-error",
+    "starting",
+    "stopping",
+    "aborting",
+    "freezing",
+    "frozen",
+    "thawed",
+];
 
 /// One storage on one node.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

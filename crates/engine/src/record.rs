@@ -122,6 +122,9 @@ pub enum Note {
 pub enum Why {
     /// A task of PVE did it, for somebody.
     Task(By),
+    /// A task started it again, and none had stopped it: a crash, or a power-off from inside, that somebody mended before
+    /// it could be told.
+    StartedBy(By),
     /// HA manages it: its stop is HA's business.
     HighAvailability {
         /// HA's own word for its state.
@@ -182,6 +185,9 @@ impl fmt::Display for Entry {
             Fact::Opened { finding, .. } => {
                 write!(f, "opened    {:<18} {subject}: {}", finding.condition().as_str(), finding.words())
             }
+            Fact::Turned { from, finding, .. } if *from == finding.condition() => {
+                write!(f, "turned    {:<18} {subject}: {}", from.as_str(), finding.words())
+            }
             Fact::Turned { from, finding, .. } => write!(
                 f,
                 "turned    {:<18} {subject}: {}, was {}",
@@ -230,8 +236,14 @@ impl Note {
                 format!("{} to {}, {}", from.as_str(), to.as_str(), why.words(to))
             }
             Note::GuestMoved { from, to, by: who } => format!("moved from {from} to {to}{}", by(who)),
-            Note::GuestAppeared { by: who } => format!("is new{}", by(who)),
-            Note::GuestGone { by: who } => format!("is gone{}", by(who)),
+            Note::GuestAppeared { by: who } => match who {
+                Some(who) => format!("was created by {who}"),
+                None => "is new".into(),
+            },
+            Note::GuestGone { by: who } => match who {
+                Some(who) => format!("was destroyed by {who}"),
+                None => "is gone".into(),
+            },
             Note::GuestRestarted { why } => format!("was restarted, {}", why.words(&GuestStatus::Running)),
             Note::NodeLeft { by: LeftBy::Task(by) } => format!("left on purpose: shut down by {by}"),
             Note::NodeLeft { by: LeftBy::HighAvailability(word) } => {
@@ -254,7 +266,11 @@ impl Why {
     pub fn words(&self, to: &GuestStatus) -> String {
         let ended = to.has_process() == Some(false);
         match self {
+            Why::Task(by) if ended && by.reboots() => format!("for a reboot by {by}"),
             Why::Task(by) => format!("by {by}"),
+            Why::StartedBy(by) => {
+                format!("no task stopped it (a crash, or a power-off from inside); started again by {by}")
+            }
             Why::HighAvailability { state } if ended && HA_RESTARTS.contains(&&**state) => {
                 format!("HA manages it (state {state}) and is the one to restart it")
             }
@@ -264,6 +280,13 @@ impl Why {
             Why::NoTask => "no task says why".into(),
             Why::NotAsked(words) => format!("cause not known: {words}"),
         }
+    }
+}
+
+impl By {
+    /// Whether the task starts again what it stops.
+    pub(crate) fn reboots(&self) -> bool {
+        matches!(&*self.task, "qmreboot" | "vzreboot")
     }
 }
 

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::detect::{Condition, Finding};
 use crate::incident::IncidentId;
-use crate::observe::{GuestId, GuestStatus, NodeName, Subject};
+use crate::observe::{ClusterName, GuestId, GuestStatus, NodeName, Subject};
 use crate::policy::Metric;
 use crate::record::{Entry, Fact, LeftBy, Note, Summary, Why};
 
@@ -125,8 +125,8 @@ pub struct Details {
     pub guests: Vec<String>,
 }
 
-/// What is told of an entry.
-pub fn event(entry: &Entry) -> Event {
+/// What is told of an entry of a cluster.
+pub fn event(cluster: &ClusterName, entry: &Entry) -> Event {
     let mut event = Event {
         at: entry.at,
         kind: EventKind::Alert,
@@ -144,33 +144,39 @@ pub fn event(entry: &Entry) -> Event {
     match &entry.fact {
         Fact::Opened { incident, finding, .. } => {
             event.incident = Some(*incident);
-            raised(&mut event, entry, finding, None);
+            raised(&mut event, cluster, entry, finding, None);
         }
         Fact::Turned { incident, from, finding } => {
             event.incident = Some(*incident);
-            raised(&mut event, entry, finding, Some(*from));
+            raised(&mut event, cluster, entry, finding, Some(*from));
         }
         Fact::Resolved { incident, finding, lasted, by } => {
             let condition = finding.condition();
             event.incident = Some(*incident);
             event.condition = Some(condition);
             event.resolves = true;
-            event.title = format!("Resolved: {} on {}", condition.as_str(), place(entry));
+            event.title = format!("Resolved: {} on {}", condition.as_str(), place_in(cluster, entry));
             event.message = format!(
                 "{}: {} after {}",
-                person(entry),
+                person(cluster, entry),
                 by.words(finding),
                 crate::record::duration(*lasted)
             );
             event.details.current_state = Some("resolved".into());
         }
-        Fact::Noted(note) => noted(&mut event, entry, note),
-        Fact::Heartbeat(summary) => heartbeat(&mut event, summary),
+        Fact::Noted(note) => noted(&mut event, cluster, entry, note),
+        Fact::Heartbeat(summary) => heartbeat(&mut event, cluster, summary),
     }
     event
 }
 
-fn raised(event: &mut Event, entry: &Entry, finding: &Finding, from: Option<Condition>) {
+fn raised(
+    event: &mut Event,
+    cluster: &ClusterName,
+    entry: &Entry,
+    finding: &Finding,
+    from: Option<Condition>,
+) {
     let condition = finding.condition();
     event.condition = Some(condition);
     event.severity = condition.severity();
@@ -194,12 +200,14 @@ fn raised(event: &mut Event, entry: &Entry, finding: &Finding, from: Option<Cond
             }
         },
         Finding::StorageOffline { .. } => format!("Storage {} offline", place(entry)),
-        Finding::QuorumLost { .. } => "Cluster without quorum".into(),
-        Finding::Blind { .. } => "Jarvis cannot see the cluster".into(),
+        Finding::QuorumLost { .. } => format!("Cluster {cluster} without quorum"),
+        Finding::Blind { .. } => format!("Jarvis cannot see cluster {cluster}"),
     };
     event.message = match from {
-        Some(from) => format!("{}: {}, was {}", person(entry), finding.words(), from.as_str()),
-        None => format!("{}: {}", person(entry), finding.words()),
+        Some(from) if from != condition => {
+            format!("{}: {}, was {}", person(cluster, entry), finding.words(), from.as_str())
+        }
+        Some(_) | None => format!("{}: {}", person(cluster, entry), finding.words()),
     };
     match finding {
         Finding::NodeUnreachable { guests, .. } => {
@@ -228,19 +236,30 @@ fn states(details: &mut Details, previous: &str, current: &str) {
     details.current_state = Some(current.into());
 }
 
-fn noted(event: &mut Event, entry: &Entry, note: &Note) {
+fn noted(event: &mut Event, cluster: &ClusterName, entry: &Entry, note: &Note) {
     event.kind = EventKind::Status;
-    event.message = format!("{}: {}", person(entry), note.words());
+    event.message = format!("{}: {}", person(cluster, entry), note.words());
     let by = match note {
         Note::GuestChanged { from, to, why } => {
-            event.title = format!("{} {}", guest(entry), changed(from, to));
+            event.title = match why {
+                Why::Task(by) if by.reboots() && to.has_process() == Some(false) => {
+                    format!("{} is being rebooted", guest(entry))
+                }
+                Why::Task(_)
+                | Why::StartedBy(_)
+                | Why::HighAvailability { .. }
+                | Why::Locked(_)
+                | Why::NodeRestarted
+                | Why::NoTask
+                | Why::NotAsked(_) => format!("{} {}", guest(entry), changed(from, to)),
+            };
             // Nobody asked for it in either case, and it will not come back by itself.
             if matches!(why, Why::NotAsked(_) | Why::NodeRestarted) && to.has_process() == Some(false) {
                 event.severity = Severity::Warning;
             }
             states(&mut event.details, from.as_str(), to.as_str());
             match why {
-                Why::Task(by) => Some(by),
+                Why::Task(by) | Why::StartedBy(by) => Some(by),
                 Why::HighAvailability { .. }
                 | Why::Locked(_)
                 | Why::NodeRestarted
@@ -266,6 +285,10 @@ fn noted(event: &mut Event, entry: &Entry, note: &Note) {
             states(&mut event.details, "running", "running");
             match why {
                 Why::Task(by) => Some(by),
+                Why::StartedBy(by) => {
+                    event.severity = Severity::Warning;
+                    Some(by)
+                }
                 // Nobody asked for it: a guest that restarts by itself may do so again.
                 Why::NoTask | Why::NotAsked(_) => {
                     event.severity = Severity::Warning;
@@ -316,12 +339,12 @@ fn changed(from: &GuestStatus, to: &GuestStatus) -> String {
     }
 }
 
-fn heartbeat(event: &mut Event, summary: &Summary) {
+fn heartbeat(event: &mut Event, cluster: &ClusterName, summary: &Summary) {
     event.kind = EventKind::Status;
     let nominal = summary.nominal();
     event.title = if nominal { "Systems Nominal" } else { "Cluster Degraded" }.into();
     event.severity = if nominal { Severity::Info } else { Severity::Warning };
-    event.message = summary.words();
+    event.message = format!("cluster {cluster}: {}", summary.words());
 }
 
 /// The subject's name, or its id.
@@ -330,14 +353,14 @@ fn target(entry: &Entry) -> String {
 }
 
 /// The subject for the start of a sentence.
-fn person(entry: &Entry) -> String {
+fn person(cluster: &ClusterName, entry: &Entry) -> String {
     match (&entry.subject, &entry.node) {
         (Subject::Guest(_), Some(node)) => format!("{} on {node}", guest(entry)),
         (Subject::Guest(_), None) => guest(entry),
         (Subject::Node(name), _) => format!("node {name}"),
         (Subject::Storage(_), _) => format!("storage {}", entry.subject.key()),
         (Subject::Service(id), _) => format!("service {} on {}", id.name, id.node),
-        (Subject::Cluster, _) => "cluster".into(),
+        (Subject::Cluster, _) => format!("cluster {cluster}"),
     }
 }
 
@@ -352,6 +375,11 @@ fn guest(entry: &Entry) -> String {
             entry.subject.to_string()
         }
     }
+}
+
+/// As [`place`], with the cluster by its name.
+fn place_in(cluster: &ClusterName, entry: &Entry) -> String {
+    if entry.subject == Subject::Cluster { cluster.to_string() } else { place(entry) }
 }
 
 /// Where it is, for the end of a title: the node of a guest, otherwise the subject itself.

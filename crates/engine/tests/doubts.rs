@@ -276,3 +276,167 @@ fn a_machine_that_a_transition_held_and_somebody_started_is_told_as_started() {
         41   inspect   pve1 qemu/101
         41   noted                        qemu/101 (web01): stopped to running, no task says why"#]]);
 }
+
+/// Its node was rolled back to a snapshot of itself, say: the process is older than the death that was told. A row can
+/// repeat a dead process for 300 s at the most, so after that it is a living one, whatever its age.
+#[test]
+fn a_guest_that_runs_is_not_held_for_dead_for_ever_because_its_process_is_old() {
+    for (name, id, says_live) in [
+        ("a container, of which only the rows tell", "lxc/200", false),
+        ("a machine, and its node is not asked", "qemu/101", false),
+        ("a machine that its node's own list shows", "qemu/101", true),
+    ] {
+        let (mut world, mut watch) = started();
+        world.guest(id).status = GuestStatus::Stopped;
+        watch.critical(&world, 17);
+        watch.step(19, Input::Tick);
+        watch.look(&world, 19, 1);
+        assert_eq!(watch.engine.summary().incidents, 1, "{name}");
+        world.guest(id).status = GuestStatus::Running;
+        world.guest(id).uptime = 3 * UPTIME;
+        watch.critical(&world, 29);
+        assert_eq!(watch.engine.summary().incidents, 1, "{name}: it may be an old row");
+        if says_live {
+            watch.step(33, world.live("pve1", 33));
+            watch.critical(&world, 41);
+        } else {
+            for round in 0..28 {
+                watch.critical(&world, 41 + 12 * round);
+            }
+        }
+        assert_eq!(watch.engine.summary().incidents, 0, "{name}: {:#?}", watch.log);
+    }
+}
+
+#[test]
+fn guests_of_a_node_that_is_away_are_not_counted_as_running() {
+    let (mut world, mut watch) = started();
+    let before = watch.engine.summary();
+    assert_eq!((before.guests_running, before.guests), (3, 3));
+    world.node("pve2").presence = Presence::Offline;
+    world.guest("qemu/102").status = GuestStatus::Unknown;
+    rounds(&mut watch, &world, 17, 3);
+    let after = watch.engine.summary();
+    assert_eq!((after.guests_running, after.guests), (2, 3));
+}
+
+#[test]
+fn a_blindness_says_its_newest_cause() {
+    let (mut world, mut watch) = started();
+    world.blind = Some(Cause::Unreachable);
+    rounds(&mut watch, &world, 17, 3);
+    // Back, with a certificate that nobody vouches for.
+    world.blind = Some(Cause::Untrusted);
+    rounds(&mut watch, &world, 53, 3);
+    // One round of another cause between is no news.
+    world.blind = Some(Cause::Unreachable);
+    rounds(&mut watch, &world, 89, 1);
+    world.blind = Some(Cause::Untrusted);
+    rounds(&mut watch, &world, 101, 3);
+    world.blind = None;
+    rounds(&mut watch, &world, 137, 1);
+    watch.check(expect![[r#"
+        29   opened    MONITOR_BLIND      cluster: no endpoint answers: for the test
+        65   turned    MONITOR_BLIND      cluster: the certificate is not the trusted one: for the test
+        137  resolved  MONITOR_BLIND      cluster: seen again after 1:48"#]]);
+}
+
+/// The look's answers, with the node's own list hidden from the token, or empty as a lost right makes it.
+fn look_without_list(watch: &mut Watch, world: &World, now: i64, refused: bool) {
+    for inspection in std::mem::take(&mut watch.asked) {
+        let mut answer = world.answer(&inspection, now);
+        if let Evidence::Guests(guests) = &mut answer {
+            let words = "403".into();
+            guests.live = match refused {
+                true => Seen::NotReached(Blindness { cause: Cause::RightsLost, words }),
+                false => world::seen(now, Default::default()),
+            };
+        }
+        watch.step(now, Input::Inspected { inspection, answer });
+    }
+}
+
+#[test]
+fn a_node_s_list_that_cannot_be_read_does_not_hide_a_crash() {
+    for refused in [true, false] {
+        let (mut world, mut watch) = started();
+        world.guest("qemu/101").status = GuestStatus::Stopped;
+        for second in 17..120 {
+            if (second - 17) % 12 == 0 {
+                watch.step(second, world.round(Round::Critical, second));
+            }
+            watch.step(second, Input::Tick);
+            look_without_list(&mut watch, &world, second, refused);
+        }
+        let told: Vec<_> = watch.log.iter().filter(|line| line.contains("VM_CRASHED")).collect();
+        assert_eq!(told.len(), 1, "refused: {refused}: {:#?}", watch.log);
+    }
+}
+
+#[test]
+fn who_starts_a_guest_is_not_who_stopped_it() {
+    let start = |second| engine::observe::Task {
+        kind: "qmstart".into(),
+        upid: "UPID:pve1:qmstart:101".into(),
+        ..stop_of_101(second)
+    };
+    // Nobody looked from second 17 on: the endpoint was away, or Jarvis itself was halted.
+    for (name, blind) in [("the API was away", true), ("Jarvis was halted", false)] {
+        let (mut world, mut watch) = started();
+        watch.step(16, world.live("pve1", 16));
+        watch.critical(&world, 17);
+        if blind {
+            world.blind = Some(Cause::Unreachable);
+            rounds(&mut watch, &world, 29, 4);
+            world.blind = None;
+        }
+        world.start("qemu/101", 44);
+        world.tasks.push(start(44));
+        let Input::Observed(mut live) = world.live("pve1", 88) else { unreachable!() };
+        if let Some(Seen::At { value, .. }) = live.live.get_mut(&"pve1".parse().unwrap()) {
+            let live = value.get_mut(&"qemu/101".parse().unwrap()).unwrap();
+            (live.pid, live.uptime) = (Some(9999), 44);
+        }
+        if !blind {
+            watch.step(88, Input::Observed(live));
+        }
+        watch.critical(&world, 89);
+        watch.critical(&world, 101);
+        let told: Vec<_> = watch.log.iter().filter(|line| line.contains("qemu/101 (web01)")).collect();
+        assert_eq!(told.len(), 1, "{name}: {:#?}", watch.log);
+        assert!(told[0].contains("was restarted, no task stopped it (a crash, or a power-off from inside); started again by alice@pve (qmstart)"), "{name}: {told:?}");
+    }
+}
+
+#[test]
+fn a_word_that_neither_qemu_nor_lxc_has_is_no_state() {
+    let (mut world, mut watch) = started();
+    for (round, word) in ["Stopped", "", "7", "off"].into_iter().enumerate() {
+        world.guest("lxc/200").status = GuestStatus::from_pve(word);
+        watch.critical(&world, 17 + 12 * round as i64);
+    }
+    world.guest("lxc/200").status = GuestStatus::Running;
+    watch.critical(&world, 77);
+    watch.check(expect![[r#""#]]);
+}
+
+#[test]
+fn a_reboot_that_is_seen_half_way_is_told_as_one() {
+    let (mut world, mut watch) = started();
+    world.tasks.push(engine::observe::Task {
+        kind: "qmreboot".into(),
+        ended_at: None,
+        status: None,
+        ..stop_of_101(15)
+    });
+    world.guest("qemu/101").status = GuestStatus::Stopped;
+    watch.critical(&world, 17);
+    world.start("qemu/101", 25);
+    watch.critical(&world, 29);
+    assert_eq!(watch.told[0].title, "VM web01 (101) is being rebooted");
+    watch.check(expect![[r#"
+        19   inspect   pve1 qemu/101
+        19   noted                        qemu/101 (web01): running to stopped, for a reboot by alice@pve (qmreboot)
+        29   inspect   pve1 qemu/101
+        29   noted                        qemu/101 (web01): stopped to running, by alice@pve (qmreboot)"#]]);
+}

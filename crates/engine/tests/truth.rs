@@ -241,7 +241,7 @@ fn a_service_is_down_when_two_looks_say_so() {
     watch.check(expect![[r#"
         20   heartbeat                    cluster: 2 of 2 nodes online, 3 of 3 guests running, nothing open
         30   inspect   services of pve1
-        30   opened    SERVICE_DOWN       service/pve1/pvestatd: is failed although it is enabled
+        30   opened    SERVICE_DOWN       service/pve1/pvestatd: is enabled and failed
         320  heartbeat                    cluster: 2 of 2 nodes online, 3 of 3 guests running, 1 incident open
         620  resolved  SERVICE_DOWN       service/pve1/pvestatd: active again after 9:50
         620  heartbeat                    cluster: 2 of 2 nodes online, 3 of 3 guests running, nothing open"#]]);

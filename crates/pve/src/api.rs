@@ -259,6 +259,39 @@ impl Client {
         self.act(node, guest, "shutdown", parameters.into_iter().collect()).await
     }
 
+    /// `POST .../status/reboot`: shuts the guest down and starts it again; HA or not, it is done directly. `within` as in
+    /// [`Client::guest_shutdown`]. A machine's task ends OK before it is started again, by a task of root's.
+    pub async fn guest_reboot(
+        &self,
+        node: &NodeName,
+        guest: GuestId,
+        within: Option<Duration>,
+    ) -> Result<Upid, Error> {
+        let parameters = within.map(|within| ("timeout", within.as_secs().to_string()));
+        self.act(node, guest, "reboot", parameters.into_iter().collect()).await
+    }
+
+    /// `POST /nodes/{node}/wakeonlan`: the *contacted* node sends the packet, so it must be another one than `node`, of
+    /// the same network. Gives the MAC address; that the packet was sent is all that is known. Needs Sys.PowerMgmt on
+    /// the node.
+    pub async fn wake_node(&self, node: &NodeName) -> Result<Box<str>, Error> {
+        let path = ["nodes", node.as_str(), "wakeonlan"];
+        // Done by the contacted node's pvedaemon, so nobody else's seat is taken.
+        let (parameters, patience, shape) = (Vec::new(), Patience::Forwarded, Shape::Plain);
+        let question =
+            Question { method: Method::POST, path: &path, parameters, node: None, patience, shape };
+        Ok(self.ask(question).await?.data)
+    }
+
+    /// `POST /nodes/{node}/services/{service}/restart`. Needs Sys.Modify on the node.
+    pub async fn restart_service(&self, node: &NodeName, service: &str) -> Result<Upid, Error> {
+        let path = ["nodes", node.as_str(), "services", service, "restart"];
+        let (parameters, patience, shape) = (Vec::new(), Patience::Forwarded, Shape::Plain);
+        let question =
+            Question { method: Method::POST, path: &path, parameters, node: Some(node), patience, shape };
+        Ok(self.ask(question).await?.data)
+    }
+
     async fn act(
         &self,
         node: &NodeName,

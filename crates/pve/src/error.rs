@@ -105,7 +105,7 @@ pub enum Error {
 
     /// Stop asking with this token: each try costs three seconds, and may look like an attack (fail2ban).
     #[error(
-        "{asked} was refused with 401: {reason}; check that the token exists, is enabled and has not expired"
+        "{asked} was refused with 401: {reason}; check that the token exists, is enabled and has not expired, and that its secret is the right one"
     )]
     Unauthorized { asked: Box<Asked>, reason: Box<str> },
 

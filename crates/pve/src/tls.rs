@@ -215,7 +215,7 @@ fn why_refused(error: &rustls::Error, server_name: &ServerName<'_>) -> Box<str> 
         // Only the cases an operator can act on get words of ours.
         // A signature that is wrong is a CA of the same name and another key.
         if [CertificateError::UnknownIssuer, CertificateError::BadSignature].contains(problem) {
-            return "none of the trusted CAs vouches for its certificate".into();
+            return "none of the trusted CAs vouches for its certificate; PVE's own is vouched for by the cluster's /etc/pve/pve-root-ca.pem (ca_file)".into();
         }
         if matches!(problem, CertificateError::Expired | CertificateError::ExpiredContext { .. }) {
             return "its certificate has expired".into();

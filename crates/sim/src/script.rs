@@ -13,6 +13,7 @@
 //! `at` happens before the start. `docs` of every statement are the tables [`STATEMENTS`] and [`COMMANDS`].
 
 mod apply;
+mod named;
 mod parse;
 mod specs;
 mod words;
@@ -24,6 +25,7 @@ use crate::cluster::{
     Actor, Api, BackupMode, Cluster, Daemon, Death, GuestSpec, NodeSpec, Rights, StorageSpec, Trouble,
 };
 
+pub use named::NAMED;
 pub use parse::{COMMANDS, STATEMENTS};
 
 /// A script of more lines is refused: nobody wrote it by hand.
@@ -252,31 +254,6 @@ impl Command {
     }
 }
 
-/// The scenarios that can be played by name, each with its script.
-pub const NAMED: &[(&str, &str)] = &[
-    ("demo", include_str!("../scenarios/demo/scenario.txt")),
-    ("backup-stop-container", include_str!("../scenarios/backup-stop-container/scenario.txt")),
-    ("guest-crash", include_str!("../scenarios/guest-crash/scenario.txt")),
-    ("guest-hung", include_str!("../scenarios/guest-hung/scenario.txt")),
-    ("ha-guest-crash-on-slow-ha", include_str!("../scenarios/ha-guest-crash-on-slow-ha/scenario.txt")),
-    ("ha-node-loss", include_str!("../scenarios/ha-node-loss/scenario.txt")),
-    ("many-guests-die-at-once", include_str!("../scenarios/many-guests-die-at-once/scenario.txt")),
-    ("node-clusterfs-down", include_str!("../scenarios/node-clusterfs-down/scenario.txt")),
-    ("node-loss-and-return", include_str!("../scenarios/node-loss-and-return/scenario.txt")),
-    ("node-proxy-down", include_str!("../scenarios/node-proxy-down/scenario.txt")),
-    ("node-shut-down-on-purpose", include_str!("../scenarios/node-shut-down-on-purpose/scenario.txt")),
-    ("nothing-happens", include_str!("../scenarios/nothing-happens/scenario.txt")),
-    (
-        "partition-first-endpoint-cut-off",
-        include_str!("../scenarios/partition-first-endpoint-cut-off/scenario.txt"),
-    ),
-    ("quorum-lost", include_str!("../scenarios/quorum-lost/scenario.txt")),
-    ("stats-stalled", include_str!("../scenarios/stats-stalled/scenario.txt")),
-    ("storage-full-io-error", include_str!("../scenarios/storage-full-io-error/scenario.txt")),
-    ("storage-outage", include_str!("../scenarios/storage-outage/scenario.txt")),
-    ("threshold-ladder", include_str!("../scenarios/threshold-ladder/scenario.txt")),
-];
-
 /// A scenario by its name.
 ///
 /// # Errors
@@ -287,9 +264,11 @@ pub fn named(name: &str) -> Result<&'static str, String> {
         return Ok(script);
     }
     let names = NAMED.iter().map(|(known, _)| *known);
-    let near = words::nearest(name, names.clone()).map(|near| format!("; did you mean `{near}`?"));
-    let all = names.collect::<Vec<_>>().join(", ");
-    Err(format!("there is no scenario `{name}`{} There are {all}", near.unwrap_or_else(|| ".".into())))
+    // Some ninety: the list is for who has nothing like any of them.
+    Err(match words::nearest(name, names.clone()) {
+        Some(near) => format!("there is no scenario `{name}`; did you mean `{near}`?"),
+        None => format!("there is no scenario `{name}`; there are {}", names.collect::<Vec<_>>().join(", ")),
+    })
 }
 
 /// Reads `at 1:10 crash qemu/101` or `crash qemu/101` (which is now).

@@ -66,6 +66,12 @@ async fn one_row_per_refusal() {
         ("nobody asks for a guest", "GET", "/nodes/pve1/qemu/100/status/current", NOBODY, "403 Permission check failed (/vms/100, VM.Audit)", true),
         ("a container that runs is started", "POST", "/nodes/pve1/lxc/200/status/start", OPERATOR, "500 CT 200 already running", true),
         ("a container that does not run is stopped", "POST", "/nodes/pve1/lxc/201/status/stop", OPERATOR, "500 CT 201 not running", true),
+        ("an auditor who wakes", "POST", "/nodes/pve2/wakeonlan", AUDITOR, "403 Permission check failed (/nodes/pve2, Sys.PowerMgmt)", true),
+        ("a node wakes itself", "POST", "/nodes/pve1/wakeonlan", OPERATOR, "500 'pve1' is local node, cannot wake my self!", true),
+        ("a node without an address", "POST", "/nodes/pve2/wakeonlan", OPERATOR, "500 No wake on LAN MAC address defined for 'pve2'!", true),
+        ("an unknown node is woken", "POST", "/nodes/nonode/wakeonlan", OPERATOR, "500 no such cluster node 'nonode'", true),
+        ("an auditor who restarts a service", "POST", "/nodes/pve1/services/cron/restart", AUDITOR, "403 Permission check failed (/nodes/pve1, Sys.Modify)", true),
+        ("an unknown service", "POST", "/nodes/pve1/services/nginx/restart", OPERATOR, "400 Parameter verification failed.", true),
         ("a paused machine is shut down", "POST", "/nodes/pve1/qemu/106/status/shutdown", OPERATOR, "500 VM is paused - cannot shutdown", true),
     ];
     for (name, method, path, token, expected, body) in table {
@@ -429,5 +435,38 @@ async fn recorded_answers_are_served_as_they_are() {
     assert_eq!(unknown.line(), "501 Method 'GET /nodes/pve1/nosuch' not implemented");
     let error = ask(&server, "GET", "/nodes/pve1/qemu/999/config", "any@pve!t=x").await;
     assert_eq!(error.line(), "500 Configuration file 'nodes/pve1/qemu-server/999.conf' does not exist");
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_node_is_woken_by_another_and_restarts_a_service() {
+    let server = start(|options| options.speed = 50.0);
+    let pve3 = "pve3".parse().unwrap();
+    server.change_cluster(|cluster| {
+        cluster.set_mac(&pve3, "AA:BB:CC:DD:EE:03").unwrap();
+        cluster.kill_node(&pve3).unwrap();
+        cluster.service(&"pve1".parse().unwrap(), "cron", "failed").unwrap();
+    });
+    let mut connection = Connection::open(&server, 0).await.unwrap();
+    let woken = connection.ask("POST", "/nodes/pve3/wakeonlan", OPERATOR, "").await.unwrap();
+    assert_eq!(woken.data(), "AA:BB:CC:DD:EE:03");
+    let up = |server: &Server| server.with_cluster(|cluster| cluster.nodes()[&pve3].alive()).unwrap();
+    until("the node is up", async || up(&server)).await;
+
+    // The first one was idle for too long.
+    let mut connection = Connection::open(&server, 0).await.unwrap();
+    let restarted = connection.ask("POST", "/nodes/pve1/services/cron/restart", OPERATOR, "").await.unwrap();
+    let upid = restarted.data().as_str().unwrap().to_owned();
+    assert!(upid.contains(":srvrestart:cron:op@pve!t1:"), "{upid}");
+    let ended = |server: &Server| {
+        let task = server.with_cluster(|cluster| {
+            let node = &cluster.nodes()[&"pve1".parse().unwrap()];
+            (node.tasks.get(&upid).unwrap().ended.clone(), node.services["cron"].active.clone())
+        });
+        task.unwrap()
+    };
+    until("the task ends", async || ended(&server).0.is_some()).await;
+    let (end, active) = ended(&server);
+    assert_eq!((end.unwrap().1.as_str(), &*active), ("OK", "active"));
     server.shutdown().await;
 }

@@ -12,7 +12,7 @@ use jiff::SignedDuration;
 use super::secret::{self, Secret};
 use super::tree::{At, Place, Problems, Spot};
 use super::typed::{self, Typed};
-use super::{Config, Live, Server, Setting, Store, Tiers, cluster, marks};
+use super::{Config, Live, Reach, Server, Setting, Store, Tiers, cluster, marks};
 
 /// Where the daemon listens when nobody says otherwise.
 const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 4000);
@@ -48,6 +48,20 @@ pub(super) fn check(
     marks::apply(&mut checker, &mut clusters, &typed.thresholds, &typed.thresholds_for);
     let Checker { warnings, settings, .. } = checker;
     Some(Config { server: server?, store: store?, autonomy_level, tiers, clusters, warnings, settings })
+}
+
+/// What finds the daemon from its own machine. Clusters and secrets are not looked at: whoever asks may have no right to
+/// read them.
+pub(super) fn reach(
+    typed: Typed,
+    env: &dyn Fn(&str) -> Option<String>,
+    problems: &mut Problems<'_>,
+) -> Option<Reach> {
+    let mut checker = Checker { problems, env, warnings: Vec::new(), settings: Vec::new() };
+    let listen = checker.listen(typed.server.listen.as_ref(), typed.server.behind_proxy.as_ref());
+    let store = checker.store(typed.store);
+    let autonomy_level = checker.autonomy(typed.autonomy_level.as_ref());
+    Some(Reach { listen: listen?, store: store?.path, autonomy_level })
 }
 
 impl Checker<'_, '_> {

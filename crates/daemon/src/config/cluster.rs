@@ -71,6 +71,7 @@ fn cluster(
     let endpoints = endpoints(checker, &typed, trust, addresses);
     let token_id = token_id(checker, &typed, alone);
     let token_secret = token_secret(checker, &typed, alone);
+    let act_token = act_token(checker, &typed);
     let ignore = checker.list(typed.ignore.as_ref(), &format!("{key}.ignore"), selector);
     let protect = checker.list(typed.protect.as_ref(), &format!("{key}.protect"), selector);
     let own = own(checker, &typed);
@@ -88,6 +89,7 @@ fn cluster(
         endpoints: endpoints?,
         token_id: token_id?,
         token_secret: token_secret?,
+        act_token,
         policy,
         protect,
         own,
@@ -301,6 +303,10 @@ fn token_id(checker: &mut Checker<'_, '_>, typed: &typed::Cluster, alone: bool) 
             None => return missing(checker, typed, "token_id"),
         },
     };
+    good_token_id(checker, &at)
+}
+
+fn good_token_id(checker: &mut Checker<'_, '_>, at: &At<String>) -> Option<String> {
     let id = at.value.trim();
     if id.contains('=') {
         return checker.refuse(
@@ -327,33 +333,56 @@ fn token_secret(checker: &mut Checker<'_, '_>, typed: &typed::Cluster, alone: bo
         checker.set(&place.key, "(hidden)", Some(place.spot));
         return sendable(checker, Secret::new(secret.trim()), &place);
     }
+    secret_at(checker, typed, &typed.token_secret, "token_secret")
+}
+
+/// The second token, which may do what the first may not: together, or not at all.
+fn act_token(checker: &mut Checker<'_, '_>, typed: &typed::Cluster) -> Option<(String, Secret)> {
+    let typed::SecretAt { file, env, plain } = &typed.act_token_secret;
+    let Some(id) = &typed.act_token_id else {
+        let text = |at: &Option<At<String>>| at.as_ref().map(|at| at.place.clone());
+        let given = text(file).or_else(|| text(env)).or_else(|| plain.as_ref().map(|at| at.place.clone()));
+        return match given {
+            Some(place) => checker.refuse(&place, "is the secret of act_token_id, and that is missing"),
+            None => None,
+        };
+    };
+    let id = good_token_id(checker, id);
+    let secret = secret_at(checker, typed, &typed.act_token_secret, "act_token_secret");
+    Some((id?, secret?))
+}
+
+/// A secret from the one of its three places that is given: `NAME_file`, `NAME_env`, or `NAME` itself.
+fn secret_at(
+    checker: &mut Checker<'_, '_>,
+    typed: &typed::Cluster,
+    at: &typed::SecretAt,
+    name: &str,
+) -> Option<Secret> {
+    let [file_key, env_key] = ["file", "env"].map(|place| format!("{name}_{place}"));
     let given = [
-        typed.token_secret_file.as_ref().map(|at| ("token_secret_file", &at.place)),
-        typed.token_secret_env.as_ref().map(|at| ("token_secret_env", &at.place)),
-        typed.token_secret.as_ref().map(|at| ("token_secret", &at.place)),
+        at.file.as_ref().map(|at| (file_key.as_str(), &at.place)),
+        at.env.as_ref().map(|at| (env_key.as_str(), &at.place)),
+        at.plain.as_ref().map(|at| (name, &at.place)),
     ];
     let given: Vec<(&str, &Place)> = given.into_iter().flatten().collect();
     if let [(first, _), (second, place), ..] = given[..] {
         return checker.refuse(place, format_args!("contradicts {first}: give either {first} or {second}"));
     }
-    if let Some(file) = &typed.token_secret_file {
-        let secret = checker.secret_file(file, &key("token_secret_file"))?;
+    if let Some(file) = &at.file {
+        let secret = checker.secret_file(file, &format!("{}.{file_key}", typed.place.key))?;
         return sendable(checker, secret, &file.place);
     }
-    if let Some(name) = &typed.token_secret_env {
-        return from_variable(checker, name);
+    if let Some(variable) = &at.env {
+        return from_variable(checker, variable);
     }
-    let Some(At { value: secret, place }) = &typed.token_secret else {
-        return missing_as(
-            checker,
-            typed,
-            "token_secret_file",
-            "a file that holds the token's secret and nothing else",
-        );
+    let Some(At { value: secret, place }) = &at.plain else {
+        let words = "a file that holds the token's secret and nothing else";
+        return missing_as(checker, typed, &file_key, words);
     };
     checker.set(&place.key, "(hidden)", Some(place.spot));
     checker.warnings.push(format!(
-        "{} stands in the configuration file itself: put it into a file of its own (token_secret_file)",
+        "{} stands in the configuration file itself: put it into a file of its own ({file_key})",
         place.key
     ));
     sendable(checker, secret.clone(), place)

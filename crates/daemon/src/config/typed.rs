@@ -9,8 +9,6 @@ use super::tree::{At, Mixed, Place, Problems, Table};
 /// Keys of later versions. A setting that nothing reads would be a lie, so they are refused by name.
 const LATER_ROOT: [&str; 1] = ["runbook"];
 const LATER_SERVER: [&str; 2] = ["tls_cert", "tls_key"];
-const LATER_CLUSTER: [&str; 4] =
-    ["act_token_id", "act_token_secret", "act_token_secret_env", "act_token_secret_file"];
 
 type Text = Option<At<String>>;
 
@@ -55,9 +53,9 @@ pub(super) struct Cluster {
     pub(super) name: Text,
     pub(super) endpoints: Option<At<Vec<Endpoint>>>,
     pub(super) token_id: Text,
-    pub(super) token_secret_file: Text,
-    pub(super) token_secret_env: Text,
-    pub(super) token_secret: Option<At<Secret>>,
+    pub(super) token_secret: SecretAt,
+    pub(super) act_token_id: Text,
+    pub(super) act_token_secret: SecretAt,
     pub(super) ca_file: Text,
     pub(super) fingerprint: Text,
     pub(super) insecure: Option<At<bool>>,
@@ -65,6 +63,14 @@ pub(super) struct Cluster {
     pub(super) protect: Option<At<Vec<At<String>>>>,
     pub(super) own: Text,
     pub(super) temperature: Option<Temperature>,
+}
+
+/// The three places where a token's secret may lie.
+#[derive(Debug)]
+pub(super) struct SecretAt {
+    pub(super) file: Text,
+    pub(super) env: Text,
+    pub(super) plain: Option<At<Secret>>,
 }
 
 #[derive(Debug)]
@@ -177,9 +183,17 @@ fn cluster(mut table: Table<'_>, problems: &mut Problems<'_>) -> Cluster {
             place: list.place,
         }),
         token_id: table.string("token_id", problems),
-        token_secret_file: table.string("token_secret_file", problems),
-        token_secret_env: table.string("token_secret_env", problems),
-        token_secret: table.string("token_secret", problems).map(secret),
+        token_secret: SecretAt {
+            file: table.string("token_secret_file", problems),
+            env: table.string("token_secret_env", problems),
+            plain: table.string("token_secret", problems).map(secret),
+        },
+        act_token_id: table.string("act_token_id", problems),
+        act_token_secret: SecretAt {
+            file: table.string("act_token_secret_file", problems),
+            env: table.string("act_token_secret_env", problems),
+            plain: table.string("act_token_secret", problems).map(secret),
+        },
         ca_file: table.string("ca_file", problems),
         fingerprint: table.string("fingerprint", problems),
         insecure: table.boolean("insecure", problems),
@@ -188,7 +202,7 @@ fn cluster(mut table: Table<'_>, problems: &mut Problems<'_>) -> Cluster {
         own: table.string("self", problems),
         temperature: table.table("temperature", problems).map(|table| temperature(table, problems)),
     };
-    table.finish(&LATER_CLUSTER, problems);
+    table.finish(&[], problems);
     cluster
 }
 

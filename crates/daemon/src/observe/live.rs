@@ -35,6 +35,8 @@ const REST_MAX: Duration = Duration::from_secs(60);
 /// After a failure: doubled at each, up to the most.
 const BACK_OFF: Duration = Duration::from_secs(2);
 const BACK_OFF_MAX: Duration = Duration::from_secs(30);
+/// Failures in a row after which the log says that the alarm is slower for a node: a minute, by the back-off.
+const FAILURES_TOLD: u32 = 5;
 
 /// How long a node is left alone after a call for which it was at work for `worked`. `failures` is how many failed in a
 /// row.
@@ -173,7 +175,16 @@ impl Observer {
             let Ended { node, asked_at, answer, daemons, worked } = ended?;
             self.note_daemons(&node, daemons);
             let waited_for = match lanes.get_mut(&node) {
-                Some(lane) => lane.ended(self.clock.instant(), every, worked, answer.is_ok()),
+                Some(lane) => {
+                    let waited_for = lane.ended(self.clock.instant(), every, worked, answer.is_ok());
+                    if lane.failures == FAILURES_TOLD
+                        && let Err(blindness) = &answer
+                    {
+                        tracing::warn!(cluster = %self.cluster, %node, "its own list of virtual machines cannot be had: {}; \
+                            crashes there show some seconds later, in the cluster's list", blindness.words);
+                    }
+                    waited_for
+                }
                 None => false,
             };
             // An answer that comes after it was given up is old news.

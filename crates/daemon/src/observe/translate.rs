@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Asked;
 use crate::report::page::{ClusterInfo, Details, GuestDetails, GuestRow, NodeDetails, NodeRow, StorageRow};
+use crate::words::plain;
 use engine::observe::{
     Blindness, Cause, Guest, GuestId, GuestKind, GuestStatus, Node, NodeName, Presence, Quorum, Seen,
     Storage, StorageName, Usage,
@@ -36,7 +37,7 @@ pub(super) fn guests(rows: &Rows<Resource>) -> BTreeMap<GuestId, Guest> {
     for row in guest_resources(rows) {
         let Some(node) = node_name(&row.node) else { continue };
         let guest = Guest {
-            name: row.name.clone(),
+            name: row.name.as_deref().map(|name| plain(name).into()),
             node,
             status: GuestStatus::from_pve(row.status.as_str()),
             uptime: row.uptime.unwrap_or(0),
@@ -129,7 +130,7 @@ pub(super) fn guest_rows(rows: &Rows<Resource>) -> Vec<GuestRow> {
         .filter_map(|row| {
             Some(GuestRow {
                 id: guest_id(row.id),
-                name: row.name.clone(),
+                name: row.name.as_deref().map(|name| plain(name).into()),
                 status: match gone.contains(&row.node) {
                     true => GuestStatus::Unknown,
                     false => GuestStatus::from_pve(row.status.as_str()),

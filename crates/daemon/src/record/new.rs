@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::journal::Kind;
 use super::row::{ActionResult, Source};
+use crate::words::plain;
 
 /// Longest words of one column, in bytes. A name or key of PVE has at most some hundred.
 const WORD_MAX: usize = 200;
@@ -166,6 +167,8 @@ impl NewEvent {
         if self.title.trim().is_empty() {
             self.title = self.kind.as_str().to_owned();
         }
+        self.title = plain(&self.title).into_owned();
+        self.message = plain(&self.message).into_owned();
         cut(&mut self.title, TITLE_MAX);
         cut(&mut self.message, MESSAGE_MAX);
         let summary = self.summary.take().filter(|summary| !summary.trim().is_empty());

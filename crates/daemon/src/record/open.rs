@@ -16,13 +16,13 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{ConnectOptions, Connection, Row, SqliteConnection, SqlitePool};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row, SqliteConnection, SqlitePool};
 
 use super::journal::Head;
 use super::migrate::{Refusal, migrate};
@@ -31,6 +31,9 @@ use crate::key;
 
 /// How long a statement waits for a foreign hand on the file: a `sqlite3` with an open transaction.
 const BUSY_MAX: Duration = Duration::from_secs(5);
+/// How long a write waits for one, once the store is open. The watch of a cluster waits with it, and a crash that is not
+/// seen is worse than a write that is made again a moment later.
+const WRITE_BUSY_MS: u32 = 250;
 /// Readers at a time. A page's questions are answered in about a millisecond, so few are enough.
 const READERS_MAX: u32 = 4;
 /// How long a reader waits for its turn before it is told that the store is busy.
@@ -155,6 +158,7 @@ impl From<sqlx::Error> for Cause {
 /// An opened store: one connection that writes, some that read, and the right to do so.
 pub(super) struct Opened {
     pub(super) path: PathBuf,
+    pub(super) identity: Identity,
     pub(super) writer: SqliteConnection,
     pub(super) readers: SqlitePool,
     pub(super) seal: Seal,
@@ -162,6 +166,35 @@ pub(super) struct Opened {
     /// Where the journal ends.
     pub(super) head: Head,
     pub(super) lock: Lock,
+}
+
+/// Which file it is, whatever its name is by now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Identity {
+    device: u64,
+    inode: u64,
+}
+
+impl Identity {
+    pub(super) fn of(path: &Path) -> io::Result<Identity> {
+        let about = fs::metadata(path)?;
+        Ok(Identity { device: about.dev(), inode: about.ino() })
+    }
+
+    /// Linux lets a process write to a file that nobody can find any more; what is written there is lost.
+    ///
+    /// # Errors
+    /// The file of that name is another one, or there is none.
+    pub(super) fn still_at(self, path: &Path) -> Result<(), sqlx::Error> {
+        if Identity::of(path).is_ok_and(|now| now == self) {
+            return Ok(());
+        }
+        let words = format!(
+            "{} was removed or replaced while jarvis runs: put the file back, or restart jarvis to begin with what is there",
+            path.display()
+        );
+        Err(sqlx::Error::Io(io::Error::other(words)))
+    }
 }
 
 /// The right to be the one process of this store, for as long as the value lives.
@@ -226,8 +259,13 @@ pub(super) async fn open(path: &Path) -> Result<Opened, OpenError> {
         )
         .await
         .map_err(|error| from_sqlite(&path, error))?;
+    sqlx::query(AssertSqlSafe(format!("PRAGMA busy_timeout = {WRITE_BUSY_MS}")))
+        .execute(&mut writer)
+        .await
+        .map_err(|error| from_sqlite(&path, error))?;
+    let identity = Identity::of(&path).map_err(|error| from_io(&path, error))?;
     tracing::info!(path = %path.display(), created, migrations = run.join(", "), "store opened");
-    Ok(Opened { path, writer, readers, seal, head_file, head, lock })
+    Ok(Opened { path, identity, writer, readers, seal, head_file, head, lock })
 }
 
 /// Whether the journal's ends are where they were, in one transaction with what is to be said about it.

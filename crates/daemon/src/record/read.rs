@@ -121,6 +121,34 @@ pub(super) async fn attempt_count_since(
     row.try_get::<i64, _>("attempts").map(i64::unsigned_abs)
 }
 
+/// As [`recent_events`], of one cluster and of none: what is of none is everybody's.
+pub(super) async fn recent_events_of(pool: &SqlitePool, cluster: &ClusterName, limit: i64) -> Rows<EventRow> {
+    let rows = events!("WHERE (cluster IS NULL OR cluster = ?1) ORDER BY id DESC LIMIT ?2");
+    let rows = rows.bind(cluster.as_str()).bind(limit).fetch_all(pool).await?;
+    Ok(rows.iter().map(EventRow::read).collect())
+}
+
+/// As [`unresolved`], of one cluster and of none.
+pub(super) const UNRESOLVED_OF: &str = concat!(
+    "SELECT ",
+    event_columns!(),
+    " FROM events WHERE coalesce(resolved, 0) = 0 \
+     AND NOT (source = 'monitor' AND type IN ('status', 'metric') AND incident_id IS NULL) \
+     AND (cluster IS NULL OR cluster = ?1) ORDER BY id DESC LIMIT ?2"
+);
+
+pub(super) async fn unresolved_of(pool: &SqlitePool, cluster: &ClusterName, limit: i64) -> Rows<EventRow> {
+    let rows = sqlx::query(UNRESOLVED_OF).bind(cluster.as_str()).bind(limit).fetch_all(pool).await?;
+    Ok(rows.iter().map(EventRow::read).collect())
+}
+
+/// As [`actions`], of one cluster and of none: the original's are of none.
+pub(super) async fn actions_of(pool: &SqlitePool, cluster: &ClusterName, limit: i64) -> Rows<ActionRow> {
+    let rows = actions!("WHERE (cluster IS NULL OR cluster = ?1) ORDER BY id DESC LIMIT ?2");
+    let rows = rows.bind(cluster.as_str()).bind(limit).fetch_all(pool).await?;
+    Ok(rows.iter().map(ActionRow::read).collect())
+}
+
 pub(super) async fn preference(pool: &SqlitePool, key: &str) -> Result<Option<Preference>, sqlx::Error> {
     let row = sqlx::query("SELECT key, value, updated_at FROM preferences WHERE key = ?1").bind(key);
     Ok(row.fetch_optional(pool).await?.as_ref().map(Preference::read))

@@ -475,7 +475,7 @@ fn numbered(id: i64) -> Uuid {
 
 /// Title and message of `[Monitor] TITLE: MESSAGE`. A summary of another shape is a title as a whole; an empty one
 /// is nothing at all.
-fn split_summary(summary: &str) -> (Option<String>, Option<String>) {
+pub fn split_summary(summary: &str) -> (Option<String>, Option<String>) {
     let summary = summary.trim();
     let body = match summary.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         Some((_, body)) if !body.trim().is_empty() => body.trim(),

@@ -121,6 +121,11 @@ pub async fn verify(path: &Path) -> Result<Verified, VerifyError> {
     let mut conn = open(&path_at).await.map_err(by_sqlite)?;
     let walked = async {
         sqlx::query("BEGIN").execute(&mut conn).await?;
+        // The chain covers the journal alone; a page that was overwritten may be any table's.
+        let pages: String = sqlx::query("PRAGMA quick_check(1)").fetch_one(&mut conn).await?.try_get(0)?;
+        if pages != "ok" {
+            return Err(sqlx::Error::Protocol(format!("its pages do not fit each other ({pages})")));
+        }
         walk(&mut conn, seal.as_ref(), signed.as_ref()).await
     };
     let walked = walked.await;

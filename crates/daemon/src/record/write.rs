@@ -9,6 +9,7 @@
 //! can be applied twice.
 
 use std::future::Future;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
@@ -20,7 +21,7 @@ use tokio::task::JoinHandle;
 
 use super::StoreError;
 use super::journal::Head;
-use super::open::{Cause, Code, Lock};
+use super::open::{Cause, Code, Identity, Lock};
 use super::row::EventRow;
 
 /// Most writes in one transaction. With one event each that is some 20 ms on the machine where it was measured.
@@ -121,6 +122,8 @@ pub(super) struct Counts {
 
 pub(super) struct Writer {
     pub(super) conn: SqliteConnection,
+    /// Where the file is to be, and which it is.
+    pub(super) file: (PathBuf, Identity),
     pub(super) readers: SqlitePool,
     pub(super) queue: mpsc::Receiver<Message>,
     pub(super) committed: broadcast::Sender<Arc<EventRow>>,
@@ -180,7 +183,11 @@ impl Writer {
         if group.is_empty() {
             return Ok(());
         }
-        let result = commit(&mut self.conn, group).await;
+        let (path, identity) = &self.file;
+        let result = match identity.still_at(path) {
+            Ok(()) => commit(&mut self.conn, group).await,
+            Err(error) => Err(error),
+        };
         self.counts.failing.store(result.is_err(), Ordering::Relaxed);
         match &result {
             Ok(()) => {
@@ -303,6 +310,7 @@ mod tests {
 
         let mut writer = Writer {
             conn,
+            file: (file.clone(), Identity::of(&file).unwrap()),
             readers: SqlitePool::connect_lazy_with(options),
             queue: mpsc::channel(1).1,
             committed: broadcast::channel(1).0,

@@ -119,6 +119,12 @@ const NEEDS: &[(Method, &str, Role)] = &[
     (Method::GET, "/api/memory/events/unresolved", Role::Viewer),
     (Method::GET, "/api/memory/preferences", Role::Viewer),
     (Method::GET, "/metrics", Role::Viewer),
+    (Method::PUT, "/api/monitor/killswitch", Role::Operator),
+    (Method::PUT, "/api/monitor/autonomy-level", Role::Operator),
+    (Method::PUT, "/api/memory/preferences/{key}", Role::Operator),
+    (Method::POST, "/api/memory/events", Role::Operator),
+    (Method::GET, "/api/tools", Role::Viewer),
+    (Method::POST, "/api/tools/execute", Role::Operator),
 ];
 
 /// The role that a call needs. A `HEAD` is a `GET` whose answer nobody reads.

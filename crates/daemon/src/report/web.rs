@@ -1,6 +1,6 @@
 //! Web: the REST calls of the contract that read, and the login. Every answer is JSON, refusals too.
 //!
-//! What writes (kill switch, autonomy, tools) comes with the operators' commands.
+//! What an operator changes is in [`control`].
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,15 +20,18 @@ use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use super::auth::{Auth, Denied, Password};
 use super::bucket::Buckets;
-use super::caller;
+use super::caller::{self, Caller};
+use super::control;
 use super::live::Live;
+use super::local::Local;
 use super::origin::Origins;
 use super::peer::Peer;
 use super::refusal::Refusal;
 use super::tally::{Kind, Tally};
 use super::token::Issued;
+use super::tools::{self, Tools};
 use super::{Limits, page::Page};
-use crate::record::{Store, StoreError};
+use crate::record::{self, Store, StoreError};
 use crate::supervise::Stop;
 
 /// How many rows a list has when nobody says how many, and at most.
@@ -42,6 +45,7 @@ const HEALTH_WAIT: Duration = Duration::from_secs(2);
 pub(super) struct App {
     pub(super) store: Store,
     pub(super) auth: Arc<Auth>,
+    pub(super) local: Local,
     pub(super) live: Arc<Live>,
     /// The first cluster's: what the old page shows.
     pub(super) page: Arc<Page>,
@@ -51,13 +55,14 @@ pub(super) struct App {
     pub(super) limits: Limits,
     /// The highest autonomy level that the configuration allows.
     pub(super) ceiling: u8,
+    pub(super) tools: Tools,
     pub(super) logins: Buckets,
     pub(super) requests: Semaphore,
     pub(super) stop: Stop,
     pub(super) tally: Tally,
 }
 
-type Shared = State<Arc<App>>;
+pub(super) type Shared = State<Arc<App>>;
 pub(super) type Answer<T> = Result<T, Refusal>;
 
 /// The REST calls, with their limits.
@@ -65,10 +70,12 @@ pub(super) fn router(app: Arc<App>) -> Router {
     let private = Router::new()
         .route("/api/monitor/status", get(status))
         .route("/api/monitor/actions", get(actions))
-        .route("/api/memory/events", get(events))
+        .route("/api/memory/events", get(events).post(control::save_event))
         .route("/api/memory/events/unresolved", get(unresolved))
         .route("/api/memory/preferences", get(preferences))
         .route("/metrics", get(super::metrics::metrics))
+        .merge(control::routes())
+        .merge(tools::routes())
         .route_layer(middleware::from_fn_with_state(app.clone(), counted))
         .route_layer(middleware::from_fn_with_state(app.clone(), with_token));
     // The logins are not counted: their bodies may come slowly, and those who send them must not be able to hold
@@ -144,8 +151,12 @@ async fn with_token(State(app): Shared, mut request: Request, next: Next) -> Ans
         (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
     });
     let token = token.ok_or_else(|| Refusal::new(StatusCode::UNAUTHORIZED, NO_TOKEN))?;
-    let claims = app.auth.verify(token, Timestamp::now());
-    let caller = claims.ok_or_else(|| Refusal::new(StatusCode::UNAUTHORIZED, BAD_TOKEN))?.caller();
+    let now = Timestamp::now();
+    let caller = app
+        .local
+        .caller(token, now)
+        .or_else(|| Some(app.auth.verify(token, now)?.caller()))
+        .ok_or_else(|| Refusal::new(StatusCode::UNAUTHORIZED, BAD_TOKEN))?;
     let routed = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
     let needed = caller::needed(request.method(), routed);
     if caller.role < needed {
@@ -309,24 +320,13 @@ struct MonitorStatus {
 
 async fn status(State(app): Shared, uri: Uri) -> Answer<Json<MonitorStatus>> {
     Query::parse(&uri, &[])?;
-    let level = app.store.get_preference("autonomy.level").await?;
-    let kill_switch = app.store.get_preference("autonomy.killSwitch").await?;
+    let control::InForce { level, kill_switch } = control::in_force(&app).await;
     Ok(Json(MonitorStatus {
         running: app.live.seeing(Instant::now()),
-        autonomy_level: autonomy_level(level.as_ref().map(|row| row.value.as_str()), app.ceiling),
-        kill_switch: kill_switch_on(kill_switch.as_ref().map(|row| row.value.as_str())),
+        autonomy_level: level,
+        kill_switch,
         active_remediations: app.live.active_remediations(),
     }))
-}
-
-/// A fresh store starts at the ceiling; what cannot be read allows nothing but watching.
-fn autonomy_level(stored: Option<&str>, ceiling: u8) -> u8 {
-    stored.map_or(ceiling, |level| level.trim().parse().unwrap_or(0).min(ceiling))
-}
-
-/// What cannot be read stops everything.
-fn kill_switch_on(stored: Option<&str>) -> bool {
-    !matches!(stored.map(str::trim), None | Some("false"))
 }
 
 #[derive(Serialize)]
@@ -339,33 +339,68 @@ struct Actions<T> {
     actions: T,
 }
 
-async fn events(State(app): Shared, uri: Uri) -> Answer<Response> {
+/// Whose rows the old calls show: they speak of the first cluster only, and the others are under `/api/v1`.
+enum Shown<'a> {
+    /// There is no other cluster, so every row is of this one or of none.
+    Everything,
+    First(&'a ClusterName),
+    /// The caller may not see the first cluster.
+    Nothing,
+}
+
+fn shown<'a>(app: &'a App, caller: &Caller) -> Shown<'a> {
+    match &app.pages[..] {
+        [(first, _), ..] if !caller.sees(first) => Shown::Nothing,
+        [(first, _), _, ..] => Shown::First(first),
+        [] | [_] => Shown::Everything,
+    }
+}
+
+async fn events(State(app): Shared, caller: Caller, uri: Uri) -> Answer<Response> {
     let limit = Query::parse(&uri, &["limit"])?.limit()?;
-    let rows = app.store.get_recent_events(limit).await?;
+    let rows = match shown(&app, &caller) {
+        Shown::Everything => app.store.get_recent_events(limit).await?,
+        Shown::First(cluster) => app.store.get_recent_events_of(cluster, limit).await?,
+        Shown::Nothing => Vec::new(),
+    };
     let events: Vec<_> = rows.iter().map(|row| row.rest()).collect();
     Ok(Json(Events { events }).into_response())
 }
 
-async fn unresolved(State(app): Shared, uri: Uri) -> Answer<Response> {
+async fn unresolved(State(app): Shared, caller: Caller, uri: Uri) -> Answer<Response> {
     Query::parse(&uri, &[])?;
-    let rows = app.store.get_unresolved(ROWS_MAX).await?;
+    let rows = match shown(&app, &caller) {
+        Shown::Everything => app.store.get_unresolved(ROWS_MAX).await?,
+        Shown::First(cluster) => app.store.get_unresolved_of(cluster, ROWS_MAX).await?,
+        Shown::Nothing => Vec::new(),
+    };
     let events: Vec<_> = rows.iter().map(|row| row.rest()).collect();
     Ok(Json(Events { events }).into_response())
 }
 
-async fn actions(State(app): Shared, uri: Uri) -> Answer<Response> {
+async fn actions(State(app): Shared, caller: Caller, uri: Uri) -> Answer<Response> {
     let limit = Query::parse(&uri, &["limit"])?.limit()?;
-    let rows = app.store.get_autonomy_actions(limit).await?;
+    let rows = match shown(&app, &caller) {
+        Shown::Everything => app.store.get_autonomy_actions(limit).await?,
+        Shown::First(cluster) => app.store.get_autonomy_actions_of(cluster, limit).await?,
+        Shown::Nothing => Vec::new(),
+    };
     let actions: Vec<_> = rows.iter().map(|row| row.rest()).collect();
     Ok(Json(Actions { actions }).into_response())
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Preference {
+pub(super) struct Preference {
     key: String,
     value: String,
     updated_at: Option<String>,
+}
+
+impl From<record::Preference> for Preference {
+    fn from(row: record::Preference) -> Preference {
+        Preference { key: row.key, value: row.value, updated_at: row.updated_at.map(to_wire) }
+    }
 }
 
 #[derive(Serialize)]
@@ -375,10 +410,7 @@ struct Preferences {
 
 async fn preferences(State(app): Shared, uri: Uri) -> Answer<Json<Preferences>> {
     Query::parse(&uri, &[])?;
-    let rows = app.store.all_preferences().await?.into_iter();
-    let preferences = rows
-        .map(|row| Preference { key: row.key, value: row.value, updated_at: row.updated_at.map(to_wire) })
-        .collect();
+    let preferences = app.store.all_preferences().await?.into_iter().map(Preference::from).collect();
     Ok(Json(Preferences { preferences }))
 }
 
@@ -431,7 +463,11 @@ impl Query {
 }
 
 /// A JSON body of the given shape, within the limits of size and time.
-async fn read_body<T: for<'a> Deserialize<'a>>(limits: &Limits, request: Request, shape: &str) -> Answer<T> {
+pub(super) async fn read_body<T: for<'a> Deserialize<'a>>(
+    limits: &Limits,
+    request: Request,
+    shape: &str,
+) -> Answer<T> {
     let read = axum::body::to_bytes(request.into_body(), limits.body);
     let bytes = match tokio::time::timeout(limits.read, read).await {
         Ok(Ok(bytes)) => bytes,
@@ -441,36 +477,16 @@ async fn read_body<T: for<'a> Deserialize<'a>>(limits: &Limits, request: Request
         }
         Err(_) => return Err(Refusal::new(StatusCode::REQUEST_TIMEOUT, "The body came too slowly")),
     };
-    // Without serde's own words: they would quote the body, which may hold a password.
-    serde_json::from_slice(&bytes)
-        .map_err(|_| Refusal::new(StatusCode::BAD_REQUEST, format!("The body must be JSON: {shape}")))
+    // Without serde's own words: they would quote the body, which may hold a password. And serde would take a list for
+    // an object, its items in the fields' order.
+    let object = bytes.trim_ascii_start().starts_with(b"{");
+    let body = if object { serde_json::from_slice(&bytes).ok() } else { None };
+    body.ok_or_else(|| Refusal::new(StatusCode::BAD_REQUEST, format!("The body must be JSON: {shape}")))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_cannot_be_read_is_read_safely() {
-        for (name, stored, ceiling, expected) in [
-            ("fresh store", None, 2, 2),
-            ("lowered", Some("1"), 2, 1),
-            ("above the ceiling", Some("4"), 2, 2),
-            ("the original's default under our ceiling", Some("3"), 3, 3),
-            ("no number", Some("lots"), 3, 0),
-            ("negative", Some("-1"), 3, 0),
-        ] {
-            assert_eq!(autonomy_level(stored, ceiling), expected, "{name}");
-        }
-        for (name, stored, expected) in [
-            ("fresh store", None, false),
-            ("off", Some("false"), false),
-            ("on", Some("true"), true),
-            ("what the original wrote for a bad call", Some("undefined"), true),
-        ] {
-            assert_eq!(kill_switch_on(stored), expected, "{name}");
-        }
-    }
 
     #[test]
     fn parameters() {

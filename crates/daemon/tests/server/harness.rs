@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use daemon::act::Hands;
 use daemon::record::Store;
 use daemon::report::auth::{Auth, Password};
 use daemon::report::live::Live;
@@ -67,7 +68,20 @@ impl Fixture {
     }
 
     pub(crate) async fn with(limits: Limits, password: Option<Password>) -> Fixture {
-        Fixture::of(Folder::new(), &["lab"], limits, password).await
+        Fixture::acting(limits, password, Vec::new()).await
+    }
+
+    /// With another cluster after the first.
+    pub(crate) async fn of_two() -> Fixture {
+        Fixture::of(Folder::new(), &["lab", "edge"], Limits::default(), Some(Password::new(PASSWORD))).await
+    }
+
+    pub(crate) async fn acting(
+        limits: Limits,
+        password: Option<Password>,
+        hands: Vec<(ClusterName, Hands)>,
+    ) -> Fixture {
+        Fixture::made(Folder::new(), limits, password, hands, vec![lab()]).await
     }
 
     /// In a folder that may have been one's before, with these clusters.
@@ -77,11 +91,21 @@ impl Fixture {
         limits: Limits,
         password: Option<Password>,
     ) -> Fixture {
+        let clusters = clusters.iter().map(|name| name.parse().unwrap()).collect();
+        Fixture::made(folder, limits, password, Vec::new(), clusters).await
+    }
+
+    async fn made(
+        folder: Folder,
+        limits: Limits,
+        password: Option<Password>,
+        hands: Vec<(ClusterName, Hands)>,
+        clusters: Vec<ClusterName>,
+    ) -> Fixture {
         let store = Store::open(&folder.path().join("jarvis.db")).await.unwrap();
         let auth = Arc::new(Auth::open(folder.path(), password).unwrap());
-        let names: Vec<ClusterName> = clusters.iter().map(|name| name.parse().unwrap()).collect();
-        let live = Arc::new(Live::new(names.clone(), Duration::from_secs(12), Instant::now()));
-        let pages: Vec<_> = names.into_iter().map(|name| (name, Arc::new(Page::new()))).collect();
+        let live = Arc::new(Live::new(clusters.clone(), Duration::from_secs(12), Instant::now()));
+        let pages: Vec<_> = clusters.into_iter().map(|name| (name, Arc::new(Page::new()))).collect();
         let options = ServerOptions {
             listen: "127.0.0.1:0".parse().unwrap(),
             allowed_origins: vec![DESK.into()],
@@ -91,6 +115,7 @@ impl Fixture {
             live: live.clone(),
             pages: pages.clone(),
             autonomy_ceiling: 2,
+            hands,
         };
         let server = Server::start_within(options, limits).await.unwrap();
         Fixture { server, store, auth, live, page: pages[0].1.clone(), pages, folder }

@@ -336,3 +336,32 @@ async fn say_what_opening_says(path: &Path) {
         Err(error) => println!("opening: {:#}", anyhow::Error::from(error)),
     }
 }
+
+#[tokio::test]
+async fn pages_that_were_overwritten_show() {
+    let folder = Folder::new();
+    let path = folder.path("jarvis.db");
+    let store = Store::open(&path).await.unwrap();
+    for n in 0..400 {
+        store.save_event(event(&n.to_string())).await.unwrap();
+    }
+    assert!(store.close().await);
+    assert!(daemon::record::verify(&path).await.is_ok());
+    let mut bytes = fs::read(&path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle..middle + 3000].fill(0xA5);
+    fs::write(&path, bytes).unwrap();
+    let error = daemon::record::verify(&path).await.unwrap_err();
+    let words = format!("{:#}", anyhow::Error::from(error));
+    assert!(words.contains("pages do not fit") || words.contains("malformed"), "{words}");
+}
+
+#[tokio::test]
+async fn what_moves_the_cursor_or_breaks_a_line_is_not_stored() {
+    let folder = Folder::new();
+    let store = Store::open(&folder.path("jarvis.db")).await.unwrap();
+    let hostile = NewEvent { message: "a\u{1b}[2J\nFAKE: critical\u{202e}".into(), ..event("web\r01") };
+    let row = store.save_event(hostile).await.unwrap();
+    assert_eq!((row.title.as_str(), row.message.as_str()), ("web 01", "a\u{fffd}[2J FAKE: critical\u{fffd}"));
+    assert!(!row.summary.chars().any(char::is_control), "{:?}", row.summary);
+}

@@ -18,6 +18,10 @@ const CLOCK_SKEW: SignedDuration = SignedDuration::from_secs(5);
 /// whose row says that it runs ran this long ago; later it may have stopped.
 pub(crate) const ROW_AGE: SignedDuration = SignedDuration::from_secs(14);
 
+/// How long a row may go on showing a process that is gone: PVE drops what a node has not said anew for 300 s (pve-domain
+/// 1.4), and what is shown may itself be as old as any row.
+pub(crate) const GHOST_MAX: SignedDuration = SignedDuration::from_secs(300 + 14);
+
 /// How far back a task may have begun that ends now: `stopall` gives each guest 180 s, a shutdown may be given
 /// much longer (pve-domain 3.6).
 pub(crate) const TASKS_BEFORE: SignedDuration = SignedDuration::from_hours(1);
@@ -118,7 +122,8 @@ pub(crate) enum Stopped {
 }
 
 /// The verdict on a stop. `last_seen` is when the guest was last seen with a process, `down_at` when it was first seen
-/// without one.
+/// without one, and `row_stands` whether its row has said long enough that it is here and stopped to be believed without
+/// its node's own list: one that cannot be read must not hide a stop for ever.
 ///
 /// The order is that of pve-domain 3.6; a task outranks HA, since HA's own stops are tasks too and name who asked.
 pub(crate) fn why_stopped(
@@ -127,20 +132,27 @@ pub(crate) fn why_stopped(
     last_seen: Timestamp,
     evidence: &GuestEvidence,
     down_at: Timestamp,
+    row_stands: bool,
 ) -> Stopped {
     if guest.template {
         return Stopped::Template;
     }
-    let (live, tasks) = match (&evidence.live, &evidence.tasks) {
-        (Seen::At { value: live, .. }, Seen::At { value: tasks, .. }) => (live, tasks),
-        (Seen::NotReached(blindness), _) | (_, Seen::NotReached(blindness)) => {
-            return Stopped::NotAsked(blindness.words.as_str().into());
-        }
-        (Seen::NotAsked, _) | (_, Seen::NotAsked) => return Stopped::NotAsked("it was not asked".into()),
+    let not_asked = || Stopped::NotAsked("it was not asked".into());
+    let tasks = match &evidence.tasks {
+        Seen::At { value: tasks, .. } => tasks,
+        Seen::NotReached(blindness) => return Stopped::NotAsked(blindness.words.as_str().into()),
+        Seen::NotAsked => return not_asked(),
     };
-    let Some(live) = live.get(&id) else { return Stopped::NotHere };
-    if live.running {
-        return Stopped::RunsAgain;
+    let live = match &evidence.live {
+        Seen::At { value: live, .. } => live.get(&id),
+        Seen::NotReached(_) if row_stands => None,
+        Seen::NotReached(blindness) => return Stopped::NotAsked(blindness.words.as_str().into()),
+        Seen::NotAsked => return not_asked(),
+    };
+    match live {
+        Some(live) if live.running => return Stopped::RunsAgain,
+        None if !row_stands => return Stopped::NotHere,
+        Some(_) | None => {}
     }
     if let Some(booted_at) = evidence.booted_at.value().copied().filter(|booted_at| *booted_at > last_seen) {
         return Stopped::NodeRestarted { booted_at };
@@ -148,7 +160,7 @@ pub(crate) fn why_stopped(
     if let Some(task) = cause(tasks, id, last_seen, down_at, stops_of(id.kind)) {
         return Stopped::Task(task);
     }
-    if let Some(lock) = live.lock.as_ref().or(guest.lock.as_ref()) {
+    if let Some(lock) = live.and_then(|live| live.lock.as_ref()).or(guest.lock.as_ref()) {
         // A backup in stop mode has no task of its own for a container (pve-domain 3.2); without the lock it is the
         // backup of another guest.
         let container = id.kind == GuestKind::Lxc;
@@ -186,7 +198,12 @@ pub(crate) fn why_restarted(
         (Some(by), _) => Why::Task(by),
         // HA's own start is root's task, as is everything that PVE does by itself.
         (None, Some(state)) => Why::HighAvailability { state: state.into() },
-        (None, None) => started().map_or(Why::NoTask, Why::Task),
+        // Who starts a guest has not stopped it.
+        (None, None) => match started() {
+            Some(by) if matches!(&*by.task, "qmstart" | "vzstart") => Why::StartedBy(by),
+            Some(by) => Why::Task(by),
+            None => Why::NoTask,
+        },
     }
 }
 
@@ -474,7 +491,8 @@ mod tests {
                 journal: Seen::NotAsked,
                 current: BTreeMap::new(),
             };
-            let verdict = why_stopped("qemu/101".parse().unwrap(), &guest, at(990), &evidence, at(1002));
+            let verdict =
+                why_stopped("qemu/101".parse().unwrap(), &guest, at(990), &evidence, at(1002), false);
             let words = match verdict {
                 Stopped::RunsAgain => "runs again".into(),
                 Stopped::NotHere => "not here".into(),
@@ -487,6 +505,31 @@ mod tests {
                 Stopped::NotAsked(words) => format!("not asked: {words}"),
             };
             assert_eq!(words, expected, "{row}");
+        }
+    }
+
+    #[test]
+    fn a_row_that_stands_is_believed_without_the_node_s_own_list() {
+        let hidden = || Blindness { cause: Cause::RightsLost, words: "403".into() };
+        let stop = task("qmstop", "101", 995, Some(996), "OK");
+        let locked = || Guest { lock: Some("suspended".into()), ..vm() };
+        type Row = (&'static str, Guest, Seen<BTreeMap<GuestId, Live>>, Seen<Vec<Task>>, Stopped);
+        #[rustfmt::skip]
+        let table: Vec<Row> = vec![
+            ("the list is refused", vm(), Seen::NotReached(hidden()), seen(Vec::new()), Stopped::Crashed),
+            ("the list is empty", vm(), seen(BTreeMap::new()), seen(Vec::new()), Stopped::Crashed),
+            ("a task says why all the same", vm(), Seen::NotReached(hidden()), seen(vec![stop.clone()]), Stopped::Task(By { user: stop.user.clone(), task: stop.kind.clone(), upid: stop.upid.clone() })),
+            ("and so does the row's lock", locked(), Seen::NotReached(hidden()), seen(Vec::new()), Stopped::Locked("suspended".into())),
+            ("the list says that it runs", vm(), live(true, None), seen(Vec::new()), Stopped::RunsAgain),
+            ("the tasks are hidden as well", vm(), Seen::NotReached(hidden()), Seen::NotReached(hidden()), Stopped::NotAsked("403".into())),
+        ];
+        for (row, guest, live, tasks, expected) in table {
+            let booted_at = seen(at(-500_000));
+            let evidence =
+                GuestEvidence { live, tasks, booted_at, journal: Seen::NotAsked, current: BTreeMap::new() };
+            let verdict =
+                why_stopped("qemu/101".parse().unwrap(), &guest, at(990), &evidence, at(1002), true);
+            assert_eq!(verdict, expected, "{row}");
         }
     }
 

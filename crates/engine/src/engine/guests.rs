@@ -30,6 +30,9 @@ const CURRENT_MAX: usize = 8;
 /// backup of a large one takes hours.
 const HELD_AGAIN: SignedDuration = SignedDuration::from_secs(60);
 const HELD_TIMES: u32 = 60;
+/// Looks in a row that do not find a guest in its node's list although its row says that it is there, before the row is
+/// believed alone. One that moves has another row within two rounds.
+const UNLISTED_TIMES: u32 = 3;
 /// For this long after a move the rows of a guest may still be those of its old process (pve-domain 1.4).
 const MOVE_SETTLE: SignedDuration = SignedDuration::from_secs(60);
 
@@ -469,7 +472,13 @@ impl Engine {
                 if let Some(known) = self.memory.guests.get_mut(&id) {
                     // A younger process than the one before is told by the next row.
                     (known.guest.status, known.guest.uptime) = (from.clone(), suspect.uptime);
-                    (known.down_since, known.live) = (None, None);
+                    known.live = None;
+                    if verdict == Stopped::NotHere {
+                        // Its row may go on saying that it is here and stopped; then that is since now.
+                        known.unlisted = known.unlisted.saturating_add(1);
+                    } else {
+                        (known.unlisted, known.down_since) = (0, None);
+                    }
                 }
                 self.memory.suspects.remove(&id);
                 return;
@@ -643,6 +652,16 @@ impl Engine {
     }
 }
 
+/// Whether the newest row alone proves that the guest has no process: it came long enough after the first that said so,
+/// it is not old, and nobody has started the guest since what it may show.
+fn row_stands(now: Timestamp, id: GuestId, known: &KnownGuest, answer: &GuestEvidence) -> bool {
+    let stood = known.down_since.is_some_and(|since| known.seen_at.duration_since(since) >= guest::ROW_AGE);
+    let young = now.duration_since(known.seen_at) <= guest::ROW_AGE * 2;
+    let shown_at = known.seen_at - guest::ROW_AGE;
+    let tasks = answer.tasks.value().map_or(&[][..], Vec::as_slice);
+    stood && young && guest::cause(tasks, id, shown_at, now, guest::starts).is_none()
+}
+
 /// The verdict on a guest without a process, and whether it was moved since it was last seen with one: then what stopped
 /// it may have happened where it was, and not where it was looked at.
 fn verdict(
@@ -654,6 +673,8 @@ fn verdict(
 ) -> (Stopped, bool) {
     // What began after it was seen to be down did not stop it, though somebody may have asked for that too.
     let down_at = known.down_since.map_or(now, |since| since.min(now));
-    let verdict = guest::why_stopped(id, &known.guest, suspect.last_seen, answer, down_at);
+    let long_asked = suspect.tries >= ASK_TIMES || known.unlisted >= UNLISTED_TIMES;
+    let row_stands = long_asked && row_stands(now, id, known, answer);
+    let verdict = guest::why_stopped(id, &known.guest, suspect.last_seen, answer, down_at, row_stands);
     (verdict, known.moved_at.is_some_and(|at| at > suspect.last_seen))
 }

@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 use crate::detect::guest::{self, ROW_AGE, Suspicion};
 use crate::incident::Incidents;
 use crate::observe::{
-    Guest, GuestEvidence, GuestId, GuestStatus, Live, Node, NodeName, Presence, Round, Seen, StorageName,
+    Cause, Guest, GuestEvidence, GuestId, GuestStatus, Live, Node, NodeName, Presence, Round, Seen,
+    StorageName,
 };
 
 /// All that the engine remembers, to be written down and given back after a restart. From outside it is opaque.
@@ -21,6 +22,9 @@ pub struct Memory {
     pub(super) judged_live: BTreeMap<NodeName, Timestamp>,
     /// Failed critical rounds in a row.
     pub(super) blind_rounds: u32,
+    /// What the last of them failed by, and how many in a row did by that.
+    #[serde(default)]
+    pub(super) blind_by: Option<(Cause, u32)>,
     pub(super) quorate: bool,
     /// Whether the last rounds were blind because nothing in them moved: what nodes say themselves is then still true.
     #[serde(default)]
@@ -109,6 +113,14 @@ pub(super) struct KnownGuest {
     /// Whether its process has been seen to read or write.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) had_io: bool,
+    /// Looks in a row that did not find it in its node's list.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(super) unlisted: u32,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+fn is_zero(count: &u32) -> bool {
+    *count == 0
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -119,6 +131,9 @@ pub(super) struct LiveSeen {
     #[serde(default)]
     pub(super) uptime: u64,
 }
+
+/// By how much an uptime may be too large: seconds are cut, and clocks differ.
+const UPTIME_SLACK: SignedDuration = SignedDuration::from_secs(5);
 
 /// A change that waits for its explanation.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -267,6 +282,7 @@ impl KnownGuest {
             wanted_since: wanted(&row).then_some(asked_at),
             moved_at: None,
             had_io: row.io.is_some_and(|io| io > 0),
+            unlisted: 0,
             guest: row,
         }
     }
@@ -307,6 +323,7 @@ impl KnownGuest {
             },
             wanted_since: wanted(&row).then(|| self.wanted_since.unwrap_or(asked_at)),
             moved_at: if moved { Some(asked_at) } else { self.moved_at },
+            unlisted: if moved || alive == Some(true) { 0 } else { self.unlisted },
             had_io: alive == Some(true) && ((self.had_io && !restarted) || row.io.is_some_and(|io| io > 0)),
             guest: row,
         }
@@ -345,8 +362,21 @@ impl KnownGuest {
         let returns = self.guest.status.has_process() == Some(false)
             && row.status.has_process() == Some(true)
             && row.uptime > 0;
-        let repeated = returns && row.uptime == self.guest.uptime;
-        contradicted || repeated || (returns && self.outlived(row.uptime, asked_at))
+        let repeated = row.uptime == self.guest.uptime;
+        contradicted
+            || (returns && self.haunted(asked_at) && (repeated || self.outlived(row.uptime, asked_at)))
+    }
+
+    /// Whether a row may still show the process that is gone: PVE drops what it has not heard anew for 300 s. Not if the
+    /// node's own list has shown it since: a younger process may be one that a backup lent, but one that is older than the
+    /// death never died.
+    fn haunted(&self, asked_at: Timestamp) -> bool {
+        let Some(since) = self.down_since else { return true };
+        let lives = self.live.is_some_and(|live| {
+            let age = SignedDuration::from_secs(i64::try_from(live.uptime).unwrap_or(i64::MAX));
+            live.running && live.at > since && age > live.at.duration_since(since) + UPTIME_SLACK
+        });
+        !lives && asked_at.duration_since(since) <= guest::GHOST_MAX
     }
 
     /// Whether a process of this age was there before the guest was seen without one: then it is the one that is gone.

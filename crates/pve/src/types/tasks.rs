@@ -47,6 +47,16 @@ pub struct TaskStatus {
     pub state: TaskState,
 }
 
+impl TaskStatus {
+    /// How it ended; `None` while it runs.
+    pub fn exit(&self) -> Option<&ExitStatus> {
+        match &self.state {
+            TaskState::Running => None,
+            TaskState::Stopped(exit) => Some(exit),
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq)]
 pub enum TaskState {
     Running,

@@ -40,6 +40,8 @@ pub(super) enum Due {
     StartNext { node: NodeName, life: u32, upid: String, left: Vec<GuestId> },
     /// A step of a task.
     Step { node: NodeName, life: u32, upid: String, guest: GuestId, step: Step },
+    /// A service has been restarted, by a task.
+    Restarted { node: NodeName, life: u32, upid: String, service: Box<str> },
     /// HA looks at a guest.
     Ha(GuestId),
     /// HA gives up a node that was lost then.
@@ -113,6 +115,11 @@ impl Cluster {
             Due::Step { node, life, upid, guest, step } => {
                 if self.lives(&node, life) {
                     self.step(&node, &upid, guest, step);
+                }
+            }
+            Due::Restarted { node, life, upid, service } => {
+                if self.lives(&node, life) {
+                    self.restarted(&node, &upid, &service);
                 }
             }
             Due::Ha(id) => self.ha_looks(id),

@@ -275,6 +275,8 @@ pub struct Node {
     pub alone_since: Option<Timestamp>,
     /// Its services: name, to systemd's words (unit state, active state).
     pub services: BTreeMap<Box<str>, ServiceState>,
+    /// Its settings' MAC address, with which another node wakes it; most have none.
+    pub mac: Option<Box<str>>,
     /// Its sensors, in degrees Celsius.
     pub temperatures: BTreeMap<Box<str>, f64>,
     /// What was last broadcast.

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use engine::observe::{GuestId, GuestKind, NodeName};
 use jiff::{SignedDuration, Timestamp};
 
-use super::act::Verb;
+use super::act::{Refusal, Verb};
 use super::ha::HA_LOOP;
 use super::life::{Due, Step};
 use super::model::{Power, ServiceState};
@@ -50,6 +50,30 @@ impl Cluster {
             return Err(Trouble::NoSense(format!("node `{name}` is on already")));
         }
         self.boot(name, BOOT_TAKES)
+    }
+
+    /// A node's settings name the MAC address that wakes it.
+    pub fn set_mac(&mut self, name: &NodeName, mac: &str) -> Result<(), Trouble> {
+        self.node_mut(name)?.mac = Some(mac.into());
+        Ok(())
+    }
+
+    /// One node sends the packet that wakes another, which gives the MAC address that it was made of. It does nothing to
+    /// a node that is on.
+    pub fn wake_node(&mut self, from: &NodeName, name: &NodeName) -> Result<Box<str>, Refusal> {
+        if from == name {
+            return Err(Refusal(format!("'{name}' is local node, cannot wake my self!")));
+        }
+        let Some(node) = self.nodes.get(name) else {
+            return Err(Refusal(format!("no such cluster node '{name}'")));
+        };
+        let Some(mac) = node.mac.clone() else {
+            return Err(Refusal(format!("No wake on LAN MAC address defined for '{name}'!")));
+        };
+        if node.power == Power::Off && self.start_node(name).is_err() {
+            return Err(Refusal(format!("node '{name}' does not start")));
+        }
+        Ok(mac)
     }
 
     /// A node loses power and is up again before anybody notices: it never leaves the cluster.

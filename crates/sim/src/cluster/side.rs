@@ -6,10 +6,15 @@
 use std::collections::BTreeMap;
 
 use engine::observe::{GuestId, NodeName, StorageName};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
+use super::life::Due;
 use super::model::{Guest, GuestStats, Node, NodeStats, Place, Power, ServiceState};
+use super::task::Actor;
 use super::{Cluster, Daemon, Trouble};
+
+/// How long a service takes to be restarted.
+const RESTART_TAKES: SignedDuration = SignedDuration::from_millis(900);
 
 /// What one side last heard of everything that is not on it any more; `None` where it had heard nothing.
 #[derive(Clone, Debug, Default)]
@@ -137,6 +142,25 @@ impl Cluster {
             self.journal(name, line);
         }
         Ok(())
+    }
+
+    /// Somebody has a node restart one of its services. Gives the task's id.
+    pub fn restart_service(&mut self, by: &Actor, name: &NodeName, service: &str) -> String {
+        let upid = self.task(name, "srvrestart", service, by);
+        let life = self.nodes.get(name).map_or(0, |node| node.life);
+        let (node, task, service) = (name.clone(), upid.clone(), service.into());
+        self.order(RESTART_TAKES, Due::Restarted { node, life, upid: task, service });
+        upid
+    }
+
+    pub(super) fn restarted(&mut self, name: &NodeName, upid: &str, service: &str) {
+        // One that nobody enabled starts all the same: systemd was asked to.
+        let known = self.nodes.get(name).and_then(|node| node.services.get(service));
+        let there = known.is_some_and(|state| &*state.unit != "not-found");
+        let done = there && self.service(name, service, "active").is_ok();
+        // A guess of the words: `systemctl` prints more, and the task's status is its error.
+        let failed = format!("command 'systemctl restart {service}' failed: exit code 5");
+        self.end_task(name, upid, if done { "OK" } else { &failed });
     }
 
     /// Takes a node that is off out of the cluster for good. The configurations of its guests stay, under its name.

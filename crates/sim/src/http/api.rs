@@ -143,6 +143,7 @@ pub(super) fn receive(desk: &mut Desk, request: Request) -> Received {
         let call = call.ok_or(Fail::Unimplemented)?;
         permit(&caller, &call, &parts, desk.cluster)?;
         let at = match parts.as_slice() {
+            ["nodes", _, _, ..] if call.what == What::Wake => desk.viewer.clone(),
             ["nodes", name, _, ..] => target(desk, name)?,
             _ => desk.viewer.clone(),
         };
@@ -249,6 +250,18 @@ fn handle(desk: &mut Desk, errand: &Errand, parts: &[&str]) -> Result<Data, Fail
         let upid = act(desk, caller, &errand.at, guest_id(kind, parts)?, doing, &get)?;
         return Ok(print(desk.rng, Json::from(upid), None));
     }
+    if call.what == What::Wake {
+        // A name that cannot be one is refused in words that we guess: nobody asks for it.
+        let name =
+            parts[1].parse().map_err(|_| Fail::Died(format!("no such cluster node '{}'", parts[1])))?;
+        let mac = desk.cluster.wake_node(desk.viewer, &name).map_err(|refusal| Fail::Died(refusal.0))?;
+        return Ok(print(desk.rng, Json::from(mac.into_string()), None));
+    }
+    if call.what == What::RestartService {
+        known(desk.cluster, &errand.at)?;
+        let upid = desk.cluster.restart_service(&caller.by, &errand.at, parts[3]);
+        return Ok(print(desk.rng, Json::from(upid), None));
+    }
     if call.what == What::Resources {
         return Ok(resources(desk, get("type"), caller));
     }
@@ -286,7 +299,7 @@ fn handle(desk: &mut Desk, errand: &Errand, parts: &[&str]) -> Result<Data, Fail
             "url" => "https://www.proxmox.com/en/proxmox-virtual-environment/pricing",
         }),
         What::NodeStatus => node::status(cluster, node()?),
-        What::NodeConfig => node::config(),
+        What::NodeConfig => node::config(node()?),
         What::NodeTime => node::time(cluster),
         What::Services => node::services(node()?),
         What::Guests(kind) => views::guests_of(cluster, node()?, caller, kind, get("full") == Some("1")),
@@ -305,7 +318,7 @@ fn handle(desk: &mut Desk, errand: &Errand, parts: &[&str]) -> Result<Data, Fail
             tasks::log(task, number("start", 0), number("limit", 50))
         }
         What::ClusterLog | What::Empty => Json::List(Vec::new()),
-        What::Resources | What::Journal | What::Act(..) => Json::Null, // Answered above.
+        What::Resources | What::Journal | What::Act(..) | What::Wake | What::RestartService => Json::Null, // Answered above.
     };
     Ok(print(desk.rng, data, total))
 }
@@ -400,6 +413,8 @@ fn permit(caller: &Caller, call: &Call, parts: &[&str], cluster: &Cluster) -> Re
         What::Journal => on("Sys.Syslog", format!("/nodes/{}", part(1))),
         What::Current(_) | What::Config(_) => guest("VM.Audit"),
         What::Act(..) => guest("VM.PowerMgmt"),
+        What::Wake => on("Sys.PowerMgmt", format!("/nodes/{}", part(1))),
+        What::RestartService => on("Sys.Modify", format!("/nodes/{}", part(1))),
         // Open to every token: what it may not see is left out of the answer.
         What::Index(..)
         | What::Version

@@ -57,6 +57,9 @@ pub(super) enum What {
     Current(GuestKind),
     Config(GuestKind),
     Act(GuestKind, Doing),
+    /// Not passed on: the node that is asked sends the packet.
+    Wake,
+    RestartService,
     Tasks,
     TaskStatus,
     TaskLog,
@@ -86,6 +89,11 @@ pub(super) fn verify(call: &Call, parts: &[&str], given: &[(String, String)]) ->
     }
     if matches!(call.what, What::TaskStatus | What::TaskLog) && upid_node(parts[3]).is_none() {
         errors.push(("upid".into(), "unable to parse worker upid".into()));
+    }
+    if call.what == What::RestartService && !SERVICES.contains(&parts[3]) {
+        let words = SERVICES.join(", ");
+        let error = format!("value '{}' does not have a value in the enumeration '{words}'", parts[3]);
+        errors.push(("service".into(), error));
     }
     for (name, value) in given {
         let Some((_, kind)) = call.params.iter().find(|(known, _)| known == name) else {
@@ -128,6 +136,32 @@ fn is_unit(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.@:-".contains(&byte))
 }
 
+/// The services that PVE lets be restarted.
+const SERVICES: &[&str] = &[
+    "chrony",
+    "corosync",
+    "cron",
+    "ksmtuned",
+    "lxcfs",
+    "postfix",
+    "proxmox-firewall",
+    "pve-cluster",
+    "pve-firewall",
+    "pve-ha-crm",
+    "pve-ha-lrm",
+    "pve-lxc-syscalld",
+    "pvedaemon",
+    "pvefw-logger",
+    "pveproxy",
+    "pvescheduler",
+    "pvestatd",
+    "qmeventd",
+    "spiceproxy",
+    "sshd",
+    "syslog",
+    "systemd-journald",
+    "systemd-timesyncd",
+];
 const NO_PARAMS: Params = &[];
 const TIMEOUT: Params = &[("timeout", Kind::Int(0)), ("skiplock", Kind::Flag)];
 const SHUTDOWN: Params = &[
@@ -302,6 +336,10 @@ pub(super) fn find(method: &str, parts: &[&str]) -> Option<Call> {
                 _ => return None,
             };
             call(if kind == GuestKind::Qemu { qemu } else { lxc }, Act(kind, doing), params, true)
+        }
+        ("POST", ["nodes", _, "wakeonlan"]) => call("/nodes/{node}/wakeonlan", Wake, NO_PARAMS, true),
+        ("POST", ["nodes", _, "services", _, "restart"]) => {
+            call("/nodes/{node}/services/{service}/restart", RestartService, NO_PARAMS, true)
         }
         (_, _) => None,
     }

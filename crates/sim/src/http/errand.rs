@@ -98,7 +98,7 @@ pub(super) fn cost(cluster: &Cluster, at: &NodeName, what: What, errand: &Errand
         What::NodeTime => 60_000,
         What::ClusterStatus | What::TaskStatus | What::TaskLog | What::Empty | What::Qdevice => 2_000,
         What::NotBackedUp => 5_000,
-        What::Act(..) => 10_000,
+        What::Act(..) | What::Wake | What::RestartService => 10_000,
         // Done by pveproxy itself, in a millisecond or two that nobody waits for.
         What::Index(..)
         | What::Version

@@ -101,6 +101,9 @@ pub(super) fn time(cluster: &Cluster) -> Json<'_> {
 }
 
 /// `/nodes/N/config`: a node whose settings nobody changed has none.
-pub(super) fn config<'a>() -> Json<'a> {
-    Json::Map(Vec::new())
+pub(super) fn config(node: &Node) -> Json<'_> {
+    Json::Map(match &node.mac {
+        Some(mac) => row! { "wakeonlan" => &**mac },
+        None => Vec::new(),
+    })
 }

@@ -272,6 +272,9 @@ fn command(words: &[&str]) -> Said<Command> {
 fn unknown(word: &str) -> String {
     let all = STATEMENTS.iter().chain(COMMANDS).map(|(name, _)| *name);
     match nearest(word, all.clone()) {
+        Some(near) if near == word => {
+            format!("`{word}` describes the cluster at the beginning of a scenario; nothing can happen by it")
+        }
         Some(near) => {
             format!("`{word}` is no command; did you mean `{near}`? It is written `{}`", usage(near))
         }

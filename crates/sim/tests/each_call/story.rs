@@ -294,7 +294,7 @@ fn noted(note: &Note) -> (String, Vec<String>) {
 fn known(why: &Why) -> Vec<String> {
     match why {
         Why::NotAsked(_) => Vec::new(),
-        Why::Task(by) => vec![by.to_string()],
+        Why::Task(by) | Why::StartedBy(by) => vec![by.to_string()],
         Why::HighAvailability { .. } => vec!["HA".into()],
         Why::Locked(lock) => vec![format!("lock {lock}")],
         Why::NodeRestarted => vec!["its node's restart".into()],

@@ -247,7 +247,7 @@ impl Judge {
                     // Its cause could not be found out, and it says so.
                     Why::NotAsked(_) => true,
                     Why::Task(_) | Why::HighAvailability { .. } | Why::Locked(_) => !end.due,
-                    Why::NodeRestarted | Why::NoTask => !end.due,
+                    Why::NodeRestarted | Why::NoTask | Why::StartedBy(_) => !end.due,
                 };
                 assert!(
                     excused,
@@ -258,9 +258,11 @@ impl Judge {
                 let held = match why {
                     Why::Locked(lock) => &**lock != "suspended",
                     Why::Task(by) => &*by.task == "vzdump",
-                    Why::HighAvailability { .. } | Why::NodeRestarted | Why::NoTask | Why::NotAsked(_) => {
-                        false
-                    }
+                    Why::HighAvailability { .. }
+                    | Why::NodeRestarted
+                    | Why::NoTask
+                    | Why::StartedBy(_)
+                    | Why::NotAsked(_) => false,
                 };
                 end.told |= !held;
             }

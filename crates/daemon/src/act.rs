@@ -1,0 +1,432 @@
+//! Act: does one thing to a cluster, once, and says how it ended.
+//!
+//! It chooses nothing: what is done, and whether it may be, was decided by whoever calls it, and written down before.
+//! One call is made. What may have been done is never asked for a second time: where the answer was lost, PVE's own
+//! list of tasks is looked through for the one that the call began.
+//!
+//! The end of a task is not the end of what it was for: HA takes a wish, answers OK and acts later. Whether the guest
+//! is then as it should be is for others to see.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::time::Duration;
+
+use engine::observe::{GuestId, GuestKind, NodeName};
+use pve::{Client, Error, ExitStatus, TaskQuery, TaskSource, Upid};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep};
+
+/// A task is looked at for the first time after this: most fail, and some end, within it.
+const FIRST_LOOK: Duration = Duration::from_millis(300);
+/// And then so often, as PVE's own programs do.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How long a task is followed: a guest that shuts down slowly has at most three minutes by PVE's own defaults.
+const FOLLOW_MAX: Duration = Duration::from_secs(300);
+/// How often a task is looked for whose answer was lost, and how long after each other: a worker that was begun is in
+/// the list at once, and an endpoint that restarts is back within some seconds.
+const LOST_LOOKS: u32 = 5;
+const LOST_LOOK_EVERY: Duration = Duration::from_secs(2);
+/// Tasks of ours that are known before the call: those that the list shows of one subject.
+const KNOWN_MAX: u32 = 50;
+
+/// One thing to be done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Act {
+    /// Something to a guest on its node.
+    Guest {
+        /// Where it is.
+        node: NodeName,
+        /// Which one.
+        guest: GuestId,
+        /// What.
+        verb: Verb,
+    },
+    /// Another node sends the packet that wakes this one.
+    Wake {
+        /// Which one.
+        node: NodeName,
+    },
+    /// A node restarts one of its services.
+    RestartService {
+        /// Where.
+        node: NodeName,
+        /// Which one, as PVE calls it.
+        service: Box<str>,
+    },
+}
+
+/// What can be done to a guest. PVE's words, with PVE's meaning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verb {
+    /// Start it.
+    Start,
+    /// Pull its plug.
+    Stop,
+    /// Ask it to shut down.
+    Shutdown,
+    /// Ask it to shut down, and start it again.
+    Reboot,
+}
+
+/// How an act ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// PVE did it, by this task where there was one.
+    Done {
+        /// The task.
+        upid: Option<String>,
+        /// How the task ended, or what PVE answered.
+        said: String,
+    },
+    /// PVE's HA took the wish and will act by itself.
+    Handed {
+        /// The task that asked it.
+        upid: String,
+    },
+    /// It was not done.
+    Failed {
+        /// The task that failed; `None`: PVE refused, or was not reached.
+        upid: Option<String>,
+        /// Why.
+        why: String,
+    },
+    /// The task still runs, after the time for which one is followed.
+    Runs {
+        /// The task.
+        upid: String,
+    },
+    /// Nobody knows: it was sent, and neither an answer nor a task is there.
+    Unknown {
+        /// What was lost.
+        why: String,
+    },
+}
+
+impl Outcome {
+    /// A word for the journal.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Outcome::Done { .. } => "done",
+            Outcome::Handed { .. } => "handedToHa",
+            Outcome::Failed { .. } => "failed",
+            Outcome::Runs { .. } => "runs",
+            Outcome::Unknown { .. } => "unknown",
+        }
+    }
+
+    /// The task, where there is one.
+    pub fn upid(&self) -> Option<&str> {
+        match self {
+            Outcome::Done { upid, .. } | Outcome::Failed { upid, .. } => upid.as_deref(),
+            Outcome::Handed { upid } | Outcome::Runs { upid } => Some(upid),
+            Outcome::Unknown { .. } => None,
+        }
+    }
+
+    /// Whether PVE did what it was asked for, as far as its task tells.
+    pub fn is_success(&self) -> bool {
+        match self {
+            Outcome::Done { .. } | Outcome::Handed { .. } => true,
+            Outcome::Failed { .. } | Outcome::Runs { .. } | Outcome::Unknown { .. } => false,
+        }
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Outcome::Done { upid: Some(upid), said } => write!(f, "task {upid} ended: {said}"),
+            Outcome::Done { upid: None, said } => f.write_str(said),
+            Outcome::Handed { upid } => {
+                write!(f, "HA manages it and was asked ({upid}); it acts by itself, within some 10 s")
+            }
+            Outcome::Failed { upid: Some(upid), why } => write!(f, "task {upid} failed: {why}"),
+            Outcome::Failed { upid: None, why } => f.write_str(why),
+            Outcome::Runs { upid } => write!(f, "task {upid} is still running"),
+            Outcome::Unknown { why } => write!(
+                f,
+                "the answer was lost ({why}), and no task of ours is there: look at it before trying again"
+            ),
+        }
+    }
+}
+
+/// The hands in one cluster: its endpoints, with the token that may act.
+#[derive(Clone, Debug)]
+pub struct Hands {
+    clients: Vec<Client>,
+    /// Whether the token is one for acts, or the one that observes.
+    own_token: bool,
+}
+
+/// What was answered to the one call.
+enum Answered {
+    Task(Upid),
+    Words(String),
+    Not(Outcome),
+}
+
+impl Hands {
+    /// `clients` are the cluster's endpoints in the order in which they are tried; `own_token` says that their token
+    /// was given for acts.
+    pub fn new(clients: Vec<Client>, own_token: bool) -> Hands {
+        Hands { clients, own_token }
+    }
+
+    /// Does it, once. `begun` is told the task as soon as there is one.
+    pub async fn act(&self, act: &Act, begun: &watch::Sender<Option<String>>) -> Outcome {
+        match self.call(act).await {
+            Answered::Task(upid) => {
+                begun.send_replace(Some(upid.to_string()));
+                self.follow(&upid).await
+            }
+            Answered::Words(said) => Outcome::Done { upid: None, said },
+            Answered::Not(outcome) => outcome,
+        }
+    }
+
+    /// The one call, by the first endpoint to which it can be sent.
+    async fn call(&self, act: &Act) -> Answered {
+        // Clocks differ between us and the nodes, so a task of ours is told from an earlier one by what is there now.
+        let known = match self.own_tasks(act).await {
+            Ok(known) => known,
+            Err(why) => return not_tried(&why),
+        };
+        let mut last = String::from("no endpoint is configured");
+        for client in &self.clients {
+            let error = match make(client, act).await {
+                Ok(answered) => return answered,
+                Err(error) => error,
+            };
+            if error.may_have_acted() {
+                return self.look_for(act, &known, &error).await;
+            }
+            last = self.words(&error);
+            // A node does not wake itself; another endpoint may be another node.
+            let wakes_itself = matches!(act, Act::Wake { .. }) && last.contains("is local node");
+            if !error.is_endpoint_fault() && !wakes_itself {
+                break;
+            }
+        }
+        Answered::Not(Outcome::Failed { upid: None, why: last })
+    }
+
+    /// The answer was lost, so PVE's list is looked through for the task. A second call could do it twice.
+    async fn look_for(&self, act: &Act, known: &BTreeSet<Upid>, error: &Error) -> Answered {
+        // A packet to wake somebody leaves nothing to look for.
+        let looks = if matches!(act, Act::Wake { .. }) { 0 } else { LOST_LOOKS };
+        for look in 0..looks {
+            if look > 0 {
+                sleep(LOST_LOOK_EVERY).await;
+            }
+            match self.own_tasks(act).await {
+                Ok(tasks) => {
+                    if let Some(upid) = tasks.difference(known).last() {
+                        return Answered::Task(upid.clone());
+                    }
+                }
+                Err(why) => tracing::debug!("a lost task is not found yet: {why}"),
+            }
+        }
+        Answered::Not(Outcome::Unknown { why: self.words(error) })
+    }
+
+    /// The tasks of our token about what an act is about. A packet to wake somebody makes no task.
+    async fn own_tasks(&self, act: &Act) -> Result<BTreeSet<Upid>, String> {
+        let (node, vmid, typefilter) = match act {
+            Act::Guest { node, guest, .. } => (node, Some(guest.vmid), None),
+            Act::RestartService { node, .. } => (node, None, Some("srvrestart".to_owned())),
+            Act::Wake { .. } => return Ok(BTreeSet::new()),
+        };
+        let node = path_name(node)?;
+        let mut last = String::from("no endpoint is configured");
+        for client in &self.clients {
+            let user = client.token_id().split('!').next().map(str::to_owned);
+            let source = TaskSource::All;
+            let limit = Some(KNOWN_MAX);
+            let query = TaskQuery {
+                vmid,
+                typefilter: typefilter.clone(),
+                userfilter: user,
+                source,
+                limit,
+                ..TaskQuery::default()
+            };
+            match client.node_tasks(&node, &query).await {
+                Ok(page) => {
+                    let ours = page.rows.rows.into_iter().map(|task| task.upid);
+                    return Ok(ours.filter(|upid| is_of(upid, act, client.token_id())).collect());
+                }
+                Err(error) if error.is_endpoint_fault() => last = self.words(&error),
+                Err(error) => return Err(self.words(&error)),
+            }
+        }
+        Err(last)
+    }
+
+    /// To its end, or as long as one is followed. A question that fails is asked again: the task goes on without us.
+    async fn follow(&self, upid: &Upid) -> Outcome {
+        let until = Instant::now() + FOLLOW_MAX;
+        let mut wait = FIRST_LOOK;
+        while Instant::now() < until {
+            sleep(wait).await;
+            wait = LOOK_EVERY;
+            match self.exit_of(upid).await {
+                Ok(Some(exit)) => return ended(upid, &exit),
+                Ok(None) => {}
+                Err(error) => tracing::debug!(%upid, "the task's state is not known: {error}"),
+            }
+        }
+        Outcome::Runs { upid: upid.to_string() }
+    }
+
+    async fn exit_of(&self, upid: &Upid) -> Result<Option<ExitStatus>, String> {
+        let mut last = String::new();
+        for client in &self.clients {
+            match client.task_status(upid).await {
+                Ok(status) => return Ok(status.exit().cloned()),
+                Err(error) if error.is_endpoint_fault() => last = error.to_string(),
+                Err(error) => return Err(error.to_string()),
+            }
+        }
+        Err(last)
+    }
+
+    /// An error's words, and what to do where it is the token's.
+    fn words(&self, error: &Error) -> String {
+        if matches!(error, Error::Forbidden { .. }) && !self.own_token {
+            return format!("{error}; or name a second token, for acts only, as act_token_id");
+        }
+        error.to_string()
+    }
+}
+
+fn not_tried(why: &str) -> Answered {
+    Answered::Not(Outcome::Failed { upid: None, why: format!("not tried: {why}") })
+}
+
+fn path_name(node: &NodeName) -> Result<pve::NodeName, String> {
+    pve::NodeName::new(node.as_str()).map_err(|error| error.to_string())
+}
+
+async fn make(client: &Client, act: &Act) -> Result<Answered, Error> {
+    let name = |node: &NodeName| path_name(node);
+    let task = match act {
+        Act::Guest { node, guest, verb } => {
+            let Ok(node) = name(node) else { return Ok(not_tried("no such node")) };
+            let kind = match guest.kind {
+                GuestKind::Qemu => pve::GuestKind::Qemu,
+                GuestKind::Lxc => pve::GuestKind::Lxc,
+            };
+            let guest = pve::GuestId { kind, vmid: guest.vmid };
+            match verb {
+                Verb::Start => client.guest_start(&node, guest).await?,
+                Verb::Stop => client.guest_stop(&node, guest).await?,
+                Verb::Shutdown => client.guest_shutdown(&node, guest, None).await?,
+                Verb::Reboot => client.guest_reboot(&node, guest, None).await?,
+            }
+        }
+        Act::Wake { node } => {
+            let Ok(node) = name(node) else { return Ok(not_tried("no such node")) };
+            let mac = client.wake_node(&node).await?;
+            return Ok(Answered::Words(format!("a packet to {mac} was sent; a node takes minutes to boot")));
+        }
+        Act::RestartService { node, service } => {
+            let Ok(node) = name(node) else { return Ok(not_tried("no such node")) };
+            client.restart_service(&node, service).await?
+        }
+    };
+    Ok(Answered::Task(task))
+}
+
+/// Whether a task is one that this act began, or an earlier one of the same kind of ours.
+fn is_of(upid: &Upid, act: &Act, token_id: &str) -> bool {
+    let (kinds, id): (&[&str], String) = match act {
+        Act::Guest { guest, verb, .. } => (kinds(guest.kind, *verb), guest.vmid.to_string()),
+        Act::RestartService { service, .. } => (&["srvrestart"], service.to_string()),
+        Act::Wake { .. } => return false,
+    };
+    upid.authid() == token_id && kinds.contains(&upid.kind()) && upid.id() == Some(id.as_str())
+}
+
+/// What PVE calls the tasks; of a guest under HA, starting and stopping are wishes.
+fn kinds(kind: GuestKind, verb: Verb) -> &'static [&'static str] {
+    match (kind, verb) {
+        (GuestKind::Qemu, Verb::Start) => &["qmstart", "hastart"],
+        (GuestKind::Qemu, Verb::Stop) => &["qmstop", "hastop"],
+        (GuestKind::Qemu, Verb::Shutdown) => &["qmshutdown", "hastop"],
+        (GuestKind::Qemu, Verb::Reboot) => &["qmreboot"],
+        (GuestKind::Lxc, Verb::Start) => &["vzstart", "hastart"],
+        (GuestKind::Lxc, Verb::Stop) => &["vzstop", "hastop"],
+        (GuestKind::Lxc, Verb::Shutdown) => &["vzshutdown", "hastop"],
+        (GuestKind::Lxc, Verb::Reboot) => &["vzreboot"],
+    }
+}
+
+fn ended(upid: &Upid, exit: &ExitStatus) -> Outcome {
+    let task = upid.to_string();
+    match exit {
+        ExitStatus::Ok | ExitStatus::Warnings(_) if upid.kind().starts_with("ha") => {
+            Outcome::Handed { upid: task }
+        }
+        ExitStatus::Ok | ExitStatus::Warnings(_) => {
+            Outcome::Done { upid: Some(task), said: exit.to_string() }
+        }
+        ExitStatus::Error(_) | ExitStatus::Unknown(_) => {
+            Outcome::Failed { upid: Some(task), why: exit.to_string() }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lost_task_is_ours_by_token_kind_and_subject() {
+        let guest = |verb| Act::Guest {
+            node: "pve1".parse().unwrap(),
+            guest: GuestId { kind: GuestKind::Qemu, vmid: 104 },
+            verb,
+        };
+        let service = Act::RestartService { node: "pve1".parse().unwrap(), service: "pvestatd".into() };
+        let wake = Act::Wake { node: "pve1".parse().unwrap() };
+        #[rustfmt::skip]
+        let table = [
+            ("ours",                       guest(Verb::Start),  "qmstart:104:op@pve!act",        true),
+            ("taken by HA",                guest(Verb::Start),  "hastart:104:op@pve!act",        true),
+            ("another guest",              guest(Verb::Start),  "qmstart:105:op@pve!act",        false),
+            ("another thing",              guest(Verb::Start),  "qmstop:104:op@pve!act",         false),
+            ("another token of the user",  guest(Verb::Start),  "qmstart:104:op@pve!observe",    false),
+            ("the user's own",             guest(Verb::Start),  "qmstart:104:op@pve",            false),
+            ("a reboot is HA's never",     guest(Verb::Reboot), "hastop:104:op@pve!act",         false),
+            ("a service",                  service.clone(),     "srvrestart:pvestatd:op@pve!act", true),
+            ("another service",            service,             "srvrestart:cron:op@pve!act",    false),
+            ("a packet makes no task",     wake,                "qmstart:104:op@pve!act",        false),
+        ];
+        for (name, act, task, expected) in table {
+            let upid: Upid = format!("UPID:pve1:00000AA8:00041356:6B0473EA:{task}:").parse().unwrap();
+            assert_eq!(is_of(&upid, &act, "op@pve!act"), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn how_a_task_ended() {
+        let upid = |kind: &str| -> Upid {
+            format!("UPID:pve1:00000AA8:00041356:6B0473EA:{kind}:104:op@pve!act:").parse().unwrap()
+        };
+        #[rustfmt::skip]
+        let table = [
+            ("qmstart",  "OK",                     "done"),
+            ("qmstart",  "WARNINGS: 1",            "done"),
+            ("qmstart",  "VM is locked (backup)",  "failed"),
+            ("qmstart",  "unexpected status",      "failed"),
+            ("hastart",  "OK",                     "handedToHa"),
+            ("hastart",  "command failed",         "failed"),
+        ];
+        for (kind, status, expected) in table {
+            let outcome = ended(&upid(kind), &ExitStatus::parse(status));
+            assert_eq!(outcome.word(), expected, "{kind} {status}");
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! What people read: short tables, one line each, of the daemon's JSON. A terminal obeys control characters, so none
+//! of what was said elsewhere reaches it as one.
+
+use std::fmt::Write;
+
+use serde_json::Value;
+
+use crate::record::level_name;
+
+/// Longest text in one cell, in characters; the last cell of a line is as long as it is.
+const CELL_MAX: usize = 40;
+
+/// Without control characters, each as a dot.
+pub(super) fn plain(text: &str) -> String {
+    // Some are no control characters to Unicode and turn a line around all the same.
+    let turns =
+        |c: char| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    text.chars().map(|c| if c.is_control() || turns(c) { '·' } else { c }).collect()
+}
+
+/// `jarvis status`
+pub(super) fn status(answer: &Value) -> String {
+    let (monitor, health) = (&answer["monitor"], &answer["health"]);
+    let yes = |value: &Value, yes: &str, no: &str, unknown: &str| match value.as_bool() {
+        Some(true) => yes.to_owned(),
+        Some(false) => no.to_owned(),
+        None => unknown.to_owned(),
+    };
+    let level = monitor["autonomyLevel"].as_u64().and_then(|level| u8::try_from(level).ok());
+    let level = level.map_or_else(|| "?".to_owned(), |level| format!("{level} {}", level_name(level)));
+    let parts = health["components"].as_object().into_iter().flatten();
+    let ill: Vec<String> = parts
+        .filter(|(_, part)| part["status"] != "ok")
+        .map(|(name, part)| format!("{name} {}", part["status"].as_str().unwrap_or("?")))
+        .collect();
+    let word = text(&health["status"]);
+    let health_words = if ill.is_empty() { word } else { format!("{word}: {}", plain(&ill.join(", "))) };
+    let uptime = health["uptime"].as_u64().map_or_else(|| "?".to_owned(), duration);
+    let lines = [
+        ("cluster", yes(&monitor["running"], "seen", "NOT SEEN", "?")),
+        ("autonomy", level),
+        ("kill switch", yes(&monitor["killSwitch"], "ON, nothing is done", "off", "?")),
+        ("at work on", count(&monitor["activeRemediations"], "incident")),
+        ("health", health_words),
+        ("pages open", count(&health["components"]["sockets"]["clients"], "page")),
+        ("running for", uptime),
+        ("version", text(&health["version"])),
+    ];
+    lines.iter().fold(String::new(), |mut out, (name, value)| {
+        // Writing to a string cannot fail.
+        writeln!(out, "{name:<12} {value}").unwrap_or_default();
+        out
+    })
+}
+
+/// `jarvis events`, `jarvis incidents`
+pub(super) fn events(rows: &[Value]) -> String {
+    let head = ["TIME (UTC)", "SEVERITY", "NODE", "WHAT"].map(str::to_owned);
+    let cells = rows.iter().map(|row| {
+        let summary = text(&row["summary"]);
+        // `[Monitor] ` says nothing that the line does not.
+        let what = match summary.strip_prefix('[').and_then(|rest| rest.split_once("] ")) {
+            Some((_, what)) => what.to_owned(),
+            None => summary,
+        };
+        [time(&row["timestamp"]), text(&row["severity"]), text(&row["node"]), what]
+    });
+    aligned(std::iter::once(head).chain(cells))
+}
+
+/// `jarvis actions`
+pub(super) fn actions(rows: &[Value]) -> String {
+    let head = ["TIME (UTC)", "RESULT", "ACTION", "FOR", "DETAILS"].map(str::to_owned);
+    let cells = rows.iter().map(|row| {
+        let attempt = row["attemptNumber"].as_u64().unwrap_or(1);
+        let action = text(&row["action"]);
+        let action = if attempt > 1 { format!("{action} (attempt {attempt})") } else { action };
+        let result = text(&row["result"]);
+        [time(&row["timestamp"]), result, action, text(&row["incidentKey"]), text(&row["resultDetails"])]
+    });
+    aligned(std::iter::once(head).chain(cells))
+}
+
+/// Each column as wide as its widest cell, the last one as it is.
+fn aligned<const N: usize>(lines: impl Iterator<Item = [String; N]>) -> String {
+    let lines: Vec<[String; N]> = lines
+        .map(|mut line| {
+            for cell in &mut line[..N - 1] {
+                if cell.chars().count() > CELL_MAX {
+                    *cell = cell.chars().take(CELL_MAX - 1).chain(['…']).collect();
+                }
+            }
+            line
+        })
+        .collect();
+    let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..N).map(width).collect();
+    let mut out = String::new();
+    for line in &lines {
+        let mut shown = String::new();
+        for (cell, width) in line.iter().zip(&widths) {
+            // Writing to a string cannot fail.
+            write!(shown, "{cell:<width$}  ").unwrap_or_default();
+        }
+        out.push_str(shown.trim_end());
+        out.push('\n');
+    }
+    out
+}
+
+/// A text, `-` where there is none.
+fn text(value: &Value) -> String {
+    value.as_str().filter(|text| !text.is_empty()).map_or_else(|| "-".to_owned(), plain)
+}
+
+/// `2026-11-24 02:05:10`
+fn time(value: &Value) -> String {
+    let text = text(value).replacen('T', " ", 1);
+    text.split('.').next().unwrap_or_default().trim_end_matches('Z').to_owned()
+}
+
+fn count(value: &Value, what: &str) -> String {
+    match value.as_u64() {
+        None => "?".to_owned(),
+        Some(0) => format!("no {what}"),
+        Some(1) => format!("1 {what}"),
+        Some(n) => format!("{n} {what}s"),
+    }
+}
+
+fn duration(seconds: u64) -> String {
+    let (days, hours, minutes) = (seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60);
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("{seconds} s"),
+        (0, 0, minutes) => format!("{minutes} min"),
+        (0, hours, minutes) => format!("{hours} h {minutes} min"),
+        (days, hours, _) => format!("{days} d {hours} h"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_people_read() {
+        let well = json!({
+            "monitor": { "running": true, "autonomyLevel": 2, "killSwitch": false, "activeRemediations": 0 },
+            "health": { "status": "ok", "uptime": 93_784, "version": "0.1.0",
+                "components": { "store": { "status": "ok" }, "sockets": { "status": "ok", "clients": 3 } } },
+        });
+        expect![[r#"
+            cluster      seen
+            autonomy     2 L2_RECOMMEND
+            kill switch  off
+            at work on   no incident
+            health       ok
+            pages open   3 pages
+            running for  1 d 2 h
+            version      0.1.0
+        "#]]
+        .assert_eq(&status(&well));
+        let ill = json!({
+            "monitor": { "running": false, "autonomyLevel": 0, "killSwitch": true, "activeRemediations": 1 },
+            "health": { "status": "degraded", "uptime": 42, "version": "0.1.0",
+                "components": { "store": { "status": "down" }, "monitor": { "status": "blind" } } },
+        });
+        expect![[r#"
+            cluster      NOT SEEN
+            autonomy     0 L0_OBSERVE
+            kill switch  ON, nothing is done
+            at work on   1 incident
+            health       degraded: monitor blind, store down
+            pages open   ?
+            running for  42 s
+            version      0.1.0
+        "#]]
+        .assert_eq(&status(&ill));
+        let rows = [
+            json!({ "timestamp": "2026-11-24T02:05:10.123Z", "severity": "critical", "node": "pve1",
+                "summary": "[Monitor] Node pve1 offline: it left the cluster" }),
+            json!({ "timestamp": "2026-11-24T02:05:09.000Z", "severity": "info", "node": null,
+                "summary": "[User] \u{1b}[31mred\u{202e}\nsecond line" }),
+        ];
+        expect![[r#"
+            TIME (UTC)           SEVERITY  NODE  WHAT
+            2026-11-24 02:05:10  critical  pve1  Node pve1 offline: it left the cluster
+            2026-11-24 02:05:09  info      -     ·[31mred··second line
+        "#]]
+        .assert_eq(&events(&rows));
+        let rows = [
+            json!({ "timestamp": "2026-11-24T02:05:10.000Z", "result": "failure", "action": "start_vm",
+            "attemptNumber": 2, "incidentKey": format!("VM_CRASHED:{}", "1".repeat(60)), "resultDetails": "VM is locked" }),
+        ];
+        expect![[r#"
+            TIME (UTC)           RESULT   ACTION                FOR                                       DETAILS
+            2026-11-24 02:05:10  failure  start_vm (attempt 2)  VM_CRASHED:1111111111111111111111111111…  VM is locked
+        "#]].assert_eq(&actions(&rows));
+    }
+}

@@ -1,0 +1,369 @@
+//! Control: what operators set. The kill switch, the level, preferences, and events of their own.
+//!
+//! Every change is one transaction of the store: the preference, its row of the journal with who it was, and the
+//! event. A body that is not exactly what a call wants changes nothing.
+//!
+//! Stopping is always safe, so any operator may stop, also one who is limited to some clusters; to let it act again,
+//! and to change the level, is to decide for all clusters. What the two keys of the autonomy mean is checked here
+//! whichever call they come by, so that there is no way around the ceiling.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{Path, Request, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::put;
+use axum::{Json, Router};
+use engine::observe::ClusterName;
+use engine::report::Severity;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+
+use super::caller::{Caller, Role};
+use super::refusal::Refusal;
+use super::web::{self, Answer, App, Query, Shared, read_body};
+use crate::record::{
+    self, Done, KILL_SWITCH, LEVEL, NewEntry, NewEvent, Operator, Setting, Source, kind_from_word,
+    severity_from_word,
+};
+
+/// How long the store may take to say what is in force before the safe answer is given.
+const IN_FORCE_WAIT: Duration = Duration::from_secs(2);
+/// The highest level that there is.
+const LEVEL_MAX: u8 = 4;
+/// Longest key of a preference, in bytes; the store's own limit is higher.
+const KEY_MAX: usize = 100;
+/// Longest summary of an event, in bytes: what the store keeps of one.
+const SUMMARY_MAX: usize = 2_000;
+/// Longest name of a node, in bytes: a DNS label.
+const NODE_MAX: usize = 63;
+
+const KILL_SWITCH_SHAPE: &str = r#"{"active": true} or {"active": false}"#;
+const VALUE_SHAPE: &str = r#"{"value": TEXT}"#;
+const EVENT_SHAPE: &str =
+    r#"{"type", "summary", and where known "severity", "source", "node", "details", "cluster"}"#;
+
+/// The calls. Who may make them is in the table of [`super::caller`].
+pub(super) fn routes() -> Router<Arc<App>> {
+    Router::new()
+        .route("/api/monitor/killswitch", put(set_kill_switch))
+        .route("/api/monitor/autonomy-level", put(set_level))
+        .route("/api/memory/preferences/{key}", put(set_preference))
+}
+
+/// What is in force.
+pub(super) struct InForce {
+    pub(super) level: u8,
+    pub(super) kill_switch: bool,
+}
+
+/// Where the store does not say, nothing may be done: the kill switch counts as on.
+pub(super) async fn in_force(app: &App) -> InForce {
+    let read = async {
+        let level = app.store.get_preference(LEVEL).await?;
+        let kill_switch = app.store.get_preference(KILL_SWITCH).await?;
+        Ok::<_, record::StoreError>(InForce {
+            level: record::level_in_force(level.as_ref().map(|row| row.value.as_str()), app.ceiling),
+            kill_switch: record::kill_switch_in_force(kill_switch.as_ref().map(|row| row.value.as_str())),
+        })
+    };
+    match tokio::time::timeout(IN_FORCE_WAIT, read).await {
+        Ok(Ok(in_force)) => return in_force,
+        Ok(Err(error)) => {
+            tracing::error!("what is in force cannot be read: {:#}", anyhow::Error::from(error))
+        }
+        Err(_) => tracing::error!("the store does not say what is in force; the kill switch counts as on"),
+    }
+    InForce { level: 0, kill_switch: true }
+}
+
+fn bad(error: impl Into<String>) -> Refusal {
+    Refusal::new(StatusCode::BAD_REQUEST, error)
+}
+
+impl Caller {
+    /// As the journal names them.
+    pub(super) fn operator(&self) -> Operator {
+        Operator { name: self.name.to_string(), via: self.via.to_string() }
+    }
+}
+
+async fn set_kill_switch(State(app): Shared, caller: Caller, request: Request) -> Answer<Json<Value>> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Body {
+        active: bool,
+    }
+    Query::parse(request.uri(), &[])?;
+    let Body { active } = read_body(&app.limits, request, KILL_SWITCH_SHAPE).await?;
+    set(&app, &caller, Setting::KillSwitch(active)).await?;
+    Ok(Json(json!({ "killSwitch": active })))
+}
+
+async fn set_level(State(app): Shared, caller: Caller, request: Request) -> Answer<Json<Value>> {
+    Query::parse(request.uri(), &[])?;
+    // Whatever is no level is answered in the contract's one sentence.
+    let body: Value = match read_body(&app.limits, request, "").await {
+        Err(refusal) if refusal.status == StatusCode::BAD_REQUEST => Value::Null,
+        body => body?,
+    };
+    let only = body.as_object().filter(|body| body.len() == 1).and_then(|body| body.get("level"));
+    let level = level_of(&app, only.and_then(Value::as_u64))?;
+    set(&app, &caller, level.clone()).await?;
+    let Setting::Level { level, .. } = level else { return Err(bad(NO_LEVEL)) };
+    Ok(Json(json!({ "autonomyLevel": level })))
+}
+
+const NO_LEVEL: &str = "Level must be 0-4";
+
+fn level_of(app: &App, given: Option<u64>) -> Answer<Setting> {
+    let level = given.and_then(|level| u8::try_from(level).ok()).filter(|level| *level <= LEVEL_MAX);
+    let level = level.ok_or_else(|| bad(NO_LEVEL))?;
+    let ceiling = app.ceiling;
+    if level > ceiling {
+        let error = format!("Level is limited to {ceiling} by the configuration");
+        return Err(Refusal::new(StatusCode::CONFLICT, error));
+    }
+    Ok(Setting::Level { level, ceiling })
+}
+
+#[derive(Serialize)]
+struct Set {
+    preference: web::Preference,
+}
+
+async fn set_preference(
+    State(app): Shared,
+    Path(key): Path<String>,
+    caller: Caller,
+    request: Request,
+) -> Answer<Json<Set>> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Body {
+        value: String,
+    }
+    Query::parse(request.uri(), &[])?;
+    let Body { value } = read_body(&app.limits, request, VALUE_SHAPE).await?;
+    let setting = setting_of(&app, key, value)?;
+    let done = set(&app, &caller, setting).await?;
+    Ok(Json(Set { preference: done.preference.into() }))
+}
+
+fn setting_of(app: &App, key: String, value: String) -> Answer<Setting> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._:-".contains(&byte);
+    if key.is_empty() || key.len() > KEY_MAX || !key.bytes().all(plain) {
+        return Err(bad(format!("A key has 1 to {KEY_MAX} letters, digits, `.`, `_`, `:` or `-`")));
+    }
+    match key.as_str() {
+        KILL_SWITCH => match value.as_str() {
+            "true" => Ok(Setting::KillSwitch(true)),
+            "false" => Ok(Setting::KillSwitch(false)),
+            _ => Err(bad(format!(r#"{KILL_SWITCH} must be "true" or "false""#))),
+        },
+        LEVEL => {
+            let one_digit = value.len() == 1 && value.bytes().all(|byte| byte.is_ascii_digit());
+            level_of(app, one_digit.then(|| value.parse().ok()).flatten())
+        }
+        // A misspelt one would look as if it had stopped something.
+        _ if key.to_ascii_lowercase().starts_with("autonomy.") => {
+            Err(bad(format!("There is no such key; those of the autonomy are {KILL_SWITCH} and {LEVEL}")))
+        }
+        _ => Ok(Setting::Other { key, value }),
+    }
+}
+
+async fn set(app: &App, caller: &Caller, setting: Setting) -> Answer<Done> {
+    may_set(caller, &setting)?;
+    let key = setting.key().to_owned();
+    let done = app.store.set_by_operator(setting, &caller.operator(), Timestamp::now()).await?;
+    let done = done.ok_or_else(|| {
+        Refusal::new(StatusCode::CONFLICT, "There are 1000 preferences already; no other one is kept")
+    })?;
+    tracing::info!(by = %caller.name, via = %caller.via, changed = done.changed, "{key} is set");
+    Ok(done)
+}
+
+/// Stopping is safe whoever does it; everything else here is for all clusters.
+fn may_set(caller: &Caller, setting: &Setting) -> Answer<()> {
+    match setting {
+        Setting::KillSwitch(true) if caller.role >= Role::Operator => Ok(()),
+        Setting::KillSwitch(_) | Setting::Level { .. } | Setting::Other { .. } => {
+            for_all(caller, "To change this")
+        }
+    }
+}
+
+/// Refuses those who may not decide for all clusters.
+fn for_all(caller: &Caller, to_do_this: &str) -> Answer<()> {
+    if caller.may(Role::Operator, None) {
+        return Ok(());
+    }
+    let error =
+        format!("{to_do_this} needs the role operator for all clusters; {} has it for some", caller.name);
+    Err(Refusal::new(StatusCode::FORBIDDEN, error))
+}
+
+/// An event that somebody wants to be kept and told.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct GivenEvent {
+    r#type: String,
+    summary: String,
+    severity: Option<String>,
+    source: Option<String>,
+    node: Option<String>,
+    details: Option<Box<RawValue>>,
+    cluster: Option<String>,
+}
+
+/// `POST /api/memory/events`
+pub(super) async fn save_event(State(app): Shared, caller: Caller, request: Request) -> Answer<Response> {
+    Query::parse(request.uri(), &[])?;
+    let given: GivenEvent = read_body(&app.limits, request, EVENT_SHAPE).await?;
+    let cluster = match &given.cluster {
+        None => None,
+        Some(name) => {
+            let named = app.pages.iter().map(|(cluster, _)| cluster).find(|cluster| cluster.as_str() == name);
+            // Whoever may not see a cluster does not learn here that it exists.
+            Some(
+                named
+                    .filter(|named| caller.sees(named))
+                    .ok_or_else(|| bad("cluster is none that is watched"))?,
+            )
+        }
+    };
+    match cluster {
+        None => for_all(&caller, "An event without a cluster is told to everybody and")?,
+        Some(cluster) if caller.may(Role::Operator, Some(cluster)) => {}
+        Some(_) => {
+            return Err(Refusal::new(StatusCode::FORBIDDEN, "This needs the role operator for the cluster"));
+        }
+    }
+    let at = Timestamp::now();
+    let event = new_event(given, cluster, at)?;
+    let what = json!({
+        "uuid": event.uuid.to_string(), "type": event.kind, "severity": event.severity, "source": event.source,
+        "cluster": event.cluster, "summary": event.summary,
+    });
+    let entry = NewEntry::by_operator(at, &caller.operator(), "event", &what);
+    let rows = app.store.save_turn(vec![entry], vec![event], None).await?;
+    let row = rows.first().ok_or(record::StoreError::Closed)?;
+
+    #[derive(Serialize)]
+    struct Saved<T> {
+        event: T,
+    }
+    Ok((StatusCode::CREATED, Json(Saved { event: row.rest() })).into_response())
+}
+
+fn new_event(given: GivenEvent, cluster: Option<&ClusterName>, at: Timestamp) -> Answer<NewEvent> {
+    let GivenEvent { r#type, summary, severity, source, node, details, cluster: _ } = given;
+    let kind = kind_from_word(&r#type).ok_or_else(|| bad("type must be alert, action, status or metric"))?;
+    let severity = match severity {
+        None => Severity::Info,
+        Some(word) => severity_from_word(&word)
+            .ok_or_else(|| bad("severity must be info, warning, error or critical"))?,
+    };
+    let source = match source {
+        None => Source::User,
+        Some(word) => {
+            Source::from_word(&word).ok_or_else(|| bad("source must be monitor, user, jarvis or system"))?
+        }
+    };
+    let summary = summary.trim();
+    if summary.is_empty() || summary.len() > SUMMARY_MAX || summary.contains(char::is_control) {
+        return Err(bad(format!("summary must be one line of 1 to {SUMMARY_MAX} bytes")));
+    }
+    let name =
+        |name: &str| !name.is_empty() && name.len() <= NODE_MAX && name.bytes().all(|b| b.is_ascii_graphic());
+    if node.as_deref().is_some_and(|node| !name(node)) {
+        return Err(bad(format!("node must be a name of 1 to {NODE_MAX} plain characters")));
+    }
+    let (title, message) = record::split_summary(summary);
+    let event =
+        NewEvent::plain(at, kind, severity, source, &title.unwrap_or_default(), &message.unwrap_or_default());
+    Ok(NewEvent {
+        summary: Some(summary.to_owned()),
+        node,
+        details: details.map(|details| details.get().to_owned()).filter(|details| details != "null"),
+        cluster: cluster.map(ToString::to_string),
+        ..event
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::caller::Via;
+
+    #[test]
+    fn who_may_set_what() {
+        use Role::{Admin, Operator, Viewer};
+        let caller = |role, limited: bool| Caller {
+            name: "alice".into(),
+            role,
+            clusters: limited.then(|| ["lab".parse().unwrap()].into()),
+            via: Via::Session,
+        };
+        let level = Setting::Level { level: 1, ceiling: 2 };
+        let other = Setting::Other { key: "theme".into(), value: "dark".into() };
+        let (stop, resume) = (Setting::KillSwitch(true), Setting::KillSwitch(false));
+        #[rustfmt::skip]
+        let table = [
+            //                                                        stop   resume level  other
+            ("a viewer",                        caller(Viewer, false),   [false, false, false, false]),
+            ("an operator",                     caller(Operator, false), [true,  true,  true,  true]),
+            ("an operator of some clusters",    caller(Operator, true),  [true,  false, false, false]),
+            ("an admin of some clusters",       caller(Admin, true),     [true,  false, false, false]),
+            ("a viewer of some clusters",       caller(Viewer, true),    [false, false, false, false]),
+            ("an admin",                        caller(Admin, false),    [true,  true,  true,  true]),
+        ];
+        for (name, caller, expected) in table {
+            let may = [&stop, &resume, &level, &other].map(|setting| may_set(&caller, setting).is_ok());
+            assert_eq!(may, expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_an_event_of_somebody_becomes() {
+        let new = |json: &str| {
+            let given: GivenEvent = serde_json::from_str(json).map_err(|_| "shape".to_owned())?;
+            let event = new_event(given, None, Timestamp::UNIX_EPOCH).map_err(|refusal| refusal.error)?;
+            let NewEvent { title, message, kind, severity, source, details, .. } = event;
+            let details = details.unwrap_or_else(|| "-".into());
+            Ok::<_, String>(format!(
+                "{} {} {} {title} | {message} | {details}",
+                kind.as_str(),
+                severity.as_str(),
+                source.as_str()
+            ))
+        };
+        let bad = |error: &str| Err(error.to_owned());
+        let good = |shown: &str| Ok(shown.to_owned());
+        let line = "summary must be one line of 1 to 2000 bytes";
+        let long = format!(r#"{{"type":"alert","summary":"{}"}}"#, "x".repeat(2_001));
+        #[rustfmt::skip]
+        let table = [
+            ("the least", r#"{"type":"action","summary":"Restarted nginx"}"#, good("action info user Restarted nginx |  | -")),
+            ("as the page splits it", r#"{"type":"alert","summary":"[User] Backup: done","details":{"a":1}}"#, good(r#"alert info user Backup | done | {"a":1}"#)),
+            ("everything", r#"{"type":"status","summary":"x","severity":"critical","source":"jarvis","node":"pve1","details":null}"#, good("status critical jarvis x |  | -")),
+            ("no type", r#"{"summary":"x"}"#, bad("shape")),
+            ("no summary", r#"{"type":"alert"}"#, bad("shape")),
+            ("a key too many", r#"{"type":"alert","summary":"x","id":1}"#, bad("shape")),
+            ("another type", r#"{"type":"alarm","summary":"x"}"#, bad("type must be alert, action, status or metric")),
+            ("another severity", r#"{"type":"alert","summary":"x","severity":"high"}"#, bad("severity must be info, warning, error or critical")),
+            ("another source", r#"{"type":"alert","summary":"x","source":"me"}"#, bad("source must be monitor, user, jarvis or system")),
+            ("an empty summary", r#"{"type":"alert","summary":"  "}"#, bad(line)),
+            ("two lines", r#"{"type":"alert","summary":"a\nb"}"#, bad(line)),
+            ("a book", long.as_str(), bad(line)),
+            ("no node's name", r#"{"type":"alert","summary":"x","node":"a b"}"#, bad("node must be a name of 1 to 63 plain characters")),
+        ];
+        for (name, json, expected) in table {
+            assert_eq!(new(json), expected, "{name}");
+        }
+    }
+}

@@ -1,0 +1,479 @@
+//! Tools: what an operator does by hand in a cluster, through us. The old page's calls.
+//!
+//! An operator's own act is not held up by the kill switch or the level: those bind what Jarvis does on its own
+//! (ADR 18). What cannot be taken back wants to be confirmed, and what could take a node out of its cluster is never
+//! done. The intent is in the journal before the one call is made, the outcome after it, both with who it was; the
+//! act goes on when whoever asked for it goes away.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use engine::observe::{ClusterName, GuestId, GuestKind, NodeName, Presence};
+use engine::report::{EventKind, Severity};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
+use uuid::Uuid;
+
+use super::caller::{Caller, Role};
+use super::page::Page;
+use super::refusal::Refusal;
+use super::web::{Answer, App, Query, Shared, read_body};
+use crate::act::{Act, Hands, Outcome, Verb};
+use crate::record::{NewEntry, NewEvent, Operator, Source, Store};
+use crate::supervise::Stop;
+
+/// Acts at once, in all clusters. PVE does not limit starts by itself, and a person does not start more by hand.
+const ACTS_MAX: usize = 8;
+/// Longest name of a service, in bytes.
+const SERVICE_MAX: usize = 64;
+
+const SHAPE: &str =
+    r#"{"tool": NAME, "args": {"node", "vmid" or "service", and "confirmed": true where it is needed}}"#;
+
+/// How much a tool can spoil. What is green looks only, and there is none so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Tier {
+    Yellow,
+    /// Has to be confirmed.
+    Red,
+    /// Is never done.
+    Black,
+}
+
+/// What a tool is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Tool {
+    Guest(GuestKind, Verb),
+    Wake,
+    RestartService,
+}
+
+const TOOLS: [(&str, Tier, Tool); 8] = [
+    ("start_vm", Tier::Yellow, Tool::Guest(GuestKind::Qemu, Verb::Start)),
+    ("stop_vm", Tier::Red, Tool::Guest(GuestKind::Qemu, Verb::Stop)),
+    ("restart_vm", Tier::Red, Tool::Guest(GuestKind::Qemu, Verb::Reboot)),
+    ("start_container", Tier::Yellow, Tool::Guest(GuestKind::Lxc, Verb::Start)),
+    ("stop_container", Tier::Red, Tool::Guest(GuestKind::Lxc, Verb::Stop)),
+    ("restart_container", Tier::Red, Tool::Guest(GuestKind::Lxc, Verb::Reboot)),
+    ("wake_node", Tier::Yellow, Tool::Wake),
+    ("restart_service", Tier::Red, Tool::RestartService),
+];
+
+/// The calls. Who may make them is in the table of [`super::caller`].
+pub(super) fn routes() -> Router<Arc<App>> {
+    Router::new().route("/api/tools", get(list)).route("/api/tools/execute", post(execute))
+}
+
+/// What acts, and what is being done.
+pub(super) struct Tools {
+    hands: Vec<(ClusterName, Hands)>,
+    seats: Arc<Semaphore>,
+    busy: Arc<Mutex<BTreeSet<String>>>,
+}
+
+impl Tools {
+    pub(super) fn new(hands: Vec<(ClusterName, Hands)>) -> Tools {
+        Tools { hands, seats: Arc::new(Semaphore::new(ACTS_MAX)), busy: Arc::default() }
+    }
+
+    /// A place for one more act, if nothing is being done to its subject.
+    fn take(&self, subject: String) -> Result<Turn, String> {
+        let seat = self.seats.clone().try_acquire_owned();
+        let seat =
+            seat.map_err(|_| format!("{ACTS_MAX} acts are being done already, wait for one to end"))?;
+        let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
+        if !busy.insert(subject.clone()) {
+            return Err(format!("something is being done to {subject} already, wait for it to end"));
+        }
+        Ok(Turn { subject, busy: Arc::clone(&self.busy), _seat: seat })
+    }
+}
+
+/// The right to do something to a subject, for as long as the value lives.
+struct Turn {
+    subject: String,
+    busy: Arc<Mutex<BTreeSet<String>>>,
+    _seat: OwnedSemaphorePermit,
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.busy.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.subject);
+    }
+}
+
+async fn list(request: Request) -> Answer<Json<Value>> {
+    Query::parse(request.uri(), &[])?;
+    let tools: Vec<_> = TOOLS.iter().map(|(name, tier, _)| json!({ "name": name, "tier": tier })).collect();
+    Ok(Json(json!({ "tools": tools })))
+}
+
+/// Why a tool was not used, or did not do what it is for.
+#[derive(Debug, PartialEq, Eq)]
+enum No {
+    Unknown(String),
+    Bad(String),
+    /// By its tier.
+    Blocked(Tier, String),
+    Forbidden(String),
+    /// As another call would have been refused.
+    Otherwise(StatusCode, String),
+}
+
+impl From<Refusal> for No {
+    fn from(refusal: Refusal) -> No {
+        No::Otherwise(refusal.status, refusal.error)
+    }
+}
+
+impl IntoResponse for No {
+    fn into_response(self) -> Response {
+        let (status, body) = match self {
+            No::Unknown(error) => (StatusCode::NOT_FOUND, json!({ "success": false, "error": error })),
+            No::Bad(error) => (StatusCode::BAD_REQUEST, json!({ "success": false, "error": error })),
+            No::Blocked(tier, error) => (
+                StatusCode::FORBIDDEN,
+                json!({ "success": false, "error": error, "tier": tier, "blocked": true }),
+            ),
+            No::Forbidden(error) => (StatusCode::FORBIDDEN, json!({ "success": false, "error": error })),
+            No::Otherwise(status, error) => (status, json!({ "success": false, "error": error })),
+        };
+        (status, Json(body)).into_response()
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Wanted {
+    tool: String,
+    #[serde(default)]
+    args: Args,
+}
+
+/// As given: each is judged by itself, so that the answer names the one that is wrong.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Args {
+    #[serde(default)]
+    node: Value,
+    #[serde(default)]
+    vmid: Value,
+    #[serde(default)]
+    service: Value,
+    #[serde(default)]
+    confirmed: Value,
+    /// Ours: ask a guest to shut down instead of pulling its plug.
+    #[serde(default)]
+    graceful: Value,
+    /// Ours: which cluster; the first if none is named.
+    #[serde(default)]
+    cluster: Value,
+}
+
+/// What is to be done, and how people call it.
+#[derive(Debug)]
+struct Plan {
+    act: Act,
+    tier: Tier,
+    /// `VM web01 (101)`.
+    label: String,
+}
+
+async fn execute(State(app): Shared, caller: Caller, request: Request) -> Result<Response, No> {
+    Query::parse(request.uri(), &[])?;
+    let wanted: Wanted = read_body(&app.limits, request, SHAPE).await?;
+    let (cluster, page) = cluster_of(&app, &caller, &wanted.args.cluster)?;
+    let Plan { act, tier, label } = plan(&wanted, page)?;
+    if !caller.may(Role::Operator, Some(cluster)) {
+        return Err(No::Forbidden(format!("{} may not act in the cluster {cluster}", caller.name)));
+    }
+    if !app.live.clusters(Instant::now()).any(|(name, seen)| name == cluster && seen) {
+        return Err(No::Bad(format!(
+            "the cluster {cluster} is not seen at the moment: what is there is not known"
+        )));
+    }
+    let hands = app.tools.hands.iter().find(|(name, _)| name == cluster).map(|(_, hands)| hands.clone());
+    let hands =
+        hands.ok_or_else(|| No::Bad(format!("nothing can be done in the cluster {cluster} from here")))?;
+    let turn = app.tools.take(format!("{label} in {cluster}")).map_err(No::Bad)?;
+    let deed = Deed {
+        id: Uuid::new_v4(),
+        tool: wanted.tool,
+        cluster: cluster.clone(),
+        act,
+        label,
+        by: caller.operator(),
+        store: app.store.clone(),
+    };
+    let intent = deed.entry("toolAsked", json!({}));
+    if let Err(error) = app.store.save_turn(vec![intent], Vec::new(), None).await {
+        tracing::error!("an act was not begun: {:#}", anyhow::Error::from(error));
+        let words = "nothing was done, because it cannot be recorded; the log says why";
+        return Err(No::Otherwise(StatusCode::INTERNAL_SERVER_ERROR, words.into()));
+    }
+    let (begun, task) = watch::channel(None);
+    let (tell, told) = oneshot::channel();
+    let label = deed.label.clone();
+    // On its own: a browser that goes away must not leave an act without its outcome.
+    tokio::spawn(deed.done(hands, begun, turn, app.stop.clone(), tell));
+    let outcome = match tokio::time::timeout(app.limits.act, told).await {
+        Ok(Ok(outcome)) => outcome,
+        Ok(Err(_)) => return Err(No::Bad(format!("{label}: Jarvis stopped before it ended"))),
+        Err(_) => {
+            let text = match &*task.borrow() {
+                Some(upid) => format!("{label}: still running ({upid}); its end will be told as an event"),
+                None => {
+                    format!("{label}: PVE has not answered yet; what comes of it will be told as an event")
+                }
+            };
+            return Ok(succeeded(&text, tier));
+        }
+    };
+    if outcome.is_success() {
+        Ok(succeeded(&format!("{label}: {outcome}"), tier))
+    } else {
+        Err(No::Bad(format!("{label}: {outcome}")))
+    }
+}
+
+fn succeeded(text: &str, tier: Tier) -> Response {
+    let body = json!({ "success": true, "result": [{ "type": "text", "text": text }], "tier": tier });
+    Json(body).into_response()
+}
+
+fn cluster_of<'a>(app: &'a App, caller: &Caller, given: &Value) -> Result<(&'a ClusterName, &'a Page), No> {
+    let mut pages = app.pages.iter().map(|(name, page)| (name, &**page));
+    let found = match given {
+        Value::Null => pages.next(),
+        Value::String(given) => pages.find(|(name, _)| name.as_str() == given),
+        Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => None,
+    };
+    // Whoever may not see a cluster does not learn here that it exists.
+    let seen = found.filter(|(name, _)| given.is_null() || caller.sees(name));
+    seen.ok_or_else(|| No::Bad("cluster is none that is watched".into()))
+}
+
+/// What a wish comes to, by the current picture of the cluster.
+fn plan(wanted: &Wanted, page: &Page) -> Result<Plan, No> {
+    let Wanted { tool: name, args } = wanted;
+    let found = TOOLS.iter().find(|(known, ..)| known == name);
+    let Some((_, tier, tool)) = found else {
+        let known: Vec<_> = TOOLS.iter().map(|(name, ..)| *name).collect();
+        return Err(No::Unknown(format!("There is no such tool; there are {}", known.join(", "))));
+    };
+    let bad = |words: &str| No::Bad(words.to_owned());
+    let node: NodeName = text(&args.node)
+        .and_then(|node| node.parse().ok())
+        .ok_or_else(|| bad("node must be the name of a node"))?;
+    let flag = |given: &Value, name: &str| match given {
+        Value::Null => Ok(false),
+        Value::Bool(given) => Ok(*given),
+        Value::Number(_) | Value::String(_) | Value::Array(_) | Value::Object(_) => {
+            Err(No::Bad(format!("{name} must be true or false")))
+        }
+    };
+    let confirmed = flag(&args.confirmed, "confirmed")?;
+    let graceful = flag(&args.graceful, "graceful")?;
+    let stops = matches!(tool, Tool::Guest(_, Verb::Stop));
+    if graceful && !stops {
+        return Err(bad("graceful is for stop_vm and stop_container"));
+    }
+    let is_guest = matches!(tool, Tool::Guest(..));
+    if !is_guest && !args.vmid.is_null() {
+        return Err(No::Bad(format!("vmid is not for {name}")));
+    }
+    if *tool != Tool::RestartService && !args.service.is_null() {
+        return Err(No::Bad(format!("service is not for {name}")));
+    }
+    let confirm = |what: &str| {
+        if *tier == Tier::Red && !confirmed {
+            return Err(No::Blocked(*tier, format!("{what} needs \"confirmed\": true")));
+        }
+        Ok(())
+    };
+    let (act, label) = match tool {
+        Tool::Guest(kind, verb) => {
+            let vmid = args.vmid.as_u64().and_then(|vmid| u32::try_from(vmid).ok());
+            let vmid =
+                vmid.filter(|vmid| *vmid > 0).ok_or_else(|| bad("vmid must be the number of a guest"))?;
+            confirm(name)?;
+            let guest = GuestId { kind: *kind, vmid };
+            let label = guest_there(page, guest, &node)?;
+            let verb = if graceful { Verb::Shutdown } else { *verb };
+            (Act::Guest { node, guest, verb }, label)
+        }
+        Tool::Wake => {
+            if node_there(page, &node)? == Presence::Online {
+                return Err(No::Bad(format!("node {node} is online")));
+            }
+            let label = format!("node {node}");
+            (Act::Wake { node }, label)
+        }
+        Tool::RestartService => {
+            let service =
+                text(&args.service).map(|service| service.strip_suffix(".service").unwrap_or(service));
+            let plain =
+                |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_@.".contains(&byte);
+            let good = |name: &&str| !name.is_empty() && name.len() <= SERVICE_MAX && name.bytes().all(plain);
+            let service = service.filter(good).ok_or_else(|| bad("service must be the name of a service"))?;
+            if takes_a_node_out(service) {
+                let words =
+                    format!("{service} is never restarted from here: it may cost the node its cluster");
+                return Err(No::Blocked(Tier::Black, words));
+            }
+            confirm(name)?;
+            if node_there(page, &node)? == Presence::Offline {
+                return Err(No::Bad(format!("node {node} is offline")));
+            }
+            let label = format!("service {service} on {node}");
+            (Act::RestartService { node, service: service.into() }, label)
+        }
+    };
+    Ok(Plan { act, tier: *tier, label })
+}
+
+/// A restart of one of these can end in a fence: corosync and what HA and its watchdog stand on.
+fn takes_a_node_out(service: &str) -> bool {
+    matches!(service, "corosync" | "pve-cluster" | "watchdog-mux") || service.starts_with("pve-ha-")
+}
+
+fn text(value: &Value) -> Option<&str> {
+    value.as_str()
+}
+
+const NOT_SEEN: &str = "the cluster has not been seen yet: try again in some seconds";
+
+/// The guest's name for people, if it is of that kind and on that node.
+fn guest_there(page: &Page, guest: GuestId, node: &NodeName) -> Result<String, No> {
+    let guests = page.guests().ok_or_else(|| No::Bad(NOT_SEEN.into()))?;
+    let kind = |kind| match kind {
+        GuestKind::Qemu => "VM",
+        GuestKind::Lxc => "container",
+    };
+    let what = kind(guest.kind);
+    let Some(row) = guests.rows.iter().find(|row| row.id.vmid == guest.vmid) else {
+        return Err(No::Bad(format!("there is no {what} {}", guest.vmid)));
+    };
+    if row.id.kind != guest.kind {
+        return Err(No::Bad(format!("{} is a {}, not a {what}", guest.vmid, kind(row.id.kind))));
+    }
+    if row.node != *node {
+        return Err(No::Bad(format!("{what} {} is on {}, not on {node}", guest.vmid, row.node)));
+    }
+    Ok(match &row.name {
+        Some(name) => format!("{what} {name} ({})", guest.vmid),
+        None => format!("{what} {}", guest.vmid),
+    })
+}
+
+fn node_there(page: &Page, node: &NodeName) -> Result<Presence, No> {
+    let nodes = page.nodes().ok_or_else(|| No::Bad(NOT_SEEN.into()))?;
+    let row = nodes.rows.iter().find(|row| row.node == *node);
+    row.map(|row| row.status).ok_or_else(|| No::Bad(format!("there is no node {node}")))
+}
+
+/// An act on its way, with who wants it.
+struct Deed {
+    id: Uuid,
+    tool: String,
+    cluster: ClusterName,
+    act: Act,
+    label: String,
+    by: Operator,
+    store: Store,
+}
+
+impl Deed {
+    fn entry(&self, did: &str, more: Value) -> NewEntry {
+        let node = self.node();
+        let mut what = json!({
+            "id": self.id.to_string(), "tool": self.tool, "cluster": self.cluster.as_str(),
+            "node": node.as_str(), "subject": self.label,
+        });
+        if let (Value::Object(what), Value::Object(more)) = (&mut what, more) {
+            what.extend(more);
+        }
+        NewEntry::by_operator(Timestamp::now(), &self.by, did, &what)
+    }
+
+    fn node(&self) -> &NodeName {
+        match &self.act {
+            Act::Guest { node, .. } | Act::Wake { node } | Act::RestartService { node, .. } => node,
+        }
+    }
+
+    /// Does it, records how it ended, and tells whoever still waits.
+    async fn done(
+        self,
+        hands: Hands,
+        begun: watch::Sender<Option<String>>,
+        turn: Turn,
+        mut stop: Stop,
+        tell: oneshot::Sender<Outcome>,
+    ) {
+        let outcome = tokio::select! {
+            outcome = hands.act(&self.act, &begun) => outcome,
+            // What was sent goes on without us; the journal says that nobody saw its end.
+            () = stop.asked() => match begun.borrow().clone() {
+                Some(upid) => Outcome::Runs { upid },
+                None => Outcome::Unknown { why: "Jarvis stopped".into() },
+            },
+        };
+        let more = json!({ "outcome": outcome.word(), "upid": outcome.upid(), "words": outcome.to_string() });
+        let entry = self.entry("toolEnded", more);
+        let saved = self.store.save_turn(vec![entry], vec![self.event(&outcome)], None).await;
+        if let Err(error) = saved {
+            tracing::error!("how an act ended was not recorded: {:#}", anyhow::Error::from(error));
+        }
+        drop(turn);
+        if tell.send(outcome).is_err() {
+            tracing::debug!("nobody waits for this act any more");
+        }
+    }
+
+    fn event(&self, outcome: &Outcome) -> NewEvent {
+        let Operator { name, via } = &self.by;
+        let (doing, done) = match &self.act {
+            Act::Guest { verb: Verb::Start, .. } => ("Start", "started"),
+            Act::Guest { verb: Verb::Stop, .. } => ("Stop", "stopped"),
+            Act::Guest { verb: Verb::Shutdown, .. } => ("Shutdown", "shut down"),
+            Act::Guest { verb: Verb::Reboot, .. } => ("Restart", "restarted"),
+            Act::Wake { .. } => ("Waking", "sent a wake-up packet"),
+            Act::RestartService { .. } => ("Restart", "restarted"),
+        };
+        let label = &self.label;
+        let (severity, title) = match outcome {
+            Outcome::Done { .. } => (Severity::Info, format!("{label} {done} by {name}")),
+            Outcome::Handed { .. } => (Severity::Info, format!("{doing} of {label} handed to HA by {name}")),
+            Outcome::Runs { .. } => (Severity::Warning, format!("{doing} of {label} still running")),
+            Outcome::Unknown { .. } => {
+                (Severity::Error, format!("{doing} of {label} has an unknown outcome"))
+            }
+            Outcome::Failed { .. } => (Severity::Error, format!("{doing} of {label} failed")),
+        };
+        let message = format!("{name} ({via}): {outcome}");
+        let event =
+            NewEvent::plain(Timestamp::now(), EventKind::Action, severity, Source::User, &title, &message);
+        let subject = match &self.act {
+            Act::Guest { guest, .. } => guest.to_string(),
+            Act::Wake { node } | Act::RestartService { node, .. } => format!("node/{node}"),
+        };
+        NewEvent {
+            node: Some(self.node().to_string()),
+            cluster: Some(self.cluster.to_string()),
+            subject: Some(subject),
+            // It is over with itself: nothing would ever end it.
+            resolves: true,
+            ..event
+        }
+    }
+}

@@ -1,0 +1,396 @@
+//! What an operator does by hand, against the simulated cluster: every refusal before a call, one call and its
+//! outcome, and what becomes of an act whose answer is lost.
+
+use std::time::{Duration, Instant};
+
+use daemon::act::Hands;
+use daemon::clock::Clock;
+use daemon::daemon::clients;
+use daemon::report::Limits;
+use daemon::report::auth::Password;
+use daemon::report::page::{GuestRow, NodeRow};
+use engine::observe::{GuestId, GuestKind, GuestStatus, Presence};
+use serde_json::Value;
+use sim::http::{Options, Server as Simulated};
+use sim::script::Script;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+
+use super::at;
+use super::harness::{Fixture, PASSWORD, lab};
+
+const LAB: &str = "
+    nodes pve1 pve2 pve3
+    guest qemu/101 web01 on pve1 running
+    guest qemu/104 idle on pve1
+    guest qemu/105 locked on pve1 lock=backup
+    guest qemu/106 managed on pve2 ha=stopped
+    guest qemu/107 deaf on pve1 running deaf
+    guest lxc/200 dns on pve1 running
+    at 1:00:00 end";
+
+/// A server with hands in a simulated cluster, and its picture.
+struct Acting {
+    fixture: Fixture,
+    cluster: Simulated,
+}
+
+impl Acting {
+    async fn new() -> Acting {
+        Acting::with("full").await
+    }
+
+    /// With a token of these rights.
+    async fn with(rights: &str) -> Acting {
+        Acting::within(rights, Limits::default(), 20.0).await
+    }
+
+    /// With other limits, in a cluster that is so many times faster than the world.
+    async fn within(rights: &str, limits: Limits, speed: f64) -> Acting {
+        let mut options = Options::script(&Script::parse(LAB).unwrap()).unwrap();
+        options.tokens = vec![format!("op@pve!act=s:{rights}").parse().unwrap()];
+        options.speed = speed;
+        let cluster = Simulated::start(options).unwrap();
+        cluster.change_cluster(|cluster| {
+            let name = "pve3".parse().unwrap();
+            cluster.set_mac(&name, "AA:BB:CC:DD:EE:03").unwrap();
+            cluster.kill_node(&name).unwrap();
+        });
+        // The node that is to be woken comes first: it cannot be asked, and must not be asked to wake itself.
+        let trust = pve::Trust::Ca(cluster.ca_pem().as_bytes().into());
+        let endpoints = cluster.endpoints().into_iter().rev();
+        let endpoints = endpoints.map(|url| pve::Endpoint::new(&url, trust.clone()).unwrap()).collect();
+        let token = pve::Token::new("op@pve!act", pve::Secret::new("s")).unwrap();
+        let hands = Hands::new(clients(endpoints, token, &Clock::wall()).unwrap(), false);
+        let password = Some(Password::new(PASSWORD));
+        let fixture = Fixture::acting(limits, password, vec![(lab(), hands)]).await;
+        fixture.live.saw(&lab(), Instant::now());
+        publish(&fixture);
+        Acting { fixture, cluster }
+    }
+
+    async fn execute(&self, tool: &str, args: &str) -> String {
+        self.fixture.set("POST /api/tools/execute", &format!(r#"{{"tool":"{tool}","args":{args}}}"#)).await
+    }
+
+    /// Calls of this method that reached the cluster.
+    fn calls(&self, method: &str) -> u64 {
+        let counts = serde_json::to_value(self.cluster.counts()).unwrap();
+        let calls = counts["calls"].as_object().cloned().unwrap_or_default();
+        let of = |(name, count): (&String, &Value)| {
+            name.starts_with(method).then(|| count["count"].as_u64().unwrap_or(0))
+        };
+        calls.iter().filter_map(of).sum()
+    }
+
+    fn runs(&self, vmid: u32) -> bool {
+        let id = GuestId { kind: GuestKind::Qemu, vmid };
+        self.cluster.with_cluster(|cluster| cluster.guests()[&id].process.is_some()).unwrap()
+    }
+
+    async fn stop(self) {
+        self.fixture.stop().await;
+        self.cluster.shutdown().await;
+    }
+}
+
+fn publish(fixture: &Fixture) {
+    let guest = |kind, vmid, name: &str, node: &str, status: &str| GuestRow {
+        id: GuestId { kind, vmid },
+        name: Some(name.into()),
+        status: GuestStatus::from_pve(status),
+        node: node.parse().unwrap(),
+        cpu: 0.0,
+        maxcpu: 1.0,
+        mem: 0,
+        maxmem: 0,
+        disk: 0,
+        maxdisk: 0,
+        netin: 0,
+        netout: 0,
+        uptime: 0,
+    };
+    use GuestKind::{Lxc, Qemu};
+    let guests = vec![
+        guest(Qemu, 101, "web01", "pve1", "running"),
+        guest(Qemu, 104, "idle", "pve1", "stopped"),
+        guest(Qemu, 105, "locked", "pve1", "stopped"),
+        guest(Qemu, 106, "managed", "pve2", "stopped"),
+        guest(Qemu, 107, "deaf", "pve1", "running"),
+        guest(Lxc, 200, "dns", "pve1", "running"),
+        // What the picture shows and the cluster does not have any more.
+        guest(Qemu, 999, "gone", "pve1", "stopped"),
+    ];
+    fixture.page.publish_guests(guests, at(0));
+    let node = |name: &str, status| NodeRow {
+        node: name.parse().unwrap(),
+        host: name.into(),
+        status,
+        cpu: 0.0,
+        maxcpu: 1.0,
+        mem: 0,
+        maxmem: 0,
+        disk: 0,
+        maxdisk: 0,
+        uptime: 0,
+        temperatures: Default::default(),
+    };
+    let nodes = [("pve1", Presence::Online), ("pve2", Presence::Online), ("pve3", Presence::Offline)];
+    fixture.page.publish_nodes(nodes.map(|(name, status)| node(name, status)).into(), at(0));
+}
+
+#[tokio::test]
+async fn the_tools_and_their_tiers() {
+    let acting = Acting::new().await;
+    let list = acting.fixture.get("/api/tools", &acting.fixture.token()).await.shown();
+    let expected = concat!(
+        r#"200 {"tools":["#,
+        r#"{"name":"start_vm","tier":"yellow"},{"name":"stop_vm","tier":"red"},{"name":"restart_vm","tier":"red"},"#,
+        r#"{"name":"start_container","tier":"yellow"},{"name":"stop_container","tier":"red"},"#,
+        r#"{"name":"restart_container","tier":"red"},{"name":"wake_node","tier":"yellow"},"#,
+        r#"{"name":"restart_service","tier":"red"}]}"#
+    );
+    assert_eq!(list, expected);
+    acting.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_refused_never_reaches_the_cluster() {
+    let acting = Acting::new().await;
+    let no = |status: u16, error: &str| format!(r#"{status} {{"error":"{error}","success":false}}"#);
+    let blocked = |tier: &str, error: &str| {
+        format!(r#"403 {{"blocked":true,"error":"{error}","success":false,"tier":"{tier}"}}"#)
+    };
+    let never = |service: &str| {
+        blocked("black", &format!("{service} is never restarted from here: it may cost the node its cluster"))
+    };
+    #[rustfmt::skip]
+    let table = [
+        ("an unknown tool", "format_disk", r#"{"node":"pve1"}"#, no(404, "There is no such tool; there are start_vm, stop_vm, restart_vm, start_container, stop_container, restart_container, wake_node, restart_service")),
+        ("no node", "start_vm", r#"{"vmid":104}"#, no(400, "node must be the name of a node")),
+        ("a node as a path", "start_vm", r#"{"node":"../x","vmid":104}"#, no(400, "node must be the name of a node")),
+        ("no number", "start_vm", r#"{"node":"pve1"}"#, no(400, "vmid must be the number of a guest")),
+        ("a number in words", "start_vm", r#"{"node":"pve1","vmid":"web01"}"#, no(400, "vmid must be the number of a guest")),
+        ("zero", "start_vm", r#"{"node":"pve1","vmid":0}"#, no(400, "vmid must be the number of a guest")),
+        ("no such guest", "start_vm", r#"{"node":"pve1","vmid":98}"#, no(400, "there is no VM 98")),
+        ("a container as a machine", "start_vm", r#"{"node":"pve1","vmid":200}"#, no(400, "200 is a container, not a VM")),
+        ("a machine as a container", "start_container", r#"{"node":"pve1","vmid":104}"#, no(400, "104 is a VM, not a container")),
+        ("on another node", "start_vm", r#"{"node":"pve2","vmid":104}"#, no(400, "VM 104 is on pve1, not on pve2")),
+        ("a service of a guest", "start_vm", r#"{"node":"pve1","vmid":104,"service":"cron"}"#, no(400, "service is not for start_vm")),
+        ("not confirmed", "stop_vm", r#"{"node":"pve1","vmid":101}"#, blocked("red", r#"stop_vm needs \"confirmed\": true"#)),
+        ("not confirmed at all", "restart_vm", r#"{"node":"pve1","vmid":101,"confirmed":false}"#, blocked("red", r#"restart_vm needs \"confirmed\": true"#)),
+        ("confirmed in words", "stop_vm", r#"{"node":"pve1","vmid":101,"confirmed":"yes"}"#, no(400, "confirmed must be true or false")),
+        ("a graceful start", "start_vm", r#"{"node":"pve1","vmid":104,"graceful":true}"#, no(400, "graceful is for stop_vm and stop_container")),
+        ("a service not confirmed", "restart_service", r#"{"node":"pve1","service":"pvestatd"}"#, blocked("red", r#"restart_service needs \"confirmed\": true"#)),
+        ("corosync", "restart_service", r#"{"node":"pve1","service":"corosync","confirmed":true}"#, never("corosync")),
+        ("the cluster's files", "restart_service", r#"{"node":"pve1","service":"pve-cluster","confirmed":true}"#, never("pve-cluster")),
+        ("HA", "restart_service", r#"{"node":"pve1","service":"pve-ha-lrm","confirmed":true}"#, never("pve-ha-lrm")),
+        ("HA by its long name", "restart_service", r#"{"node":"pve1","service":"pve-ha-crm.service","confirmed":true}"#, never("pve-ha-crm")),
+        ("the watchdog", "restart_service", r#"{"node":"pve1","service":"watchdog-mux","confirmed":true}"#, never("watchdog-mux")),
+        ("a service as a path", "restart_service", r#"{"node":"pve1","service":"../x","confirmed":true}"#, no(400, "service must be the name of a service")),
+        ("capitals", "restart_service", r#"{"node":"pve1","service":"Corosync","confirmed":true}"#, no(400, "service must be the name of a service")),
+        ("a node that is off", "restart_service", r#"{"node":"pve3","service":"cron","confirmed":true}"#, no(400, "node pve3 is offline")),
+        ("a node that is on", "wake_node", r#"{"node":"pve1"}"#, no(400, "node pve1 is online")),
+        ("no such node", "wake_node", r#"{"node":"pve9"}"#, no(400, "there is no node pve9")),
+        ("another cluster", "wake_node", r#"{"node":"pve3","cluster":"edge"}"#, no(400, "cluster is none that is watched")),
+    ];
+    for (name, tool, args, expected) in table {
+        assert_eq!(acting.execute(tool, args).await, expected, "{name}");
+    }
+    let shape = r#"400 {"error":"The body must be JSON: {\"tool\": NAME, \"args\": {\"node\", \"vmid\" or \"service\", and \"confirmed\": true where it is needed}}","success":false}"#;
+    for body in ["", "[]", r#"{"tool":"start_vm","args":{"node":"pve1","vmid":104,"force":true}}"#] {
+        assert_eq!(acting.fixture.set("POST /api/tools/execute", body).await, shape, "{body}");
+    }
+    acting.fixture.live.blind(&lab());
+    let blind = no(400, "the cluster lab is not seen at the moment: what is there is not known");
+    assert_eq!(acting.execute("start_vm", r#"{"node":"pve1","vmid":104}"#).await, blind);
+    assert_eq!(acting.calls("POST") + acting.calls("GET"), 0, "nothing was asked of the cluster");
+    assert_eq!(acting.fixture.operated(), Vec::<String>::new());
+    acting.stop().await;
+}
+
+/// What an act answers with its task's id, the pids and times of which differ, replaced by `UPID:KIND`.
+fn without_upids(text: &str) -> String {
+    let mut out = String::new();
+    let mut rest = text;
+    while let Some(from) = rest.find("UPID:") {
+        out.push_str(&rest[..from]);
+        let parts: Vec<&str> = rest[from..].splitn(9, ':').collect();
+        out.push_str(&format!("UPID:{}", parts[5]));
+        rest = parts[8];
+    }
+    out + rest
+}
+
+#[tokio::test]
+async fn each_thing_that_can_be_done_and_its_outcome() {
+    let acting = Acting::new().await;
+    let stop = r#"{"active":true}"#;
+    assert!(acting.fixture.set("PUT /api/monitor/killswitch", stop).await.starts_with("200"));
+    let good = |tier: &str, text: &str| {
+        format!(r#"200 {{"result":[{{"text":"{text}","type":"text"}}],"success":true,"tier":"{tier}"}}"#)
+    };
+    let failed = |error: &str| format!(r#"400 {{"error":"{error}","success":false}}"#);
+    #[rustfmt::skip]
+    let table = [
+        ("a start, in spite of the kill switch", "start_vm", r#"{"node":"pve1","vmid":104}"#, good("yellow", "VM idle (104): task UPID:qmstart ended: OK")),
+        ("a start of what runs", "start_vm", r#"{"node":"pve1","vmid":101}"#, failed("VM web01 (101): task UPID:qmstart failed: VM 101 already running")),
+        ("a start of what is locked", "start_vm", r#"{"node":"pve1","vmid":105}"#, failed("VM locked (105): task UPID:qmstart failed: VM is locked (backup)")),
+        ("a start of what HA manages", "start_vm", r#"{"node":"pve2","vmid":106}"#, good("yellow", "VM managed (106): HA manages it and was asked (UPID:hastart); it acts by itself, within some 10 s")),
+        ("a guest that is gone", "start_vm", r#"{"node":"pve1","vmid":999}"#, failed("VM gone (999): task UPID:qmstart failed: Configuration file 'nodes/pve1/qemu-server/999.conf' does not exist")),
+        ("a stop", "stop_vm", r#"{"node":"pve1","vmid":101,"confirmed":true}"#, good("red", "VM web01 (101): task UPID:qmstop ended: OK")),
+        ("a graceful stop", "stop_vm", r#"{"node":"pve1","vmid":104,"graceful":true,"confirmed":true}"#, good("red", "VM idle (104): task UPID:qmshutdown ended: OK")),
+        ("one that does not obey", "restart_vm", r#"{"node":"pve1","vmid":107,"confirmed":true}"#, good("red", "VM deaf (107): task UPID:qmreboot ended: OK")),
+        ("a container that runs", "start_container", r#"{"node":"pve1","vmid":200}"#, failed("container dns (200): ENDPOINT CT 200 already running")),
+        ("a container's restart", "restart_container", r#"{"node":"pve1","vmid":200,"confirmed":true}"#, good("red", "container dns (200): task UPID:vzreboot ended: OK")),
+        ("a service", "restart_service", r#"{"node":"pve2","service":"pvestatd","confirmed":true}"#, good("red", "service pvestatd on pve2: task UPID:srvrestart ended: OK")),
+        ("a node", "wake_node", r#"{"node":"pve3"}"#, good("yellow", "node pve3: a packet to AA:BB:CC:DD:EE:03 was sent; a node takes minutes to boot")),
+    ];
+    let rows = table.len();
+    for (name, tool, args, expected) in table {
+        let answer = without_upids(&acting.execute(tool, args).await);
+        let answer = match answer.find("POST /") {
+            Some(from) => {
+                let to = answer[from..].find("CT ").map_or(answer.len(), |to| from + to);
+                format!("{}ENDPOINT {}", &answer[..from], &answer[to..])
+            }
+            None => answer,
+        };
+        assert_eq!(answer, expected, "{name}");
+    }
+    assert_eq!(acting.calls("POST"), rows as u64, "one call each");
+    let booting = acting
+        .cluster
+        .with_cluster(|cluster| cluster.nodes()[&"pve3".parse().unwrap()].power != sim::cluster::Power::Off);
+    assert_eq!(booting, Some(true));
+    let operated = acting.fixture.operated();
+    let asked: Vec<_> = operated.iter().filter(|row| row.starts_with("admin (login) toolAsked")).collect();
+    let ended: Vec<_> = operated.iter().filter(|row| row.starts_with("admin (login) toolEnded")).collect();
+    assert_eq!((asked.len(), ended.len()), (rows, rows), "{operated:#?}");
+    assert!(operated[1].contains(r#""subject":"VM idle (104)","tool":"start_vm""#), "{}", operated[1]);
+    assert!(ended[0].contains(r#""outcome":"done""#) && ended[1].contains(r#""outcome":"failed""#));
+    assert!(ended[3].contains(r#""outcome":"handedToHa""#), "{}", ended[3]);
+    let events = acting.fixture.get("/api/memory/events?limit=20", &acting.fixture.token()).await.body;
+    for title in [
+        "[User] VM idle (104) started by admin: admin (login): task UPID:",
+        "[User] Start of VM locked (105) failed: admin (login): task UPID:",
+        "[User] Start of VM managed (106) handed to HA by admin: ",
+        "[User] node pve3 sent a wake-up packet by admin: ",
+    ] {
+        assert!(events.contains(title), "{title} is not in {events}");
+    }
+    acting.stop().await;
+}
+
+#[tokio::test]
+async fn a_token_that_may_only_look_is_told_what_to_do() {
+    let acting = Acting::with("auditor").await;
+    let answer = acting.execute("start_vm", r#"{"node":"pve1","vmid":104}"#).await;
+    assert!(answer.starts_with("400 "), "{answer}");
+    let grant = "grant VM.PowerMgmt on /vms/104 to the token and to its user; or name a second token, for acts only, as act_token_id";
+    assert!(answer.contains(grant), "{answer}");
+    assert!(!acting.runs(104));
+    acting.stop().await;
+}
+
+#[tokio::test]
+async fn an_act_whose_answer_is_lost_is_found_and_never_done_twice() {
+    #[rustfmt::skip]
+    let table = [
+        ("the connection is reset", "fault reset n=1 path=/nodes/pve1/qemu/104/status/start", "VM idle (104): task UPID:qmstart ended: OK"),
+        ("the answer is cut", "fault truncated n=1 path=/nodes/pve1/qemu/104/status/start", "VM idle (104): task UPID:qmstart ended: OK"),
+    ];
+    for (name, fault, expected) in table {
+        let acting = Acting::new().await;
+        // An earlier task of ours of the same kind must not be taken for this one.
+        let start = r#"{"node":"pve1","vmid":104}"#;
+        acting.execute("start_vm", start).await;
+        acting.execute("stop_vm", r#"{"node":"pve1","vmid":104,"confirmed":true}"#).await;
+        acting.cluster.apply(fault).unwrap();
+        let answer = without_upids(&acting.execute("start_vm", start).await);
+        assert!(answer.contains(expected), "{name}: {answer}");
+        assert_eq!(acting.cluster.faults().failed, 1, "{name}");
+        assert!(acting.runs(104), "{name}");
+        let starts = acting.cluster.with_cluster(|cluster| {
+            let tasks = cluster.nodes()[&"pve1".parse().unwrap()].tasks.newest_first();
+            tasks.filter(|task| task.kind == "qmstart").count()
+        });
+        assert_eq!(starts, Some(2), "{name}: the first, and this one");
+        acting.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn an_act_goes_on_when_whoever_asked_goes_away() {
+    let acting = Acting::new().await;
+    let mut committed = acting.fixture.store.committed();
+    let body = r#"{"tool":"start_vm","args":{"node":"pve1","vmid":104}}"#;
+    let head = format!(
+        "POST /api/tools/execute HTTP/1.1\r\nHost: jarvis.lan\r\nAuthorization: Bearer {}\r\nContent-Length: {}\r\n\r\n",
+        acting.fixture.token(),
+        body.len()
+    );
+    let mut stream = TcpStream::connect(acting.fixture.address()).await.unwrap();
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream.write_all(body.as_bytes()).await.unwrap();
+    // It has been taken once its intent is written down.
+    let began = Instant::now();
+    while acting.fixture.operated().is_empty() {
+        assert!(began.elapsed() < Duration::from_secs(20), "the intent was not written down");
+        tokio::task::yield_now().await;
+    }
+    drop(stream);
+    let told = tokio::time::timeout(Duration::from_secs(20), committed.recv()).await.unwrap().unwrap();
+    assert_eq!(told.title, "VM idle (104) started by admin");
+    assert_eq!(acting.fixture.operated().len(), 2);
+    acting.stop().await;
+}
+
+#[tokio::test]
+async fn who_waits_is_answered_before_a_long_act_ends_and_nothing_else_is_done_to_it_meanwhile() {
+    let limits = Limits { act: Duration::from_millis(1_500), ..Limits::default() };
+    let acting = Acting::within("full", limits, 10.0).await;
+    let mut committed = acting.fixture.store.committed();
+    // It ignores the request; PVE waits 60 s for it, which are 6 here.
+    let stop = r#"{"node":"pve1","vmid":107,"graceful":true,"confirmed":true}"#;
+    let answer = without_upids(&acting.execute("stop_vm", stop).await);
+    let expected = "VM deaf (107): still running (UPID:qmshutdown); its end will be told as an event";
+    assert!(answer.starts_with("200 ") && answer.contains(expected), "{answer}");
+    let again = acting.execute("stop_vm", stop).await;
+    let busy = r#"400 {"error":"something is being done to VM deaf (107) in lab already, wait for it to end","success":false}"#;
+    assert_eq!(again, busy);
+    let told = tokio::time::timeout(Duration::from_secs(20), committed.recv()).await.unwrap().unwrap();
+    assert_eq!(told.title, "Shutdown of VM deaf (107) failed");
+    assert!(told.message.contains("got timeout"), "{}", told.message);
+    assert_eq!(acting.fixture.operated().len(), 2, "one intent, one outcome");
+    acting.stop().await;
+}
+
+#[tokio::test]
+async fn an_act_in_whose_middle_jarvis_stops_has_its_outcome_all_the_same() {
+    let limits = Limits { act: Duration::from_millis(500), ..Limits::default() };
+    let acting = Acting::within("full", limits, 1.0).await;
+    let stop = r#"{"node":"pve1","vmid":107,"graceful":true,"confirmed":true}"#;
+    assert!(acting.execute("stop_vm", stop).await.contains("still running"));
+    let Acting { fixture, cluster } = acting;
+    let Fixture { server, store, folder, .. } = fixture;
+    server.shutdown().await;
+    assert!(store.close().await);
+    let sql = "SELECT entry FROM journal WHERE kind = 'operator' ORDER BY seq DESC LIMIT 1";
+    let out = std::process::Command::new("sqlite3").arg(folder.path().join("jarvis.db")).arg(sql).output();
+    let last = String::from_utf8(out.unwrap().stdout).unwrap();
+    assert!(last.contains(r#""did":"toolEnded""#) && last.contains(r#""outcome":"runs""#), "{last}");
+    cluster.shutdown().await;
+}
+
+#[tokio::test]
+async fn nothing_is_done_that_cannot_be_recorded() {
+    let acting = Acting::new().await;
+    acting.fixture.store.close().await;
+    let answer = acting.execute("start_vm", r#"{"node":"pve1","vmid":104}"#).await;
+    let expected = r#"500 {"error":"nothing was done, because it cannot be recorded; the log says why","success":false}"#;
+    assert_eq!(answer, expected);
+    assert_eq!(acting.calls("POST"), 0);
+    acting.fixture.server.shutdown().await;
+    acting.cluster.shutdown().await;
+}
