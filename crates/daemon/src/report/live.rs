@@ -1,10 +1,12 @@
 //! Live: what the run loop lets the server know of itself. Written by the loop, read by REST and the sockets.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use engine::observe::ClusterName;
+
+use super::meter::Meter;
 
 /// A view is old when this many rounds should have renewed it: one may be lost, two in a row are an outage.
 const ROUNDS: u32 = 3;
@@ -25,13 +27,17 @@ struct Sight {
     name: ClusterName,
     /// When the last good round ended; `None` before the first and after a bad one.
     seen: Mutex<Option<Instant>>,
+    meter: Arc<Meter>,
 }
 
 impl Live {
     /// The watched clusters in the configuration's order; the first is the one that the old calls speak of.
     /// `round` is how often the critical tier polls.
     pub fn new(clusters: impl IntoIterator<Item = ClusterName>, round: Duration, now: Instant) -> Live {
-        let clusters = clusters.into_iter().map(|name| Sight { name, seen: Mutex::new(None) }).collect();
+        let clusters = clusters
+            .into_iter()
+            .map(|name| Sight { name, seen: Mutex::new(None), meter: Arc::default() })
+            .collect();
         Live { started: now, stale_after: round * ROUNDS, clusters, remediations: AtomicUsize::new(0) }
     }
 
@@ -66,6 +72,11 @@ impl Live {
         self.clusters.iter().map(move |sight| (&sight.name, self.fresh(sight, now)))
     }
 
+    /// Whether a cluster is seen; one that is not watched is not.
+    pub fn sees(&self, cluster: &ClusterName, now: Instant) -> bool {
+        self.clusters.iter().any(|sight| sight.name == *cluster && self.fresh(sight, now))
+    }
+
     /// Whether the first cluster is seen: what `running` means to the old page.
     pub fn seeing(&self, now: Instant) -> bool {
         self.clusters.first().is_some_and(|sight| self.fresh(sight, now))
@@ -74,6 +85,12 @@ impl Live {
     fn fresh(&self, sight: &Sight, now: Instant) -> bool {
         let seen = *sight.seen.lock().unwrap_or_else(PoisonError::into_inner);
         seen.is_some_and(|seen| now.saturating_duration_since(seen) < self.stale_after)
+    }
+
+    /// Where a cluster's pollers count; of one that is not watched nobody reads it.
+    pub fn meter(&self, cluster: &ClusterName) -> Arc<Meter> {
+        let sight = self.clusters.iter().find(|sight| sight.name == *cluster);
+        sight.map(|sight| Arc::clone(&sight.meter)).unwrap_or_default()
     }
 
     /// How long the daemon has run.
@@ -102,6 +119,7 @@ mod tests {
         live.saw(&lab, at(50));
         live.blind(&lab);
         assert!(!live.seeing(at(50)), "a round failed");
+        assert!(live.sees(&edge, at(2)) && !live.sees(&"far".parse().unwrap(), at(2)));
         let all: Vec<_> = live.clusters(at(2)).map(|(name, seen)| (name.as_str(), seen)).collect();
         assert_eq!(all, [("lab", false), ("edge", true)]);
         assert_eq!(live.uptime(at(7)).as_secs(), 7);

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+pub use super::details::{ClusterInfo, Details, GuestDetails, NodeDetails};
 use engine::observe::{GuestId, GuestStatus, NodeName, Presence, StorageName};
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
@@ -261,6 +262,8 @@ impl Array {
 #[derive(Debug, Default)]
 pub struct Page {
     held: [Mutex<Held>; Array::ALL.len()],
+    /// What only `/metrics` shows.
+    details: Mutex<Arc<Details>>,
     /// What the next rows of the nodes are given.
     temperatures: Mutex<BTreeMap<NodeName, BTreeMap<Box<str>, f64>>>,
     /// How often each array was published.
@@ -277,12 +280,18 @@ struct Held {
 }
 
 /// What was published, and when PVE was asked for it.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Published<T: ?Sized> {
     /// When PVE was asked: the picture is at least this old.
     pub seen_at: Timestamp,
     /// The rows; shared, not copied.
     pub rows: Arc<T>,
+}
+
+impl<T: ?Sized> Clone for Published<T> {
+    fn clone(&self) -> Published<T> {
+        Published { seen_at: self.seen_at, rows: Arc::clone(&self.rows) }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -373,6 +382,16 @@ impl Page {
             (seen_at, Rows::Quorum(quorum)) => Some(Published { seen_at, rows: Arc::new(quorum) }),
             (_, Rows::Nodes(_) | Rows::Guests(_) | Rows::Storage(_) | Rows::Temperature(_)) => None,
         }
+    }
+
+    /// What only `/metrics` shows.
+    pub fn publish_details(&self, details: Details) {
+        *self.details.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(details);
+    }
+
+    /// What only `/metrics` shows; empty before the first round.
+    pub(super) fn details(&self) -> Arc<Details> {
+        self.details.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// How many pages look.

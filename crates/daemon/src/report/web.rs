@@ -29,6 +29,7 @@ use super::origin::Origins;
 use super::peer::{Peer, Secured};
 use super::problem::Problem;
 use super::refusal::Refusal;
+use super::tally::{Kind, Tally};
 use super::tools::{self, Tools};
 use super::{Limits, page::Page, session, users};
 use crate::record::{self, Store, StoreError};
@@ -59,6 +60,7 @@ pub(super) struct App {
     pub(super) logins: Logins,
     pub(super) requests: Semaphore,
     pub(super) stop: Stop,
+    pub(super) tally: Tally,
 }
 
 pub(super) type Shared = State<Arc<App>>;
@@ -72,6 +74,7 @@ pub(super) fn router(app: Arc<App>) -> Router {
         .route("/api/memory/events", get(events).post(control::save_event))
         .route("/api/memory/events/unresolved", get(unresolved))
         .route("/api/memory/preferences", get(preferences))
+        .route("/metrics", get(super::metrics::metrics))
         .merge(control::routes())
         .merge(tools::routes())
         .route("/api/auth/logout", post(login::log_out))
@@ -208,7 +211,10 @@ async fn health(State(app): Shared, uri: Uri) -> Answer<(StatusCode, Json<Health
     health.components = Some(Components {
         store: Component { status: word(store, "down") },
         monitor: Component { status: word(monitor, "blind") },
-        sockets: Sockets { status: "ok", clients: app.pages.iter().map(|(_, page)| page.clients()).sum() },
+        sockets: Sockets {
+            status: "ok",
+            clients: app.tally.count(Kind::Arrays) + app.tally.count(Kind::Deltas),
+        },
     });
     if store && monitor {
         return Ok((StatusCode::OK, Json(health)));
