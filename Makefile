@@ -14,6 +14,7 @@ test:
 	cargo test --workspace --all-targets --locked
 	./tests/socketio/run.sh
 	./tests/clients/run.sh
+	./bench/load/run.sh --check
 
 # Seconds, while working.
 check:

@@ -21,6 +21,7 @@ if [ "$1" = test ]; then
   [ "$(node -p 'process.versions.node.split(".")[0]')" -ge 20 ] || die "node $(node --version) is too old: 20 or newer is needed"
   command -v npm >/dev/null || missing+=(npm)
   command -v sqlite3 >/dev/null || missing+=(sqlite3)
+  command -v promtool >/dev/null || missing+=(prometheus)
   command -v python3 >/dev/null || missing+=(python3)
   # Debian's python3 comes without venv's pip.
   python3 -c 'import venv, ensurepip' 2>/dev/null || missing+=(python3-venv)

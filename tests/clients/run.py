@@ -5,9 +5,11 @@ What they were written for is a real Proxmox VE, so what they accept of the simu
 its callers. Nothing of them is changed or patched.
 
 Environment: SIM_ENDPOINTS (https://127.0.0.1:PORT of each node, comma-separated), SIM_CA (the CA's file), SIM_CONTROL
-(http://127.0.0.1:PORT), SIM_OPERATOR and SIM_AUDITOR (ID=SECRET of two tokens).
+(http://127.0.0.1:PORT), SIM_OPERATOR and SIM_AUDITOR (ID=SECRET of two tokens), JARVIS_BIN (the binary whose metrics
+are held against the exporter's).
 """
 
+import json
 import os
 import pathlib
 import re
@@ -15,10 +17,12 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.error
 import urllib.request
 
+from prometheus_client.parser import text_string_to_metric_families
 from proxmoxer import ProxmoxAPI
 from proxmoxer.core import ResourceException
 from proxmoxer.tools import Tasks
@@ -126,7 +130,8 @@ def metric(text, metric_name, /, **labels):
     return found[0]
 
 
-def test_prometheus_pve_exporter():
+def exporter_says():
+    """What prometheus-pve-exporter tells of the cluster, and what it wrote to its standard error."""
     identity, secret = AUDITOR.split("=", 1)
     user, name = identity.split("!", 1)
     with tempfile.TemporaryDirectory() as folder:
@@ -145,6 +150,11 @@ def test_prometheus_pve_exporter():
             finally:
                 exporter.terminate()
                 _, errors = exporter.communicate(timeout=PATIENCE_S)
+    return text, errors
+
+
+def test_prometheus_pve_exporter():
+    text, errors = exporter_says()
     assert b"Traceback" not in errors, errors.decode()
     assert metric(text, "pve_up", id="qemu/100") == 1
     assert metric(text, "pve_up", id="qemu/105") == 0
@@ -164,6 +174,109 @@ def test_prometheus_pve_exporter():
     assert metric(text, "pve_uptime_seconds", id="node/pve1") > 0
     assert metric(text, "pve_onboot_status", id="qemu/100") == 1
     assert metric(text, "pve_not_backed_up_total", id="cluster/lab") == 7
+
+
+def series(text):
+    """{(name, labels): value} and {name: type} of all that begins with pve_. A series twice is an error."""
+    values, types = {}, {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            if not sample.name.startswith("pve_"):
+                continue
+            labels = {key: value for key, value in sample.labels.items() if key != "cluster"}
+            key = (sample.name, tuple(sorted(labels.items())))
+            assert key not in values, key
+            values[key] = sample.value
+            types[sample.name] = family.type
+    return values, types
+
+
+# What moves between two looks: by how much it may differ.
+MOVES = {
+    "pve_cpu_usage_ratio": 1.0,
+    "pve_memory_usage_bytes": 2**30,
+    "pve_uptime_seconds": 600,
+    "pve_network_receive_bytes_total": 1e9,
+    "pve_network_transmit_bytes_total": 1e9,
+}
+# What the exporter tells and Jarvis does not: it does not ask for it, or the name is one of the deprecated.
+NOT_OURS = {
+    "pve_disk_read_bytes", "pve_disk_read_bytes_total", "pve_disk_write_bytes", "pve_disk_written_bytes_total",
+    "pve_network_receive_bytes", "pve_network_transmit_bytes", "pve_not_backed_up_info", "pve_not_backed_up_total",
+    "pve_onboot_status", "pve_version_info", "pve_replication_info", "pve_subscription_info",
+    "pve_subscription_status", "pve_subscription_next_due_timestamp_seconds",
+}
+
+
+def test_jarvis_has_the_names_of_the_exporter():
+    jarvis = os.environ.get("JARVIS_BIN")
+    assert jarvis, "JARVIS_BIN is the binary to be compared"
+    identity, secret = AUDITOR.split("=", 1)
+    with tempfile.TemporaryDirectory() as folder:
+        pathlib.Path(folder, "secret").touch(0o600)
+        pathlib.Path(folder, "secret").write_text(secret, encoding="utf-8")
+        urls = ", ".join(f'"https://{endpoint}"' for endpoint in ENDPOINTS)
+        config = pathlib.Path(folder, "jarvis.toml")
+        lines = [
+            "[server]", 'listen = "127.0.0.1:0"', "[store]", f'path = "{folder}/jarvis.db"', "[[cluster]]",
+            'name = "lab"', f"endpoints = [{urls}]", f'token_id = "{identity}"',
+            f'token_secret_file = "{folder}/secret"', f'ca_file = "{CA}"', "",
+        ]
+        config.write_text("\n".join(lines), encoding="utf-8")
+        environment = {**os.environ, "JARVIS_PASSWORD": "clients"}
+        command = [jarvis, "run", "--config", str(config)]
+        with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as daemon:
+            try:
+                address = None
+                while not address:
+                    line = daemon.stderr.readline()
+                    assert line, "jarvis ended before it listened"
+                    address = re.search(r"listening.*address=(\S+)", line)
+                threading.Thread(target=daemon.stderr.read, daemon=True).start()
+                url = f"http://{address[1]}"
+                assert refused_metrics(url) == 401
+                body = json.dumps({"password": "clients"}).encode()
+                login = urllib.request.Request(f"{url}/api/auth/login", data=body, method="POST")
+                with urllib.request.urlopen(login, timeout=PATIENCE_S) as reply:
+                    token = json.load(reply)["token"]
+                ours = until("jarvis sees the cluster", lambda: seen_metrics(url, token))
+            finally:
+                daemon.terminate()
+                daemon.wait(timeout=PATIENCE_S)
+    check = subprocess.run(["promtool", "check", "metrics"], input=ours, capture_output=True, text=True, check=False)
+    assert (check.returncode, check.stdout, check.stderr) == (0, "", ""), check
+    theirs, _ = exporter_says()
+    (ours, our_types), (theirs, their_types) = series(ours), series(theirs)
+    assert len(ours) > 100, len(ours)
+    for key, value in ours.items():
+        assert key in theirs, f"{key} is none of the exporter's"
+        assert abs(value - theirs[key]) <= MOVES.get(key[0], 0), f"{key}: {value}, the exporter says {theirs[key]}"
+    assert our_types == {name: their_types[name] for name in our_types}, our_types
+    for key, value in theirs.items():
+        # Of guests that HA does not manage, or that no lock holds, the exporter says so in twenty lines each.
+        unsaid = key[0] in ("pve_ha_state", "pve_lock_state") and value == 0
+        # Pools are no subjects of ours.
+        pool = dict(key[1]).get("id", "").startswith("/pool/")
+        assert key in ours or key[0] in NOT_OURS or unsaid or pool, f"{key} is missing"
+
+
+def refused_metrics(url):
+    """The status of a scrape without a token."""
+    try:
+        with urllib.request.urlopen(f"{url}/metrics", timeout=PATIENCE_S) as reply:
+            return reply.status
+    except urllib.error.HTTPError as error:
+        return error.code
+
+
+def seen_metrics(url, token):
+    """The metrics, or nothing while the cluster is not seen yet."""
+    request = urllib.request.Request(f"{url}/metrics", headers={"Authorization": f"Bearer {token}"})
+    with urllib.request.urlopen(request, timeout=PATIENCE_S) as reply:
+        assert reply.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
+        text = reply.read().decode()
+    whole = 'jarvis_cluster_seen{cluster="lab"} 1' in text and 'part="storages"' in text and "pve_cluster_info{" in text
+    return text if whole and 'pve_guest_info{' in text else None
 
 
 def scrape(url):

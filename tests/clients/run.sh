@@ -43,8 +43,10 @@ if [ -z "${SIM_ENDPOINTS:-}" ]; then
     SIM_CONTROL=$(told "d['control']")
     SIM_CA="$work/ca.pem"
 fi
-export SIM_ENDPOINTS SIM_CONTROL SIM_CA
+if [ -z "${JARVIS_BIN:-}" ]; then
+    (cd "$root" && cargo build --quiet --locked -p daemon --bin jarvis)
+    JARVIS_BIN="${CARGO_TARGET_DIR:-$root/target}/debug/jarvis"
+fi
+export SIM_ENDPOINTS SIM_CONTROL SIM_CA JARVIS_BIN
 "$venv/bin/python" "$clients/run.py"
-
-(cd "$root" && cargo build --quiet --bin jarvis)
-"$venv/bin/python" "$clients/api.py" "$root/target/debug/jarvis"
+"$venv/bin/python" "$clients/api.py" "$JARVIS_BIN"

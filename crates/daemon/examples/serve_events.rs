@@ -1,4 +1,4 @@
-//! Serves made-up rows and one event every 200 ms, without any cluster: what the socket clients are tested against.
+//! Serves made-up rows and one event every 200 ms (`--every-ms`), without any cluster: what the socket clients are tested against.
 //!
 //! `serve_events --folder DIR [--listen ADDRESS] [--origin ORIGIN] [--guests COUNT] [--also CLUSTER]`. Prints one line with its
 //! address once it listens. The password is `jarvis-example`. Ends on SIGTERM or SIGINT.
@@ -22,7 +22,6 @@ use jiff::Timestamp;
 use tokio::signal::unix::{SignalKind, signal};
 
 const PASSWORD: &str = "jarvis-example";
-const EVENT_EVERY: Duration = Duration::from_millis(200);
 /// The rows are published anew at every so many events.
 const ROWS_EVERY: u64 = 5;
 
@@ -38,6 +37,9 @@ struct Options {
     origin: Vec<String>,
     #[arg(long, default_value_t = 4)]
     guests: u32,
+    /// Milliseconds from one event to the next.
+    #[arg(long, default_value_t = 200)]
+    every_ms: u64,
     /// A second cluster, which shows nothing and has each second event.
     #[arg(long)]
     also: Option<ClusterName>,
@@ -74,7 +76,7 @@ async fn main() -> anyhow::Result<()> {
 
     let mut terminated = signal(SignalKind::terminate())?;
     let mut interrupted = signal(SignalKind::interrupt())?;
-    let mut tick = tokio::time::interval(EVENT_EVERY);
+    let mut tick = tokio::time::interval(Duration::from_millis(options.every_ms));
     for number in 1_u64.. {
         tokio::select! {
             _ = tick.tick() => {}
@@ -84,7 +86,8 @@ async fn main() -> anyhow::Result<()> {
         let of = also.as_ref().filter(|_| number % 2 == 0);
         let title = format!("VM web{number} (101) crashed");
         let title = of.map_or(title, |name| format!("{name} {number} crashed"));
-        let (at, message) = (Timestamp::now(), format!("event {number}"));
+        let (at, message) =
+            (Timestamp::now(), format!("event {number} at {}", Timestamp::now().as_microsecond()));
         let event = NewEvent::plain(at, EventKind::Alert, Severity::Error, Source::Monitor, &title, &message);
         let event = NewEvent { cluster: Some(of.unwrap_or(&cluster).to_string()), ..event };
         store.save_event(event).await?;

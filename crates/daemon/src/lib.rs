@@ -12,6 +12,8 @@
 //! | [`demo`], [`ops`] | the other commands of the binary |
 //! | `words` | words of others, made fit to be shown |
 //! | `key`, `secret_file` | the key beside the database, with which logins and the journal are signed |
+//! | [`open_files`] | as many as the sockets need |
+//! | [`core_dump`] | the memory, which holds secrets, is not written anywhere
 //! | [`config`] | the settings, and the only place that reads the environment |
 //!
 //! Detecting and deciding exist only in the engine, because nothing in them touches the world.
@@ -20,10 +22,12 @@ pub mod act;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod core_dump;
 pub mod daemon;
 pub mod demo;
 mod key;
 mod observe;
+pub mod open_files;
 pub mod ops;
 pub mod record;
 pub mod report;

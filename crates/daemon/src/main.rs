@@ -9,7 +9,7 @@ use anyhow::{Context, bail};
 use clap::{Parser, Subcommand};
 use daemon::config::{self, Config};
 use daemon::daemon::{Daemon, Settings};
-use daemon::{cli, demo, ops};
+use daemon::{cli, core_dump, demo, open_files, ops};
 use tracing_subscriber::EnvFilter;
 
 /// Watches Proxmox VE clusters and tells what happens to them.
@@ -56,9 +56,22 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    // Before anything secret is read.
+    let dumps = core_dump::off();
     let arguments = Arguments::parse();
-    let ended =
-        log_to_stderr(arguments.log.as_deref(), &arguments.command).and_then(|()| run(arguments.command));
+    let ended = log_to_stderr(arguments.log.as_deref(), &arguments.command).and_then(|()| {
+        if let Err(error) = dumps {
+            tracing::warn!(
+                "core dumps could not be switched off ({error}): a crash may leave secrets on the disk"
+            );
+        }
+        if let Err(error) = open_files::raise() {
+            tracing::warn!(
+                "the number of open files could not be raised ({error}): many sockets may be too many"
+            );
+        }
+        run(arguments.command)
+    });
     match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -51,6 +51,7 @@ use self::shared::Shared;
 use self::temperature::Sensors;
 pub use self::temperature::Source;
 use crate::clock::Clock;
+use crate::report::meter::Meter;
 
 /// An answer that may be shared, with when it was asked, or why there is none.
 type Asked<T> = Result<(Timestamp, Arc<T>), Blindness>;
@@ -192,6 +193,13 @@ impl Observer {
             clock,
             inputs,
         }
+    }
+
+    /// Its rounds and calls are counted there.
+    #[must_use]
+    pub fn with_meter(mut self, meter: Arc<Meter>) -> Observer {
+        self.endpoints.count_in(meter);
+        self
     }
 
     /// The engine makes nothing of what this endpoint answers: it is stale, or of the minority. Another one may know

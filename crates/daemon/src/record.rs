@@ -44,6 +44,7 @@ pub use list::{ActionFilter, EventFilter, IncidentFilter, JournalFilter, ListPag
 pub use new::{Checkpoint, Kept, NewAction, NewEntry, NewEvent, Operator};
 pub use open::{Cause, OpenError};
 pub use operate::{Done, KILL_SWITCH, LEVEL, Setting, kill_switch_in_force, level_in_force, level_name};
+pub use read::Scope;
 pub use row::{
     ActionResult, ActionRow, EventRow, Preference, RestAction, RestEvent, SnapshotRow, SocketEvent, Source,
     kind_from_word, severity_from_word, split_summary,
@@ -153,6 +154,17 @@ pub struct Written {
     pub commits: u64,
 }
 
+/// What the store has told since it was opened, and how it stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Health {
+    /// Events that were stored, from info to critical.
+    pub events: [u64; 4],
+    /// Writes that wait.
+    pub waiting: usize,
+    /// Number of the newest row of the journal; 0 before the first.
+    pub journal_head: i64,
+}
+
 type Answer<T> = Result<T, StoreError>;
 
 impl Store {
@@ -165,6 +177,7 @@ impl Store {
         let (committed, _) = broadcast::channel(COMMITTED_MAX);
         let (ended, has_ended) = watch::channel(false);
         let counts = Arc::new(Counts::default());
+        counts.journal_head.store(head.seq, Ordering::Relaxed);
         let (heads, newest) = watch::channel(journal::Head::NONE);
         let keeper = tokio::spawn(head_file.keep(seal.clone(), newest));
         // Brought up to date: after a kill it may be some rows behind.
@@ -220,8 +233,18 @@ impl Store {
 
     /// What has been written since the store was opened.
     pub fn written(&self) -> Written {
-        let Counts { writes, commits, failing: _ } = &*self.shared.counts;
+        let Counts { writes, commits, .. } = &*self.shared.counts;
         Written { writes: writes.load(Ordering::Relaxed), commits: commits.load(Ordering::Relaxed) }
+    }
+
+    /// How the store is.
+    pub fn health(&self) -> Health {
+        let Counts { events, journal_head, .. } = &*self.shared.counts;
+        Health {
+            events: std::array::from_fn(|severity| events[severity].load(Ordering::Relaxed)),
+            waiting: self.shared.queue.max_capacity() - self.shared.queue.capacity(),
+            journal_head: journal_head.load(Ordering::Relaxed),
+        }
     }
 
     /// Stores one event; on the disk when this returns. One that resolves its incident is stored as resolved, and
@@ -303,6 +326,21 @@ impl Store {
     /// What was recorded after a number, oldest first: for those who catch up. An empty answer is the end.
     pub async fn get_events_after_seq(&self, seq: i64, limit: u32) -> Answer<Vec<EventRow>> {
         Ok(read::events_after_seq(&self.shared.readers, seq, rows(limit)).await?)
+    }
+
+    /// As [`Store::get_events_after_seq`], of what somebody is shown.
+    pub async fn get_events_after_seq_of(
+        &self,
+        seq: i64,
+        limit: u32,
+        scope: &Scope,
+    ) -> Answer<Vec<EventRow>> {
+        Ok(read::events_after_seq_of(&self.shared.readers, seq, rows(limit), scope).await?)
+    }
+
+    /// Of what somebody is shown after a number the newest that has `last` behind it; none where there are not so many.
+    pub async fn get_event_before_last(&self, seq: i64, last: u32, scope: &Scope) -> Answer<Vec<EventRow>> {
+        Ok(read::event_before_last(&self.shared.readers, seq, rows(last), scope).await?)
     }
 
     /// What happened on a node, newest first.

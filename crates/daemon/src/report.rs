@@ -11,8 +11,12 @@
 //! | `control` | what operators set: kill switch, level, preferences, events of their own |
 //! | `tools` | what operators do in a cluster by hand |
 //! | [`v1`], `problem` | REST for programs, and the document of all of it |
-//! | `socket`, `pump` | `/events` and `/cluster` |
-//! | [`page`], [`live`] | what the observer and the loop hand in |
+//! | `socket` | who is let into `/events` and `/cluster`, and until when |
+//! | `follow` | `/events`: every event once and in order |
+//! | `pump` | `/cluster` for the old page: whole arrays |
+//! | `feeds`, `delta` | `/cluster` for our own: versions, snapshots, deltas |
+//! | `metrics`, `process` | `/metrics` |
+//! | [`page`], `details`, [`live`], [`meter`] | what the observer and the loop hand in |
 //!
 //! It reads the store and never the cluster; what acts, by `act`, is only what an operator asked for.
 
@@ -20,20 +24,28 @@ pub mod auth;
 mod bucket;
 pub mod caller;
 mod control;
+mod delta;
+mod details;
+mod feeds;
+mod follow;
 mod listen;
 pub mod live;
 mod local;
 mod login;
 mod logins;
+pub mod meter;
+mod metrics;
 mod origin;
 pub mod page;
 mod peer;
 mod problem;
+mod process;
 mod pump;
 mod refusal;
 mod seats;
 mod session;
 mod socket;
+mod tally;
 mod tls;
 pub mod token;
 mod tools;
@@ -203,8 +215,9 @@ impl Server {
             logins: Logins::new(limits.login_burst, limits.login_every),
             requests: Semaphore::new(limits.requests),
             stop: stop.clone(),
+            tally: tally::Tally::default(),
         });
-        let (sockets, io) = socket::build(app.clone());
+        let (sockets, io) = socket::build(app.clone())?;
         // The last layer is the outermost: what the sockets answer needs the headers too.
         let router = web::router(app.clone())
             .layer(sockets)

@@ -73,7 +73,8 @@ pub async fn watch(watched: Watched, stop: Stop) -> anyhow::Result<()> {
     let Watched { name, clients, policy, temperature, tiers, clock, store, live, page } = watched;
     let engine = restore::engine(&store, &name, policy, clock.now()).await?;
     let (sender, inputs) = mpsc::channel(INPUTS_MAX);
-    let observer = Observer::new(name.clone(), clients, Arc::clone(&clock), sender);
+    let observer =
+        Observer::new(name.clone(), clients, Arc::clone(&clock), sender).with_meter(live.meter(&name));
     let observer = Arc::new(observer.with_sensors(temperature, tiers.routine));
     // They end with this set: the loop that ends takes its pollers with it.
     let mut pollers = tokio::task::JoinSet::new();

@@ -32,7 +32,7 @@ use daemon::record::{ActionResult, NewAction, NewEvent, Source};
 use daemon::report::page::Quorum;
 use daemon::report::{Limits, Server, ServerOptions};
 use engine::report::{EventKind, Severity};
-use harness::{DESK, Fixture, Reply, lab};
+use harness::{DESK, Fixture, Reply, edge, lab};
 use jiff::Timestamp;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -123,7 +123,7 @@ async fn running_and_health_say_whether_the_cluster_is_seen() {
     let seen = [("before the first round", false), ("after a good round", true), ("after a bad one", false)];
     for (name, sees) in seen {
         if sees {
-            fixture.live.saw(&lab(), Instant::now());
+            [lab(), edge()].iter().for_each(|cluster| fixture.live.saw(cluster, Instant::now()));
         } else {
             fixture.live.blind(&lab());
         }
@@ -330,7 +330,7 @@ async fn an_address_in_use_is_told_in_words() {
         store: fixture.store.clone(),
         auth: fixture.auth.clone(),
         live: fixture.live.clone(),
-        pages: vec![(lab(), fixture.page.clone())],
+        pages: fixture.pages.clone(),
         autonomy_ceiling: 2,
         hands: Vec::new(),
     };

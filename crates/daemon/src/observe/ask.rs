@@ -14,6 +14,7 @@ use tokio::sync::Mutex;
 use super::bill::{Bill, Call};
 use super::translate;
 use crate::clock::Clock;
+use crate::report::meter::Meter;
 
 /// Each 401 costs the node 3 s and may look like an attack (pve-domain 9.22).
 const AFTER_REFUSAL: SignedDuration = SignedDuration::from_secs(60);
@@ -26,6 +27,7 @@ pub(super) struct Endpoints {
     home: AtomicUsize,
     refused: Mutex<Option<(Timestamp, Blindness)>>,
     bill: Bill,
+    meter: Arc<Meter>,
     clock: Arc<Clock>,
 }
 
@@ -63,11 +65,20 @@ impl Unanswered {
 impl Endpoints {
     pub(super) fn new(cluster: ClusterName, clients: Vec<Client>, clock: Arc<Clock>) -> Endpoints {
         let (home, refused, bill) = (AtomicUsize::new(0), Mutex::new(None), Bill::default());
-        Endpoints { cluster, clients, home, refused, bill, clock }
+        Endpoints { cluster, clients, home, refused, bill, meter: Arc::default(), clock }
     }
 
     pub(super) fn count(&self) -> usize {
         self.clients.len()
+    }
+
+    /// Counts where others read it from now on.
+    pub(super) fn count_in(&mut self, meter: Arc<Meter>) {
+        self.meter = meter;
+    }
+
+    pub(super) fn meter(&self) -> &Meter {
+        &self.meter
     }
 
     pub(super) fn bill(&self) -> &Bill {
@@ -87,7 +98,9 @@ impl Endpoints {
     ) -> Result<T, pve::Error> {
         let began = Instant::now();
         let answer = answer.await;
-        self.bill.note(call, began.elapsed(), answer.is_ok());
+        let took = began.elapsed();
+        self.bill.note(call, took, answer.is_ok());
+        self.meter.call(call.as_str(), took, answer.is_ok());
         answer
     }
 

@@ -61,6 +61,7 @@ impl Observer {
         }
         if due(&mut shown.guests, asked_at, now, GUESTS_EVERY) {
             page.publish_guests(translate::guest_rows(&rows), asked_at);
+            page.publish_details(translate::details(&rows, status.as_ref().map(|(_, status)| &**status)));
         }
         if due(&mut shown.storages, asked_at, now, STORAGES_EVERY) {
             page.publish_storage(translate::storage_rows(&rows), asked_at);

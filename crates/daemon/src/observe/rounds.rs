@@ -64,6 +64,7 @@ impl Observer {
             let began = Instant::now();
             let snapshot = self.round(round, &tiers).await;
             self.log(round, &snapshot, began.elapsed());
+            self.endpoints.meter().round(round.as_str(), began.elapsed(), saw_what_it_looked_for(&snapshot));
             let seen = snapshot.nodes.value().is_some();
             if let Seen::NotReached(Blindness { cause, words }) = &snapshot.nodes
                 && saw
@@ -290,6 +291,19 @@ impl Observer {
             asked.await
         };
         seen_at(asked_at, answer.and_then(|rows| evidence::services(name, rows)))
+    }
+}
+
+/// Whether a round brought what its tier is there for. One that had nobody to ask did.
+fn saw_what_it_looked_for(snapshot: &Snapshot) -> bool {
+    match snapshot.round {
+        Round::Critical | Round::Important => snapshot.nodes.value().is_some(),
+        Round::Background => snapshot.storages.value().is_some(),
+        Round::Routine => {
+            let services = &snapshot.services;
+            services.is_empty() || services.values().any(|seen| seen.value().is_some())
+        }
+        Round::Live => true,
     }
 }
 

@@ -197,3 +197,60 @@ pub(super) const OPEN_INCIDENT: &str = "SELECT EXISTS (SELECT 1 FROM events WHER
 pub(super) async fn has_open_incident(pool: &SqlitePool, cluster: &ClusterName) -> Result<bool, sqlx::Error> {
     sqlx::query(OPEN_INCIDENT).bind(cluster.as_str()).fetch_one(pool).await?.try_get("open")
 }
+
+/// Which events somebody is shown: those of all clusters, or those of some and those of none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scope(Option<Vec<String>>);
+
+impl Scope {
+    /// Everything.
+    pub const ALL: Scope = Scope(None);
+
+    /// What is about these clusters, and what is about none.
+    pub fn of<'a>(clusters: impl IntoIterator<Item = &'a ClusterName>) -> Scope {
+        Scope(Some(clusters.into_iter().map(ToString::to_string).collect()))
+    }
+
+    /// Whether an event of this cluster is among them.
+    pub fn holds(&self, cluster: Option<&str>) -> bool {
+        match (&self.0, cluster) {
+            (None, _) | (_, None) => true,
+            (Some(clusters), Some(cluster)) => clusters.iter().any(|own| own == cluster),
+        }
+    }
+
+    /// For SQL: a JSON array, or NULL for all.
+    fn json(&self) -> Option<String> {
+        self.0.as_ref().map(|clusters| serde_json::Value::from(clusters.clone()).to_string())
+    }
+}
+
+/// As [`events_after_seq`], of some clusters.
+pub(super) async fn events_after_seq_of(
+    pool: &SqlitePool,
+    seq: i64,
+    limit: i64,
+    scope: &Scope,
+) -> Rows<EventRow> {
+    let rows = events!(
+        "WHERE id > ?1 AND (?3 IS NULL OR cluster IS NULL OR cluster IN (SELECT value FROM json_each(?3))) \
+         ORDER BY id LIMIT ?2"
+    );
+    let rows = rows.bind(seq).bind(limit).bind(scope.json()).fetch_all(pool).await?;
+    Ok(rows.iter().map(EventRow::read).collect())
+}
+
+/// The one after a number behind which there are so many more; none where there are not so many.
+pub(super) async fn event_before_last(
+    pool: &SqlitePool,
+    seq: i64,
+    last: i64,
+    scope: &Scope,
+) -> Rows<EventRow> {
+    let rows = events!(
+        "WHERE id > ?1 AND (?3 IS NULL OR cluster IS NULL OR cluster IN (SELECT value FROM json_each(?3))) \
+         ORDER BY id DESC LIMIT 1 OFFSET ?2"
+    );
+    let rows = rows.bind(seq).bind(last).bind(scope.json()).fetch_all(pool).await?;
+    Ok(rows.iter().map(EventRow::read).collect())
+}

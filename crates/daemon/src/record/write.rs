@@ -12,7 +12,7 @@ use std::future::Future;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use sqlx::{SqliteConnection, SqlitePool};
@@ -114,6 +114,10 @@ pub(super) struct Counts {
     pub(super) commits: AtomicU64,
     /// Whether the last transaction failed.
     pub(super) failing: AtomicBool,
+    /// Events by severity, from info to critical.
+    pub(super) events: [AtomicU64; 4],
+    /// Number of the newest row of the journal.
+    pub(super) journal_head: AtomicI64,
 }
 
 pub(super) struct Writer {
@@ -204,10 +208,12 @@ impl Writer {
     /// It is committed: everybody hears of it, in the order of the rows' numbers, and then its caller.
     fn tell(&self, job: Box<dyn Job>) {
         if let Some(head) = job.head() {
+            self.counts.journal_head.store(head.seq, Ordering::Relaxed);
             self.heads.send_replace(head);
         }
         for event in job.events() {
             // An error says that nobody listens, which is nobody's fault.
+            self.counts.events[event.severity as usize].fetch_add(1, Ordering::Relaxed);
             let listeners = self.committed.send(Arc::clone(event)).unwrap_or(0);
             tracing::trace!(seq = event.id, listeners, "told");
         }

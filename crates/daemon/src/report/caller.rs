@@ -136,6 +136,7 @@ pub const NEEDS: &[(Method, &str, Role)] = &[
     (Method::GET, "/api/memory/events", Role::Viewer),
     (Method::GET, "/api/memory/events/unresolved", Role::Viewer),
     (Method::GET, "/api/memory/preferences", Role::Viewer),
+    (Method::GET, "/metrics", Role::Viewer),
     (Method::PUT, "/api/monitor/killswitch", Role::Operator),
     (Method::PUT, "/api/monitor/autonomy-level", Role::Operator),
     (Method::PUT, "/api/memory/preferences/{key}", Role::Operator),

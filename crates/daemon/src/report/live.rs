@@ -9,6 +9,8 @@ use jiff::Timestamp;
 
 use crate::clock::Clock;
 
+use super::meter::Meter;
+
 /// A view is old when this many rounds should have renewed it: one may be lost, two in a row are an outage.
 const ROUNDS: u32 = 3;
 
@@ -30,13 +32,17 @@ struct Sight {
     name: ClusterName,
     /// When the last good round ended; `None` before the first and after a bad one.
     seen: Mutex<Option<Instant>>,
+    meter: Arc<Meter>,
 }
 
 impl Live {
     /// The watched clusters in the configuration's order; the first is the one that the old calls speak of.
     /// `round` is how often the critical tier polls.
     pub fn new(clusters: impl IntoIterator<Item = ClusterName>, round: Duration, now: Instant) -> Live {
-        let clusters = clusters.into_iter().map(|name| Sight { name, seen: Mutex::new(None) }).collect();
+        let clusters = clusters
+            .into_iter()
+            .map(|name| Sight { name, seen: Mutex::new(None), meter: Arc::default() })
+            .collect();
         Live {
             started: now,
             stale_after: round * ROUNDS,
@@ -60,11 +66,6 @@ impl Live {
     pub fn is_old(&self, age: Duration, every: Duration) -> bool {
         let real = |time| self.clock.as_ref().map_or(time, |clock| clock.real(time));
         real(age) > self.stale_after.saturating_add(real(every))
-    }
-
-    /// Whether a cluster is seen.
-    pub fn sees(&self, cluster: &ClusterName, now: Instant) -> bool {
-        self.clusters(now).any(|(name, seen)| name == cluster && seen)
     }
 
     /// A round saw the cluster.
@@ -98,6 +99,11 @@ impl Live {
         self.clusters.iter().map(move |sight| (&sight.name, self.fresh(sight, now)))
     }
 
+    /// Whether a cluster is seen; one that is not watched is not.
+    pub fn sees(&self, cluster: &ClusterName, now: Instant) -> bool {
+        self.clusters.iter().any(|sight| sight.name == *cluster && self.fresh(sight, now))
+    }
+
     /// Whether the first cluster is seen: what `running` means to the old page.
     pub fn seeing(&self, now: Instant) -> bool {
         self.clusters.first().is_some_and(|sight| self.fresh(sight, now))
@@ -106,6 +112,12 @@ impl Live {
     fn fresh(&self, sight: &Sight, now: Instant) -> bool {
         let seen = *sight.seen.lock().unwrap_or_else(PoisonError::into_inner);
         seen.is_some_and(|seen| now.saturating_duration_since(seen) < self.stale_after)
+    }
+
+    /// Where a cluster's pollers count; of one that is not watched nobody reads it.
+    pub fn meter(&self, cluster: &ClusterName) -> Arc<Meter> {
+        let sight = self.clusters.iter().find(|sight| sight.name == *cluster);
+        sight.map(|sight| Arc::clone(&sight.meter)).unwrap_or_default()
     }
 
     /// How long the daemon has run.
@@ -134,6 +146,7 @@ mod tests {
         live.saw(&lab, at(50));
         live.blind(&lab);
         assert!(!live.seeing(at(50)), "a round failed");
+        assert!(live.sees(&edge, at(2)) && !live.sees(&"far".parse().unwrap(), at(2)));
         let all: Vec<_> = live.clusters(at(2)).map(|(name, seen)| (name.as_str(), seen)).collect();
         assert_eq!(all, [("lab", false), ("edge", true)]);
         assert_eq!(live.uptime(at(7)).as_secs(), 7);

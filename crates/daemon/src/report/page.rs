@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+pub use super::details::{ClusterInfo, Details, GuestDetails, GuestMarks, NodeDetails};
 use engine::observe::{GuestId, GuestStatus, NodeName, Presence, StorageName};
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
@@ -43,21 +44,6 @@ pub struct NodeRow {
     pub temperatures: BTreeMap<Box<str>, f64>,
     /// HA's word for its state, where HA is used. The old page is not told.
     pub ha: Option<Box<str>>,
-}
-
-/// What else PVE says of a guest. The old page is not told.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct GuestMarks {
-    /// In PVE's order.
-    pub tags: Vec<Box<str>>,
-    /// The pool it is in.
-    pub pool: Option<Box<str>>,
-    /// PVE's word for what holds it.
-    pub lock: Option<Box<str>>,
-    /// HA's word for its state, where HA manages it.
-    pub ha: Option<Box<str>>,
-    /// Whether it is a template.
-    pub template: bool,
 }
 
 /// A virtual machine or container. Numbers that are not known are 0.
@@ -296,6 +282,8 @@ impl Array {
 #[derive(Debug, Default)]
 pub struct Page {
     held: [Mutex<Held>; Array::ALL.len()],
+    /// What only `/metrics` shows.
+    details: Mutex<Arc<Details>>,
     /// What the next rows of the nodes are given.
     temperatures: Mutex<BTreeMap<NodeName, BTreeMap<Box<str>, f64>>>,
     /// How often each array was published.
@@ -312,12 +300,18 @@ struct Held {
 }
 
 /// What was published, and when PVE was asked for it.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Published<T: ?Sized> {
     /// When PVE was asked: the picture is at least this old.
     pub seen_at: Timestamp,
     /// The rows; shared, not copied.
     pub rows: Arc<T>,
+}
+
+impl<T: ?Sized> Clone for Published<T> {
+    fn clone(&self) -> Published<T> {
+        Published { seen_at: self.seen_at, rows: Arc::clone(&self.rows) }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -408,6 +402,16 @@ impl Page {
             (seen_at, Rows::Quorum(quorum)) => Some(Published { seen_at, rows: Arc::new(quorum) }),
             (_, Rows::Nodes(_) | Rows::Guests(_) | Rows::Storage(_) | Rows::Temperature(_)) => None,
         }
+    }
+
+    /// What only `/metrics` shows.
+    pub fn publish_details(&self, details: Details) {
+        *self.details.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(details);
+    }
+
+    /// What only `/metrics` shows; empty before the first round.
+    pub(super) fn details(&self) -> Arc<Details> {
+        self.details.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// How many pages look.

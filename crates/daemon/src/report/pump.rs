@@ -13,12 +13,15 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::page::Array;
+use super::tally::Kind;
 use super::web::App;
 
 /// How many that wait for a snapshot are served by one.
 const TOGETHER_MAX: usize = 256;
 /// The room of those who are being sent a snapshot.
 const FRESH: &str = "fresh";
+/// The room of those who want arrays; the others are sent deltas (`feeds`).
+pub(super) const ARRAYS: &str = "arrays";
 /// How soon it is looked again whether a cluster that cannot be seen is seen again.
 const BLIND_EVERY: Duration = Duration::from_secs(2);
 
@@ -29,7 +32,7 @@ pub(super) async fn run(io: SocketIo, app: Arc<App>, mut wished: mpsc::Receiver<
     let mut due = Array::ALL.map(|array| Instant::now() + array.resend());
     let mut fresh = Vec::new();
     loop {
-        let looked_at = app.page.clients() > 0;
+        let looked_at = app.tally.count(Kind::Arrays) > 0;
         let next = due.iter().min().copied().unwrap_or_else(Instant::now);
         tokio::select! {
             count = wished.recv_many(&mut fresh, TOGETHER_MAX) => {
@@ -80,11 +83,11 @@ async fn snapshot(io: &SocketIo, app: &App, fresh: &[SocketRef]) {
 }
 
 async fn broadcast(io: &SocketIo, app: &App, array: Array) {
-    if app.page.clients() == 0 {
+    if app.tally.count(Kind::Arrays) == 0 {
         return;
     }
     if let Some(cluster) = io.of("/cluster") {
-        send(cluster, app, array).await;
+        send(cluster.within(ARRAYS), app, array).await;
     }
 }
 

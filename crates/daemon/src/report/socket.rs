@@ -1,11 +1,13 @@
 //! Socket: `/cluster` and `/events` over Socket.IO, long-polling first and WebSocket after, or either alone.
 //!
-//! `/cluster` sends whole arrays, each of which makes the ones before it worthless. So a packet that a slow client
-//! has no room for is simply not sent to it. `/events` must not lose one: each client is followed by a task that
-//! knows the last number it sent, and reads from the store whatever the client had no room for.
+//! `/cluster` sends the old page whole arrays, each of which makes the ones before it worthless. So a packet that a
+//! slow client has no room for is simply not sent to it (`pump`). Who says `deltas: true` is sent a snapshot of each
+//! cluster that it sees and then what changes (`feeds`). `/events` must not lose one: each client is followed by a
+//! task that knows the last number it sent, and reads from the store whatever the client had no room for (`follow`).
 //!
 //! A client that stopped reading is not waited for: the kernel gives up on it (see `listen`), or the heartbeat does.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
@@ -15,26 +17,28 @@ use axum::extract::{Request, State};
 use axum::http::{Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use engine::observe::ClusterName;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use socketioxide::extract::{SocketRef, TryData};
 use socketioxide::handler::ConnectHandler;
 use socketioxide::layer::SocketIoLayer;
-use socketioxide::{SendError, SocketError, SocketIo};
-use tokio::sync::broadcast::error::RecvError;
+use socketioxide::{SocketError, SocketIo};
 use tokio::sync::mpsc;
 
 use super::auth::Verified;
 use super::bucket::Bucket;
-use super::caller::Caller;
+use super::feeds::{self, Ask, Feeds, Resync};
+use super::follow::{Follower, MISSED_MAX};
 use super::login::{BAD_TOKEN, NO_TOKEN};
 use super::peer::Peer;
 use super::pump;
 use super::refusal::Refusal;
 use super::seats::{Seat, Seats, Vacated};
+use super::tally::Kind;
 use super::web::App;
-use crate::record::{EventRow, Store, StoreError};
+use crate::record::{Scope, Store};
 
 /// Packets that may wait for one client: all that it may have missed, and room to spare. The engine closes a
 /// connection whose heartbeat finds no room, so catching up must never fill it. Some 800 KB of events, held only
@@ -47,20 +51,9 @@ const MESSAGE_MAX: usize = 64 * 1024;
 /// How long a connection may live without having been let into a namespace.
 const CONNECT_MAX: Duration = Duration::from_secs(5);
 
-/// What a client that comes back is given at most of what it missed.
-const MISSED_MAX: u32 = 1000;
-/// How many rows are read at once for a client that lags.
-const CATCH_UP_ROWS: u32 = 200;
-/// A client that had no room is looked at again so often, for so long, and is then given only so many at a time:
-/// one that reads gets 1,280 a second, and has room for a heartbeat meanwhile.
-const ROOM_EVERY: Duration = Duration::from_millis(25);
-const ROOM_ROWS: usize = 32;
-const ROOM_WAIT: Duration = Duration::from_secs(30);
-
 /// How long a client waits to be let in for the store to say where the events stand.
 const NEWEST_WAIT: Duration = Duration::from_secs(2);
-/// How long to wait before the store is asked again, and before a client is put out again.
-const STORE_EVERY: Duration = Duration::from_secs(1);
+/// How long to wait before a client is put out again.
 const PUT_OUT_EVERY: Duration = Duration::from_secs(1);
 
 /// A snapshot costs megabytes in a large cluster: one client may ask for so many at once, then one per so long.
@@ -72,8 +65,11 @@ const CLOCK_EVERY: Duration = Duration::from_secs(60);
 
 const EVENTS: &str = "/events";
 
-/// Builds the engine and its two namespaces, and starts the task that feeds `/cluster`.
-pub(super) fn build(app: Arc<App>) -> (SocketIoLayer, SocketIo) {
+/// Builds the engine and its two namespaces, and starts the tasks that feed `/cluster`.
+///
+/// # Errors
+/// The system gives no random bits.
+pub(super) fn build(app: Arc<App>) -> anyhow::Result<(SocketIoLayer, SocketIo)> {
     let (layer, io) = SocketIo::builder()
         .connect_timeout(CONNECT_MAX)
         .max_buffer_size(PACKETS_MAX)
@@ -82,6 +78,7 @@ pub(super) fn build(app: Arc<App>) -> (SocketIoLayer, SocketIo) {
         .ws_max_frame_size(MESSAGE_MAX)
         .build_layer();
     let seats = Arc::new(Seats::new(app.limits.sockets, app.limits.sockets_per_peer));
+    let feeds = Feeds::start(&io, &app.pages, &app.live, &app.stop)?;
     let (wishes, wished) = mpsc::channel(WISHES_MAX);
     tokio::spawn(pump::run(io.clone(), app.clone(), wished));
 
@@ -93,12 +90,12 @@ pub(super) fn build(app: Arc<App>) -> (SocketIoLayer, SocketIo) {
     };
     let cluster = {
         let app = app.clone();
-        async move |socket: SocketRef| cluster(app, socket, wishes).await
+        async move |socket: SocketRef| cluster(app, socket, wishes, &feeds).await
     };
     let events = async move |socket: SocketRef| events(app, socket).await;
     io.ns("/cluster", cluster.with(admit.clone()));
     io.ns(EVENTS, events.with(admit));
-    (layer, io)
+    Ok((layer, io))
 }
 
 /// Which pages may open a socket, and how long a client may take to post.
@@ -129,34 +126,117 @@ pub(super) async fn gate(State(app): State<Arc<App>>, request: Request, next: Ne
 struct Handshake {
     #[serde(default)]
     token: Value,
+    /// The number of the last event that it has; with deltas, the version that it has of each cluster.
     #[serde(default)]
     since: Value,
+    /// Whether it wants deltas instead of arrays.
+    #[serde(default)]
+    deltas: Value,
+    /// Which clusters it wants: `"all"`, or a list of names.
+    #[serde(default)]
+    clusters: Value,
+}
+
+/// What a client wants, understood.
+#[derive(Clone, Debug, PartialEq)]
+struct Wanted {
+    since: Option<i64>,
+    versions: BTreeMap<String, u64>,
+    deltas: bool,
+    clusters: Clusters,
+}
+
+/// Which clusters a client asked for. What it may not see it is not sent, whatever it asks for.
+#[derive(Clone, Debug, PartialEq)]
+enum Clusters {
+    /// It did not say: an old client, which knows of one cluster.
+    Unsaid,
+    All,
+    Named(Vec<String>),
+}
+
+impl Handshake {
+    fn wanted(&self) -> Result<Wanted, NotAdmitted> {
+        let deltas = match &self.deltas {
+            Value::Null => false,
+            Value::Bool(deltas) => *deltas,
+            Value::Number(_) | Value::String(_) | Value::Array(_) | Value::Object(_) => {
+                return Err(NotAdmitted::Deltas);
+            }
+        };
+        let clusters = match &self.clusters {
+            Value::Null => Clusters::Unsaid,
+            Value::String(word) if word == "all" => Clusters::All,
+            Value::Array(names) => {
+                let names: Option<_> = names.iter().map(|name| name.as_str().map(str::to_owned)).collect();
+                Clusters::Named(names.ok_or(NotAdmitted::Clusters)?)
+            }
+            Value::String(_) | Value::Bool(_) | Value::Number(_) | Value::Object(_) => {
+                return Err(NotAdmitted::Clusters);
+            }
+        };
+        let mut wanted = Wanted { since: None, versions: BTreeMap::new(), deltas, clusters };
+        if deltas {
+            wanted.versions = feeds::versions(&self.since).ok_or(NotAdmitted::Versions)?;
+        } else if !self.since.is_null() {
+            let since = self.since.as_i64().filter(|seq| *seq >= 0);
+            wanted.since = Some(since.ok_or(NotAdmitted::Since)?);
+        }
+        Ok(wanted)
+    }
 }
 
 /// Who was let in; kept with the socket.
 #[derive(Clone)]
 struct Guest {
-    login: Verified,
-    since: Option<i64>,
-    /// The last event before it was let in; `None` where nobody asked or the store did not answer.
-    newest: Option<i64>,
+    arrival: Arrival,
     seat: Arc<Seat>,
 }
 
 /// What its namespace needs to know of a guest; without its seat, which must not outlive the connection.
+#[derive(Clone)]
 struct Arrival {
     login: Verified,
-    since: Option<i64>,
+    wanted: Wanted,
+    /// The last event before it was let in; `None` where nobody asked or the store did not answer.
     newest: Option<i64>,
 }
 
+impl Arrival {
+    /// Whether it is sent anything of a cluster that it named, or of all where it did not say.
+    fn sees(&self, cluster: &ClusterName) -> bool {
+        let asked = match &self.wanted.clusters {
+            Clusters::Unsaid | Clusters::All => true,
+            Clusters::Named(names) => names.iter().any(|name| name == cluster.as_str()),
+        };
+        asked && self.login.caller.sees(cluster)
+    }
+
+    /// Which events it is sent. Who did not say is an old page, which takes every event for one of its own cluster.
+    fn scope(&self, app: &App) -> Scope {
+        if self.wanted.clusters == Clusters::All && self.login.caller.clusters.is_none() {
+            // Those of clusters that are not watched any more too.
+            return Scope::ALL;
+        }
+        let known = app.pages.iter().map(|(cluster, _)| cluster);
+        let first = match self.wanted.clusters {
+            Clusters::Unsaid => 1,
+            Clusters::All | Clusters::Named(_) => app.pages.len(),
+        };
+        Scope::of(known.take(first).filter(|cluster| self.sees(cluster)))
+    }
+}
+
 /// Why a client was not let in, in the words that it is told.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 enum NotAdmitted {
     NoToken,
     BadToken,
     Since,
     Elsewhere,
+    Versions,
+    Deltas,
+    Clusters,
     Full,
 }
 
@@ -167,8 +247,26 @@ impl fmt::Display for NotAdmitted {
             NotAdmitted::BadToken => BAD_TOKEN,
             NotAdmitted::Since => "since must be a whole number, the seq of the last event received",
             NotAdmitted::Elsewhere => "This login is for other clusters",
+            NotAdmitted::Versions => {
+                "since must say which version it has of each cluster, {CLUSTER: version}"
+            }
+            NotAdmitted::Deltas => "deltas must be true or false",
+            NotAdmitted::Clusters => "clusters must be \"all\" or a list of names",
             NotAdmitted::Full => "Too many connections",
         })
+    }
+}
+
+/// The one place that knows what a socket's token says.
+fn known(app: &App, socket: &SocketRef, token: &Value) -> Result<Verified, NotAdmitted> {
+    match token {
+        Value::Null => Err(NotAdmitted::NoToken),
+        Value::String(token) if token.is_empty() => Err(NotAdmitted::NoToken),
+        Value::String(token) => {
+            let connection = socket.id.to_string();
+            app.auth.verify_socket(token, &connection, Timestamp::now()).ok_or(NotAdmitted::BadToken)
+        }
+        Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => Err(NotAdmitted::BadToken),
     }
 }
 
@@ -178,33 +276,19 @@ async fn admit(
     socket: &SocketRef,
     auth: &Handshake,
 ) -> Result<(), NotAdmitted> {
-    let login = match &auth.token {
-        Value::Null => return Err(NotAdmitted::NoToken),
-        Value::String(token) if token.is_empty() => return Err(NotAdmitted::NoToken),
-        Value::String(token) => {
-            let connection = socket.id.to_string();
-            let login = app.auth.verify_socket(token, &connection, Timestamp::now());
-            login.ok_or(NotAdmitted::BadToken)?
-        }
-        Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
-            return Err(NotAdmitted::BadToken);
-        }
-    };
-    // The arrays are those of the first cluster.
+    let login = known(app, socket, &auth.token)?;
+    let wanted = auth.wanted()?;
+    // The arrays of the old page are those of the first cluster.
     let first = app.pages.first().map(|(name, _)| name);
-    if socket.ns() != EVENTS && !first.is_some_and(|first| login.caller.sees(first)) {
+    if socket.ns() != EVENTS && !wanted.deltas && !first.is_some_and(|first| login.caller.sees(first)) {
         return Err(NotAdmitted::Elsewhere);
     }
-    let since = if auth.since.is_null() {
-        None
-    } else {
-        Some(auth.since.as_i64().filter(|seq| *seq >= 0).ok_or(NotAdmitted::Since)?)
-    };
     let peer = socket.req_parts().extensions.get::<Peer>().copied().ok_or(NotAdmitted::Full)?;
     let seat = Seats::take(seats, peer.address).ok_or(NotAdmitted::Full)?;
     // Before the client knows that it is in: what is committed after that, it must be sent.
     let newest = if socket.ns() == EVENTS { newest(&app.store).await } else { None };
-    socket.extensions.insert(Guest { login, since, newest, seat: Arc::new(seat) });
+    let arrival = Arrival { login, wanted, newest };
+    socket.extensions.insert(Guest { arrival, seat: Arc::new(seat) });
     Ok(())
 }
 
@@ -215,7 +299,7 @@ async fn newest(store: &Store) -> Option<i64> {
 
 /// Gives the guest's seat back when it leaves. `None`: it left before anybody looked.
 fn seated(socket: &SocketRef) -> Option<(Arrival, Vacated)> {
-    let Guest { login, since, newest, seat } = socket.extensions.get::<Guest>()?;
+    let Guest { arrival, seat } = socket.extensions.get::<Guest>()?;
     let vacated = seat.vacated();
     // The only other one goes with the guest.
     drop(seat);
@@ -227,31 +311,65 @@ fn seated(socket: &SocketRef) -> Option<(Arrival, Vacated)> {
         socket.extensions.remove::<Guest>();
         return None;
     }
-    Some((Arrival { login, since, newest }, vacated))
+    Some((arrival, vacated))
 }
 
 /// One page at `/cluster`, until it goes.
-async fn cluster(app: Arc<App>, socket: SocketRef, wishes: mpsc::Sender<SocketRef>) {
+async fn cluster(app: Arc<App>, socket: SocketRef, wishes: mpsc::Sender<SocketRef>, feeds: &Feeds) {
     let Some((arrival, vacated)) = seated(&socket) else { return };
-    let _looking = app.page.looking();
-    let refreshes = Arc::new(Bucket::new(REFRESH_BURST, REFRESH_EVERY));
-    let again = wishes.clone();
-    socket.on("requestRefresh", async move |socket: SocketRef| {
-        if refreshes.take(Instant::now()).is_ok() {
-            wish(&again, socket).await;
+    if arrival.wanted.deltas {
+        // The socket must not keep the sender: it would keep the pump from ending with the server.
+        drop(wishes);
+        return deltas(&app, socket, &arrival, vacated, feeds).await;
+    }
+    let work = async {
+        if !app.pages.first().is_some_and(|(cluster, _)| arrival.login.caller.sees(cluster)) {
+            // The arrays are of the first cluster, which is none of its own.
+            drop(wishes);
+            return std::future::pending().await;
+        }
+        let _present = app.tally.enter(Kind::Arrays);
+        let _looking = app.page.looking();
+        socket.join(pump::ARRAYS);
+        let refreshes = Arc::new(Bucket::new(REFRESH_BURST, REFRESH_EVERY));
+        let again = wishes.clone();
+        socket.on("requestRefresh", async move |socket: SocketRef| {
+            if refreshes.take(Instant::now()).is_ok() {
+                wish(&again, socket).await;
+            }
+        });
+        wish(&wishes, socket.clone()).await;
+        drop(wishes);
+        std::future::pending().await
+    };
+    stay(&app, socket.clone(), &arrival.login, vacated, work).await;
+}
+
+/// One page of ours at `/cluster`, until it goes.
+async fn deltas(app: &App, socket: SocketRef, arrival: &Arrival, vacated: Vacated, feeds: &Feeds) {
+    let _present = app.tally.enter(Kind::Deltas);
+    let (ask, asked) = mpsc::channel(feeds::ASKED_MAX);
+    let refresh = ask.clone();
+    // More than may wait says nothing new.
+    socket.on("requestRefresh", async move |_: SocketRef| drop(refresh.try_send(Ask::Refresh)));
+    socket.on("resync", async move |_: SocketRef, TryData(resync): TryData<Resync>| {
+        if let Ok(Resync { cluster }) = resync {
+            drop(ask.try_send(Ask::Resync(cluster)));
         }
     });
-    wish(&wishes, socket.clone()).await;
-    // The socket must not keep the sender: it would keep the pump from ending with the server.
-    drop(wishes);
-    stay(&app, socket, &arrival.login, vacated, std::future::pending()).await;
+    let refreshes = Bucket::new(REFRESH_BURST, REFRESH_EVERY);
+    let sees = |cluster: &ClusterName| arrival.sees(cluster);
+    let work = feeds.follow(&socket, sees, &arrival.wanted.versions, asked, &refreshes);
+    stay(app, socket.clone(), &arrival.login, vacated, work).await;
 }
 
 /// One client at `/events`, until it goes.
 async fn events(app: Arc<App>, socket: SocketRef) {
     let Some((arrival, vacated)) = seated(&socket) else { return };
-    let follower = Follower { store: &app.store, socket: &socket, caller: &arrival.login.caller };
-    stay(&app, socket.clone(), &arrival.login, vacated, follower.follow(&arrival)).await;
+    let _present = app.tally.enter(Kind::Events);
+    let follower = Follower { store: &app.store, socket: &socket, scope: arrival.scope(&app) };
+    let work = follower.follow(arrival.wanted.since, arrival.newest);
+    stay(&app, socket.clone(), &arrival.login, vacated, work).await;
 }
 
 /// Until it goes, its token ends, the server stops, or `work` gives up on it.
@@ -311,153 +429,4 @@ async fn end_of(app: &App, login: &Verified) {
         // Either is a reason to ask again; the sender lives as long as the server.
         drop(tokio::time::timeout(left, changes.changed()).await);
     }
-}
-
-/// Sends one client every event once and in order, from the live stream while it keeps up and from the store while
-/// it does not.
-struct Follower<'a> {
-    store: &'a Store,
-    socket: &'a SocketRef,
-    caller: &'a Caller,
-}
-
-/// Why an event was not sent.
-enum Unsent {
-    NoRoom,
-    Gone,
-}
-
-struct Gone;
-
-impl Follower<'_> {
-    /// Ends when the client is gone or is to be put out.
-    async fn follow(&self, arrival: &Arrival) {
-        // First where it stands, then the stream, then what came between: so nothing falls between them.
-        let Some(mut cursor) = self.start(arrival).await else { return };
-        let mut live = self.store.committed();
-        if !self.catch_up(&mut cursor, false).await {
-            return;
-        }
-        loop {
-            let kept_up = match live.recv().await {
-                Ok(row) if row.id <= cursor => true,
-                Ok(row) => match self.send(&row) {
-                    Ok(()) => {
-                        cursor = row.id;
-                        true
-                    }
-                    Err(Unsent::NoRoom) => false,
-                    Err(Unsent::Gone) => return,
-                },
-                Err(RecvError::Lagged(_)) => false,
-                // The store closes after the server; a client of the next one asks it for what it missed.
-                Err(RecvError::Closed) => std::future::pending().await,
-            };
-            if !kept_up && !self.catch_up(&mut cursor, true).await {
-                return;
-            }
-        }
-    }
-
-    /// The number after which the client is to be sent everything.
-    async fn start(&self, arrival: &Arrival) -> Option<i64> {
-        let newest = match arrival.newest {
-            Some(newest) => newest,
-            None => self.recent(1).await.first().map_or(0, |row| row.id),
-        };
-        let Some(since) = arrival.since else { return Some(newest) };
-        if since > newest {
-            // Another database, or an older copy of it: its numbers mean nothing to us.
-            return self.gap(since, newest).then_some(newest);
-        }
-        if newest - since <= i64::from(MISSED_MAX) {
-            return Some(since);
-        }
-        let oldest = self.recent(MISSED_MAX).await.last().map_or(newest, |row| row.id);
-        if oldest <= since + 1 {
-            return Some(since);
-        }
-        self.gap(since, oldest - 1).then_some(oldest - 1)
-    }
-
-    /// Tells a client that it will not be sent the events after `after` up to and with `until`.
-    fn gap(&self, after: i64, until: i64) -> bool {
-        self.socket.emit("gap", &Gap { after, until }).is_ok()
-    }
-
-    /// Sends everything after `cursor` that the store holds. False when the client is gone or has stood still for
-    /// too long.
-    async fn catch_up(&self, cursor: &mut i64, mut gently: bool) -> bool {
-        loop {
-            let rows = self.insist(|store| store.get_events_after_seq(*cursor, CATCH_UP_ROWS)).await;
-            if rows.is_empty() {
-                return true;
-            }
-            for (sent, row) in rows.iter().enumerate() {
-                if gently && sent % ROOM_ROWS == 0 {
-                    tokio::time::sleep(ROOM_EVERY).await;
-                }
-                match tokio::time::timeout(ROOM_WAIT, self.send_patiently(row)).await {
-                    Ok(Ok(waited)) => gently |= waited,
-                    Ok(Err(Gone)) | Err(_) => return false,
-                }
-                *cursor = row.id;
-            }
-        }
-    }
-
-    /// Whether it had to wait for room.
-    async fn send_patiently(&self, row: &EventRow) -> Result<bool, Gone> {
-        let mut waited = false;
-        loop {
-            match self.send(row) {
-                Ok(()) => return Ok(waited),
-                Err(Unsent::Gone) => return Err(Gone),
-                Err(Unsent::NoRoom) => tokio::time::sleep(ROOM_EVERY).await,
-            }
-            waited = true;
-        }
-    }
-
-    fn send(&self, row: &EventRow) -> Result<(), Unsent> {
-        if !self.caller.sees_named(row.cluster.as_deref()) {
-            return Ok(());
-        }
-        match self.socket.emit("event", &row.socket()) {
-            Ok(()) => Ok(()),
-            Err(SendError::Socket(SocketError::InternalChannelFull)) => Err(Unsent::NoRoom),
-            Err(SendError::Socket(SocketError::Closed)) => Err(Unsent::Gone),
-            Err(SendError::Serialize(error)) => {
-                // It would fail for everybody and for ever; the others are not held up for it.
-                tracing::error!(seq = row.id, "an event could not be written: {error}");
-                Ok(())
-            }
-        }
-    }
-
-    async fn recent(&self, limit: u32) -> Vec<EventRow> {
-        self.insist(|store| store.get_recent_events(limit)).await
-    }
-
-    /// Asks until the store answers; the client leaving ends it.
-    async fn insist<'s, F>(&'s self, ask: impl Fn(&'s Store) -> F) -> Vec<EventRow>
-    where
-        F: Future<Output = Result<Vec<EventRow>, StoreError>>,
-    {
-        loop {
-            match ask(self.store).await {
-                Ok(rows) => return rows,
-                Err(error) => {
-                    tracing::warn!("a client waits for its events: {:#}", anyhow::Error::from(error));
-                    tokio::time::sleep(STORE_EVERY).await;
-                }
-            }
-        }
-    }
-}
-
-#[derive(Serialize)]
-struct Gap {
-    after: i64,
-    until: i64,
 }

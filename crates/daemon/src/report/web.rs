@@ -33,8 +33,9 @@ use super::origin::Origins;
 use super::peer::{Peer, Secured};
 use super::problem::{self, Problem};
 use super::refusal::Refusal;
+use super::tally::{Kind, Tally};
 use super::tools::{self, Tools};
-use super::{Limits, page::Page, session, users, v1};
+use super::{Limits, metrics, page::Page, session, users, v1};
 use crate::record::{self, RestAction, RestEvent, Store, StoreError};
 use crate::supervise::Stop;
 
@@ -63,6 +64,7 @@ pub(super) struct App {
     pub(super) logins: Logins,
     pub(super) requests: Semaphore,
     pub(super) stop: Stop,
+    pub(super) tally: Tally,
 }
 
 pub(super) type Shared = State<Arc<App>>;
@@ -100,6 +102,7 @@ fn private() -> OpenApiRouter<Arc<App>> {
         .merge(session::private())
         .merge(users::private())
         .merge(v1::router())
+        .routes(routes!(metrics::metrics))
 }
 
 /// The calls for everybody.
@@ -233,7 +236,10 @@ async fn health(State(app): Shared, uri: Uri) -> Answer<(StatusCode, Json<Health
     health.components = Some(Components {
         store: Component { status: word(store, "down") },
         monitor: Component { status: word(monitor, "blind") },
-        sockets: Sockets { status: "ok", clients: app.pages.iter().map(|(_, page)| page.clients()).sum() },
+        sockets: Sockets {
+            status: "ok",
+            clients: app.tally.count(Kind::Arrays) + app.tally.count(Kind::Deltas),
+        },
     });
     if store && monitor {
         return Ok((StatusCode::OK, Json(health)));

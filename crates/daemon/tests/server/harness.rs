@@ -52,8 +52,10 @@ pub(crate) struct Fixture {
     pub(crate) store: Store,
     pub(crate) auth: Arc<Auth>,
     pub(crate) live: Arc<Live>,
+    /// The first cluster's.
     pub(crate) page: Arc<Page>,
     token: String,
+    pub(crate) pages: Vec<(ClusterName, Arc<Page>)>,
     // Last, so that it goes when everything in it is closed.
     pub(crate) folder: Folder,
 }
@@ -68,12 +70,12 @@ impl Fixture {
     }
 
     pub(crate) async fn with(limits: Limits, password: Option<Password>) -> Fixture {
-        Fixture::made(limits, password, Vec::new(), vec![lab(), edge()], None).await
+        Fixture::made(Folder::new(), limits, password, Vec::new(), vec![lab(), edge()], None).await
     }
 
     /// With another cluster after the first.
     pub(crate) async fn of_two() -> Fixture {
-        Fixture::new().await
+        Fixture::of(Folder::new(), &["lab", "edge"], Limits::default(), Some(Password::new(PASSWORD))).await
     }
 
     pub(crate) async fn acting(
@@ -81,7 +83,18 @@ impl Fixture {
         password: Option<Password>,
         hands: Vec<(ClusterName, Hands)>,
     ) -> Fixture {
-        Fixture::made(limits, password, hands, vec![lab()], None).await
+        Fixture::made(Folder::new(), limits, password, hands, vec![lab()], None).await
+    }
+
+    /// In a folder that may have been one's before, with these clusters.
+    pub(crate) async fn of(
+        folder: Folder,
+        clusters: &[&str],
+        limits: Limits,
+        password: Option<Password>,
+    ) -> Fixture {
+        let clusters = clusters.iter().map(|name| name.parse().unwrap()).collect();
+        Fixture::made(folder, limits, password, Vec::new(), clusters, None).await
     }
 
     pub(crate) async fn listening(
@@ -89,28 +102,23 @@ impl Fixture {
         password: Option<Password>,
         tls: Option<TlsFiles>,
     ) -> Fixture {
-        Fixture::made(limits, password, Vec::new(), vec![lab(), edge()], tls).await
+        Fixture::made(Folder::new(), limits, password, Vec::new(), vec![lab(), edge()], tls).await
     }
 
     async fn made(
+        folder: Folder,
         limits: Limits,
         password: Option<Password>,
         hands: Vec<(ClusterName, Hands)>,
         clusters: Vec<ClusterName>,
         tls: Option<TlsFiles>,
     ) -> Fixture {
-        let folder = Folder::new();
         let store = Store::open(&folder.path().join("jarvis.db")).await.unwrap();
         let auth = Arc::new(Auth::open(folder.path(), store.clone(), password).await.unwrap());
         auth.settle().await.unwrap();
         let token = auth.issue(&UserName::admin(), false, Timestamp::now()).await.unwrap().token;
-        let live = Arc::new(Live::new([lab()], Duration::from_secs(12), Instant::now()));
-        let page = Arc::new(Page::new());
-        let pages = clusters
-            .into_iter()
-            .enumerate()
-            .map(|(n, name)| (name, if n == 0 { page.clone() } else { Arc::new(Page::new()) }));
-        let pages = pages.collect();
+        let live = Arc::new(Live::new(clusters.clone(), Duration::from_secs(12), Instant::now()));
+        let pages: Vec<_> = clusters.into_iter().map(|name| (name, Arc::new(Page::new()))).collect();
         let options = ServerOptions {
             listen: "127.0.0.1:0".parse().unwrap(),
             allowed_origins: vec![DESK.into()],
@@ -119,12 +127,12 @@ impl Fixture {
             store: store.clone(),
             auth: auth.clone(),
             live: live.clone(),
-            pages,
+            pages: pages.clone(),
             autonomy_ceiling: 2,
             hands,
         };
         let server = Server::start_within(options, limits).await.unwrap();
-        Fixture { server, store, auth, live, page, token, folder }
+        Fixture { server, store, auth, live, page: pages[0].1.clone(), pages, token, folder }
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
