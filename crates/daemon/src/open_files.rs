@@ -20,3 +20,8 @@ pub fn raise() -> io::Result<()> {
         Some(_) | None => Ok(()),
     }
 }
+
+/// How many files this process may have open now.
+pub(crate) fn limit() -> u64 {
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+}

@@ -66,6 +66,7 @@ use tokio::task::JoinHandle;
 
 use crate::act::Hands;
 use crate::key;
+use crate::open_files;
 use crate::record::Store;
 use crate::supervise;
 use auth::Auth;
@@ -139,6 +140,19 @@ pub struct Limits {
     pub certificate: Duration,
 }
 
+/// Open files that are not for callers: the store, the clusters' connections, the log, what the system itself needs.
+const FILES_RESERVED: u64 = 256;
+/// Connections in any case.
+const CONNECTIONS_MIN: usize = 16;
+
+impl Limits {
+    /// With no more connections than leave files for the rest: whoever holds all of ours open must not blind us.
+    fn fitting(self, files: u64) -> Limits {
+        let room = usize::try_from(files.saturating_sub(FILES_RESERVED)).unwrap_or(usize::MAX);
+        Limits { connections: self.connections.min(room.max(CONNECTIONS_MIN)), ..self }
+    }
+}
+
 impl Default for Limits {
     fn default() -> Limits {
         Limits {
@@ -172,7 +186,7 @@ impl Server {
     /// # Errors
     /// The address cannot be listened on, or an allowed origin is none.
     pub async fn start(options: ServerOptions) -> anyhow::Result<Server> {
-        Server::start_within(options, Limits::default()).await
+        Server::start_within(options, Limits::default().fitting(open_files::limit())).await
     }
 
     /// As [`Server::start`], with other limits.
@@ -256,6 +270,23 @@ impl Server {
                 tracing::warn!("the server did not end in time and is cut off");
                 self.serving.abort();
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_leave_files_for_the_rest() {
+        for (name, files, expected) in [
+            ("as many as are wanted", 8_192, 3_500),
+            ("the usual limit of a login", 1_024, 768),
+            ("hardly any", 30, 16),
+            ("no limit", u64::MAX, 3_500),
+        ] {
+            assert_eq!(Limits::default().fitting(files).connections, expected, "{name}");
         }
     }
 }

@@ -13,6 +13,7 @@ use super::secret::{self, Secret};
 use super::tree::{At, Place, Problems, Spot};
 use super::typed::{self, Typed};
 use super::{Config, Live, Reach, Server, Setting, Store, Tiers, Tls, cluster, marks};
+use crate::report::auth::PASSWORD_MIN;
 
 /// Where the daemon listens when nobody says otherwise.
 const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 4000);
@@ -166,6 +167,17 @@ impl Checker<'_, '_> {
     }
 
     fn password(&mut self, file: Option<&At<String>>) -> Option<Secret> {
+        let password = self.given_password(file)?;
+        let least = PASSWORD_MIN;
+        if password.expose().len() < least {
+            self.warnings.push(format!(
+                "the configured password has fewer than {least} bytes, so it is soon guessed: set a longer one"
+            ));
+        }
+        Some(password)
+    }
+
+    fn given_password(&mut self, file: Option<&At<String>>) -> Option<Secret> {
         if let Some(password) = self.env("JARVIS_PASSWORD") {
             self.set("server.password", "(hidden)", Some(Spot::Environment("JARVIS_PASSWORD")));
             return Some(Secret::new(password));
