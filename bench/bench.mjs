@@ -95,7 +95,7 @@ async function measure(guests) {
   const config = path.join(folder, 'jarvis.toml');
   writeFileSync(
     config,
-    `[server]\nlisten = "127.0.0.1:0"\n[store]\npath = "${folder}/jarvis.db"\n[tiers]\nlive = "off"\n` +
+    `[server]\nlisten = "127.0.0.1:0"\n[store]\npath = "${folder}/jarvis.db"\n[tiers]\n` +
       `[[cluster]]\nname = "bench"\nendpoints = ${JSON.stringify(endpoints.slice(0, 2))}\n` +
       `token_id = "${TOKEN.split('=')[0]}"\ntoken_secret_file = "${folder}/secret"\nca_file = "${ca}"\n`,
   );
