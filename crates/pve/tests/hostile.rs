@@ -102,7 +102,7 @@ async fn bad_answers() {
         ("compressed", answer("200 OK", "Content-Encoding: gzip\r\n", "xxxx"),
             "Malformed: GET /version at HOST gave an answer that cannot be read at its headers: it is compressed, which was not asked for; it begins with ``"),
         ("401, empty", empty("401 Authentication failed!"),
-            "Unauthorized: GET /version at HOST was refused with 401: Authentication failed!; check that the token exists, is enabled and has not expired"),
+            "Unauthorized: GET /version at HOST was refused with 401: Authentication failed!; check that the token exists, is enabled and has not expired, and that its secret is the right one"),
         ("403 in the reason only (before 8.3)", answer("403 Permission check failed (/nodes/a, Sys.Audit)", "", r#"{"data":null}"#),
             "Forbidden: GET /version at HOST is forbidden: Permission check failed (/nodes/a, Sys.Audit); grant Sys.Audit on /nodes/a to the token and to its user"),
         ("500 in the reason only (before 8.3)", answer("500 VM is locked (backup)", "", r#"{"data":null}"#),
@@ -383,10 +383,10 @@ async fn certificates() {
         ("a wrong pin", &other, pin(&right), Some(format!("its certificate is not the pinned one ({right_print}); it presented {other_print}"))),
         ("the right certificate without its key", &stolen, pin(&right), Some("it does not hold the key of the certificate it presented".to_owned())),
         ("without its key, for anybody", &stolen, Trust::Insecure, Some("it does not hold the key of the certificate it presented".to_owned())),
-        ("a wrong CA", &other, ca(&right), Some(format!("none of the trusted CAs vouches for its certificate; it presented {other_print}"))),
+        ("a wrong CA", &other, ca(&right), Some(format!("none of the trusted CAs vouches for its certificate; PVE's own is vouched for by the cluster's /etc/pve/pve-root-ca.pem (ca_file); it presented {other_print}"))),
         ("the right CA, for another name", &named, ca(&named), Some(format!("its certificate is not for the name 127.0.0.1; it presented {}", named.fingerprint()))),
         ("the right CA, expired", &expired, ca(&expired), Some(format!("its certificate has expired; it presented {}", expired.fingerprint()))),
-        ("unknown to this system", &right, Trust::SystemRoots, Some(format!("none of the trusted CAs vouches for its certificate; it presented {right_print}"))),
+        ("unknown to this system", &right, Trust::SystemRoots, Some(format!("none of the trusted CAs vouches for its certificate; PVE's own is vouched for by the cluster's /etc/pve/pve-root-ca.pem (ca_file); it presented {right_print}"))),
     ];
     for (name, identity, trust, refused) in table {
         let server = Server::start(identity, vec![Play::Keep(json(VERSION))]).await;
