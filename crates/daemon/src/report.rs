@@ -214,7 +214,7 @@ impl Server {
         let address = listener.local_addr().context("the listening socket has no address")?;
         let (sender, stop) = supervise::stop();
         let folder = store.path().parent().unwrap_or(Path::new("."));
-        let local = Local::new(key::read_or_make(folder)?);
+        let local = Local::new(key::read_or_make(folder)?, listen.ip());
         let app = Arc::new(App {
             local,
             store,

@@ -43,6 +43,8 @@ const SUMMARY_MAX: usize = 2_000;
 /// Longest name of a node, in bytes: a DNS label.
 const NODE_MAX: usize = 63;
 
+/// Where the kill switch is set.
+pub(super) const KILL_SWITCH_PATH: &str = "/api/monitor/killswitch";
 const KILL_SWITCH_SHAPE: &str = r#"{"active": true} or {"active": false}"#;
 const VALUE_SHAPE: &str = r#"{"value": TEXT}"#;
 const EVENT_SHAPE: &str =
@@ -351,6 +353,11 @@ fn new_event(given: GivenEvent, cluster: Option<&ClusterName>, at: Timestamp) ->
         return Err(bad(format!("node must be a name of 1 to {NODE_MAX} plain characters")));
     }
     let (title, message) = record::split_summary(summary);
+    // Every page takes such a title for the switch itself (contract 5).
+    let shown = title.as_deref().unwrap_or(summary).to_lowercase();
+    if shown.contains("kill switch") || shown.contains("activated") {
+        return Err(bad("the words \"kill switch\" and \"activated\" are Jarvis's own in a title"));
+    }
     let event =
         NewEvent::plain(at, kind, severity, source, &title.unwrap_or_default(), &message.unwrap_or_default());
     Ok(NewEvent {
@@ -425,6 +432,9 @@ mod tests {
             ("another severity", r#"{"type":"alert","summary":"x","severity":"high"}"#, bad("severity must be info, warning, error or critical")),
             ("another source", r#"{"type":"alert","summary":"x","source":"me"}"#, bad("source must be monitor, user, jarvis or system")),
             ("an empty summary", r#"{"type":"alert","summary":"  "}"#, bad(line)),
+            ("the kill switch, made up", r#"{"type":"status","summary":"[Monitor] KILL SWITCH OFF: ok"}"#, bad("the words \"kill switch\" and \"activated\" are Jarvis's own in a title")),
+            ("and in one piece", r#"{"type":"status","summary":"All DeActivated"}"#, bad("the words \"kill switch\" and \"activated\" are Jarvis's own in a title")),
+            ("in the message they are words", r#"{"type":"status","summary":"[User] Drill: the kill switch was tried"}"#, good("status info user Drill | the kill switch was tried | -")),
             ("two lines", r#"{"type":"alert","summary":"a\nb"}"#, bad(line)),
             ("a book", long.as_str(), bad(line)),
             ("no node's name", r#"{"type":"alert","summary":"x","node":"a b"}"#, bad("node must be a name of 1 to 63 plain characters")),

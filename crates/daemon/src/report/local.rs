@@ -1,8 +1,10 @@
 //! Local: whoever may read the key beside the store speaks for the daemon's own machine.
 //!
 //! The command line makes a proof with that key: who it is, good for a minute, and never written down. It can do
-//! nothing that its reader could not do otherwise, since the same key signs every login; so it shows who is at work
+//! nothing that its reader could not do otherwise to the database beside it; so it shows who is at work
 //! instead of asking for a password that a script would have to keep. It opens no sockets.
+
+use std::net::IpAddr;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
@@ -50,16 +52,20 @@ pub(crate) fn prove(key: &[u8; 32], name: &str, now: Timestamp) -> anyhow::Resul
 /// Judges proofs.
 pub(super) struct Local {
     key: [u8; 32],
+    /// Where the daemon listens: who comes to an address of this machine from that same address is on it.
+    own: IpAddr,
 }
 
 impl Local {
-    pub(super) fn new(key: [u8; 32]) -> Local {
-        Local { key }
+    pub(super) fn new(key: [u8; 32], own: IpAddr) -> Local {
+        Local { key, own: own.to_canonical() }
     }
 
     /// Who shows such a proof: an admin, for whoever may read the key could sign a login of one.
-    pub(super) fn caller(&self, token: &str, now: Timestamp) -> Option<Caller> {
-        if token.len() > PROOF_MAX {
+    ///
+    /// From this machine only: a key that was copied, in a backup say, opens nothing from elsewhere.
+    pub(super) fn caller(&self, token: &str, peer: IpAddr, now: Timestamp) -> Option<Caller> {
+        if token.len() > PROOF_MAX || !(peer.is_loopback() || peer == self.own) {
             return None;
         }
         let (claims, signature) = token.strip_prefix(PREFIX)?.split_once('.')?;
@@ -81,6 +87,8 @@ impl Local {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
     #[test]
     fn one_row_per_way_to_be_wrong() {
@@ -116,9 +124,17 @@ mod tests {
         ];
         for (name, token, seconds, expected) in table {
             let now = born + SignedDuration::from_secs(seconds);
-            assert_eq!(Local::new(key).caller(&token, now).is_some(), expected, "{name}");
+            assert_eq!(Local::new(key, HERE).caller(&token, HERE, now).is_some(), expected, "{name}");
         }
-        let caller = Local::new(key).caller(&good, born).unwrap();
+        let lan = "10.0.0.5".parse().unwrap();
+        for (name, peer, expected) in [
+            ("this machine", HERE, true),
+            ("by its own address", lan, true),
+            ("another", "10.0.0.6".parse().unwrap(), false),
+        ] {
+            assert_eq!(Local::new(key, lan).caller(&good, peer, born).is_some(), expected, "{name}");
+        }
+        let caller = Local::new(key, HERE).caller(&good, HERE, born).unwrap();
         assert_eq!((&*caller.name, caller.role, caller.via), ("alice", Role::Admin, Via::CommandLine));
         assert_ne!(good, prove(&key, "alice", born).unwrap());
     }

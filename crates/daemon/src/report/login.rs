@@ -60,7 +60,7 @@ fn identify(app: &App, peer: Peer, method: &Method, headers: &HeaderMap, routed:
     let unknown = |words| Refusal::new(StatusCode::UNAUTHORIZED, words);
     let verified = if let Some(token) = bearer(headers) {
         let local = || {
-            let caller = app.local.caller(token, now)?;
+            let caller = app.local.caller(token, peer.address, now)?;
             Some(Verified { caller, pass: Pass::Local, until: Some(now + local::LASTS) })
         };
         app.auth.verify(token, now).or_else(local).ok_or_else(|| unknown(BAD_TOKEN))?

@@ -259,10 +259,12 @@ async fn execute(State(app): Shared, caller: Caller, request: Request) -> Result
     Query::parse(request.uri(), &[])?;
     let wanted: Wanted = read_body(&app.limits, request, SHAPE).await?;
     let (cluster, page) = cluster_of(&app, &caller, &wanted.args.cluster)?;
-    let Plan { act, tier, label } = plan(&wanted, page)?;
+    // Before a word is said of what is there.
     if !caller.may(Role::Operator, Some(cluster)) {
-        return Err(No::Forbidden(format!("{} may not act in the cluster {cluster}", caller.name)));
+        let place = if caller.sees(cluster) { cluster.as_str() } else { "that is meant" };
+        return Err(No::Forbidden(format!("{} may not act in the cluster {place}", caller.name)));
     }
+    let Plan { act, tier, label } = plan(&wanted, page)?;
     if !app.live.clusters(Instant::now()).any(|(name, seen)| name == cluster && seen) {
         return Err(No::Bad(format!(
             "the cluster {cluster} is not seen at the moment: what is there is not known"
@@ -281,17 +283,30 @@ async fn execute(State(app): Shared, caller: Caller, request: Request) -> Result
         by: caller.operator(),
         store: app.store.clone(),
     };
-    let intent = deed.entry("toolAsked", json!({}));
-    if let Err(error) = app.store.save_turn(vec![intent], Vec::new(), None).await {
-        tracing::error!("an act was not begun: {:#}", anyhow::Error::from(error));
+    let (begun, task) = watch::channel(None);
+    let (tell, told) = oneshot::channel();
+    let (recorded, is_recorded) = oneshot::channel();
+    let label = deed.label.clone();
+    let stop = app.stop.clone();
+    // On its own: a browser that goes away must not leave an intent without its act, nor an act without its outcome.
+    tokio::spawn(async move {
+        let intent = deed.entry("toolAsked", json!({}));
+        let saved = deed.store.save_turn(vec![intent], Vec::new(), None).await;
+        let is_saved = saved.is_ok();
+        if let Err(error) = saved {
+            tracing::error!("an act was not begun: {:#}", anyhow::Error::from(error));
+        }
+        if recorded.send(is_saved).is_err() {
+            tracing::debug!("whoever asked for this act has gone");
+        }
+        if is_saved {
+            deed.done(hands, begun, turn, stop, tell).await;
+        }
+    });
+    if !is_recorded.await.unwrap_or(false) {
         let words = "nothing was done, because it cannot be recorded; the log says why";
         return Err(No::Otherwise(StatusCode::INTERNAL_SERVER_ERROR, words.into()));
     }
-    let (begun, task) = watch::channel(None);
-    let (tell, told) = oneshot::channel();
-    let label = deed.label.clone();
-    // On its own: a browser that goes away must not leave an act without its outcome.
-    tokio::spawn(deed.done(hands, begun, turn, app.stop.clone(), tell));
     let outcome = match tokio::time::timeout(app.limits.act, told).await {
         Ok(Ok(outcome)) => outcome,
         Ok(Err(_)) => return Err(No::Bad(format!("{label}: Jarvis stopped before it ended"))),

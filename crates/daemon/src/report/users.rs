@@ -153,7 +153,7 @@ async fn add_user(
     let new = NewUser {
         name: body.name.parse().map_err(malformed)?,
         role: body.role,
-        clusters: scope(&app, body.clusters)?,
+        clusters: scope(&app, &caller, body.clusters)?,
         password: body.password.map(Password::new),
     };
     let user = app.auth.add_user(&caller, new, Timestamp::now()).await?;
@@ -186,7 +186,7 @@ async fn change_user(
     const SHAPE: &str = r#"{"role": "viewer"|"operator"|"admin", "clusters": null|[TEXT], "disabled": BOOL}, each of which may be absent"#;
     let name = user_name(&name)?;
     let body: UserChange = read_json(&app.limits, request, SHAPE).await?;
-    let clusters = body.clusters.map(|names| scope(&app, names)).transpose()?;
+    let clusters = body.clusters.map(|names| scope(&app, &caller, names)).transpose()?;
     let patch = UserPatch { role: body.role, clusters, disabled: body.disabled };
     Ok(Json(app.auth.change_user(&caller, &name, patch, Timestamp::now()).await?.into()))
 }
@@ -297,7 +297,7 @@ async fn add_token(
         user: body.user.as_deref().unwrap_or(&caller.name).parse().map_err(malformed)?,
         name: body.name,
         role: body.role,
-        clusters: scope(&app, body.clusters)?,
+        clusters: scope(&app, &caller, body.clusters)?,
         expires: body.expires_at,
     };
     let (token, secret) = app.auth.add_token(&caller, new, Timestamp::now()).await?;
@@ -331,14 +331,14 @@ fn malformed(words: &str) -> Problem {
 }
 
 /// Names of clusters that are watched: a misspelt one would be a right to nothing, found out when it is needed.
-fn scope(app: &App, names: Option<Vec<String>>) -> Answer<Scope> {
+fn scope(app: &App, caller: &Caller, names: Option<Vec<String>>) -> Answer<Scope> {
     let Some(names) = names else { return Ok(None) };
-    let watched = |name: &String| {
-        app.pages.iter().map(|(watched, _)| watched).find(|watched| watched.as_str() == *name)
-    };
+    // Whoever may not see a cluster does not learn here that it exists.
+    let seen = || app.pages.iter().map(|(watched, _)| watched).filter(|watched| caller.sees(watched));
+    let watched = |name: &String| seen().find(|watched| watched.as_str() == *name);
     let found: Option<Box<[ClusterName]>> = names.iter().map(|name| watched(name).cloned()).collect();
     found.map(Some).ok_or_else(|| {
-        let known: Vec<_> = app.pages.iter().map(|(name, _)| name.as_str()).collect();
+        let known: Vec<_> = seen().map(ClusterName::as_str).collect();
         malformed(&format!("no such cluster is watched; there are {}", known.join(", ")))
     })
 }

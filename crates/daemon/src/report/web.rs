@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use axum::extract::{Request, State};
+use axum::extract::{MatchedPath, Request, State};
 use axum::http::header::{self, HeaderName, HeaderValue};
 use axum::http::{Method, StatusCode, Uri};
 use axum::middleware::{self, Next};
@@ -157,7 +157,13 @@ pub(super) async fn hardened(request: Request, next: Next) -> Response {
 }
 
 /// A limit on how many calls run at once.
+///
+/// The kill switch is not among them: whoever keeps all the others busy must not keep an operator from stopping everything.
 async fn counted(State(app): Shared, request: Request, next: Next) -> Response {
+    let routed = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
+    if routed == control::KILL_SWITCH_PATH {
+        return next.run(request).await;
+    }
     let Ok(_turn) = app.requests.try_acquire() else {
         return Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "Too many requests at once, try again")
             .retry_after(Duration::from_secs(1))
@@ -295,6 +301,8 @@ enum Shown<'a> {
 fn shown<'a>(app: &'a App, caller: &Caller) -> Shown<'a> {
     match &app.pages[..] {
         [(first, _), ..] if !caller.sees(first) => Shown::Nothing,
+        // What a cluster that is not watched any more has left is not for those who are let into some.
+        [(first, _)] if caller.clusters.is_some() => Shown::First(first),
         [(first, _), _, ..] => Shown::First(first),
         [] | [_] => Shown::Everything,
     }

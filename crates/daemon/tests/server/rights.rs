@@ -112,3 +112,38 @@ async fn who_is_of_one_cluster_sees_nothing_of_another() {
     assert_eq!(arrays.hear().await, [r#"44/cluster,{"message":"This login is for other clusters"}"#]);
     fixture.stop().await;
 }
+
+#[tokio::test]
+async fn whoever_may_not_act_somewhere_learns_nothing_of_it() {
+    let fixture = Fixture::new().await;
+    fixture.user("local", Role::Operator, Some(&[edge()])).await;
+    let bearer = format!("Authorization: Bearer {}", fixture.token_of("local").await);
+    let post = async |path: &str, body: &str| {
+        let lines = [bearer.as_str(), "Content-Type: application/json"];
+        fixture.call(&format!("POST {path}"), &lines, body).await.shown()
+    };
+    for wish in [
+        r#"{"tool":"start_vm","args":{"node":"pve1","vmid":101}}"#,
+        r#"{"tool":"wake_node","args":{"node":"pve1"}}"#,
+        r#"{"tool":"none","args":{}}"#,
+    ] {
+        let refused = r#"403 {"error":"local may not act in the cluster that is meant","success":false}"#;
+        assert_eq!(post("/api/tools/execute", wish).await, refused, "{wish}");
+    }
+    let token = post("/api/v1/tokens", r#"{"name":"x","clusters":["lab"]}"#).await;
+    let guess = post("/api/v1/tokens", r#"{"name":"x","clusters":["zzz"]}"#).await;
+    assert_eq!(token, guess, "a cluster that is there and one that is not");
+    assert!(!guess.contains("lab"), "{guess}");
+    fixture.stop().await;
+}
+
+#[tokio::test]
+async fn nobody_s_calls_keep_the_kill_switch_from_being_set() {
+    let fixture = Fixture::within(daemon::report::Limits { requests: 0, ..Default::default() }).await;
+    let token = fixture.token();
+    assert_eq!(fixture.get("/api/monitor/status", &token).await.status, 503, "all places are taken");
+    let bearer = format!("Authorization: Bearer {token}");
+    let set = fixture.call("PUT /api/monitor/killswitch", &[&bearer], r#"{"active":true}"#).await;
+    assert_eq!(set.shown(), r#"200 {"killSwitch":true}"#);
+    fixture.stop().await;
+}

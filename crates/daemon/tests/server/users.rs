@@ -291,7 +291,12 @@ async fn a_token_is_shown_once_and_has_no_more_than_its_user() {
         "403 a token may not have more than its user and whoever makes it: a lesser role, or fewer clusters";
     let table: [(&str, &str, &str, &str); 9] = [
         ("a role above one's own", &bob, r#"{"name":"x","role":"admin"}"#, more),
-        ("a cluster that is not one's own", &bob, r#"{"name":"x","clusters":["edge"]}"#, more),
+        (
+            "a cluster that is not one's own",
+            &bob,
+            r#"{"name":"x","clusters":["edge"]}"#,
+            "400 no such cluster is watched; there are lab",
+        ),
         ("somebody else's", &bob, r#"{"name":"x","user":"admin"}"#, "403 bob may not do this"),
         ("more than its user, by an admin", &admin, r#"{"name":"x","user":"bob","role":"admin"}"#, more),
         ("of nobody", &admin, r#"{"name":"x","user":"eve"}"#, "404 there is no user of that name"),
