@@ -6,16 +6,14 @@ use std::fmt::Write;
 use serde_json::Value;
 
 use crate::record::level_name;
+use crate::words;
 
 /// Longest text in one cell, in characters; the last cell of a line is as long as it is.
 const CELL_MAX: usize = 40;
 
-/// Without control characters, each as a dot.
+/// As a terminal may show it.
 pub(super) fn plain(text: &str) -> String {
-    // Some are no control characters to Unicode and turn a line around all the same.
-    let turns =
-        |c: char| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    text.chars().map(|c| if c.is_control() || turns(c) { '·' } else { c }).collect()
+    words::plain(text).into_owned()
 }
 
 /// `jarvis status`
@@ -188,7 +186,7 @@ mod tests {
         expect![[r#"
             TIME (UTC)           SEVERITY  NODE  WHAT
             2026-11-24 02:05:10  critical  pve1  Node pve1 offline: it left the cluster
-            2026-11-24 02:05:09  info      -     ·[31mred··second line
+            2026-11-24 02:05:09  info      -     �[31mred� second line
         "#]]
         .assert_eq(&events(&rows));
         let rows = [

@@ -198,13 +198,14 @@ impl NewEvent {
     }
 }
 
-/// `[Monitor] TITLE: MESSAGE`. The page splits it at the first colon and its pattern ends at a line break, so the
-/// title has no colon and neither part a break; an empty message would leave the pattern nothing to match.
+/// `[Monitor] TITLE: MESSAGE`, of two plain texts. The page splits it at the first colon, so the title has none; an empty
+/// message would leave its pattern nothing to match.
 fn summary_of(source: Source, title: &str, message: &str) -> String {
-    let plain = |text: &str| text.replace(|c: char| c.is_control(), " ").trim().to_owned();
-    let title = plain(title).replace(':', "-");
-    let message = Some(plain(message)).filter(|message| !message.is_empty());
-    let message = message.unwrap_or_else(|| title.clone());
+    let title = title.trim().replace(':', "-");
+    let message = match message.trim() {
+        "" => &title,
+        message => message,
+    };
     format!("[{}] {title}: {message}", source.prefix())
 }
 
