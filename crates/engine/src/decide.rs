@@ -19,6 +19,7 @@ use crate::record::By;
 
 pub(crate) use guardrail::ask_again;
 pub use guardrail::{GUARDRAILS, IGNORE_TAG, RESTART_TAG, VITAL};
+pub(crate) use hold::is_news;
 pub use hold::{Hold, words};
 pub use runbook::{Known, Only, Remedy, Runbook, built_in, runbook, usual};
 
@@ -179,6 +180,8 @@ pub enum SubjectCase<'a> {
         views: u32,
         /// What HA has it in, where that is more than watching it.
         ha: Option<&'a str>,
+        /// Whether PVE knows an address to wake it by; `None`: not known.
+        address: Option<bool>,
     },
     /// A service.
     Service {

@@ -19,7 +19,7 @@ use self::remedy::Scratch;
 use crate::act::Outcome;
 use crate::decide::{Controls, Permit};
 use crate::detect::{Check, Finding, node};
-use crate::incident::{Change, Found, IncidentId, Incidents, Resolution, Slot, State};
+use crate::incident::{Change, Found, Incident, IncidentId, Incidents, Resolution, Slot, State};
 use crate::observe::{
     Blindness, Cause, ClusterName, Evidence, Guest, GuestId, Inspection, Node, NodeName, Presence, Quorum,
     Round, Seen, Snapshot, Subject,
@@ -226,6 +226,7 @@ impl Engine {
             }
             Round::Routine => {
                 self.services(turn, &snapshot);
+                self.addresses(&snapshot);
                 self.temperatures(turn, &snapshot);
                 self.heartbeat(turn);
             }
@@ -268,6 +269,7 @@ impl Engine {
             && !storages.is_empty()
         {
             self.outages(turn, storages);
+            self.room(storages);
         }
     }
 
@@ -353,6 +355,11 @@ impl Engine {
         self.tell(turn, Entry { at: turn.now, subject: Subject::Cluster, name: None, node: None, fact });
     }
 
+    /// Every incident that was told and is not over.
+    pub fn open_incidents(&self) -> impl Iterator<Item = (&Slot, &Incident)> {
+        self.memory.incidents.told()
+    }
+
     /// How the cluster is as a whole, from what is remembered.
     pub fn summary(&self) -> Summary {
         let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
@@ -429,11 +436,10 @@ impl Engine {
         let state = self.memory.incidents.get(&slot).map(|incident| &incident.state);
         let by = match (state, by) {
             // A node that is a member again is what was waited for.
-            (Some(State::Acting { .. } | State::Verifying { .. }), Resolution::Itself)
-                if slot.check == Check::NodeUnreachable =>
-            {
+            (Some(State::Verifying { .. }), Resolution::Itself) if slot.check == Check::NodeUnreachable => {
                 Resolution::Mended
             }
+            (Some(State::Acting { .. }), Resolution::Itself) if slot.check == Check::NodeUnreachable => by,
             (Some(State::Acting { .. } | State::Verifying { .. }), Resolution::Itself) => return true,
             (_, by) => by,
         };

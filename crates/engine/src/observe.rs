@@ -151,6 +151,8 @@ pub struct Snapshot {
     pub services: BTreeMap<NodeName, Seen<Vec<Service>>>,
     /// Each node's sensors, in degrees Celsius.
     pub temperatures: BTreeMap<NodeName, Seen<BTreeMap<Box<str>, f64>>>,
+    /// The address that wakes each node, from its settings; the inner `None`: it has none.
+    pub wakes: BTreeMap<NodeName, Seen<Option<Box<str>>>>,
 }
 
 impl Snapshot {
@@ -168,6 +170,7 @@ impl Snapshot {
             doors: BTreeMap::new(),
             services: BTreeMap::new(),
             temperatures: BTreeMap::new(),
+            wakes: BTreeMap::new(),
         }
     }
 }

@@ -79,11 +79,13 @@ impl Watch {
             Outcome::Done { .. } | Outcome::Runs { .. } => runbook.first_look,
             Outcome::Failed { .. } | Outcome::Unknown { .. } | Outcome::NotMade { .. } => LOOK_SOON,
         };
+        // Nobody was woken by a call that was refused.
+        let refused = matches!((&outcome, &attempt.action), (Outcome::Failed { .. }, Action::WakeNode { .. }));
         Watch {
             attempt,
             outcome,
             acted_at: now,
-            deadline: now + runbook.verify_within,
+            deadline: if refused { now } else { now + runbook.verify_within },
             look_at: now + first,
             well_for: runbook.verify_for,
             proof: None,
@@ -126,17 +128,15 @@ impl Watch {
             return Verdict::Missed(self.not_running(now, current.status.as_str()));
         }
         let same = self.proof.filter(|proof| proof.pid == current.pid);
-        let proof = same.unwrap_or(Proof { at: *asked_at, pid: current.pid });
-        self.proof = Some(proof);
-        let uptime = SignedDuration::from_secs(i64::try_from(current.uptime).unwrap_or(i64::MAX));
-        // A machine that is resumed has been up all along.
+        // A machine that is resumed has been up all along; of one that was started its uptime counts.
         let lived = match self.attempt.action {
-            Action::StartGuest { .. } => uptime,
-            Action::ResumeGuest { .. } | Action::WakeNode { .. } | Action::RestartService { .. } => {
-                SignedDuration::ZERO
-            }
+            Action::StartGuest { .. } => i64::try_from(current.uptime).unwrap_or(0),
+            Action::ResumeGuest { .. } | Action::WakeNode { .. } | Action::RestartService { .. } => 0,
         };
-        let well_for = lived.max(asked_at.duration_since(proof.at));
+        let began = asked_at.checked_sub(SignedDuration::from_secs(lived)).unwrap_or(*asked_at);
+        let proof = same.unwrap_or(Proof { at: began, pid: current.pid });
+        self.proof = Some(proof);
+        let well_for = asked_at.duration_since(proof.at);
         if well_for >= self.well_for {
             return Verdict::Met(format!("it has run for {}", duration(well_for)));
         }
@@ -169,7 +169,13 @@ impl Watch {
         }
         let within = duration(self.deadline.duration_since(self.acted_at));
         Verdict::Missed(match self.attempt.action {
-            Action::WakeNode { .. } => format!("it has not come back within {within}"),
+            Action::WakeNode { .. } => match &self.outcome {
+                Outcome::Failed { why, .. } => format!("it is still away: {why}"),
+                Outcome::Done { .. }
+                | Outcome::Runs { .. }
+                | Outcome::Unknown { .. }
+                | Outcome::NotMade { .. } => format!("it has not come back within {within}"),
+            },
             Action::StartGuest { .. } | Action::ResumeGuest { .. } | Action::RestartService { .. } => {
                 format!("it has not kept running within {within}")
             }

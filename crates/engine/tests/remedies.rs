@@ -67,9 +67,9 @@ fn a_crashed_guest_is_started_and_looked_after() {
         51   inspect   qemu/101 closely
         71   inspect   qemu/101 closely
         91   inspect   qemu/101 closely
-        111  inspect   qemu/101 closely
-        111  verified  VM_CRASHED         qemu/101 (web01): it has run for 1:16
-        111  resolved  VM_CRASHED         qemu/101 (web01): running again, mended by Jarvis after 1:32"#]]);
+        95   inspect   qemu/101 closely
+        95   verified  VM_CRASHED         qemu/101 (web01): it has run for 1:00
+        95   resolved  VM_CRASHED         qemu/101 (web01): running again, mended by Jarvis after 1:16"#]]);
 }
 
 #[test]
@@ -128,9 +128,9 @@ fn a_recommendation_is_done_when_somebody_approves() {
         93   inspect   lxc/200 closely
         113  inspect   lxc/200 closely
         133  inspect   lxc/200 closely
-        153  inspect   lxc/200 closely
-        153  verified  CT_CRASHED         lxc/200 (dns): it has run for 1:11
-        153  resolved  CT_CRASHED         lxc/200 (dns): running again, mended by Jarvis after 2:14"#]]);
+        142  inspect   lxc/200 closely
+        142  verified  CT_CRASHED         lxc/200 (dns): it has run for 1:00
+        142  resolved  CT_CRASHED         lxc/200 (dns): running again, mended by Jarvis after 2:03"#]]);
 }
 
 #[test]
@@ -147,16 +147,15 @@ fn with_the_kill_switch_nothing_is_done_and_off_it_is() {
         19   inspect   pve1 qemu/101
         19   opened    VM_CRASHED         qemu/101 (web01): running to stopped, and no task asked for it (a crash, or a power-off from inside)
         19   held      VM_CRASHED         qemu/101 (web01): the kill switch is on; it may heal by itself for 0:15
-        34   held      VM_CRASHED         qemu/101 (web01): the kill switch is on
         90   inspect   qemu/101 closely
         101  acting    VM_CRASHED         qemu/101 (web01): start it on pve1, attempt 1 of 3 (vm-crashed-restart)
         103  acted     VM_CRASHED         qemu/101 (web01): its task ended: OK
         118  inspect   qemu/101 closely
         138  inspect   qemu/101 closely
         158  inspect   qemu/101 closely
-        178  inspect   qemu/101 closely
-        178  verified  VM_CRASHED         qemu/101 (web01): it has run for 1:16
-        178  resolved  VM_CRASHED         qemu/101 (web01): running again, mended by Jarvis after 2:39"#]]);
+        162  inspect   qemu/101 closely
+        162  verified  VM_CRASHED         qemu/101 (web01): it has run for 1:00
+        162  resolved  VM_CRASHED         qemu/101 (web01): running again, mended by Jarvis after 2:23"#]]);
 }
 
 #[test]
@@ -188,26 +187,26 @@ fn one_node_at_a_time_and_on_it_in_its_start_order() {
         51   inspect   qemu/102 closely
         71   inspect   qemu/102 closely
         91   inspect   qemu/102 closely
-        111  inspect   qemu/102 closely
-        111  verified  VM_CRASHED         qemu/102 (db01): it has run for 1:16
-        111  resolved  VM_CRASHED         qemu/102 (db01): running again, mended by Jarvis after 1:32
-        111  inspect   lxc/200 closely
-        111  inspect   qemu/101 closely
-        111  acting    CT_CRASHED         lxc/200 (dns): start it on pve1, attempt 1 of 3 (ct-crashed-restart)
-        111  held      VM_CRASHED         qemu/101 (web01): the guest before it was just started; 0:03 more
-        113  acted     CT_CRASHED         lxc/200 (dns): its task ended: OK
-        114  acting    VM_CRASHED         qemu/101 (web01): start it on pve1, attempt 1 of 3 (vm-crashed-restart)
-        116  acted     VM_CRASHED         qemu/101 (web01): its task ended: OK
-        123  inspect   lxc/200 closely
-        131  inspect   qemu/101 closely
-        143  inspect   lxc/200 closely
-        151  inspect   qemu/101 closely
-        163  inspect   lxc/200 closely
-        171  inspect   qemu/101 closely
-        183  inspect   lxc/200 closely
-        183  verified  CT_CRASHED         lxc/200 (dns): it has run for 1:11
-        183  resolved  CT_CRASHED         lxc/200 (dns): running again, mended by Jarvis after 2:44
-        191  inspect   qemu/101 closely
-        191  verified  VM_CRASHED         qemu/101 (web01): it has run for 1:16
-        191  resolved  VM_CRASHED         qemu/101 (web01): running again, mended by Jarvis after 2:52"#]]);
+        95   inspect   qemu/102 closely
+        95   verified  VM_CRASHED         qemu/102 (db01): it has run for 1:00
+        95   resolved  VM_CRASHED         qemu/102 (db01): running again, mended by Jarvis after 1:16
+        95   inspect   lxc/200 closely
+        95   inspect   qemu/101 closely
+        95   acting    CT_CRASHED         lxc/200 (dns): start it on pve1, attempt 1 of 3 (ct-crashed-restart)
+        95   held      VM_CRASHED         qemu/101 (web01): the guest before it was just started; 0:03 more
+        97   acted     CT_CRASHED         lxc/200 (dns): its task ended: OK
+        98   acting    VM_CRASHED         qemu/101 (web01): start it on pve1, attempt 1 of 3 (vm-crashed-restart)
+        100  acted     VM_CRASHED         qemu/101 (web01): its task ended: OK
+        107  inspect   lxc/200 closely
+        115  inspect   qemu/101 closely
+        127  inspect   lxc/200 closely
+        135  inspect   qemu/101 closely
+        147  inspect   lxc/200 closely
+        155  inspect   qemu/101 closely
+        156  inspect   lxc/200 closely
+        156  verified  CT_CRASHED         lxc/200 (dns): it has run for 1:00
+        156  resolved  CT_CRASHED         lxc/200 (dns): running again, mended by Jarvis after 2:17
+        159  inspect   qemu/101 closely
+        159  verified  VM_CRASHED         qemu/101 (web01): it has run for 1:00
+        159  resolved  VM_CRASHED         qemu/101 (web01): running again, mended by Jarvis after 2:20"#]]);
 }

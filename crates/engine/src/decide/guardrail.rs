@@ -26,7 +26,7 @@ const CLOCK_SKEW: SignedDuration = SignedDuration::from_secs(5);
 const START_SHOWS: SignedDuration = SignedDuration::from_secs(60);
 
 /// All of them, in the order in which they are told.
-pub const GUARDRAILS: [fn(&Case) -> Option<Hold>; 27] = [
+pub const GUARDRAILS: [fn(&Case) -> Option<Hold>; 28] = [
     kill_switch,
     standby,
     level,
@@ -41,6 +41,7 @@ pub const GUARDRAILS: [fn(&Case) -> Option<Hold>; 27] = [
     node_away,
     node_boots,
     two_views,
+    no_address,
     high_availability,
     template,
     locked,
@@ -131,6 +132,11 @@ fn node_boots(case: &Case) -> Option<Hold> {
 fn two_views(case: &Case) -> Option<Hold> {
     let SubjectCase::Node { views, .. } = case.subject else { return None };
     (views < 2).then_some(Hold::OneView)
+}
+
+fn no_address(case: &Case) -> Option<Hold> {
+    let SubjectCase::Node { address, .. } = case.subject else { return None };
+    (address == Some(false)).then_some(Hold::NoAddress)
 }
 
 fn high_availability(case: &Case) -> Option<Hold> {
@@ -230,6 +236,7 @@ fn turn(case: &Case) -> Option<Hold> {
     if case.queued {
         return Some(Hold::Queue(node.clone()));
     }
+    let Action::StartGuest { .. } = case.action else { return None };
     let until = case.last_start? + STAGGER;
     (case.now < until).then_some(Hold::Stagger(until))
 }

@@ -39,6 +39,8 @@ pub enum Hold {
     NotSeen(Box<str>),
     /// A node is acted on only when it was seen to be gone from two others.
     OneView,
+    /// PVE knows no address to wake it by.
+    NoAddress,
     /// The owner said so, or Jarvis itself runs there.
     Protected(Box<str>),
     /// Its tag forbids it.
@@ -94,6 +96,7 @@ impl Hold {
             | Hold::NoQuorum
             | Hold::NotSeen(_)
             | Hold::OneView
+            | Hold::NoAddress
             | Hold::Protected(_)
             | Hold::TaggedIgnore
             | Hold::NotWanted
@@ -131,6 +134,7 @@ impl Hold {
             | Hold::NoQuorum
             | Hold::NotSeen(_)
             | Hold::OneView
+            | Hold::NoAddress
             | Hold::Protected(_)
             | Hold::TaggedIgnore
             | Hold::NotWanted
@@ -162,6 +166,7 @@ impl Hold {
             Hold::NoQuorum => "noQuorum",
             Hold::NotSeen(_) => "notSeen",
             Hold::OneView => "oneView",
+            Hold::NoAddress => "noAddress",
             Hold::Protected(_) => "protected",
             Hold::TaggedIgnore => "taggedIgnore",
             Hold::NotWanted => "notWanted",
@@ -207,6 +212,9 @@ impl Hold {
             Hold::Stagger(until) => format!("the guest before it was just started; {} more", left(until)),
             Hold::NoQuorum => "the cluster has no quorum".into(),
             Hold::NotSeen(why) => format!("not seen as it is now: {why}"),
+            Hold::NoAddress => {
+                "PVE knows no address to wake it by (wakeonlan among the node's options is not set)".into()
+            }
             Hold::OneView => "seen to be gone from one node only; two are needed".into(),
             Hold::Protected(why) => format!("protected: {why}"),
             Hold::TaggedIgnore => "its tag jarvis-ignore".into(),
@@ -230,6 +238,17 @@ impl Hold {
             Hold::Dismissed(by) => format!("dismissed by {by}"),
         }
     }
+}
+
+/// Whether objections say anything that was not said: another one that lasts, or that what was waited for is over and
+/// something else is waited for.
+pub(crate) fn is_news(said: &[Hold], now: &[Hold]) -> bool {
+    let lasting = |holds: &[Hold]| holds.iter().filter(|hold| !hold.is_wait()).cloned().collect::<Vec<_>>();
+    let (before, after) = (lasting(said), lasting(now));
+    if !after.is_empty() || !before.is_empty() {
+        return before != after;
+    }
+    !now.iter().any(|hold| said.iter().any(|known| known.as_str() == hold.as_str()))
 }
 
 /// Objections in words.

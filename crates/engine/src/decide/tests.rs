@@ -31,6 +31,7 @@ struct World {
     review: Option<Facts>,
     views: u32,
     node_ha: Option<&'static str>,
+    address: Option<bool>,
     service: &'static str,
     service_task: Option<By>,
 }
@@ -90,6 +91,7 @@ fn guest() -> World {
         }),
         views: 2,
         node_ha: None,
+        address: Some(true),
         service: "",
         service_task: None,
     }
@@ -147,7 +149,11 @@ impl World {
     fn decide(&self) -> String {
         let own: Vec<Box<str>> = vec!["UPID:qmstart-own".into()];
         let subject = match &self.action {
-            Action::WakeNode { .. } => SubjectCase::Node { views: self.views, ha: self.node_ha },
+            Action::WakeNode { .. } => SubjectCase::Node {
+                views: self.views,
+                ha: self.node_ha,
+                address: self.address,
+            },
             Action::RestartService { .. } => {
                 SubjectCase::Service { name: self.service, task: self.service_task.clone() }
             }
@@ -473,6 +479,8 @@ fn nodes_services_and_faults() {
             ("a node seen to be gone by two", node()),
             ("by one", node().with(|world| world.views = 1)),
             ("HA has it in maintenance", node().with(|world| world.node_ha = Some("maintenance"))),
+            ("no address to wake it by", node().with(|world| world.address = Some(false))),
+            ("whether there is one is not known", node().with(|world| world.address = None)),
             ("a node without quorum", node().with(|world| world.quorate = false)),
             ("a service", service("pvestatd")),
             ("corosync", service("corosync")),
@@ -495,6 +503,8 @@ fn nodes_services_and_faults() {
             a node seen to be gone by two                act: wake it, attempt 1
             by one                                       hold: seen to be gone from one node only; two are needed
             HA has it in maintenance                     hold: HA manages it (state maintenance)
+            no address to wake it by                     hold: PVE knows no address to wake it by (wakeonlan among the node's options is not set)
+            whether there is one is not known            act: wake it, attempt 1
             a node without quorum                        hold: the cluster has no quorum
             a service                                    act: restart it on pve1, attempt 1
             corosync                                     hold: restarting it may cut its node off

@@ -240,7 +240,7 @@ impl Engine {
     }
 
     /// What was told of a guest is how it was then; whatever was suspected of it is explained.
-    fn fold_guest(&mut self, at: Timestamp, id: GuestId, node: Option<&NodeName>, status: GuestStatus) {
+    pub(super) fn fold_guest(&mut self, at: Timestamp, id: GuestId, node: Option<&NodeName>, status: GuestStatus) {
         self.memory.suspects.remove(&id);
         let Some(known) = self.memory.guests.get_mut(&id) else { return };
         let alive = status.has_process();
@@ -279,6 +279,7 @@ impl Engine {
             believed: false,
             missing: 0,
             departure,
+            wakes: None,
         });
         (known.presence, known.departure) = (presence, departure);
         if presence == Presence::Offline {

@@ -111,6 +111,9 @@ pub(super) struct KnownNode {
     /// What became of it, while it is no member and that is known.
     #[serde(default)]
     pub(super) departure: Option<Departure>,
+    /// Whether PVE knows an address to wake it by, as it was last said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) wakes: Option<bool>,
 }
 
 /// What became of a node that is no member.
@@ -283,6 +286,7 @@ impl KnownNode {
                 .or(Some(asked_at)),
             believed,
             missing: 0,
+            wakes: before.and_then(|before| before.wakes),
             departure: if member { None } else { before.map_or(Some(Departure::Before), |b| b.departure) },
         }
     }

@@ -17,9 +17,9 @@ use crate::detect::guest::TASKS_BEFORE;
 use crate::detect::{Check, Condition, Fault, Finding};
 use crate::incident::{IncidentId, Resolution, Said, Slot, State};
 use crate::observe::{
-    GuestReview, Inspection, NodeName, Presence, Review, ReviewLook, Round, Seen, StorageId, Subject, Task,
+    GuestReview, GuestStatus, Inspection, NodeName, Presence, Review, ReviewLook, Round, Seen, Storage,
+    StorageName, Subject, Task, Usage,
 };
-use crate::policy::{Metric, Rung};
 use crate::record::{Entry, Fact, Order, Step};
 use crate::verify::{Sight, Verdict, Watch};
 
@@ -45,6 +45,8 @@ const STORM_WITHIN: SignedDuration = SignedDuration::from_secs(60);
 /// Incidents of the last minute that are counted, tasks of ours that are remembered.
 const COUNTED_MAX: usize = 1_000;
 const OWN_MAX: usize = 100;
+/// From this on a storage has no room, in percent: a machine that goes on writes at once.
+const FULL: f64 = 98.0;
 
 /// What was found out about a subject for a decision. It is not kept over a restart: then it is looked at anew.
 #[derive(Clone, Debug, Default)]
@@ -67,6 +69,8 @@ pub(super) struct Scratch {
     starts: BTreeMap<NodeName, Timestamp>,
     /// Tasks that our own acts began.
     own: Vec<Box<str>>,
+    /// Storages without room, or away, as the last critical round had them, and how they are.
+    pub(super) full: Vec<(StorageName, NodeName, &'static str)>,
 }
 
 /// An open incident about which something may be done.
@@ -241,10 +245,18 @@ impl Engine {
         self.step_taken(turn, slot, Step::Verified { attempt, helped, words, upid });
         self.scratch.reviews.remove(slot);
         if helped {
+            self.lives(turn.now, slot);
             self.end(turn, slot.clone(), Resolution::Mended);
         } else if let Some(incident) = self.memory.incidents.get_mut(slot) {
             incident.state = State::Open { since };
             (incident.course.said, incident.course.approved) = (Said::Nothing, None);
+        }
+    }
+
+    /// A guest that was verified to run is known to run, whatever its row says yet.
+    fn lives(&mut self, now: Timestamp, slot: &Slot) {
+        if let (Subject::Guest(id), Check::GuestCrashed) = (&slot.subject, slot.check) {
+            self.fold_guest(now, *id, None, GuestStatus::Running);
         }
     }
 
@@ -356,7 +368,9 @@ impl Engine {
                 incident.course.said = Said::Nothing;
                 let approved = incident.course.approved.take();
                 self.memory.count(&slot, attempt.at);
-                self.scratch.starts.insert(attempt.action.node().clone(), turn.now);
+                if let Action::StartGuest { node, .. } = &attempt.action {
+                    self.scratch.starts.insert(node.clone(), turn.now);
+                }
                 let of = runbook.attempts.max(attempt.number);
                 self.step_taken(turn, &slot, Step::Intended { attempt, of, level, approved });
                 turn.effects.push(Effect::Act(permit));
@@ -424,7 +438,6 @@ impl Engine {
             failed.map(|(_, why)| format!("it could not be looked at ({why})"))
         });
         let answer = reviewed.and_then(|reviewed| reviewed.answer.as_ref());
-        let answer = answer.filter(|(at, _)| now.duration_since(*at) < STANDS);
         let guest = match &slot.subject {
             Subject::Guest(id) => self.memory.guests.get(id),
             Subject::Cluster | Subject::Node(_) | Subject::Storage(_) | Subject::Service(_) => None,
@@ -444,7 +457,8 @@ impl Engine {
             }),
             (Subject::Service(id), _) => SubjectCase::Service { name: id.name.as_str(), task: None },
             (Subject::Node(_) | Subject::Guest(_) | Subject::Cluster | Subject::Storage(_), _) => {
-                SubjectCase::Node { views: self.views_of(slot), ha: None }
+                let address = self.memory.nodes.get(node).and_then(|known| known.wakes);
+                SubjectCase::Node { views: self.views_of(slot), ha: None, address }
             }
         };
         let protected = self.policy.protects(&slot.subject, tags);
@@ -468,6 +482,16 @@ impl Engine {
             node: known_node,
             subject,
         };
+        // What was found long ago still objects, but not alone: then it is time to look again.
+        if answer.is_some_and(|(at, _)| now.duration_since(*at) >= STANDS)
+            && let SubjectCase::Guest(guest) = &case.subject
+        {
+            let anew = SubjectCase::Guest(GuestCase { review: None, ..guest.clone() });
+            let anew = Case { subject: anew, ..case.clone() };
+            if decide::decide(&anew, *incident, &slot.subject) == Decision::Look {
+                return Decision::Look;
+            }
+        }
         decide::decide(&case, *incident, &slot.subject)
     }
 
@@ -528,16 +552,21 @@ impl Engine {
     /// Of a machine that stands still after a disk error: a storage that it may lie on is still full or away.
     fn cause_stands(&self, action: &Action) -> Option<String> {
         let Action::ResumeGuest { node, .. } = action else { return None };
-        let told = self.memory.incidents.told();
-        let mut full = told.filter_map(|(slot, incident)| match (&slot.subject, &incident.finding) {
-            (Subject::Storage(id), Finding::OverMark { metric: Metric::Storage, rung: Rung::Critical, .. }) => {
-                Some((id, "full"))
-            }
-            (Subject::Storage(id), Finding::StorageOffline { .. }) => Some((id, "away")),
-            (_, _) => None,
+        let found = self.scratch.full.iter().find(|(_, of, _)| of == node);
+        found.map(|(storage, _, how)| format!("storage {storage} is {how}"))
+    }
+
+    /// Which storages have no room, in a round that can be believed.
+    pub(super) fn room(&mut self, storages: &BTreeMap<(StorageName, NodeName), Storage>) {
+        let how = |storage: &Storage| match storage.usage.and_then(Usage::percent) {
+            _ if !storage.available => Some("away"),
+            Some(percent) if percent >= FULL => Some("full"),
+            Some(_) | None => None,
+        };
+        let full = storages.iter().filter_map(|((name, node), storage)| {
+            Some((name.clone(), node.clone(), how(storage)?))
         });
-        let of_node = |id: &StorageId| id.node.is_none() || id.node.as_ref() == Some(node);
-        full.find(|(id, _)| of_node(id)).map(|(id, how)| format!("storage {} is {how}", id.name))
+        self.scratch.full = full.collect();
     }
 
     fn ask_review(&mut self, turn: &mut Turn, slot: &Slot) {
@@ -587,9 +616,14 @@ impl Engine {
         true
     }
 
+    /// Says it when it is news.
     fn say(&mut self, turn: &mut Turn, slot: &Slot, said: Said, step: Step) {
         let Some(incident) = self.memory.incidents.get_mut(slot) else { return };
-        if incident.course.said != said {
+        let news = match (&incident.course.said, &said) {
+            (Said::Held(before), Said::Held(now)) => decide::is_news(before, now),
+            (before, now) => before != now,
+        };
+        if news {
             incident.course.said = said;
             self.step_taken(turn, slot, step);
         }

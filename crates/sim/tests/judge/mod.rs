@@ -206,7 +206,7 @@ impl Judge {
                 assert_eq!(known, Some(format!("{incident}")), "{slot} resolved, but it was not open");
             }
             Fact::Noted(note) => self.note(moment, &entry.subject, note),
-            Fact::Heartbeat(_) => {}
+            Fact::Heartbeat(_) | Fact::Remedy { .. } | Fact::Storm { .. } => {}
         }
     }
 
