@@ -93,6 +93,8 @@ pub struct Attempt {
     pub runbook: Box<str>,
     /// When it was decided.
     pub at: Timestamp,
+    /// What Jarvis was allowed to then, 0 to 4.
+    pub level: u8,
 }
 
 /// How the one call of an attempt ended. That a task ended well is no proof that it helped.

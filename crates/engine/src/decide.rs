@@ -40,13 +40,8 @@ pub enum Autonomy {
 
 impl Autonomy {
     /// Every level, by its number.
-    pub const ALL: [Autonomy; 5] = [
-        Autonomy::Observe,
-        Autonomy::Alert,
-        Autonomy::Recommend,
-        Autonomy::ActReport,
-        Autonomy::ActSilent,
-    ];
+    pub const ALL: [Autonomy; 5] =
+        [Autonomy::Observe, Autonomy::Alert, Autonomy::Recommend, Autonomy::ActReport, Autonomy::ActSilent];
 
     /// As stored and sent: 0 to 4.
     pub fn number(self) -> u8 {
@@ -305,7 +300,7 @@ pub fn decide(case: &Case, incident: IncidentId, subject: &Subject) -> Decision 
         action: case.action.clone(),
         runbook: case.runbook.id.clone(),
         at: case.now,
+        level: case.controls.level.number(),
     };
     Decision::Act(Permit { incident, subject: subject.clone(), attempt })
 }
-

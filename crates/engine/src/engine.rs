@@ -355,6 +355,11 @@ impl Engine {
         self.tell(turn, Entry { at: turn.now, subject: Subject::Cluster, name: None, node: None, fact });
     }
 
+    /// How many incidents something is being done about.
+    pub fn underway(&self) -> usize {
+        self.open_incidents().filter(|(_, incident)| incident.state.attempt().is_some()).count()
+    }
+
     /// Every incident that was told and is not over.
     pub fn open_incidents(&self) -> impl Iterator<Item = (&Slot, &Incident)> {
         self.memory.incidents.told()

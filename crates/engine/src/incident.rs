@@ -363,10 +363,7 @@ impl Incidents {
                 incident.finding = finding;
                 None
             }
-            State::Open { .. }
-            | State::Acting { .. }
-            | State::Verifying { .. }
-            | State::Escalated { .. } => {
+            State::Open { .. } | State::Acting { .. } | State::Verifying { .. } | State::Escalated { .. } => {
                 let from = std::mem::replace(&mut incident.finding, finding);
                 let turned = from.condition() != incident.finding.condition()
                     || matches!(

@@ -68,7 +68,8 @@ impl Policy {
 
     /// Why nothing may be done to a subject, whatever is wrong with it.
     pub fn protects(&self, subject: &Subject, tags: &[Box<str>]) -> Option<String> {
-        let of_node = |node| self.own.contains(&Subject::Node(node)).then(|| "Jarvis runs on this node".to_owned());
+        let of_node =
+            |node| self.own.contains(&Subject::Node(node)).then(|| "Jarvis runs on this node".to_owned());
         let by_node = match subject {
             Subject::Service(id) => {
                 let node = Subject::Node(id.node.clone());
@@ -79,7 +80,8 @@ impl Policy {
             Subject::Guest(_) => self.own.contains(subject).then(|| "Jarvis runs in it".to_owned()),
             Subject::Cluster | Subject::Storage(_) => None,
         };
-        let tagged = tags.iter().find(|tag| self.protect_tags.iter().any(|own| own.eq_ignore_ascii_case(tag)));
+        let tagged =
+            tags.iter().find(|tag| self.protect_tags.iter().any(|own| own.eq_ignore_ascii_case(tag)));
         let named = self.protect.contains(subject).then(|| "by the configuration".to_owned());
         by_node.or(named).or_else(|| tagged.map(|tag| format!("by its tag {tag}")))
     }

@@ -91,6 +91,10 @@ pub enum Step {
         action: Action,
         /// Why it is not.
         holds: Vec<Hold>,
+        /// By which runbook it would have been done.
+        runbook: Box<str>,
+        /// What Jarvis was allowed to then, 0 to 4.
+        level: u8,
     },
     /// This could be done, if somebody approved.
     Recommended {
@@ -105,8 +109,6 @@ pub enum Step {
         attempt: Attempt,
         /// How many there may be.
         of: u32,
-        /// What Jarvis was allowed to then.
-        level: u8,
         /// Who approved it, where somebody did.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         approved: Option<Box<str>>,
@@ -134,8 +136,12 @@ pub enum Step {
     Escalated {
         /// Why.
         words: Box<str>,
+        /// What was tried.
+        action: Action,
         /// By which runbook.
         runbook: Box<str>,
+        /// What Jarvis was allowed to then, 0 to 4.
+        level: u8,
         /// How often it was tried.
         attempts: u32,
     },
@@ -315,7 +321,9 @@ impl fmt::Display for Entry {
             Fact::Remedy { condition, step, .. } => {
                 write!(f, "{:<9} {:<18} {subject}: {}", step.word(), condition.as_str(), step.words(self.at))
             }
-            Fact::Storm { incidents } => write!(f, "storm     {:<18} {subject}: {}", "", storm_words(*incidents)),
+            Fact::Storm { incidents } => {
+                write!(f, "storm     {:<18} {subject}: {}", "", storm_words(*incidents))
+            }
         }
     }
 }

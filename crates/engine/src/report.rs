@@ -174,7 +174,8 @@ pub fn event(cluster: &ClusterName, entry: &Entry) -> Event {
             remedy(&mut event, cluster, entry, *condition, step);
         }
         Fact::Storm { incidents } => {
-            event.title = if *incidents == 0 { "Storm of incidents over" } else { "Storm of incidents" }.into();
+            event.title =
+                if *incidents == 0 { "Storm of incidents over" } else { "Storm of incidents" }.into();
             event.severity = if *incidents == 0 { Severity::Info } else { Severity::Critical };
             event.message = format!("cluster {cluster}: {}", crate::record::storm_words(*incidents));
         }

@@ -80,7 +80,8 @@ impl Watch {
             Outcome::Failed { .. } | Outcome::Unknown { .. } | Outcome::NotMade { .. } => LOOK_SOON,
         };
         // Nobody was woken by a call that was refused.
-        let refused = matches!((&outcome, &attempt.action), (Outcome::Failed { .. }, Action::WakeNode { .. }));
+        let refused =
+            matches!((&outcome, &attempt.action), (Outcome::Failed { .. }, Action::WakeNode { .. }));
         Watch {
             attempt,
             outcome,

@@ -13,10 +13,10 @@ mod reach;
 
 use std::collections::BTreeMap;
 
+use engine::decide::{Controls, KillSwitch, Maintenance};
 use engine::observe::{Inspection, NodeName, Round, Snapshot};
 use engine::policy::Policy;
 use engine::record::Entry;
-use engine::decide::{Controls, KillSwitch, Maintenance};
 use engine::{Checkpoint, Command as Said, Effect, Engine, Input};
 use jiff::{SignedDuration, Timestamp};
 
@@ -24,10 +24,10 @@ use crate::cluster::Cluster;
 use crate::script::{BadScript, Command, Jarvis, Script, Step};
 
 use ask::Asker;
-use hands::{Deed, Move};
 pub use ask::{Asked, Purpose};
 pub use faults::{Fault, Faults};
 pub use forks::{Fork, Watch, each_call};
+use hands::{Deed, Move};
 
 /// When every scenario begins: a Monday morning, 2026-01-05T08:00:00Z.
 pub const BEGIN: Timestamp = Timestamp::constant(1_767_600_000, 0);
@@ -294,7 +294,9 @@ impl<'a> Play<'a> {
                     }
                     let observed = match &*input {
                         Input::Observed(snapshot) => Some(((snapshot.round, node), snapshot.clone())),
-                        Input::Inspected { .. } | Input::Acted { .. } | Input::Commanded(_) | Input::Tick => None,
+                        Input::Inspected { .. } | Input::Acted { .. } | Input::Commanded(_) | Input::Tick => {
+                            None
+                        }
                     };
                     self.turn(at, *input, see);
                     // A round that came while nothing could be believed was not judged, and may be when it comes again.

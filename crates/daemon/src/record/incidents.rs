@@ -80,16 +80,22 @@ pub enum Resolution {
     Unwatched,
     /// It is part of something worse, which is told instead.
     Superseded,
+    /// What Jarvis did has helped.
+    Mended,
+    /// An operator closed it.
+    Closed,
     /// Watching began anew, and nobody would have ended it.
     Anew,
 }
 
 impl Resolution {
-    const ALL: [Resolution; 5] = [
+    const ALL: [Resolution; 7] = [
         Resolution::Itself,
         Resolution::Removed,
         Resolution::Unwatched,
         Resolution::Superseded,
+        Resolution::Mended,
+        Resolution::Closed,
         Resolution::Anew,
     ];
 
@@ -100,6 +106,8 @@ impl Resolution {
             Resolution::Removed => "removed",
             Resolution::Unwatched => "unwatched",
             Resolution::Superseded => "superseded",
+            Resolution::Mended => "mended",
+            Resolution::Closed => "closed",
             Resolution::Anew => "anew",
         }
     }
@@ -117,6 +125,8 @@ impl From<engine::incident::Resolution> for Resolution {
             By::Removed => Resolution::Removed,
             By::Unwatched => Resolution::Unwatched,
             By::Superseded => Resolution::Superseded,
+            By::Mended => Resolution::Mended,
+            By::Closed => Resolution::Closed,
         }
     }
 }
@@ -127,7 +137,7 @@ pub(super) fn told(cluster: &ClusterName, entry: &Entry) -> Option<Told> {
         Fact::Opened { incident, finding, .. }
         | Fact::Turned { incident, finding, .. }
         | Fact::Resolved { incident, finding, .. } => (incident, finding),
-        Fact::Noted(_) | Fact::Heartbeat(_) => return None,
+        Fact::Noted(_) | Fact::Heartbeat(_) | Fact::Remedy { .. } | Fact::Storm { .. } => return None,
     };
     let word = |text: String| {
         let mut text = text;
@@ -169,7 +179,7 @@ pub(super) fn told(cluster: &ClusterName, entry: &Entry) -> Option<Told> {
             told.resolved = Some(entry.at);
             told.resolution = Some(Resolution::from(*by).as_str());
         }
-        Fact::Noted(_) | Fact::Heartbeat(_) => {}
+        Fact::Noted(_) | Fact::Heartbeat(_) | Fact::Remedy { .. } | Fact::Storm { .. } => {}
     }
     Some(told)
 }

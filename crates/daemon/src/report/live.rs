@@ -22,7 +22,6 @@ pub struct Live {
     /// died says nothing.
     stale_after: Duration,
     clusters: Box<[Sight]>,
-    remediations: AtomicUsize,
     /// The daemon's; the world's where none was given.
     clock: Option<Arc<Clock>>,
 }
@@ -32,6 +31,8 @@ struct Sight {
     name: ClusterName,
     /// When the last good round ended; `None` before the first and after a bad one.
     seen: Mutex<Option<Instant>>,
+    /// How many incidents are being worked on.
+    remediations: AtomicUsize,
     meter: Arc<Meter>,
 }
 
@@ -41,15 +42,14 @@ impl Live {
     pub fn new(clusters: impl IntoIterator<Item = ClusterName>, round: Duration, now: Instant) -> Live {
         let clusters = clusters
             .into_iter()
-            .map(|name| Sight { name, seen: Mutex::new(None), meter: Arc::default() })
+            .map(|name| Sight {
+                name,
+                seen: Mutex::new(None),
+                remediations: AtomicUsize::new(0),
+                meter: Arc::default(),
+            })
             .collect();
-        Live {
-            started: now,
-            stale_after: round * ROUNDS,
-            clusters,
-            remediations: AtomicUsize::new(0),
-            clock: None,
-        }
+        Live { started: now, stale_after: round * ROUNDS, clusters, clock: None }
     }
 
     /// With the daemon's clock, by which the age of what was seen is told.
@@ -84,14 +84,16 @@ impl Live {
         }
     }
 
-    /// How many incidents are being worked on.
-    pub fn set_active_remediations(&self, count: usize) {
-        self.remediations.store(count, Ordering::Relaxed);
+    /// How many incidents of a cluster are being worked on.
+    pub fn set_active_remediations(&self, cluster: &ClusterName, count: usize) {
+        if let Some(sight) = self.clusters.iter().find(|sight| sight.name == *cluster) {
+            sight.remediations.store(count, Ordering::Relaxed);
+        }
     }
 
-    /// How many incidents are being worked on.
+    /// How many incidents are being worked on, in all.
     pub fn active_remediations(&self) -> usize {
-        self.remediations.load(Ordering::Relaxed)
+        self.clusters.iter().map(|sight| sight.remediations.load(Ordering::Relaxed)).sum()
     }
 
     /// Each cluster, and whether it is seen.

@@ -528,6 +528,7 @@ impl Deed {
             Act::Guest { verb: Verb::Stop, .. } => ("Stop", "stopped"),
             Act::Guest { verb: Verb::Shutdown, .. } => ("Shutdown", "shut down"),
             Act::Guest { verb: Verb::Reboot, .. } => ("Restart", "restarted"),
+            Act::Guest { verb: Verb::Resume, .. } => ("Resume", "resumed"),
             Act::Wake { .. } => ("Waking", "sent a wake-up packet"),
             Act::RestartService { .. } => ("Restart", "restarted"),
         };

@@ -135,7 +135,7 @@ mod tests {
 
     fn entry() -> NewEntry {
         let at = Timestamp::UNIX_EPOCH;
-        NewEntry { at, cluster: None, kind: Kind::Noted, entry: "{}".into(), told: None }
+        NewEntry { at, cluster: None, kind: Kind::Noted, entry: "{}".into(), told: None, action: None }
     }
 
     fn event() -> NewEvent {

@@ -262,15 +262,17 @@ fn latest(case: &Case, fits: impl Fn(&&Task) -> bool) -> Option<By> {
     let vmid = guest(case)?.id.vmid.to_string();
     let tasks = facts(case)?.tasks.iter();
     let about = tasks.filter(|task| *task.id == *vmid || (task.id.is_empty() && is_for_all(&task.kind)));
-    about
-        .filter(fits)
-        .max_by_key(|task| task.started_at)
-        .map(|task| By { user: task.user.clone(), task: task.kind.clone(), upid: task.upid.clone() })
+    about.filter(fits).max_by_key(|task| task.started_at).map(|task| By {
+        user: task.user.clone(),
+        task: task.kind.clone(),
+        upid: task.upid.clone(),
+    })
 }
 
 /// Tasks without an id that work on a node's guests; others (a download, an update) hinder nobody.
 fn is_for_all(kind: &str) -> bool {
-    matches!(kind, "vzdump" | "startall" | "stopall" | "suspendall" | "migrateall") || kind.starts_with("bulk-")
+    matches!(kind, "vzdump" | "startall" | "stopall" | "suspendall" | "migrateall")
+        || kind.starts_with("bulk-")
 }
 
 fn is_start(kind: &str) -> bool {

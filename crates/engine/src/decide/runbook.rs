@@ -154,7 +154,10 @@ pub fn built_in() -> Vec<Runbook> {
     let base = usual;
     vec![
         base("vm-crashed-restart", Condition::VmCrashed, Remedy::Start),
-        Runbook { first_look: seconds(10), ..base("ct-crashed-restart", Condition::CtCrashed, Remedy::Start) },
+        Runbook {
+            first_look: seconds(10),
+            ..base("ct-crashed-restart", Condition::CtCrashed, Remedy::Start)
+        },
         Runbook {
             // A node that restarts by itself is back before it was woken for nothing; a boot takes minutes.
             grace: seconds(60),

@@ -149,11 +149,9 @@ impl World {
     fn decide(&self) -> String {
         let own: Vec<Box<str>> = vec!["UPID:qmstart-own".into()];
         let subject = match &self.action {
-            Action::WakeNode { .. } => SubjectCase::Node {
-                views: self.views,
-                ha: self.node_ha,
-                address: self.address,
-            },
+            Action::WakeNode { .. } => {
+                SubjectCase::Node { views: self.views, ha: self.node_ha, address: self.address }
+            }
             Action::RestartService { .. } => {
                 SubjectCase::Service { name: self.service, task: self.service_task.clone() }
             }
@@ -251,10 +249,7 @@ fn what_operators_have_set() {
             ("a runbook that needs 4", guest().with(|world| world.runbook.level = Autonomy::ActSilent)),
             ("approved at level 0", level(Autonomy::Observe).with(|world| world.approved = true)),
             ("approved at level 2", level(Autonomy::Recommend).with(|world| world.approved = true)),
-            (
-                "approved, the kill switch is on",
-                switch(KillSwitch::On).with(|world| world.approved = true),
-            ),
+            ("approved, the kill switch is on", switch(KillSwitch::On).with(|world| world.approved = true)),
             ("dismissed", guest().with(|world| world.dismissed = Some("bob"))),
             ("maintenance", guest().with(|world| world.maintenance = Some(at(4700)))),
             ("protected", guest().with(|world| world.protected = Some("Jarvis runs in it"))),
@@ -397,7 +392,10 @@ fn what_tasks_say() {
             ("a stop that was over before", guest().tasks(&[early])),
             ("the node's own stopall", guest().tasks(&[task("stopall", "", Some((1052, "OK")))])),
             ("started by somebody", guest().tasks(&[task("qmstart", "101", Some((1055, "OK")))])),
-            ("started by somebody, in vain", guest().tasks(&[task("qmstart", "101", Some((1055, "failed")))])),
+            (
+                "started by somebody, in vain",
+                guest().tasks(&[task("qmstart", "101", Some((1055, "failed")))]),
+            ),
             ("being started by somebody", guest().tasks(&[task("qmstart", "101", None)])),
             ("started by HA", guest().tasks(&[task("hastart", "101", Some((1055, "OK")))])),
             ("started by somebody, long ago", {

@@ -7,9 +7,9 @@ use jiff::Timestamp;
 
 use super::memory::{Departure, KnownGuest, KnownNode, LiveSeen};
 use super::{Engine, Memory};
+use crate::act::Outcome;
 use crate::detect::guest::{self, ROW_AGE};
 use crate::detect::{Check, Finding};
-use crate::act::Outcome;
 use crate::incident::{Course, Incident, IncidentId, Resolution, Said, Slot, State};
 use crate::observe::{Guest, GuestId, GuestStatus, NodeName, Presence, Round, Subject};
 use crate::record::{Entry, Fact, Note, Step};
@@ -240,7 +240,13 @@ impl Engine {
     }
 
     /// What was told of a guest is how it was then; whatever was suspected of it is explained.
-    pub(super) fn fold_guest(&mut self, at: Timestamp, id: GuestId, node: Option<&NodeName>, status: GuestStatus) {
+    pub(super) fn fold_guest(
+        &mut self,
+        at: Timestamp,
+        id: GuestId,
+        node: Option<&NodeName>,
+        status: GuestStatus,
+    ) {
         self.memory.suspects.remove(&id);
         let Some(known) = self.memory.guests.get_mut(&id) else { return };
         let alive = status.has_process();

@@ -155,7 +155,9 @@ impl Engine {
         };
         let told = self.memory.incidents.told();
         let calls: Vec<_> = told
-            .filter_map(|(slot, incident)| Some((slot.clone(), incident.state.clone(), lost(&incident.state)?)))
+            .filter_map(|(slot, incident)| {
+                Some((slot.clone(), incident.state.clone(), lost(&incident.state)?))
+            })
             .collect();
         for (slot, state, why) in calls {
             if let State::Acting { since, attempt, .. } = state {
@@ -198,9 +200,10 @@ impl Engine {
                     let node = slot.check == Check::NodeUnreachable;
                     Some((slot.clone(), if node { watch.deadline } else { watch.look_at }))
                 }
-                State::Pending { .. } | State::Open { .. } | State::Acting { .. } | State::Escalated { .. } => {
-                    None
-                }
+                State::Pending { .. }
+                | State::Open { .. }
+                | State::Acting { .. }
+                | State::Escalated { .. } => None,
             })
             .collect();
         for (slot, at) in due {
@@ -262,9 +265,10 @@ impl Engine {
 
     /// Whether too many incidents began within the last minute, and since when.
     fn storm(&mut self, turn: &mut Turn) {
-        let opened = turn.effects.iter().filter(|effect| {
-            matches!(effect, Effect::Record(Entry { fact: Fact::Opened { .. }, .. }))
-        });
+        let opened = turn
+            .effects
+            .iter()
+            .filter(|effect| matches!(effect, Effect::Record(Entry { fact: Fact::Opened { .. }, .. })));
         let opened = opened.count().min(COUNTED_MAX);
         let now = turn.now;
         let recent = &mut self.memory.opened;
@@ -325,6 +329,7 @@ impl Engine {
 
     fn follow(&mut self, turn: &mut Turn, candidate: Candidate, decision: Decision) {
         let Candidate { slot, condition, since, action, runbook, .. } = candidate;
+        let level = self.controls.level.number();
         match decision {
             Decision::Look => self.ask_review(turn, &slot),
             Decision::Hold(holds) => {
@@ -337,7 +342,7 @@ impl Engine {
                     return;
                 }
                 let said = Said::Held(holds.clone());
-                self.say(turn, &slot, said, Step::Held { action, holds });
+                self.say(turn, &slot, said, Step::Held { action, holds, runbook: runbook.id, level });
             }
             Decision::Recommend(action) => {
                 self.look_again(turn.now, &slot);
@@ -353,7 +358,8 @@ impl Engine {
                     crate::record::duration(runbook.window),
                     runbook.id,
                 );
-                let step = Step::Escalated { words: words.into(), runbook: runbook.id, attempts };
+                let words = words.into();
+                let step = Step::Escalated { words, action, runbook: runbook.id, level, attempts };
                 self.step_taken(turn, &slot, step);
                 if let Some(incident) = self.memory.incidents.get_mut(&slot) {
                     incident.state = State::Escalated { since, at: turn.now };
@@ -362,7 +368,6 @@ impl Engine {
             }
             Decision::Act(permit) => {
                 let attempt = permit.attempt().clone();
-                let level = self.controls.level.number();
                 let Some(incident) = self.memory.incidents.get_mut(&slot) else { return };
                 incident.state = State::Acting { since, attempt: attempt.clone(), here: true };
                 incident.course.said = Said::Nothing;
@@ -372,7 +377,7 @@ impl Engine {
                     self.scratch.starts.insert(node.clone(), turn.now);
                 }
                 let of = runbook.attempts.max(attempt.number);
-                self.step_taken(turn, &slot, Step::Intended { attempt, of, level, approved });
+                self.step_taken(turn, &slot, Step::Intended { attempt, of, approved });
                 turn.effects.push(Effect::Act(permit));
                 self.wake_at(turn.now + CALL_MAX + SignedDuration::from_secs(1));
             }
@@ -415,13 +420,15 @@ impl Engine {
 
     /// Whether Jarvis would do it by itself, or somebody approved it.
     fn allowed(&self, candidate: &Candidate) -> bool {
-        let approved = self.memory.incidents.get(&candidate.slot).is_some_and(|i| i.course.approved.is_some());
+        let approved =
+            self.memory.incidents.get(&candidate.slot).is_some_and(|i| i.course.approved.is_some());
         approved || self.controls.level >= candidate.runbook.level
     }
 
     fn decide_on(&self, now: Timestamp, candidate: &Candidate, queued: bool) -> Decision {
         let Candidate { slot, incident, since, action, runbook, .. } = candidate;
-        let course = self.memory.incidents.get(slot).map(|incident| incident.course.clone()).unwrap_or_default();
+        let course =
+            self.memory.incidents.get(slot).map(|incident| incident.course.clone()).unwrap_or_default();
         if let Some(until) = course.not_before.filter(|until| now < *until) {
             return Decision::Hold(vec![Hold::Cooldown(until)]);
         }
@@ -434,9 +441,10 @@ impl Engine {
         let reviewed = self.scratch.reviews.get(slot);
         let failed = reviewed.and_then(|reviewed| reviewed.failed.as_ref());
         let failed = failed.filter(|(at, _)| now.duration_since(*at) < ASK_AGAIN);
-        let blind = self.unseen(now).or_else(|| self.unseen_node(action)).or_else(|| {
-            failed.map(|(_, why)| format!("it could not be looked at ({why})"))
-        });
+        let blind = self
+            .unseen(now)
+            .or_else(|| self.unseen_node(action))
+            .or_else(|| failed.map(|(_, why)| format!("it could not be looked at ({why})")));
         let answer = reviewed.and_then(|reviewed| reviewed.answer.as_ref());
         let guest = match &slot.subject {
             Subject::Guest(id) => self.memory.guests.get(id),
@@ -563,9 +571,9 @@ impl Engine {
             Some(percent) if percent >= FULL => Some("full"),
             Some(_) | None => None,
         };
-        let full = storages.iter().filter_map(|((name, node), storage)| {
-            Some((name.clone(), node.clone(), how(storage)?))
-        });
+        let full = storages
+            .iter()
+            .filter_map(|((name, node), storage)| Some((name.clone(), node.clone(), how(storage)?)));
         self.scratch.full = full.collect();
     }
 
@@ -631,8 +639,7 @@ impl Engine {
 
     fn step_taken(&self, turn: &mut Turn, slot: &Slot, step: Step) {
         let Some(incident) = self.memory.incidents.get(slot) else { return };
-        let fact =
-            Fact::Remedy { incident: incident.id, condition: incident.finding.condition(), step };
+        let fact = Fact::Remedy { incident: incident.id, condition: incident.finding.condition(), step };
         let (name, node) = (incident.name.clone(), incident.node.clone());
         self.tell(turn, Entry { at: turn.now, subject: slot.subject.clone(), name, node, fact });
     }
@@ -661,7 +668,11 @@ fn action(remedy: Remedy, subject: &Subject, node: Option<&NodeName>, finding: &
         }
         (
             Remedy::Start | Remedy::Resume | Remedy::Wake | Remedy::RestartService | Remedy::Nothing,
-            Subject::Cluster | Subject::Node(_) | Subject::Guest(_) | Subject::Storage(_) | Subject::Service(_),
+            Subject::Cluster
+            | Subject::Node(_)
+            | Subject::Guest(_)
+            | Subject::Storage(_)
+            | Subject::Service(_),
         ) => None,
     }
 }

@@ -8,12 +8,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use engine::decide::{Autonomy, Controls, KillSwitch, Permit};
 use engine::observe::{
     Blindness, Cause, Current, Door, Evidence, Guest, GuestConfig, GuestEvidence, GuestId, GuestKind,
     GuestReview, GuestStatus, Inspection, Live, Node, NodeEvidence, NodeName, Presence, Quorum, Review,
     ReviewLook, Round, Seen, Service, Snapshot, Storage, StorageName, Subject, Task, Usage, View,
 };
-use engine::decide::{Autonomy, Controls, KillSwitch, Permit};
 use engine::policy::Policy;
 use engine::record::{Entry, Fact};
 use engine::report::{Event, EventKind};

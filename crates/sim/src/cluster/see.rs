@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use engine::observe::{
-    Blindness, Cause, Current, GuestConfig, GuestId, GuestKind, GuestStatus, Live, NodeName, Presence, Quorum, Round,
-    Seen, Service, Snapshot, Storage as StorageOf, StorageName, Task as TaskOf, Usage, View,
+    Blindness, Cause, Current, GuestConfig, GuestId, GuestKind, GuestStatus, Live, NodeName, Presence,
+    Quorum, Round, Seen, Service, Snapshot, Storage as StorageOf, StorageName, Task as TaskOf, Usage, View,
 };
 use jiff::{SignedDuration, Timestamp};
 

@@ -186,9 +186,8 @@ impl Asker {
             return (Review::Services(seen(cluster, services)), takes);
         };
         let config = self.on_node(cluster, "config", node, By::Proxy, |_| Ok(cluster.config_of(node, id)));
-        let current = self.on_node(cluster, "current", node, By::Daemon, |_| {
-            Ok(cluster.current_of(node, id).ok())
-        });
+        let current =
+            self.on_node(cluster, "current", node, By::Daemon, |_| Ok(cluster.current_of(node, id).ok()));
         let tasks = self
             .on_node(cluster, "tasks", node, By::Proxy, |viewer| cluster.tasks_of(viewer, node, look.since));
         let takes = config.1 + current.1 + tasks.1;
@@ -229,7 +228,12 @@ impl Asker {
     }
 
     /// How a task ended; `None` while it runs.
-    pub(super) fn task_end(&mut self, cluster: &Cluster, node: &NodeName, upid: &str) -> Answer<Option<String>> {
+    pub(super) fn task_end(
+        &mut self,
+        cluster: &Cluster,
+        node: &NodeName,
+        upid: &str,
+    ) -> Answer<Option<String>> {
         self.purpose = Purpose::Act;
         self.on_node(cluster, "task status", node, By::Daemon, |_| {
             let tasks = cluster.nodes().get(node).map(|node| &node.tasks);

@@ -99,7 +99,7 @@ impl Deed {
                 Move::Ended(Outcome::Unknown { why: lost.unwrap_or_default().into() }, takes)
             }
             Ok(Made::Sent(mac)) => {
-                let said = format!("a packet to {mac} was sent").into();
+                let said = format!("a packet to {mac} was sent; a node takes minutes to boot").into();
                 Move::Ended(Outcome::Done { upid: None, said }, takes)
             }
             Ok(Made::Task(upid)) => {

@@ -194,9 +194,10 @@ fn command(words: &[&str]) -> Said<Command> {
         },
         "allow" => Command::Jarvis(Jarvis::Level(autonomy(one(rest, first)?)?)),
         "announce" => match rest {
-            [about, "for", lasts] => {
-                Command::Jarvis(Jarvis::Announce(about.parse().map_err(|e| format!("{e}"))?, interval(lasts)?))
-            }
+            [about, "for", lasts] => Command::Jarvis(Jarvis::Announce(
+                about.parse().map_err(|e| format!("{e}"))?,
+                interval(lasts)?,
+            )),
             _ => return Err(form(first)),
         },
         "approve" => order(rest, first, Order::Approve)?,
