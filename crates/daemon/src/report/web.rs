@@ -15,7 +15,6 @@ use axum::{Json, Router};
 use engine::observe::ClusterName;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use tokio::sync::Semaphore;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 use utoipa::openapi::OpenApi;
 use utoipa::{IntoParams, ToSchema};
@@ -29,12 +28,14 @@ use super::live::Live;
 use super::local::Local;
 use super::login;
 use super::logins::Logins;
+use super::metrics::Scrapes;
 use super::origin::Origins;
 use super::peer::{Peer, Secured};
 use super::problem::{self, Problem};
 use super::refusal::Refusal;
 use super::tally::{Kind, Tally};
 use super::tools::{self, Tools};
+use super::turns::{self, Turns, Until};
 use super::{Limits, metrics, page::Page, session, users, v1};
 use crate::record::{self, RestAction, RestEvent, Store, StoreError};
 use crate::supervise::Stop;
@@ -62,7 +63,8 @@ pub(super) struct App {
     pub(super) ceiling: u8,
     pub(super) tools: Tools,
     pub(super) logins: Logins,
-    pub(super) requests: Semaphore,
+    pub(super) turns: Arc<Turns>,
+    pub(super) scrapes: Arc<Scrapes>,
     pub(super) stop: Stop,
     pub(super) tally: Tally,
 }
@@ -156,7 +158,7 @@ pub(super) async fn hardened(request: Request, next: Next) -> Response {
     response
 }
 
-/// A limit on how many calls run at once.
+/// A limit on how many calls run at once, and on what of their answers waits to be read.
 ///
 /// The kill switch is not among them: whoever keeps all the others busy must not keep an operator from stopping everything.
 async fn counted(State(app): Shared, request: Request, next: Next) -> Response {
@@ -164,12 +166,19 @@ async fn counted(State(app): Shared, request: Request, next: Next) -> Response {
     if routed == control::KILL_SWITCH_PATH {
         return next.run(request).await;
     }
-    let Ok(_turn) = app.requests.try_acquire() else {
-        return Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "Too many requests at once, try again")
+    let refused = |words: &str| {
+        Refusal::new(StatusCode::SERVICE_UNAVAILABLE, words)
             .retry_after(Duration::from_secs(1))
-            .into_response();
+            .into_response()
     };
-    next.run(request).await
+    let who = request.extensions().get::<Caller>().map_or("", |caller| &caller.name);
+    let Some(turn) = Turns::take(&app.turns, who) else {
+        return refused("Too many requests at once, try again");
+    };
+    let until = request.extensions().get::<Until>().cloned();
+    let response = next.run(request).await;
+    turns::hold(response, turn, until, app.limits.answer)
+        .unwrap_or_else(|| refused("Too many answers wait to be read, try again"))
 }
 
 /// A limit on how long a call may take.

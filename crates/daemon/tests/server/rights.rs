@@ -147,3 +147,42 @@ async fn nobody_s_calls_keep_the_kill_switch_from_being_set() {
     assert_eq!(set.shown(), r#"200 {"killSwitch":true}"#);
     fixture.stop().await;
 }
+
+/// Counts of all clusters tell what happens in those that are none of theirs.
+#[tokio::test]
+async fn whoever_sees_some_clusters_is_told_no_count_of_all() {
+    let fixture = Fixture::new().await;
+    publish(&fixture, Timestamp::now());
+    fixture.user("all", Role::Viewer, None).await;
+    fixture.user("local", Role::Viewer, Some(&[edge()])).await;
+    let (all, local) = (fixture.token_of("all").await, fixture.token_of("local").await);
+    // A page that looks at the other cluster.
+    let page = fixture.join("/cluster", &format!(r#"{{"token":"{all}"}}"#)).await;
+    page.hear_until("42/cluster,").await;
+    let families = async |token: &str| -> BTreeSet<String> {
+        let metrics = fixture.get("/metrics", token).await;
+        assert_eq!(metrics.status, 200);
+        let samples = metrics.body.lines().filter(|line| !line.starts_with('#'));
+        samples.map(|line| line.split(['{', ' ']).next().unwrap_or_default().to_owned()).collect()
+    };
+    let (every, own) = (families(&all).await, families(&local).await);
+    let counted = |name: &&String| name.starts_with("jarvis_") || name.starts_with("process_");
+    assert_eq!(
+        own.iter().filter(counted).collect::<Vec<_>>(),
+        ["jarvis_build_info", "jarvis_cluster_seen", "jarvis_store_failing"],
+    );
+    for name in ["jarvis_sessions", "jarvis_socket_clients", "jarvis_events_total", "jarvis_journal_head"] {
+        assert!(every.contains(name), "{name} is not in {every:?}");
+    }
+    let sessions = fixture.get("/metrics", &all).await.body;
+    assert!(sessions.contains("\njarvis_sessions 3\n"), "of the fixture, of all and of local: {sessions}");
+    let health = async |token: &str| {
+        let reply = fixture.get("/api/v1/health", token).await;
+        let health: serde_json::Value = serde_json::from_str(&reply.body).unwrap();
+        format!("{} {}", health["store"], health["sockets"]["clients"])
+    };
+    assert_eq!(health(&local).await, r#"{"status":"ok"} 0"#);
+    let told = health(&all).await;
+    assert!(told.contains(r#""writes":"#) && told.ends_with(" 1"), "{told}");
+    fixture.stop().await;
+}

@@ -104,3 +104,41 @@ fn ten_thousand_guests_weigh_no_more_than_that() {
     assert_eq!(series, 110_000, "eleven of each guest");
     assert!(text.len() < 9_000_000, "{} bytes", text.len());
 }
+
+/// One text in memory, however many ask and however slowly they read; another for who may see something else.
+#[tokio::test(start_paused = true)]
+async fn who_may_see_the_same_shares_one_answer_for_a_second() {
+    let scrapes: Arc<Scrapes> = Arc::default();
+    let made = std::sync::atomic::AtomicUsize::new(0);
+    let ask = |everything, clusters: &[&str]| {
+        let clusters = clusters.iter().map(|name| name.parse().unwrap()).collect();
+        let write = async || {
+            let number = made.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            Ok(Bytes::from(format!("answer {number}")))
+        };
+        let scrapes = scrapes.clone();
+        async move { scrapes.shared(Sight { everything, clusters }, write).await.unwrap() }
+    };
+    let mut all = futures_util::future::join_all((0..50).map(|_| ask(true, &["lab", "edge"]))).await;
+    all.push(ask(true, &["lab", "edge"]).await);
+    assert!(all.iter().all(|text| text.as_ptr() == all[0].as_ptr()), "one and the same text");
+    let others = [ask(false, &["lab", "edge"]).await, ask(false, &["lab"]).await];
+    assert_eq!(others.map(|text| text.to_vec()), [b"answer 1", b"answer 2"], "who may see less");
+    tokio::time::sleep(2 * SHARED_FOR).await;
+    assert!(scrapes.lock().is_empty(), "nothing is kept that nobody asked for within a second");
+    assert_eq!(ask(true, &["lab", "edge"]).await, "answer 3");
+}
+
+/// Whoever wrote it went away: the next one writes.
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_failed_is_nobodys() {
+    let scrapes: Arc<Scrapes> = Arc::default();
+    let sight = || Sight { everything: true, clusters: Vec::new() };
+    let refused = || async { Err(Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "broken")) };
+    assert!(scrapes.shared(sight(), refused).await.is_err());
+    let hangs = scrapes.shared(sight(), std::future::pending);
+    assert!(tokio::time::timeout(Duration::from_secs(1), hangs).await.is_err());
+    let written = scrapes.shared(sight(), || async { Ok(Bytes::from_static(b"well")) }).await;
+    assert_eq!(written.unwrap(), "well");
+}
