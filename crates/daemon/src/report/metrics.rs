@@ -310,7 +310,7 @@ struct Subject<'a> {
 enum Of<'a> {
     Node(&'a NodeRow),
     Guest(&'a GuestRow),
-    Storage(&'a StorageRow, bool),
+    Storage(&'a StorageRow),
 }
 
 /// A family of the exporter: name, kind, help, and the value of what has one.
@@ -321,54 +321,54 @@ const FAMILIES: [Family; 11] =
         ("pve_cpu_usage_ratio", "gauge", "CPU utilization (nodes and guests).", |of| match of {
             Of::Node(row) => Some(row.cpu),
             Of::Guest(row) => Some(row.cpu),
-            Of::Storage(..) => None,
+            Of::Storage(_) => None,
         }),
         ("pve_cpu_usage_limit", "gauge", "Number of available CPUs (nodes and guests).", |of| match of {
             Of::Node(row) => Some(row.maxcpu),
             Of::Guest(row) => Some(row.maxcpu),
-            Of::Storage(..) => None,
+            Of::Storage(_) => None,
         }),
         ("pve_memory_usage_bytes", "gauge", "Used memory (nodes and guests).", |of| match of {
             Of::Node(row) => Some(row.mem as f64),
             Of::Guest(row) => Some(row.mem as f64),
-            Of::Storage(..) => None,
+            Of::Storage(_) => None,
         }),
         ("pve_memory_size_bytes", "gauge", "Available memory (nodes and guests).", |of| match of {
             Of::Node(row) => Some(row.maxmem as f64),
             Of::Guest(row) => Some(row.maxmem as f64),
-            Of::Storage(..) => None,
+            Of::Storage(_) => None,
         }),
         ("pve_disk_usage_bytes", "gauge", "Used space (storages, root disks of nodes and guests).", |of| {
             match of {
                 Of::Node(row) => Some(row.disk as f64),
                 Of::Guest(row) => Some(row.disk as f64),
-                Of::Storage(row, _) => Some(row.used as f64),
+                Of::Storage(row) => Some(row.used as f64),
             }
         }),
         ("pve_disk_size_bytes", "gauge", "Size (storages, root disks of nodes and guests).", |of| match of {
             Of::Node(row) => Some(row.maxdisk as f64),
             Of::Guest(row) => Some(row.maxdisk as f64),
-            Of::Storage(row, _) => Some(row.total as f64),
+            Of::Storage(row) => Some(row.total as f64),
         }),
         ("pve_network_receive_bytes_total", "counter", "Sent to the guest since it was started.", |of| {
             match of {
                 Of::Guest(row) => Some(row.netin as f64),
-                Of::Node(_) | Of::Storage(..) => None,
+                Of::Node(_) | Of::Storage(_) => None,
             }
         }),
         ("pve_network_transmit_bytes_total", "counter", "Sent by the guest since it was started.", |of| {
             match of {
                 Of::Guest(row) => Some(row.netout as f64),
-                Of::Node(_) | Of::Storage(..) => None,
+                Of::Node(_) | Of::Storage(_) => None,
             }
         }),
         ("pve_uptime_seconds", "gauge", "Since the start (nodes and guests).", |of| match of {
             Of::Node(row) => Some(row.uptime as f64),
             Of::Guest(row) => Some(row.uptime as f64),
-            Of::Storage(..) => None,
+            Of::Storage(_) => None,
         }),
         ("pve_storage_shared", "gauge", "Whether the storage is shared among the nodes.", |of| match of {
-            Of::Storage(_, shared) => Some(f64::from(u8::from(*shared))),
+            Of::Storage(row) => Some(f64::from(u8::from(row.shared))),
             Of::Node(_) | Of::Guest(_) => None,
         }),
         (
@@ -379,7 +379,7 @@ const FAMILIES: [Family; 11] =
                 Some(f64::from(u8::from(match of {
                     Of::Node(row) => row.status == Presence::Online || row.status == Presence::Unknown,
                     Of::Guest(row) => row.status == GuestStatus::Running,
-                    Of::Storage(row, _) => row.active,
+                    Of::Storage(row) => row.active,
                 })))
             },
         ),
@@ -414,9 +414,10 @@ fn subjects(watched: &Watched) -> impl Iterator<Item = Subject<'_>> {
     let storages = watched.storages.as_ref().into_iter().flat_map(|all| all.rows.iter());
     let nodes = nodes.map(move |row| Subject { cluster, id: node_id(&row.node), of: Of::Node(row) });
     let guests = guests.map(move |row| Subject { cluster, id: row.id.to_string(), of: Of::Guest(row) });
-    let storages = storages.map(move |row| {
-        let shared = watched.details.shared.contains(&(row.node.clone(), row.storage.clone()));
-        Subject { cluster, id: storage_id(&row.node, &row.storage), of: Of::Storage(row, shared) }
+    let storages = storages.map(move |row| Subject {
+        cluster,
+        id: storage_id(&row.node, &row.storage),
+        of: Of::Storage(row),
     });
     nodes.chain(guests).chain(storages)
 }
@@ -447,15 +448,14 @@ fn infos(text: &mut Exposition, clusters: &[Watched]) {
     text.family("pve_guest_info", "gauge", "VM/CT info.");
     for of in clusters {
         for row in of.guests.iter().flat_map(|all| all.rows.iter()) {
-            let details = of.details.guests.get(&row.id);
             let labels = [
                 ("cluster", of.name.as_str()),
                 ("id", &*row.id.to_string()),
                 ("node", row.node.as_str()),
                 ("name", row.name.as_deref().unwrap_or_default()),
                 ("type", row.id.kind.as_str()),
-                ("template", if details.is_some_and(|details| details.template) { "1" } else { "0" }),
-                ("tags", details.map_or("", |details| &details.tags)),
+                ("template", if row.marks.template { "1" } else { "0" }),
+                ("tags", &*row.marks.tags.join(";")),
             ];
             text.sample("pve_guest_info", &labels, 1);
         }
@@ -495,17 +495,19 @@ fn infos(text: &mut Exposition, clusters: &[Watched]) {
 fn states(text: &mut Exposition, clusters: &[Watched]) {
     text.family("pve_ha_state", "gauge", "HA service status, of what HA manages.");
     for of in clusters {
-        for (node, details) in &of.details.nodes {
-            state(text, "pve_ha_state", &of.name, &node_id(node), &NODE_HA, details.ha.as_deref());
+        for row in of.nodes.iter().flat_map(|all| all.rows.iter()) {
+            state(text, "pve_ha_state", &of.name, &node_id(&row.node), &NODE_HA, row.ha.as_deref());
         }
-        for (guest, details) in &of.details.guests {
-            state(text, "pve_ha_state", &of.name, &guest.to_string(), &GUEST_HA, details.ha.as_deref());
+        for row in of.guests.iter().flat_map(|all| all.rows.iter()) {
+            let ha = row.marks.ha.as_deref();
+            state(text, "pve_ha_state", &of.name, &row.id.to_string(), &GUEST_HA, ha);
         }
     }
     text.family("pve_lock_state", "gauge", "The guest's current config lock, of guests that have one.");
     for of in clusters {
-        for (guest, details) in &of.details.guests {
-            state(text, "pve_lock_state", &of.name, &guest.to_string(), &LOCKS, details.lock.as_deref());
+        for row in of.guests.iter().flat_map(|all| all.rows.iter()) {
+            let lock = row.marks.lock.as_deref();
+            state(text, "pve_lock_state", &of.name, &row.id.to_string(), &LOCKS, lock);
         }
     }
 }

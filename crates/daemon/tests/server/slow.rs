@@ -1,16 +1,19 @@
-//! Those who ask and do not read: their answers hold their turns, and are cut off; others are answered meanwhile.
+//! Those who ask and do not read: their answers hold their turns, and are cut off; others are answered meanwhile. And
+//! those who were away for long.
 
 use std::time::Duration;
 
+use daemon::record::{NewEvent, Source};
 use daemon::report::Limits;
 use daemon::report::caller::Role;
 use daemon::report::page::{GuestMarks, GuestRow};
 use engine::observe::{GuestId, GuestKind, GuestStatus};
+use engine::report::{EventKind, Severity};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
 use crate::at;
-use crate::harness::Fixture;
+use crate::harness::{Fixture, lab};
 
 /// Their metrics are some 13 MB: more than any kernel keeps for a client.
 const GUESTS: u32 = 20_000;
@@ -92,5 +95,38 @@ async fn an_answer_that_is_not_read_in_time_is_cut_off() {
     assert!(rest.len() < 10_000_000, "{} bytes came all the same", rest.len());
     // A connection that is read goes on, whatever its age is.
     assert_eq!(fixture.get("/metrics", &token).await.status, 200);
+    fixture.stop().await;
+}
+
+/// A quiet cluster's client that was away for long: what lies behind tens of thousands of others' events is not looked
+/// for, and it is told so.
+#[tokio::test]
+async fn who_was_away_for_too_long_is_told_so() {
+    use sqlx::Connection;
+
+    let fixture = Fixture::new().await;
+    let count = daemon::record::LOOKED_AT_MAX + 10;
+    let path = fixture.folder.path().join("jarvis.db");
+    let mut others = sqlx::SqliteConnection::connect(path.to_str().unwrap()).await.unwrap();
+    let insert = "WITH RECURSIVE n(id) AS (SELECT 1 UNION ALL SELECT id + 1 FROM n WHERE id < ?1) INSERT INTO events \
+        (type, source, severity, summary, cluster, at_ms) SELECT 'alert', 'monitor', 'info', 'x', 'edge', 1 FROM n";
+    sqlx::query(insert).bind(count).execute(&mut others).await.unwrap();
+    others.close().await.unwrap();
+    fixture.user("local", Role::Viewer, Some(&[lab()])).await;
+    let token = fixture.token_of("local").await;
+    let (alert, error) = (EventKind::Alert, Severity::Error);
+    let ours = NewEvent::plain(at(0), alert, error, Source::Monitor, "ours", "it is gone");
+    let ours = NewEvent { cluster: Some("lab".into()), ..ours };
+    fixture.store.save_events(vec![ours], None).await.unwrap();
+    for (since, expected) in [
+        (0, r#"42/events,["gap",{"after":0,"until":11}]"#),
+        (9, r#"42/events,["gap",{"after":9,"until":11}]"#),
+        (11, r#"42/events,["event","#),
+    ] {
+        let socket = fixture.join("/events", &format!(r#"{{"token":"{token}","since":{since}}}"#)).await;
+        let heard = socket.hear_until("42/events,").await;
+        let first = heard.iter().find(|packet| packet.starts_with("42/events,")).unwrap();
+        assert!(first.starts_with(expected), "{since}: {first}");
+    }
     fixture.stop().await;
 }

@@ -1,14 +1,18 @@
 //! The format: escapes, families once each, no series twice; and what 10,000 guests weigh.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::io::Write as _;
 
 use engine::observe::{GuestId, GuestKind};
 
-use super::super::page::{ClusterInfo, GuestDetails, GuestMarks};
+use super::super::page::{ClusterInfo, GuestMarks};
 use super::*;
 
 fn page(guests: u32) -> Page {
+    marked(guests, GuestMarks::default())
+}
+
+fn marked(guests: u32, marks: GuestMarks) -> Page {
     let page = Page::new();
     let at = Timestamp::from_second(1_700_000_000).unwrap();
     let guest = |vmid| GuestRow {
@@ -25,7 +29,7 @@ fn page(guests: u32) -> Page {
         netin: 1,
         netout: 2,
         uptime: 3,
-        marks: GuestMarks::default(),
+        marks: marks.clone(),
     };
     page.publish_guests((100..100 + guests).map(guest).collect(), at);
     page.publish_quorum(Quorum { quorate: true, nodes: 3, expected: 3 }, at);
@@ -53,20 +57,17 @@ fn text(pages: &[(&str, &Page)]) -> String {
 
 #[test]
 fn labels_are_escaped_and_clusters_told_apart() {
-    let (lab, edge) = (page(1), page(1));
-    let details = |tags: &str| Details {
-        guests: BTreeMap::from([(
-            "qemu/100".parse().unwrap(),
-            GuestDetails { tags: tags.into(), ha: Some("started".into()), lock: None, template: false },
-        )]),
+    let tags = vec!["a\"b\\c\nd".into(), "e".into()];
+    let (lab, edge) =
+        (marked(1, GuestMarks { tags, ha: Some("started".into()), ..GuestMarks::default() }), page(1));
+    lab.publish_details(Details {
         cluster: Some(ClusterInfo { name: "pvec".into(), nodes: 3, version: 5 }),
         ..Details::default()
-    };
-    lab.publish_details(details("a\"b\\c\nd"));
+    });
     let text = text(&[("lab", &lab), ("edge", &edge)]);
     #[rustfmt::skip]
     let lines = [
-        r#"pve_guest_info{cluster="lab",id="qemu/100",node="pve1",name="guest-100",type="qemu",template="0",tags="a\"b\\c\nd"} 1"#,
+        r#"pve_guest_info{cluster="lab",id="qemu/100",node="pve1",name="guest-100",type="qemu",template="0",tags="a\"b\\c\nd;e"} 1"#,
         r#"pve_cluster_info{cluster="lab",id="cluster/pvec",nodes="3",quorate="1",version="5"} 1"#,
         r#"pve_up{cluster="lab",id="cluster/pvec"} 1"#,
         r#"pve_up{cluster="edge",id="cluster/edge"} 1"#,
