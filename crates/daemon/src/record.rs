@@ -473,7 +473,7 @@ impl Store {
         Ok(self.write(operate::Operate { setting, by: by.clone(), at }).await?.done)
     }
 
-    /// All of them, by key; at most 1,000.
+    /// All of them, by key; at most 1,000, and no more after 4 MiB.
     pub async fn all_preferences(&self) -> Answer<Vec<Preference>> {
         Ok(read::preferences(&self.shared.readers, rows(ROWS_MAX)).await?)
     }

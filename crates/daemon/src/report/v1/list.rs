@@ -454,7 +454,7 @@ struct Preference {
     updated_at: Option<Time>,
 }
 
-/// What is set, by key; at most 1,000.
+/// What is set, by key; at most 1,000, and no more after 4 MiB.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct PreferenceList {
     items: Vec<Preference>,
