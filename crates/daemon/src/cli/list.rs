@@ -9,8 +9,9 @@ use super::client::Client;
 use super::{Reach, Rows, table};
 use crate::ops::print;
 
-/// Pages that one command asks for. A filter that fits little is answered in short ones, some thousand rows looked at each.
-const PAGES_MAX: usize = 50;
+/// Pages that one command asks for. A filter that fits little is answered in short ones, 5,000 rows looked at each: more rows
+/// than any store keeps.
+const PAGES_MAX: usize = 1_000;
 
 /// A list of the daemon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,10 +104,12 @@ async fn gather(client: &Client, rows: &Rows, which: List) -> anyhow::Result<(Ve
         items.extend(more);
         next = page["next"].as_str().map(str::to_owned);
         if next.is_none() || items.len() >= limit {
-            break;
+            return Ok((items, next));
         }
     }
-    Ok((items, next))
+    anyhow::bail!(
+        "the daemon's list does not end: ask for less with --limit, or for a part of it with --before"
+    )
 }
 
 /// A cluster's name, as `--cluster` gives it.
