@@ -9,7 +9,7 @@
 //! | `listen`, `turns`, `tls`, `peer`, `origin`, `seats`, `bucket`, `logins` | from where, how many, how often |
 //! | `web`, `refusal` | REST of the original page |
 //! | `control` | what operators set: kill switch, level, preferences, events of their own |
-//! | `tools` | what operators do in a cluster by hand |
+//! | `tools` | what operators do in a cluster by hand, and how what was cut off is brought to its end |
 //! | [`v1`], `problem` | REST for programs, and the document of all of it |
 //! | `socket` | who is let into `/events` and `/cluster`, and until when |
 //! | `follow` | `/events`: every event once and in order |
@@ -180,6 +180,7 @@ impl Default for Limits {
 /// A running server.
 pub struct Server {
     address: SocketAddr,
+    app: Arc<App>,
     io: SocketIo,
     stop: watch::Sender<bool>,
     serving: JoinHandle<anyhow::Result<()>>,
@@ -237,11 +238,12 @@ impl Server {
             stop: stop.clone(),
             tally: tally::Tally::default(),
         });
+        tools::finish_left(&app).await;
         let (sockets, io) = socket::build(app.clone())?;
         // The last layer is the outermost: what the sockets answer needs the headers too.
         let router = web::router(app.clone())
             .layer(sockets)
-            .layer(axum::middleware::from_fn_with_state(app, socket::gate))
+            .layer(axum::middleware::from_fn_with_state(app.clone(), socket::gate))
             .layer(web::cors(origins))
             .layer(axum::middleware::from_fn(web::hardened));
         let proxies = behind_proxy.iter().map(IpAddr::to_canonical).collect();
@@ -252,7 +254,7 @@ impl Server {
         });
         let serving = tokio::spawn(listen::serve(listener, router, limits, proxies, tls, stop));
         tracing::info!("[Emitter] Real-time emitter started on {scheme}://{address}");
-        Ok(Server { address, io, stop: sender, serving })
+        Ok(Server { address, app, io, stop: sender, serving })
     }
 
     /// Where it listens.
@@ -261,7 +263,7 @@ impl Server {
     }
 
     /// Accepts no more, closes the sockets so that their clients come back by themselves, and lets calls end; cuts
-    /// off what has not ended within a second.
+    /// off what has not ended within a second. An act that is under way has some seconds to end and to be recorded.
     pub async fn shutdown(mut self) {
         self.stop.send_replace(true);
         let end = async {
@@ -277,6 +279,7 @@ impl Server {
                 self.serving.abort();
             }
         }
+        self.app.tools.end().await;
     }
 }
 

@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use axum::http::Method;
+use daemon::report::auth::Password;
 use daemon::report::caller::{NEEDS, PUBLIC, Role};
 use engine::report::{EventKind, Severity};
 use jiff::Timestamp;
 
-use crate::harness::{Fixture, edge, lab};
+use crate::harness::{Fixture, Folder, PASSWORD, edge, lab};
 use crate::v1::{documented, filled_in, publish};
 
 /// What a role may be answered: anything but that it may not, or that nobody knows who asks.
@@ -143,6 +144,73 @@ async fn who_is_of_one_cluster_sees_nothing_of_another() {
     let auth = format!(r#"{{"token":"{}"}}"#, fixture.token_of("edge").await);
     let arrays = fixture.join("/cluster", &auth).await;
     assert_eq!(arrays.hear().await, [r#"44/cluster,{"message":"This login is for other clusters"}"#]);
+    fixture.stop().await;
+}
+
+#[tokio::test]
+async fn what_a_cluster_that_is_watched_no_more_has_left_is_for_those_who_see_all() {
+    use daemon::record::{ActionResult, NewAction, NewEvent, Source};
+    let folder = Folder::new();
+    let limits = daemon::report::Limits::default();
+    let fixture = Fixture::of(folder, &["lab"], limits, Some(Password::new(PASSWORD))).await;
+    fixture.user("local", Role::Viewer, Some(&[lab()])).await;
+    fixture.user("everywhere", Role::Viewer, None).await;
+    let at = Timestamp::now();
+    let event = |cluster: Option<&str>, title: &str| {
+        let (alert, error) = (EventKind::Alert, Severity::Error);
+        let event = NewEvent::plain(at, alert, error, Source::Monitor, title, "it is gone");
+        NewEvent { cluster: cluster.map(str::to_owned), ..event }
+    };
+    let events = vec![event(Some("lab"), "of lab"), event(Some("gone"), "of gone"), event(None, "of none")];
+    fixture.store.save_events(events, None).await.unwrap();
+    for (cluster, action) in [("lab", "in_lab"), ("gone", "in_gone")] {
+        let action = NewAction {
+            at,
+            incident_key: "VM_CRASHED:101".into(),
+            incident_id: "i1".into(),
+            runbook_id: "r".into(),
+            condition: "VM_CRASHED".into(),
+            action: action.into(),
+            action_args: None,
+            result: ActionResult::Success,
+            result_details: None,
+            verification_result: None,
+            autonomy_level: 3,
+            node: None,
+            attempt_number: 1,
+            escalated: false,
+            email_sent: false,
+            cluster: Some(cluster.into()),
+        };
+        fixture.store.save_autonomy_action(action).await.unwrap();
+    }
+    #[rustfmt::skip]
+    let table = [
+        // the call                           what all see,   what of the cluster that is gone
+        ("/api/memory/events",              "of lab",       "of gone"),
+        ("/api/memory/events/unresolved",   "of lab",       "of gone"),
+        ("/api/monitor/actions",            "in_lab",       "in_gone"),
+        ("/api/v1/events",                  "of lab",       "of gone"),
+        ("/api/v1/events?cluster=gone",     "",             "of gone"),
+        ("/api/v1/actions",                 "in_lab",       "in_gone"),
+    ];
+    for (path, both, gone) in table {
+        for (who, sees) in [("local", false), ("everywhere", true)] {
+            let reply = fixture.get(path, &fixture.token_of(who).await).await;
+            assert_eq!(reply.status, 200, "{path} {who}: {}", reply.body);
+            assert!(reply.body.contains(both), "{path} {who}: {}", reply.body);
+            assert_eq!(reply.body.contains(gone), sees, "{path} {who}: {}", reply.body);
+        }
+    }
+    for (who, expected) in [("local", false), ("everywhere", true)] {
+        let auth = format!(r#"{{"token":"{}","since":0,"clusters":"all"}}"#, fixture.token_of(who).await);
+        let socket = fixture.join("/events", &auth).await;
+        let mut heard = socket.hear_until("42/events,").await;
+        while !heard.iter().any(|packet| packet.contains("of none")) {
+            heard.extend(socket.hear().await);
+        }
+        assert_eq!(heard.iter().any(|packet| packet.contains("of gone")), expected, "{who}: {heard:?}");
+    }
     fixture.stop().await;
 }
 
