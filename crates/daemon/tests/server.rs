@@ -11,6 +11,8 @@ mod cli;
 mod control;
 #[path = "server/harness.rs"]
 mod harness;
+#[path = "server/local.rs"]
+mod local;
 #[path = "server/logins.rs"]
 mod logins;
 #[path = "server/rights.rs"]

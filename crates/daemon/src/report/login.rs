@@ -22,14 +22,14 @@ use utoipa::ToSchema;
 use super::auth::{ADMIN, Attempt, DEVICE_LASTS, Denied, Pass, Password, Verified};
 use super::bucket;
 use super::caller;
-use super::local;
+use super::local::{self, Call, Shown};
 use super::logins::{Place, Try};
 use super::origin::From;
 use super::peer::{Peer, Secured};
 use super::problem::Problem;
 use super::refusal::{Error, Refusal};
 use super::token::Issued;
-use super::web::{Answer, App, Shared, read_body};
+use super::web::{Answer, App, Shared, read_body, read_bytes};
 
 /// The contract's words; the page logs out on them, so nothing else may use them.
 pub(super) const NO_TOKEN: &str = "Authentication required";
@@ -42,28 +42,61 @@ pub(super) const CSRF_HEADER: &str = "X-CSRF-Token";
 pub(super) const SESSION_COOKIE: &str = "__Host-jarvis";
 
 /// Lets through whoever may, with their [`caller::Caller`] and [`Verified`] for the handlers.
-pub(super) async fn required(State(app): Shared, peer: Peer, mut request: Request, next: Next) -> Response {
+pub(super) async fn required(State(app): Shared, peer: Peer, request: Request, next: Next) -> Response {
     let routed = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str).to_owned();
-    match identify(&app, peer, request.method(), request.headers(), &routed) {
-        Ok(verified) => {
-            request.extensions_mut().insert(verified.caller.clone());
-            request.extensions_mut().insert(verified);
-            next.run(request).await
-        }
+    let proof = bearer(request.headers());
+    let proof = proof.and_then(|token| app.local.read(token, peer.address, Timestamp::now()));
+    let answer = match proof {
+        Some(shown) => of_this_machine(&app, shown, request, next).await,
+        None => match identify(&app, peer, request.method(), request.headers(), &routed) {
+            Ok(verified) => Ok(next.run(of(verified, request)).await),
+            Err(refusal) => Err(refusal),
+        },
+    };
+    match answer {
+        Ok(response) => response,
         Err(refusal) if routed.starts_with("/api/v1/") => Problem::from(refusal).into_response(),
         Err(refusal) => refusal.into_response(),
     }
+}
+
+/// The request, with who asks.
+fn of(verified: Verified, mut request: Request) -> Request {
+    request.extensions_mut().insert(verified.caller.clone());
+    request.extensions_mut().insert(verified);
+    request
+}
+
+/// A call of the command line: its proof is for this call alone, and the answer is sealed for it.
+async fn of_this_machine(app: &App, shown: Shown, request: Request, next: Next) -> Answer<Response> {
+    let (parts, body) = request.into_parts();
+    let bytes = read_bytes(&app.limits, body).await?;
+    let path = parts.uri.path_and_query().map_or("", |path| path.as_str());
+    let call = Call { method: parts.method.as_str(), path, body: &bytes };
+    let now = Timestamp::now();
+    if !app.local.accepts(&shown, call, now) {
+        return Err(Refusal::new(StatusCode::UNAUTHORIZED, BAD_TOKEN));
+    }
+    let verified =
+        Verified { caller: shown.caller.clone(), pass: Pass::Local, until: Some(now + local::LASTS) };
+    let response = next.run(of(verified, Request::from_parts(parts, bytes.into()))).await;
+    let (mut parts, body) = response.into_parts();
+    // Our answers are in memory as a whole already; this is none of a stranger's size.
+    let bytes = axum::body::to_bytes(body, usize::MAX).await.map_err(|error| {
+        tracing::error!("an answer to the command line broke off: {error}");
+        Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "The answer could not be made; the log says why")
+    })?;
+    if let Ok(seal) = HeaderValue::from_str(&app.local.seal(&shown, parts.status, &bytes)) {
+        parts.headers.insert(local::SEAL_HEADER, seal);
+    }
+    Ok(Response::from_parts(parts, bytes.into()))
 }
 
 fn identify(app: &App, peer: Peer, method: &Method, headers: &HeaderMap, routed: &str) -> Answer<Verified> {
     let now = Timestamp::now();
     let unknown = |words| Refusal::new(StatusCode::UNAUTHORIZED, words);
     let verified = if let Some(token) = bearer(headers) {
-        let local = || {
-            let caller = app.local.caller(token, peer.address, now)?;
-            Some(Verified { caller, pass: Pass::Local, until: Some(now + local::LASTS) })
-        };
-        app.auth.verify(token, now).or_else(local).ok_or_else(|| unknown(BAD_TOKEN))?
+        app.auth.verify(token, now).ok_or_else(|| unknown(BAD_TOKEN))?
     } else {
         let cookie = cookie(headers, peer.secured).ok_or_else(|| unknown(NO_TOKEN))?;
         let verified = app.auth.verify_cookie(cookie, now).ok_or_else(|| unknown(BAD_TOKEN))?;
