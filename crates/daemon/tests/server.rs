@@ -9,6 +9,8 @@ mod abuse;
 mod cli;
 #[path = "server/control.rs"]
 mod control;
+#[path = "server/foreign.rs"]
+mod foreign;
 #[path = "server/harness.rs"]
 mod harness;
 #[path = "server/local.rs"]

@@ -99,7 +99,7 @@ fn entry(second: i64, fact: Fact) -> Entry {
 }
 
 /// As the loop stores a turn.
-async fn tell(fixture: &Fixture, cluster: &str, entries: Vec<Entry>) {
+pub(crate) async fn tell(fixture: &Fixture, cluster: &str, entries: Vec<Entry>) {
     let cluster = cluster.parse().unwrap();
     let events =
         entries.iter().map(|entry| NewEvent::from_engine(&cluster, &engine::report::event(&cluster, entry)));
@@ -108,7 +108,7 @@ async fn tell(fixture: &Fixture, cluster: &str, entries: Vec<Entry>) {
     fixture.store.save_turn(entries, events, None).await.unwrap();
 }
 
-fn opened(second: i64, id: u128) -> Entry {
+pub(crate) fn opened(second: i64, id: u128) -> Entry {
     entry(second, Fact::Opened { incident: incident(id), finding: crashed(), group: None })
 }
 
