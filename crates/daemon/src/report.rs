@@ -6,7 +6,7 @@
 //! | `login`, `session`, `users` | how they log in, and are made and changed |
 //! | [`caller`] | who asks, and what each call needs |
 //! | `local` | the command line of the daemon's own machine |
-//! | `listen`, `tls`, `peer`, `origin`, `seats`, `bucket`, `logins` | from where, how many, how often |
+//! | `listen`, `turns`, `tls`, `peer`, `origin`, `seats`, `bucket`, `logins` | from where, how many, how often |
 //! | `web`, `refusal` | REST of the original page |
 //! | `control` | what operators set: kill switch, level, preferences, events of their own |
 //! | `tools` | what operators do in a cluster by hand |
@@ -49,6 +49,7 @@ mod tally;
 mod tls;
 pub mod token;
 mod tools;
+mod turns;
 mod users;
 pub mod v1;
 mod web;
@@ -62,7 +63,7 @@ use anyhow::Context;
 use engine::observe::ClusterName;
 use jiff::Timestamp;
 use socketioxide::SocketIo;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::act::Hands;
@@ -78,6 +79,7 @@ use origin::Origins;
 use page::Page;
 use tls::Tls;
 use tools::Tools;
+use turns::Turns;
 use web::App;
 
 pub(crate) use local::{Call, SEAL_HEADER, prove};
@@ -120,8 +122,10 @@ pub struct Limits {
     pub read: Duration,
     /// How long a call may take.
     pub request: Duration,
-    /// Calls at once. More would only queue at the store's few readers.
+    /// Calls at once, half of them of one caller. More would only queue at the store's few readers.
     pub requests: usize,
+    /// How long an answer may take to be read: ten megabytes at 1.4 Mbit/s.
+    pub answer: Duration,
     /// Failed logins of one peer at once, and the time after which it may try once more. A person mistypes a few
     /// times; a program that guesses gets 14,400 tries a day.
     pub login_burst: u32,
@@ -162,6 +166,7 @@ impl Default for Limits {
             read: Duration::from_secs(10),
             request: Duration::from_secs(15),
             requests: 64,
+            answer: Duration::from_secs(60),
             login_burst: 5,
             login_every: Duration::from_secs(6),
             connections: 3_500,
@@ -231,7 +236,8 @@ impl Server {
             ceiling: autonomy_ceiling,
             tools: Tools::new(hands),
             logins: Logins::new(limits.login_burst, limits.login_every),
-            requests: Semaphore::new(limits.requests),
+            turns: Arc::new(Turns::new(limits.requests)),
+            scrapes: Arc::default(),
             stop: stop.clone(),
             tally: tally::Tally::default(),
         });

@@ -21,6 +21,8 @@ mod logins;
 mod rights;
 #[path = "server/sessions.rs"]
 mod sessions;
+#[path = "server/slow.rs"]
+mod slow;
 #[path = "server/tls.rs"]
 mod tls;
 #[path = "server/tools.rs"]

@@ -372,6 +372,11 @@ impl Auth {
         self.books.read().still(pass, now)
     }
 
+    /// How many logins are not over.
+    pub(super) fn sessions(&self, now: Timestamp) -> usize {
+        self.books.read().sessions(now)
+    }
+
     /// Turns at each change by which somebody may be let in no more, or may do less or more.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.books.changes.subscribe()

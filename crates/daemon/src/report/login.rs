@@ -41,6 +41,9 @@ pub(super) const CSRF_HEADER: &str = "X-CSRF-Token";
 /// The cookie's name. `__Host-` has the browser see to it that no other host, and nobody without TLS, has set it.
 pub(super) const SESSION_COOKIE: &str = "__Host-jarvis";
 
+/// Largest answer that is sealed, in bytes: the most that the command line reads. Ours are in memory as a whole already.
+const SEALED_MAX: usize = 80 * 1024 * 1024;
+
 /// Lets through whoever may, with their [`caller::Caller`] and [`Verified`] for the handlers.
 pub(super) async fn required(State(app): Shared, peer: Peer, request: Request, next: Next) -> Response {
     let routed = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str).to_owned();
@@ -81,8 +84,7 @@ async fn of_this_machine(app: &App, shown: Shown, request: Request, next: Next) 
         Verified { caller: shown.caller.clone(), pass: Pass::Local, until: Some(now + local::LASTS) };
     let response = next.run(of(verified, Request::from_parts(parts, bytes.into()))).await;
     let (mut parts, body) = response.into_parts();
-    // Our answers are in memory as a whole already; this is none of a stranger's size.
-    let bytes = axum::body::to_bytes(body, usize::MAX).await.map_err(|error| {
+    let bytes = axum::body::to_bytes(body, SEALED_MAX).await.map_err(|error| {
         tracing::error!("an answer to the command line broke off: {error}");
         Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "The answer could not be made; the log says why")
     })?;
