@@ -61,6 +61,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use engine::observe::ClusterName;
+use jiff::Timestamp;
 use socketioxide::SocketIo;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -81,8 +82,9 @@ use tools::Tools;
 use turns::Turns;
 use web::App;
 
-pub(crate) use local::prove;
+pub(crate) use local::{Call, SEAL_HEADER, prove};
 pub use tls::TlsFiles;
+pub(crate) use tls::{Useless, check as check_tls};
 
 /// How long the sockets and the calls together may take to end.
 const STOP_MAX: Duration = Duration::from_millis(800);
@@ -216,11 +218,13 @@ impl Server {
         let origins = Arc::new(Origins::new(&allowed_origins)?);
         let tls = tls.map(Tls::load).transpose()?;
         let scheme = if tls.is_some() { "https" } else { "http" };
+        // What was proved before that was proved to whoever had the address then.
+        let started = Timestamp::now();
         let listener = listen::bind(listen)?;
         let address = listener.local_addr().context("the listening socket has no address")?;
         let (sender, stop) = supervise::stop();
         let folder = store.path().parent().unwrap_or(Path::new("."));
-        let local = Local::new(key::read_or_make(folder)?, listen.ip());
+        let local = Local::new(key::read_or_make(folder)?, listen.ip(), started);
         let app = Arc::new(App {
             local,
             store,

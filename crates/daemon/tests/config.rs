@@ -6,6 +6,8 @@
 mod help;
 #[path = "config/sensors.rs"]
 mod sensors;
+#[path = "config/tls.rs"]
+mod tls;
 
 use std::fs;
 use std::path::Path;

@@ -9,10 +9,14 @@ mod abuse;
 mod cli;
 #[path = "server/control.rs"]
 mod control;
+#[path = "server/foreign.rs"]
+mod foreign;
 #[path = "server/harness.rs"]
 mod harness;
 #[path = "server/left.rs"]
 mod left;
+#[path = "server/local.rs"]
+mod local;
 #[path = "server/logins.rs"]
 mod logins;
 #[path = "server/rights.rs"]

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use axum::body::{Body, Bytes};
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::header::{self, HeaderName, HeaderValue};
 use axum::http::{Method, StatusCode, Uri};
@@ -430,21 +431,26 @@ impl Query {
     }
 }
 
+/// A body, within the limits of size and time.
+pub(super) async fn read_bytes(limits: &Limits, body: Body) -> Answer<Bytes> {
+    let read = axum::body::to_bytes(body, limits.body);
+    match tokio::time::timeout(limits.read, read).await {
+        Ok(Ok(bytes)) => Ok(bytes),
+        Ok(Err(_)) => {
+            let error = format!("The body must have at most {} bytes", limits.body);
+            Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, error))
+        }
+        Err(_) => Err(Refusal::new(StatusCode::REQUEST_TIMEOUT, "The body came too slowly")),
+    }
+}
+
 /// A JSON body of the given shape, within the limits of size and time.
 pub(super) async fn read_body<T: for<'a> Deserialize<'a>>(
     limits: &Limits,
     request: Request,
     shape: &str,
 ) -> Answer<T> {
-    let read = axum::body::to_bytes(request.into_body(), limits.body);
-    let bytes = match tokio::time::timeout(limits.read, read).await {
-        Ok(Ok(bytes)) => bytes,
-        Ok(Err(_)) => {
-            let error = format!("The body must have at most {} bytes", limits.body);
-            return Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, error));
-        }
-        Err(_) => return Err(Refusal::new(StatusCode::REQUEST_TIMEOUT, "The body came too slowly")),
-    };
+    let bytes = read_bytes(limits, request.into_body()).await?;
     // Without serde's own words: they would quote the body, which may hold a password. And serde would take a list for
     // an object, its items in the fields' order.
     let object = bytes.trim_ascii_start().starts_with(b"{");
