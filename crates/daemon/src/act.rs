@@ -13,8 +13,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use engine::observe::{GuestId, GuestKind, NodeName};
+use jiff::{SignedDuration, Timestamp};
 use pve::{Client, Error, ExitStatus, TaskQuery, TaskSource, Upid};
-use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::clock::Clock;
@@ -31,6 +31,9 @@ const LOST_LOOKS: u32 = 5;
 const LOST_LOOK_EVERY: Duration = Duration::from_secs(2);
 /// Tasks of ours that are known before the call: those that the list shows of one subject.
 const KNOWN_MAX: u32 = 50;
+/// How much earlier than we asked for it a task of ours may have begun, by its node's clock. PVE's cluster does not live
+/// with clocks that differ by more; where they do, a task is not found, and a person looks.
+const CLOCKS_DIFFER_MAX: SignedDuration = SignedDuration::from_mins(5);
 
 /// One thing to be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -100,9 +103,9 @@ pub enum Outcome {
         /// The task.
         upid: String,
     },
-    /// Nobody knows: it was sent, and neither an answer nor a task is there.
+    /// Nobody knows: it was, or may have been, sent, and nothing says what came of it.
     Unknown {
-        /// What was lost.
+        /// What is missing.
         why: String,
     },
 }
@@ -148,10 +151,7 @@ impl fmt::Display for Outcome {
             Outcome::Failed { upid: Some(upid), why } => write!(f, "task {upid} failed: {why}"),
             Outcome::Failed { upid: None, why } => f.write_str(why),
             Outcome::Runs { upid } => write!(f, "task {upid} is still running"),
-            Outcome::Unknown { why } => write!(
-                f,
-                "the answer was lost ({why}), and no task of ours is there: look at it before trying again"
-            ),
+            Outcome::Unknown { why } => write!(f, "{why}: look at it before trying again"),
         }
     }
 }
@@ -166,11 +166,13 @@ pub struct Hands {
     clock: Arc<Clock>,
 }
 
-/// What was answered to the one call.
-enum Answered {
+/// What came of the one call.
+#[derive(Debug)]
+pub enum Begun {
+    /// A task, whose end is to be waited for with [`Hands::follow`].
     Task(Upid),
-    Words(String),
-    Not(Outcome),
+    /// It is over already.
+    Over(Outcome),
 }
 
 impl Hands {
@@ -185,20 +187,8 @@ impl Hands {
         Hands { clock, ..self }
     }
 
-    /// Does it, once. `begun` is told the task as soon as there is one.
-    pub async fn act(&self, act: &Act, begun: &watch::Sender<Option<String>>) -> Outcome {
-        match self.call(act).await {
-            Answered::Task(upid) => {
-                begun.send_replace(Some(upid.to_string()));
-                self.follow(&upid).await
-            }
-            Answered::Words(said) => Outcome::Done { upid: None, said },
-            Answered::Not(outcome) => outcome,
-        }
-    }
-
     /// The one call, by the first endpoint to which it can be sent.
-    async fn call(&self, act: &Act) -> Answered {
+    pub async fn begin(&self, act: &Act) -> Begun {
         // Clocks differ between us and the nodes, so a task of ours is told from an earlier one by what is there now.
         let known = match self.own_tasks(act).await {
             Ok(known) => known,
@@ -207,7 +197,7 @@ impl Hands {
         let mut last = String::from("no endpoint is configured");
         for client in &self.clients {
             let error = match make(client, act).await {
-                Ok(answered) => return answered,
+                Ok(begun) => return begun,
                 Err(error) => error,
             };
             if error.may_have_acted() {
@@ -220,27 +210,62 @@ impl Hands {
                 break;
             }
         }
-        Answered::Not(Outcome::Failed { upid: None, why: last })
+        Begun::Over(Outcome::Failed { upid: None, why: last })
     }
 
     /// The answer was lost, so PVE's list is looked through for the task. A second call could do it twice.
-    async fn look_for(&self, act: &Act, known: &BTreeSet<Upid>, error: &Error) -> Answered {
+    async fn look_for(&self, act: &Act, known: &BTreeSet<Upid>, error: &Error) -> Begun {
+        // The last one, should somebody else with our token have done the same meanwhile.
+        let new = |tasks: BTreeSet<Upid>| tasks.difference(known).last().cloned();
+        match self.look(act, new).await {
+            Ok(Some(upid)) => Begun::Task(upid),
+            Ok(None) | Err(_) => Begun::Over(Outcome::Unknown {
+                why: format!("the answer was lost ({}), and no task of ours is there", self.words(error)),
+            }),
+        }
+    }
+
+    /// The task of an act that another process asked for and did not see answered: one that began since, and that nobody
+    /// knows to be another's. More than one are none: which of them it was cannot be said.
+    ///
+    /// # Errors
+    /// What PVE said instead of its list, in words.
+    pub async fn find(
+        &self,
+        act: &Act,
+        asked: Timestamp,
+        is_another: impl Fn(&Upid) -> bool,
+    ) -> Result<Option<Upid>, String> {
+        let since = asked.saturating_sub(CLOCKS_DIFFER_MAX).unwrap_or(Timestamp::MIN);
+        let only = |tasks: BTreeSet<Upid>| {
+            let mut fitting =
+                tasks.into_iter().filter(|upid| upid.started_at() >= since && !is_another(upid));
+            fitting.next().filter(|_| fitting.next().is_none())
+        };
+        self.look(act, only).await
+    }
+
+    /// Looks through PVE's list, some times, until there is what is looked for.
+    async fn look(
+        &self,
+        act: &Act,
+        found: impl Fn(BTreeSet<Upid>) -> Option<Upid>,
+    ) -> Result<Option<Upid>, String> {
         // A packet to wake somebody leaves nothing to look for.
         let looks = if matches!(act, Act::Wake { .. }) { 0 } else { LOST_LOOKS };
+        let mut seen = Ok(None);
         for look in 0..looks {
             if look > 0 {
                 self.clock.sleep(LOST_LOOK_EVERY).await;
             }
-            match self.own_tasks(act).await {
-                Ok(tasks) => {
-                    if let Some(upid) = tasks.difference(known).last() {
-                        return Answered::Task(upid.clone());
-                    }
-                }
+            seen = self.own_tasks(act).await.map(&found);
+            match &seen {
+                Ok(Some(_)) => break,
+                Ok(None) => {}
                 Err(why) => tracing::debug!("a lost task is not found yet: {why}"),
             }
         }
-        Answered::Not(Outcome::Unknown { why: self.words(error) })
+        seen
     }
 
     /// The tasks of our token about what an act is about. A packet to wake somebody makes no task.
@@ -277,19 +302,28 @@ impl Hands {
     }
 
     /// To its end, or as long as one is followed. A question that fails is asked again: the task goes on without us.
-    async fn follow(&self, upid: &Upid) -> Outcome {
+    pub async fn follow(&self, upid: &Upid) -> Outcome {
         let until = Instant::now() + self.clock.real(FOLLOW_MAX);
         let mut wait = FIRST_LOOK;
+        let mut last = Ok(());
         while Instant::now() < until {
             self.clock.sleep(wait).await;
             wait = LOOK_EVERY;
-            match self.exit_of(upid).await {
+            last = match self.exit_of(upid).await {
                 Ok(Some(exit)) => return ended(upid, &exit),
-                Ok(None) => {}
-                Err(error) => tracing::debug!(%upid, "the task's state is not known: {error}"),
-            }
+                Ok(None) => Ok(()),
+                Err(error) => {
+                    tracing::debug!(%upid, "the task's state is not known: {error}");
+                    Err(error)
+                }
+            };
         }
-        Outcome::Runs { upid: upid.to_string() }
+        match last {
+            Ok(()) => Outcome::Runs { upid: upid.to_string() },
+            Err(error) => Outcome::Unknown {
+                why: format!("task {upid} began, and how it ended is not known ({error})"),
+            },
+        }
     }
 
     async fn exit_of(&self, upid: &Upid) -> Result<Option<ExitStatus>, String> {
@@ -313,15 +347,15 @@ impl Hands {
     }
 }
 
-fn not_tried(why: &str) -> Answered {
-    Answered::Not(Outcome::Failed { upid: None, why: format!("not tried: {why}") })
+fn not_tried(why: &str) -> Begun {
+    Begun::Over(Outcome::Failed { upid: None, why: format!("not tried: {why}") })
 }
 
 fn path_name(node: &NodeName) -> Result<pve::NodeName, String> {
     pve::NodeName::new(node.as_str()).map_err(|error| error.to_string())
 }
 
-async fn make(client: &Client, act: &Act) -> Result<Answered, Error> {
+async fn make(client: &Client, act: &Act) -> Result<Begun, Error> {
     let name = |node: &NodeName| path_name(node);
     let task = match act {
         Act::Guest { node, guest, verb } => {
@@ -342,14 +376,15 @@ async fn make(client: &Client, act: &Act) -> Result<Answered, Error> {
         Act::Wake { node } => {
             let Ok(node) = name(node) else { return Ok(not_tried("no such node")) };
             let mac = client.wake_node(&node).await?;
-            return Ok(Answered::Words(format!("a packet to {mac} was sent; a node takes minutes to boot")));
+            let said = format!("a packet to {mac} was sent; a node takes minutes to boot");
+            return Ok(Begun::Over(Outcome::Done { upid: None, said }));
         }
         Act::RestartService { node, service } => {
             let Ok(node) = name(node) else { return Ok(not_tried("no such node")) };
             client.restart_service(&node, service).await?
         }
     };
-    Ok(Answered::Task(task))
+    Ok(Begun::Task(task))
 }
 
 /// Whether a task is one that this act began, or an earlier one of the same kind of ours.

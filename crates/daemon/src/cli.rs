@@ -1,9 +1,10 @@
 //! The commands for people and scripts at a terminal: what is the matter, and stop.
 //!
 //! They ask the daemon over REST, as everybody does. `--offline` works on the store instead, while no daemon runs.
-//! What is printed for people may change; `--json` is what the daemon answered, word for word.
+//! What is printed for people may change; `--json` is what the daemon answered.
 
 mod client;
+mod list;
 mod offline;
 mod pin;
 mod table;
@@ -13,11 +14,14 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::{Args, Subcommand, ValueEnum};
+use engine::observe::ClusterName;
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::ops::print;
 use crate::record::level_name;
 use client::Client;
+use list::List;
 
 /// How the daemon is found, and who asks.
 #[derive(Debug, Args)]
@@ -45,24 +49,26 @@ pub struct Reach {
 /// What is asked or told.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Whether the cluster is seen, what is in force, and how Jarvis itself is.
+    /// Whether the clusters are seen, what is in force, and how Jarvis itself is.
     Status {
         #[command(flatten)]
         reach: Reach,
     },
-    /// What is not over: the events that wait for their end, newest first.
+    /// What is wrong and not over, in all clusters, newest first.
     Incidents {
         #[command(flatten)]
         reach: Reach,
+        #[command(flatten)]
+        rows: Rows,
     },
-    /// What happened, newest first.
+    /// What happened, in all clusters, newest first.
     Events {
         #[command(flatten)]
         reach: Reach,
         #[command(flatten)]
         rows: Rows,
     },
-    /// What was done about incidents, newest first.
+    /// What was done about incidents, in all clusters, newest first.
     Actions {
         #[command(flatten)]
         reach: Reach,
@@ -92,12 +98,18 @@ pub enum Command {
     },
 }
 
-/// How many.
+/// Which, and how many.
 #[derive(Debug, Args)]
 pub struct Rows {
     /// How many, at most.
     #[arg(long, value_name = "COUNT", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1000))]
     limit: u32,
+    /// Only those of this cluster.
+    #[arg(long, value_name = "NAME", value_parser = list::cluster)]
+    cluster: Option<ClusterName>,
+    /// Only those before this time (UTC, where it has no zone).
+    #[arg(long, value_name = "TIME", value_parser = list::time)]
+    before: Option<Timestamp>,
 }
 
 /// What is done to the kill switch.
@@ -118,17 +130,9 @@ pub enum Switch {
 pub async fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Status { reach } => status(&reach).await,
-        Command::Incidents { reach } => {
-            list(&reach, "/api/memory/events/unresolved", "events", "nothing is open").await
-        }
-        Command::Events { reach, rows } => {
-            let path = format!("/api/memory/events?limit={}", rows.limit);
-            list(&reach, &path, "events", "nothing happened yet").await
-        }
-        Command::Actions { reach, rows } => {
-            let path = format!("/api/monitor/actions?limit={}", rows.limit);
-            list(&reach, &path, "actions", "nothing was done yet").await
-        }
+        Command::Incidents { reach, rows } => list::list(&reach, &rows, List::Incidents).await,
+        Command::Events { reach, rows } => list::list(&reach, &rows, List::Events).await,
+        Command::Actions { reach, rows } => list::list(&reach, &rows, List::Actions).await,
         Command::KillSwitch { what, reach, offline } => kill_switch(&reach, what, offline).await,
         Command::Autonomy { level, reach, offline } => autonomy(&reach, level, offline).await,
     }
@@ -140,20 +144,12 @@ async fn status(reach: &Reach) -> anyhow::Result<()> {
     let client = Client::new(reach)?;
     let monitor = client.get(STATUS).await?;
     let health = client.health().await?;
-    let answer = json!({ "monitor": monitor, "health": health });
+    let mut answer = json!({ "monitor": monitor, "health": health });
+    // Where the store does not answer, the rest is all the more worth being said.
+    if let Ok(mut clusters) = client.get("/api/v1/clusters").await {
+        answer["clusters"] = clusters["items"].take();
+    }
     if reach.json { print(&format!("{answer}\n")) } else { print(&table::status(&answer)) }
-}
-
-async fn list(reach: &Reach, path: &str, key: &str, none: &str) -> anyhow::Result<()> {
-    let answer = Client::new(reach)?.get(path).await?;
-    if reach.json {
-        return print(&format!("{answer}\n"));
-    }
-    let rows = answer[key].as_array().context("the daemon's answer holds no list")?;
-    if rows.is_empty() {
-        return print(&format!("{none}\n"));
-    }
-    print(&if key == "actions" { table::actions(rows) } else { table::events(rows) })
 }
 
 async fn kill_switch(reach: &Reach, what: Switch, offline: bool) -> anyhow::Result<()> {

@@ -28,7 +28,8 @@ const ACTIONS_KEPT_DAYS: u32 = 30;
 /// How long a connection may take before the next endpoint is tried. A handshake takes 3 to 10 ms; this leaves room for
 /// one lost packet, which is sent again after 1 s, and a part of a look at a node, which is to end within 4 s, for a second try.
 const CONNECT_WITHIN: Duration = Duration::from_millis(2_500);
-/// How long each part may take to stop; the whole is to take less than two seconds.
+/// How long each part may take to stop; the whole is to take less than two seconds, and some more where something is
+/// being done by hand.
 const STOP_WITHIN: Duration = Duration::from_millis(1500);
 
 /// What a daemon is made of.

@@ -17,6 +17,7 @@ mod operate;
 mod read;
 mod remedy;
 mod row;
+mod scope;
 mod seal;
 mod time;
 mod users;
@@ -41,15 +42,15 @@ use write::{Counts, Message, Writer};
 
 pub use incidents::{IncidentRow, Resolution, Told};
 pub use journal::{JournalRow, Kind, Misfit};
-pub use list::{ActionFilter, EventFilter, IncidentFilter, JournalFilter, ListPage, Position, Window};
+pub use list::{ActionFilter, EventFilter, IncidentFilter, JournalFilter, ListPage, Part, Position, Window};
 pub use new::{Checkpoint, Kept, NewAction, NewEntry, NewEvent, Operator};
 pub use open::{Cause, OpenError};
 pub use operate::{Done, KILL_SWITCH, LEVEL, Setting, kill_switch_in_force, level_in_force, level_name};
-pub use read::Scope;
 pub use row::{
     ActionResult, ActionRow, EventRow, Preference, RestAction, RestEvent, SnapshotRow, SocketEvent, Source,
     kind_from_word, severity_from_word, split_summary,
 };
+pub use scope::{Ahead, LOOKED_AT_MAX, Scope};
 pub use users::{AccountChange, AccountRows, PasswordText, PeerRow, SessionRow, TokenRow, UserRow};
 pub use verify::{Verified, VerifyError, verify};
 
@@ -312,22 +313,23 @@ impl Store {
     /// What is not over, newest first. The monitor's news and heartbeats, which belong to no incident, are never
     /// over and do not count.
     pub async fn get_unresolved(&self, limit: u32) -> Answer<Vec<EventRow>> {
-        Ok(read::unresolved(&self.shared.readers, rows(limit)).await?)
+        Ok(read::unresolved_events(&self.shared.readers, rows(limit)).await?)
     }
 
-    /// As [`Store::get_recent_events`], of one cluster and of none: what is of none is everybody's.
-    pub async fn get_recent_events_of(&self, cluster: &ClusterName, limit: u32) -> Answer<Vec<EventRow>> {
-        Ok(read::recent_events_of(&self.shared.readers, cluster, rows(limit)).await?)
+    /// As [`Store::get_recent_events`], of what somebody is shown. Here and in the next two: fewer where they are rarer
+    /// than one in some thousand, or weigh megabytes.
+    pub async fn get_recent_events_of(&self, scope: &Scope, limit: u32) -> Answer<Vec<EventRow>> {
+        Ok(scope::recent_events(&self.shared.readers, scope, rows(limit)).await?)
     }
 
-    /// As [`Store::get_unresolved`], of one cluster and of none.
-    pub async fn get_unresolved_of(&self, cluster: &ClusterName, limit: u32) -> Answer<Vec<EventRow>> {
-        Ok(read::unresolved_of(&self.shared.readers, cluster, rows(limit)).await?)
+    /// As [`Store::get_unresolved`], of what somebody is shown.
+    pub async fn get_unresolved_of(&self, scope: &Scope, limit: u32) -> Answer<Vec<EventRow>> {
+        Ok(scope::unresolved_events(&self.shared.readers, scope, rows(limit)).await?)
     }
 
-    /// As [`Store::get_autonomy_actions`], of one cluster and of none: the original's are of none.
-    pub async fn get_autonomy_actions_of(&self, cluster: &ClusterName, limit: u32) -> Answer<Vec<ActionRow>> {
-        Ok(read::actions_of(&self.shared.readers, cluster, rows(limit)).await?)
+    /// As [`Store::get_autonomy_actions`], of what somebody is shown.
+    pub async fn get_autonomy_actions_of(&self, scope: &Scope, limit: u32) -> Answer<Vec<ActionRow>> {
+        Ok(scope::actions(&self.shared.readers, scope, rows(limit)).await?)
     }
 
     /// What happened at or after a time, newest first.
@@ -340,19 +342,14 @@ impl Store {
         Ok(read::events_after_seq(&self.shared.readers, seq, rows(limit)).await?)
     }
 
-    /// As [`Store::get_events_after_seq`], of what somebody is shown.
-    pub async fn get_events_after_seq_of(
-        &self,
-        seq: i64,
-        limit: u32,
-        scope: &Scope,
-    ) -> Answer<Vec<EventRow>> {
-        Ok(read::events_after_seq_of(&self.shared.readers, seq, rows(limit), scope).await?)
+    /// As [`Store::get_events_after_seq`], of what somebody is shown, a piece at a time.
+    pub async fn get_events_after_seq_of(&self, seq: i64, limit: u32, scope: &Scope) -> Answer<Ahead> {
+        Ok(scope::events_after(&self.shared.readers, seq, rows(limit), scope).await?)
     }
 
-    /// Of what somebody is shown after a number the newest that has `last` behind it; none where there are not so many.
-    pub async fn get_event_before_last(&self, seq: i64, last: u32, scope: &Scope) -> Answer<Vec<EventRow>> {
-        Ok(read::event_before_last(&self.shared.readers, seq, rows(last), scope).await?)
+    /// The number, `seq` or later, behind which there are at most so many events that somebody is shown.
+    pub async fn seq_with_at_most_behind(&self, seq: i64, most: u32, scope: &Scope) -> Answer<i64> {
+        Ok(scope::with_at_most_behind(&self.shared.readers, seq, rows(most), scope).await?)
     }
 
     /// What happened on a node, newest first.
@@ -400,12 +397,12 @@ impl Store {
     }
 
     /// What was told of an incident, oldest first.
-    pub async fn incident_events(&self, incident: &IncidentRow, limit: u32) -> Answer<Vec<EventRow>> {
+    pub async fn incident_events(&self, incident: &IncidentRow, limit: u32) -> Answer<Part<EventRow>> {
         Ok(incidents::events(&self.shared.readers, incident, rows(limit)).await?)
     }
 
     /// What was written down of an incident, oldest first.
-    pub async fn incident_entries(&self, incident: &IncidentRow, limit: u32) -> Answer<Vec<JournalRow>> {
+    pub async fn incident_entries(&self, incident: &IncidentRow, limit: u32) -> Answer<Part<JournalRow>> {
         Ok(incidents::entries(&self.shared.readers, incident, rows(limit)).await?)
     }
 
@@ -497,7 +494,7 @@ impl Store {
         Ok(done)
     }
 
-    /// All of them, by key; at most 1,000.
+    /// All of them, by key; at most 1,000, and no more after 4 MiB.
     pub async fn all_preferences(&self) -> Answer<Vec<Preference>> {
         Ok(read::preferences(&self.shared.readers, rows(ROWS_MAX)).await?)
     }
@@ -614,6 +611,13 @@ mod tests {
     use super::*;
     use sqlx::{AssertSqlSafe, Connection, Row, SqliteConnection};
 
+    /// What looks at the rows of a walk: the clusters are a list, which is searched.
+    macro_rules! within {
+        () => {
+            " / SCAN (subquery-1) / LIST SUBQUERY 2 / SCAN json_each VIRTUAL TABLE INDEX 1: / CREATE BLOOM FILTER"
+        };
+    }
+
     /// In a table of years nearly every row has `resolved` 0, so the obvious index is as good as none.
     #[tokio::test]
     async fn no_frequent_statement_reads_the_whole_table() {
@@ -622,7 +626,10 @@ mod tests {
         #[rustfmt::skip]
         let table = [
             ("unresolved", read::UNRESOLVED,        "SCAN events USING INDEX idx_events_unresolved"),
-            ("unresolved of one", read::UNRESOLVED_OF, "SCAN events USING INDEX idx_events_unresolved"),
+            ("unresolved of some", scope::UNRESOLVED.piece, concat!("CO-ROUTINE (subquery-1) / SEARCH events USING INDEX idx_events_unresolved (id<?)", within!())),
+            ("events of some", scope::RECENT.piece, concat!("CO-ROUTINE (subquery-1) / SEARCH events USING INTEGER PRIMARY KEY (rowid<?)", within!())),
+            ("events ahead", scope::AFTER.piece, concat!("CO-ROUTINE (subquery-1) / SEARCH events USING INTEGER PRIMARY KEY (rowid>?)", within!())),
+            ("actions of some", scope::ACTIONS.piece, concat!("CO-ROUTINE (subquery-1) / SEARCH autonomy_actions USING INTEGER PRIMARY KEY (rowid<?)", within!())),
             ("since",      read::SINCE,             "SEARCH events USING INDEX idx_events_timestamp (timestamp>? AND timestamp<?)"),
             ("resolving",  change::RESOLVE_EARLIER, "SCAN over VIRTUAL TABLE INDEX 1: / SEARCH events USING INDEX idx_events_incident_id (incident_id=?)"),
             ("closing",    change::CLOSE_OPEN,      "SCAN events USING INDEX idx_events_unresolved"),

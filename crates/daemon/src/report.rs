@@ -6,10 +6,10 @@
 //! | `login`, `session`, `users` | how they log in, and are made and changed |
 //! | [`caller`] | who asks, and what each call needs |
 //! | `local` | the command line of the daemon's own machine |
-//! | `listen`, `tls`, `peer`, `origin`, `seats`, `bucket`, `logins` | from where, how many, how often |
+//! | `listen`, `turns`, `tls`, `peer`, `origin`, `seats`, `bucket`, `logins` | from where, how many, how often |
 //! | `web`, `refusal` | REST of the original page |
 //! | `control` | what operators set: kill switch, level, preferences, events of their own |
-//! | `tools` | what operators do in a cluster by hand |
+//! | `tools` | what operators do in a cluster by hand, and how what was cut off is brought to its end |
 //! | [`v1`], `problem` | REST for programs, and the document of all of it |
 //! | `socket` | who is let into `/events` and `/cluster`, and until when |
 //! | `follow` | `/events`: every event once and in order |
@@ -49,6 +49,7 @@ mod tally;
 mod tls;
 pub mod token;
 mod tools;
+mod turns;
 mod users;
 pub mod v1;
 mod web;
@@ -60,8 +61,9 @@ use std::time::Duration;
 
 use anyhow::Context;
 use engine::observe::ClusterName;
+use jiff::Timestamp;
 use socketioxide::SocketIo;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::act::Hands;
@@ -77,10 +79,12 @@ use origin::Origins;
 use page::Page;
 use tls::Tls;
 use tools::Tools;
+use turns::Turns;
 use web::App;
 
-pub(crate) use local::prove;
+pub(crate) use local::{Call, SEAL_HEADER, prove};
 pub use tls::TlsFiles;
+pub(crate) use tls::{Useless, check as check_tls};
 
 /// How long the sockets and the calls together may take to end.
 const STOP_MAX: Duration = Duration::from_millis(800);
@@ -118,8 +122,10 @@ pub struct Limits {
     pub read: Duration,
     /// How long a call may take.
     pub request: Duration,
-    /// Calls at once. More would only queue at the store's few readers.
+    /// Calls at once, half of them of one caller. More would only queue at the store's few readers.
     pub requests: usize,
+    /// How long an answer may take to be read: ten megabytes at 1.4 Mbit/s.
+    pub answer: Duration,
     /// Failed logins of one peer at once, and the time after which it may try once more. A person mistypes a few
     /// times; a program that guesses gets 14,400 tries a day.
     pub login_burst: u32,
@@ -160,6 +166,7 @@ impl Default for Limits {
             read: Duration::from_secs(10),
             request: Duration::from_secs(15),
             requests: 64,
+            answer: Duration::from_secs(60),
             login_burst: 5,
             login_every: Duration::from_secs(6),
             connections: 3_500,
@@ -175,6 +182,7 @@ impl Default for Limits {
 /// A running server.
 pub struct Server {
     address: SocketAddr,
+    app: Arc<App>,
     io: SocketIo,
     stop: watch::Sender<bool>,
     serving: JoinHandle<anyhow::Result<()>>,
@@ -210,11 +218,13 @@ impl Server {
         let origins = Arc::new(Origins::new(&allowed_origins)?);
         let tls = tls.map(Tls::load).transpose()?;
         let scheme = if tls.is_some() { "https" } else { "http" };
+        // What was proved before that was proved to whoever had the address then.
+        let started = Timestamp::now();
         let listener = listen::bind(listen)?;
         let address = listener.local_addr().context("the listening socket has no address")?;
         let (sender, stop) = supervise::stop();
         let folder = store.path().parent().unwrap_or(Path::new("."));
-        let local = Local::new(key::read_or_make(folder)?, listen.ip());
+        let local = Local::new(key::read_or_make(folder)?, listen.ip(), started);
         let app = Arc::new(App {
             local,
             store,
@@ -227,15 +237,17 @@ impl Server {
             ceiling: autonomy_ceiling,
             tools: Tools::new(hands),
             logins: Logins::new(limits.login_burst, limits.login_every),
-            requests: Semaphore::new(limits.requests),
+            turns: Arc::new(Turns::new(limits.requests)),
+            scrapes: Arc::default(),
             stop: stop.clone(),
             tally: tally::Tally::default(),
         });
+        tools::finish_left(&app).await;
         let (sockets, io) = socket::build(app.clone())?;
         // The last layer is the outermost: what the sockets answer needs the headers too.
         let router = web::router(app.clone())
             .layer(sockets)
-            .layer(axum::middleware::from_fn_with_state(app, socket::gate))
+            .layer(axum::middleware::from_fn_with_state(app.clone(), socket::gate))
             .layer(web::cors(origins))
             .layer(axum::middleware::from_fn(web::hardened));
         let proxies = behind_proxy.iter().map(IpAddr::to_canonical).collect();
@@ -246,7 +258,7 @@ impl Server {
         });
         let serving = tokio::spawn(listen::serve(listener, router, limits, proxies, tls, stop));
         tracing::info!("[Emitter] Real-time emitter started on {scheme}://{address}");
-        Ok(Server { address, io, stop: sender, serving })
+        Ok(Server { address, app, io, stop: sender, serving })
     }
 
     /// Where it listens.
@@ -255,7 +267,7 @@ impl Server {
     }
 
     /// Accepts no more, closes the sockets so that their clients come back by themselves, and lets calls end; cuts
-    /// off what has not ended within a second.
+    /// off what has not ended within a second. An act that is under way has some seconds to end and to be recorded.
     pub async fn shutdown(mut self) {
         self.stop.send_replace(true);
         let end = async {
@@ -271,6 +283,7 @@ impl Server {
                 self.serving.abort();
             }
         }
+        self.app.tools.end().await;
     }
 }
 

@@ -154,6 +154,99 @@ fn found(what: &str, secrets: &[&str]) -> Option<String> {
     what.contains(MARK).then(|| format!("something with {MARK}"))
 }
 
+/// The beginning of a token of ours with what follows it, be it one that this test knows or not.
+fn token_of_ours(what: &str) -> Option<String> {
+    let secret = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+    ["jrs_", "jrc_", "jrv_", "jrt_", "jrd_", "jarvis-local."].into_iter().find_map(|prefix| {
+        let mut rests = what.split(prefix).skip(1);
+        let rest = rests.find(|rest| rest.chars().take(16).filter(|c| secret(*c)).count() == 16)?;
+        Some(format!("{prefix}{}", rest.chars().take(40).collect::<String>()))
+    })
+}
+
+/// The secrets that the daemon makes itself and gives to somebody.
+struct Made {
+    api: String,
+    cookie: String,
+    device: String,
+    csrf: String,
+    ticket: String,
+}
+
+impl Made {
+    /// A page's login with all that comes of it, and an API token.
+    fn by(address: &str, good: &str) -> Made {
+        let json = "Content-Type: application/json".to_owned();
+        let body = format!(r#"{{"password":"{PASSWORD}"}}"#);
+        let page = call(address, "POST /api/v1/session", std::slice::from_ref(&json), &body);
+        let after = |text: &str, words: &str, end: &[char]| {
+            let rest = text.split(words).nth(1).unwrap_or_else(|| panic!("no {words} in {text}"));
+            rest.split(end).next().unwrap().to_owned()
+        };
+        let cookie = format!("jarvis={}", after(&page, "set-cookie: jarvis=", &[';']));
+        let device = format!("jarvis-device={}", after(&page, "set-cookie: jarvis-device=", &[';']));
+        let csrf = after(&page, r#""csrf":""#, &['"']);
+        let own = [format!("Cookie: {cookie}"), format!("X-CSRF-Token: {csrf}"), "Origin: http://x".into()];
+        let ticket = call(address, "POST /api/v1/session/ticket", &own, "");
+        let made = call(address, "POST /api/v1/tokens", &[json, good.to_owned()], r#"{"name":"canary"}"#);
+        Made {
+            api: after(&made, r#""secret":""#, &['"']),
+            cookie,
+            device,
+            csrf,
+            ticket: after(&ticket, r#""ticket":""#, &['"']),
+        }
+    }
+
+    /// Each shown where it belongs, and where it does not; what is answered.
+    fn used(&self, address: &str, headers: &[String]) -> Vec<String> {
+        let Made { api, cookie, device, csrf, ticket } = self;
+        let secret = |pair: &str| pair.split_once('=').unwrap().1.to_owned();
+        let get = |path: &str, line: String| call(address, &format!("GET {path}"), &[line], "");
+        let look = get("/api/v1/journal", format!("Authorization: Bearer {api}"));
+        assert!(look.starts_with("HTTP/1.1 200"), "{look}");
+        let mut answers = vec![look, get("/api/monitor/status", format!("Cookie: {cookie}; {device}"))];
+        assert!(answers[1].starts_with("HTTP/1.1 200"), "{}", answers[1]);
+        for (name, wrong) in [
+            ("a cookie", secret(cookie)),
+            ("a browser", secret(device)),
+            ("a ticket", ticket.clone()),
+            ("a CSRF token", csrf.clone()),
+            ("an API token, misspelt", format!("{api}x")),
+        ] {
+            let refused = get("/api/v1/tokens", format!("Authorization: Bearer {wrong}"));
+            assert!(refused.starts_with("HTTP/1.1 401"), "{name}: {refused}");
+            answers.push(refused);
+        }
+        let forged =
+            [format!("Cookie: {cookie}"), format!("X-CSRF-Token: {csrf}x"), "Origin: http://x".into()];
+        answers.push(call(address, "POST /api/v1/session/ticket", &forged, ""));
+        let hello = call(address, "GET /socket.io/?EIO=4&transport=polling", headers, "");
+        let sid = hello.split(r#""sid":""#).nth(1).unwrap().split('"').next().unwrap().to_owned();
+        let poll = format!("/socket.io/?EIO=4&transport=polling&sid={sid}");
+        let hello = format!(r#"40/events,{{"token":"{ticket}"}}"#);
+        answers.push(call(address, &format!("POST {poll}"), &[], &hello));
+        // It may be told something else before.
+        let mut polls = (0..4).map(|_| call(address, &format!("GET {poll}"), &[], ""));
+        let admitted = polls.find(|answer| answer.contains("40/events,"));
+        answers.push(admitted.expect("the ticket lets it in"));
+        answers
+    }
+
+    /// Without the names of cookies, which are no secret.
+    fn all(&self) -> Vec<&str> {
+        let Made { api, cookie, device, csrf, ticket } = self;
+        let [cookie, device] = [cookie, device].map(|pair| pair.split_once('=').unwrap().1);
+        vec![api, cookie, device, csrf, ticket]
+    }
+}
+
+/// The daemon's configuration with the address that it listens at, for commands.
+fn config_here(folder: &Folder, config: &str, address: &str) -> String {
+    let text = std::fs::read_to_string(config).unwrap().replace("127.0.0.1:0", address);
+    folder.give("here.toml", &text)
+}
+
 /// All files below a folder.
 fn files(folder: &Path, into: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(folder).unwrap() {
@@ -234,6 +327,22 @@ async fn no_secret_comes_out_of_the_running_daemon() {
             answers.push(call(&address, &format!("GET {poll}"), &[], ""));
         }
     }
+    let made = Made::by(&address, &good);
+    answers.extend(made.used(&address, &headers));
+    let again = format!("Cookie: {}; {}", made.cookie, made.device);
+    let body = format!(r#"{{"password":"{PASSWORD}"}}"#);
+    let json = "Content-Type: application/json".to_owned();
+    let once_more = call(&address, "POST /api/v1/session", &[again, json], &body);
+    assert!(once_more.starts_with("HTTP/1.1 200"), "{once_more}");
+    let asked = Command::new(env!("CARGO_BIN_EXE_jarvis"))
+        .args(["--log", "trace", "status", "--config", &config_here(&folder, &config, &address)])
+        .env("CANARY_SECRET", ENV)
+        .env_remove("JARVIS_PASSWORD")
+        .output()
+        .unwrap();
+    assert!(asked.status.success(), "{asked:?}");
+    let asked = String::from_utf8_lossy(&[asked.stdout, asked.stderr].concat()).into_owned();
+    answers.push(asked);
     // What goes wrong with a cluster.
     jarvis.logged("the token is refused");
     jarvis.logged("not trusted");
@@ -272,14 +381,14 @@ async fn no_secret_comes_out_of_the_running_daemon() {
     let log = jarvis.text();
     assert!(log.contains(" TRACE "), "the log is as talkative as it can be");
     let mut secrets = SECRETS.to_vec();
+    secrets.extend(made.all());
     secrets.push(&token);
-    for secret in token.split('.').skip(1) {
-        secrets.push(secret);
-    }
     assert_eq!(found(&log, &secrets), None, "the log");
     for answer in &answers {
         assert_eq!(found(answer, &secrets), None, "an answer: {answer}");
+        assert_eq!(token_of_ours(answer), None, "an answer: {answer}");
     }
+    assert_eq!(token_of_ours(&log), None, "the log");
     let mut all = Vec::new();
     files(&folder.0, &mut all);
     all.retain(|file| !file.starts_with(folder.0.join("given")));
@@ -287,6 +396,7 @@ async fn no_secret_comes_out_of_the_running_daemon() {
     for file in all {
         let text = String::from_utf8_lossy(&std::fs::read(&file).unwrap()).into_owned();
         assert_eq!(found(&text, &secrets), None, "{}", file.display());
+        assert_eq!(token_of_ours(&text), None, "{}", file.display());
     }
 }
 
@@ -310,12 +420,14 @@ fn the_setup_code_is_in_the_log_once_and_nowhere_else() {
     assert!(again.starts_with("HTTP/1.1 409") && found(&again, &[&code, PASSWORD]).is_none(), "{again}");
     let log = jarvis.text();
     assert_eq!(log.matches(&code).count(), 1, "it is for whoever reads the log, once");
-    assert_eq!(found(&log.replace(&code, ""), &[&code, PASSWORD, FILE]), None);
+    let login = set.split(r#""token":""#).nth(1).unwrap().split('"').next().unwrap().to_owned();
+    assert_eq!(found(&log.replace(&code, ""), &[&code, PASSWORD, FILE, &login]), None);
+    assert_eq!(token_of_ours(&log), None, "the log");
     let mut all = Vec::new();
     files(&folder.0.join("data"), &mut all);
     for file in all {
         let text = String::from_utf8_lossy(&std::fs::read(&file).unwrap()).into_owned();
-        assert_eq!(found(&text, &[&code, PASSWORD, FILE]), None, "{}", file.display());
+        assert_eq!(found(&text, &[&code, PASSWORD, FILE, &login]), None, "{}", file.display());
     }
 }
 

@@ -6,6 +6,8 @@
 mod help;
 #[path = "config/sensors.rs"]
 mod sensors;
+#[path = "config/tls.rs"]
+mod tls;
 
 use std::fs;
 use std::path::Path;
@@ -511,6 +513,26 @@ fn a_wrong_cluster_is_named_with_its_place_and_what_is_allowed() {
         assert!(MINIMAL.contains(line), "{name}: nothing is broken");
         let text = MINIMAL.replace(line, &replacement);
         expected.assert_eq(&folder.strip(&complaint(name, &text, &[])));
+    }
+}
+
+#[test]
+fn clusters_are_told_apart_by_their_names() {
+    #[rustfmt::skip]
+    let table = [
+        ("two names",        "edge", ""),
+        ("one begins so",    "lab2", ""),
+        ("the same",         "lab",  "jarvis.toml:8:8: cluster[1].name: `lab` is already the name of cluster[0]"),
+        ("but for its case", "LAB",  "jarvis.toml:8:8: cluster[1].name: `LAB` is already the name of cluster[0], which is written `lab`: names must differ in more than their case"),
+        ("one letter of it", "laB",  "jarvis.toml:8:8: cluster[1].name: `laB` is already the name of cluster[0], which is written `lab`: names must differ in more than their case"),
+    ];
+    for (name, second, expected) in table {
+        let other = MINIMAL.replace("\"lab\"", &format!("{second:?}")).replace(".11", ".12");
+        let text = format!("{MINIMAL}{other}");
+        match expected {
+            "" => assert!(load(&text, &[]).is_ok(), "{name}: {}", complaint(name, &text, &[])),
+            expected => assert_eq!(complaint(name, &text, &[]), expected, "{name}"),
+        }
     }
 }
 

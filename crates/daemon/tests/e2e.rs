@@ -4,6 +4,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by its panic")]
 
+#[path = "e2e/acts.rs"]
+mod acts;
 #[path = "e2e/held.rs"]
 mod held;
 #[path = "e2e/temperature.rs"]

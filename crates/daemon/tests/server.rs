@@ -9,14 +9,22 @@ mod abuse;
 mod cli;
 #[path = "server/control.rs"]
 mod control;
+#[path = "server/foreign.rs"]
+mod foreign;
 #[path = "server/harness.rs"]
 mod harness;
+#[path = "server/left.rs"]
+mod left;
+#[path = "server/local.rs"]
+mod local;
 #[path = "server/logins.rs"]
 mod logins;
 #[path = "server/rights.rs"]
 mod rights;
 #[path = "server/sessions.rs"]
 mod sessions;
+#[path = "server/slow.rs"]
+mod slow;
 #[path = "server/tls.rs"]
 mod tls;
 #[path = "server/tools.rs"]

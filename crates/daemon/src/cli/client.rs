@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, bail, ensure};
 use jiff::Timestamp;
 use reqwest::header::CONTENT_TYPE;
-use reqwest::{Method, StatusCode, Url};
+use reqwest::{Method, RequestBuilder, StatusCode, Url};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
@@ -18,7 +18,7 @@ use super::pin::Pinned;
 use super::{Reach, table, who};
 use crate::config::{self, Secret};
 use crate::key;
-use crate::report::prove;
+use crate::report::{Call, SEAL_HEADER, prove};
 
 /// Longest wait for an answer: the daemon itself gives up on a call after 15 s.
 const WITHIN: Duration = Duration::from_secs(20);
@@ -37,12 +37,25 @@ pub(super) enum Failure {
     /// Look whether the address is the daemon's.
     #[error("{url} answers what no jarvis does: {what}")]
     Foreign { url: String, what: String },
+    /// Look what is wrong with this machine.
+    #[error("who asks could not be proved: {0}")]
+    Unproved(String),
+}
+
+/// How a person shows who they are.
+enum Shows {
+    Token(Secret),
+    /// The key beside the store, from which each call has a proof of its own, and under that name.
+    Key {
+        key: [u8; 32],
+        name: String,
+    },
 }
 
 /// A daemon, as one person sees it.
 pub(super) struct Client {
     url: Url,
-    token: Secret,
+    shows: Shows,
     http: reqwest::Client,
 }
 
@@ -53,64 +66,70 @@ impl Client {
             None => config::token_from_environment(),
         };
         let mut own = None;
-        let (url, token) = match &reach.url {
+        let (url, shows) = match &reach.url {
             Some(url) => {
                 let token =
                     given.context("--url wants a token: JARVIS_TOKEN in the environment, or --token-file")?;
-                (address(url)?, token)
+                (address(url)?, Shows::Token(token))
             }
             None => {
                 let found = config::reach(&reach.config)?;
-                let token = match given {
-                    Some(token) => token,
-                    None => proof(&found.store)?,
+                let shows = match given {
+                    Some(token) => Shows::Token(token),
+                    None => Shows::Key { key: own_key(&found.store)?, name: who::name() },
                 };
                 let scheme = if found.tls_cert.is_some() { "https" } else { "http" };
                 own = found.tls_cert;
-                (Url::parse(&format!("{scheme}://{}", reachable(found.listen)))?, token)
+                (Url::parse(&format!("{scheme}://{}", reachable(found.listen)))?, shows)
             }
         };
-        Ok(Client { url, token, http: http(reach, own.as_deref())? })
+        Ok(Client { url, shows, http: http(reach, own.as_deref())? })
     }
 
     pub(super) async fn get(&self, path: &str) -> Result<Value, Failure> {
-        self.ask(Method::GET, path, None, false).await
+        self.ask(Method::GET, path, None).await
     }
 
     pub(super) async fn put(&self, path: &str, body: &Value) -> Result<Value, Failure> {
-        self.ask(Method::PUT, path, Some(body), false).await
+        self.ask(Method::PUT, path, Some(body)).await
     }
 
-    /// How Jarvis is; that it is not well is an answer too.
+    /// How Jarvis is; that it is not well is an answer too. Anybody may ask, so nothing is shown and nothing is sealed.
     pub(super) async fn health(&self) -> Result<Value, Failure> {
-        self.ask(Method::GET, "/api/health", None, true).await
+        let Ok(url) = self.url.join("/api/health") else { return Err(self.foreign("no path")) };
+        let (status, _, bytes) = self.send(self.http.get(url)).await?;
+        match serde_json::from_slice(&bytes) {
+            Ok(value) if status.is_success() || status == StatusCode::SERVICE_UNAVAILABLE => Ok(value),
+            Ok(_) | Err(_) => Err(self.foreign(status.as_str())),
+        }
     }
 
-    async fn ask(
-        &self,
-        method: Method,
-        path: &str,
-        body: Option<&Value>,
-        ill_is_fine: bool,
-    ) -> Result<Value, Failure> {
+    async fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, Failure> {
         let Ok(url) = self.url.join(path) else { return Err(self.foreign("no path")) };
-        let mut request = self.http.request(method, url).bearer_auth(self.token.expose());
-        if let Some(body) = body {
-            request = request.header(CONTENT_TYPE, "application/json").body(body.to_string());
-        }
-        let mut answer = request.send().await.map_err(|error| self.unreachable(error))?;
-        let status = answer.status();
-        let mut bytes = Vec::new();
-        while let Some(part) = answer.chunk().await.map_err(|error| self.unreachable(error))? {
-            if bytes.len() + part.len() > BODY_MAX {
-                return Err(self.foreign("more than any answer has"));
+        let body = body.map(Value::to_string);
+        let call =
+            Call { method: method.as_str(), path, body: body.as_deref().unwrap_or_default().as_bytes() };
+        let (token, proof) = match &self.shows {
+            Shows::Token(token) => (token.expose().to_owned(), None),
+            Shows::Key { key, name } => {
+                let proof = prove(key, name, call, Timestamp::now());
+                let proof = proof.map_err(|error| Failure::Unproved(format!("{error:#}")))?;
+                (proof.token.clone(), Some((key, proof)))
             }
-            bytes.extend_from_slice(&part);
+        };
+        let mut request = self.http.request(method, url).bearer_auth(token);
+        if let Some(body) = body {
+            request = request.header(CONTENT_TYPE, "application/json").body(body);
+        }
+        let (status, seal, bytes) = self.send(request).await?;
+        // A refusal may come before the daemon has seen who asks; it does not say that something was done.
+        let ours = proof.is_none_or(|(key, proof)| proof.answers(key, status, &bytes, &seal));
+        if status.is_success() && !ours {
+            return Err(self.foreign("it does not show that it has the key of this machine's daemon"));
         }
         let value: Option<Value> = serde_json::from_slice(&bytes).ok();
-        let fine = status.is_success() || (ill_is_fine && status == StatusCode::SERVICE_UNAVAILABLE);
         match value {
-            Some(value) if fine => Ok(value),
+            Some(value) if status.is_success() => Ok(value),
             Some(value) => {
                 let words = ["error", "detail", "title"].iter().find_map(|key| value[key].as_str());
                 Err(match words {
@@ -120,6 +139,21 @@ impl Client {
             }
             None => Err(self.foreign(status.as_str())),
         }
+    }
+
+    /// The answer's status, seal and body.
+    async fn send(&self, request: RequestBuilder) -> Result<(StatusCode, Vec<u8>, Vec<u8>), Failure> {
+        let mut answer = request.send().await.map_err(|error| self.unreachable(error))?;
+        let status = answer.status();
+        let seal = answer.headers().get(SEAL_HEADER).map_or_else(Vec::new, |seal| seal.as_bytes().to_vec());
+        let mut bytes = Vec::new();
+        while let Some(part) = answer.chunk().await.map_err(|error| self.unreachable(error))? {
+            if bytes.len() + part.len() > BODY_MAX {
+                return Err(self.foreign("more than any answer has"));
+            }
+            bytes.extend_from_slice(&part);
+        }
+        Ok((status, seal, bytes))
     }
 
     fn shown(&self) -> String {
@@ -147,7 +181,7 @@ impl Client {
 }
 
 /// Whoever may read the key beside the store needs no other token on this machine.
-fn proof(store: &Path) -> anyhow::Result<Secret> {
+fn own_key(store: &Path) -> anyhow::Result<[u8; 32]> {
     let folder = store.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let key = key::read(folder).with_context(|| {
         format!(
@@ -156,13 +190,12 @@ fn proof(store: &Path) -> anyhow::Result<Secret> {
             store.display()
         )
     })?;
-    let key = key.with_context(|| {
+    key.with_context(|| {
         format!(
             "there is no key beside {}: the daemon has never run with this configuration from here",
             store.display()
         )
-    })?;
-    Ok(Secret::new(prove(&key, &who::name(), Timestamp::now())?))
+    })
 }
 
 fn address(text: &str) -> anyhow::Result<Url> {

@@ -10,6 +10,8 @@ use crate::words;
 
 /// Longest text in one cell, in characters; the last cell of a line is as long as it is.
 const CELL_MAX: usize = 40;
+/// Where each list has its cluster.
+const CLUSTER: usize = 2;
 
 /// As a terminal may show it.
 pub(super) fn plain(text: &str) -> String {
@@ -34,8 +36,19 @@ pub(super) fn status(answer: &Value) -> String {
     let word = text(&health["status"]);
     let health_words = if ill.is_empty() { word } else { format!("{word}: {}", plain(&ill.join(", "))) };
     let uptime = health["uptime"].as_u64().map_or_else(|| "?".to_owned(), duration);
+    let seen = |value: &Value| yes(value, "seen", "NOT SEEN", "?");
+    let clusters: Vec<_> = match answer["clusters"].as_array() {
+        Some(clusters) => clusters
+            .iter()
+            .map(|cluster| {
+                let open = count(&cluster["openIncidents"], "open incident");
+                format!("{}: {}, {open}", text(&cluster["cluster"]), seen(&cluster["seeing"]))
+            })
+            .collect(),
+        None => vec![seen(&monitor["running"])],
+    };
+    let clusters = clusters.into_iter().map(|words| ("cluster", words));
     let lines = [
-        ("cluster", yes(&monitor["running"], "seen", "NOT SEEN", "?")),
         ("autonomy", level),
         ("kill switch", yes(&monitor["killSwitch"], "ON, Jarvis does nothing on its own", "off", "?")),
         ("at work on", count(&monitor["activeRemediations"], "incident")),
@@ -44,55 +57,78 @@ pub(super) fn status(answer: &Value) -> String {
         ("running for", uptime),
         ("version", text(&health["version"])),
     ];
-    lines.iter().fold(String::new(), |mut out, (name, value)| {
+    clusters.chain(lines).fold(String::new(), |mut out, (name, value)| {
         // Writing to a string cannot fail.
         writeln!(out, "{name:<12} {value}").unwrap_or_default();
         out
     })
 }
 
-/// `jarvis events`, `jarvis incidents`
-pub(super) fn events(rows: &[Value]) -> String {
-    let head = ["TIME (UTC)", "SEVERITY", "NODE", "WHAT"].map(str::to_owned);
+/// `jarvis incidents`
+pub(super) fn incidents(rows: &[Value], with_cluster: bool) -> String {
+    let head = ["SINCE (UTC)", "SEVERITY", "CLUSTER", "NODE", "CONDITION", "WHAT"].map(str::to_owned);
     let cells = rows.iter().map(|row| {
-        let summary = text(&row["summary"]);
-        // `[Monitor] ` says nothing that the line does not.
-        let what = match summary.strip_prefix('[').and_then(|rest| rest.split_once("] ")) {
-            Some((_, what)) => what.to_owned(),
-            None => summary,
-        };
-        [time(&row["timestamp"]), text(&row["severity"]), text(&row["node"]), what]
+        let (target, subject) = (text(&row["target"]), text(&row["subject"]));
+        let what = if target == subject { subject } else { format!("{target} ({subject})") };
+        let [severity, cluster, node, kind] =
+            ["severity", "cluster", "node", "type"].map(|key| text(&row[key]));
+        [time(&row["detectedAt"]), severity, cluster, node, kind, what]
     });
-    aligned(std::iter::once(head).chain(cells))
+    shown(head, cells, with_cluster)
+}
+
+/// `jarvis events`
+pub(super) fn events(rows: &[Value], with_cluster: bool) -> String {
+    let head = ["TIME (UTC)", "SEVERITY", "CLUSTER", "NODE", "WHAT"].map(str::to_owned);
+    let cells = rows.iter().map(|row| {
+        let (title, message) = (text(&row["title"]), text(&row["message"]));
+        let what = if message == "-" { title } else { format!("{title}: {message}") };
+        let [severity, cluster, node] = ["severity", "cluster", "node"].map(|key| text(&row[key]));
+        [time(&row["at"]), severity, cluster, node, what]
+    });
+    shown(head, cells, with_cluster)
 }
 
 /// `jarvis actions`
-pub(super) fn actions(rows: &[Value]) -> String {
-    let head = ["TIME (UTC)", "RESULT", "ACTION", "FOR", "DETAILS"].map(str::to_owned);
+pub(super) fn actions(rows: &[Value], with_cluster: bool) -> String {
+    let head = ["TIME (UTC)", "RESULT", "CLUSTER", "ACTION", "FOR", "DETAILS"].map(str::to_owned);
     let cells = rows.iter().map(|row| {
-        let attempt = row["attemptNumber"].as_u64().unwrap_or(1);
+        let attempt = row["attempt"].as_u64().unwrap_or(1);
         let action = text(&row["action"]);
         let action = if attempt > 1 { format!("{action} (attempt {attempt})") } else { action };
-        let result = text(&row["result"]);
-        [time(&row["timestamp"]), result, action, text(&row["incidentKey"]), text(&row["resultDetails"])]
+        let [result, cluster, key, details] =
+            ["result", "cluster", "incidentKey", "resultDetails"].map(|key| text(&row[key]));
+        [time(&row["at"]), result, cluster, action, key, details]
     });
-    aligned(std::iter::once(head).chain(cells))
+    shown(head, cells, with_cluster)
+}
+
+/// The cluster's column, the third of each list, only where there is more than one.
+fn shown<const N: usize>(
+    head: [String; N],
+    cells: impl Iterator<Item = [String; N]>,
+    with_cluster: bool,
+) -> String {
+    let lines = std::iter::once(head).chain(cells).map(|line| {
+        let kept = line.into_iter().enumerate().filter(|(column, _)| with_cluster || *column != CLUSTER);
+        kept.map(|(_, cell)| cell).collect()
+    });
+    aligned(lines.collect())
 }
 
 /// Each column as wide as its widest cell, the last one as it is.
-fn aligned<const N: usize>(lines: impl Iterator<Item = [String; N]>) -> String {
-    let lines: Vec<[String; N]> = lines
-        .map(|mut line| {
-            for cell in &mut line[..N - 1] {
-                if cell.chars().count() > CELL_MAX {
-                    *cell = cell.chars().take(CELL_MAX - 1).chain(['…']).collect();
-                }
+fn aligned(mut lines: Vec<Vec<String>>) -> String {
+    for line in &mut lines {
+        let but_the_last = line.len().saturating_sub(1);
+        for cell in &mut line[..but_the_last] {
+            if cell.chars().count() > CELL_MAX {
+                *cell = cell.chars().take(CELL_MAX - 1).chain(['…']).collect();
             }
-            line
-        })
-        .collect();
+        }
+    }
+    let columns = lines.first().map_or(0, Vec::len);
     let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..N).map(width).collect();
+    let widths: Vec<usize> = (0..columns).map(width).collect();
     let mut out = String::new();
     for line in &lines {
         let mut shown = String::new();
@@ -144,14 +180,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_people_read() {
+    fn how_it_stands() {
         let well = json!({
             "monitor": { "running": true, "autonomyLevel": 2, "killSwitch": false, "activeRemediations": 0 },
             "health": { "status": "ok", "uptime": 93_784, "version": "0.1.0",
                 "components": { "store": { "status": "ok" }, "sockets": { "status": "ok", "clients": 3 } } },
+            "clusters": [
+                { "cluster": "lab", "seeing": true, "openIncidents": 0 },
+                { "cluster": "edge", "seeing": false, "openIncidents": 12 },
+            ],
         });
         expect![[r#"
-            cluster      seen
+            cluster      lab: seen, no open incident
+            cluster      edge: NOT SEEN, 12 open incidents
             autonomy     2 L2_RECOMMEND
             kill switch  off
             at work on   no incident
@@ -177,25 +218,52 @@ mod tests {
             version      0.1.0
         "#]]
         .assert_eq(&status(&ill));
-        let rows = [
-            json!({ "timestamp": "2026-11-24T02:05:10.123Z", "severity": "critical", "node": "pve1",
-                "summary": "[Monitor] Node pve1 offline: it left the cluster" }),
-            json!({ "timestamp": "2026-11-24T02:05:09.000Z", "severity": "info", "node": null,
-                "summary": "[User] \u{1b}[31mred\u{202e}\nsecond line" }),
+    }
+
+    #[test]
+    fn what_is_listed() {
+        let incidents_of = [
+            json!({ "cluster": "lab", "detectedAt": "2026-11-24T02:05:10.123Z", "severity": "error", "node": "pve1",
+                "type": "VM_CRASHED", "subject": "qemu/101", "target": "web01" }),
+            json!({ "cluster": "edge", "detectedAt": "2026-11-24T02:04:10.123Z", "severity": "critical", "node": null,
+                "type": "QUORUM_LOST", "subject": "cluster", "target": "cluster" }),
         ];
+        expect![[r#"
+            SINCE (UTC)          SEVERITY  CLUSTER  NODE  CONDITION    WHAT
+            2026-11-24 02:05:10  error     lab      pve1  VM_CRASHED   web01 (qemu/101)
+            2026-11-24 02:04:10  critical  edge     -     QUORUM_LOST  cluster
+        "#]]
+        .assert_eq(&incidents(&incidents_of, true));
+        expect![[r#"
+            SINCE (UTC)          SEVERITY  NODE  CONDITION   WHAT
+            2026-11-24 02:05:10  error     pve1  VM_CRASHED  web01 (qemu/101)
+        "#]]
+        .assert_eq(&incidents(&incidents_of[..1], false));
+        let rows = [
+            json!({ "cluster": "edge", "at": "2026-11-24T02:05:10.123Z", "severity": "critical", "node": "pve1",
+                "title": "Node pve1 offline", "message": "it left the cluster" }),
+            json!({ "cluster": null, "at": "2026-11-24T02:05:09.000Z", "severity": "info", "node": null,
+                "title": "\u{1b}[31mred\u{202e}\nsecond line", "message": "" }),
+        ];
+        expect![[r#"
+            TIME (UTC)           SEVERITY  CLUSTER  NODE  WHAT
+            2026-11-24 02:05:10  critical  edge     pve1  Node pve1 offline: it left the cluster
+            2026-11-24 02:05:09  info      -        -     �[31mred� second line
+        "#]]
+        .assert_eq(&events(&rows, true));
         expect![[r#"
             TIME (UTC)           SEVERITY  NODE  WHAT
             2026-11-24 02:05:10  critical  pve1  Node pve1 offline: it left the cluster
             2026-11-24 02:05:09  info      -     �[31mred� second line
         "#]]
-        .assert_eq(&events(&rows));
+        .assert_eq(&events(&rows, false));
         let rows = [
-            json!({ "timestamp": "2026-11-24T02:05:10.000Z", "result": "failure", "action": "start_vm",
-            "attemptNumber": 2, "incidentKey": format!("VM_CRASHED:{}", "1".repeat(60)), "resultDetails": "VM is locked" }),
+            json!({ "cluster": "lab", "at": "2026-11-24T02:05:10.000Z", "result": "failure", "action": "start_vm",
+            "attempt": 2, "incidentKey": format!("VM_CRASHED:{}", "1".repeat(60)), "resultDetails": "VM is locked" }),
         ];
         expect![[r#"
             TIME (UTC)           RESULT   ACTION                FOR                                       DETAILS
             2026-11-24 02:05:10  failure  start_vm (attempt 2)  VM_CRASHED:1111111111111111111111111111…  VM is locked
-        "#]].assert_eq(&actions(&rows));
+        "#]].assert_eq(&actions(&rows, false));
     }
 }

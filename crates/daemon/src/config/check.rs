@@ -14,6 +14,7 @@ use super::tree::{At, Place, Problems, Spot};
 use super::typed::{self, Typed};
 use super::{Config, Live, Reach, Server, Setting, Store, Tiers, Tls, cluster, marks};
 use crate::report::auth::PASSWORD_MIN;
+use crate::report::{TlsFiles, Useless, check_tls};
 
 /// Where the daemon listens when nobody says otherwise.
 const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 4000);
@@ -139,7 +140,7 @@ impl Checker<'_, '_> {
         Some(listen)
     }
 
-    /// Both files or none. Whether they fit is found out when they are used.
+    /// Both files or none, and a certificate with its own key.
     fn tls(&mut self, cert: Option<&At<String>>, key: Option<&At<String>>) -> Option<Tls> {
         let (cert, key) = match (cert, key) {
             (Some(cert), Some(key)) => (cert, key),
@@ -150,6 +151,7 @@ impl Checker<'_, '_> {
             (Some(cert), None) => return self.refuse(&cert.place, "needs its private key: set tls_key too"),
             (None, Some(key)) => return self.refuse(&key.place, "needs its certificate: set tls_cert too"),
         };
+        let mut readable = true;
         for (file, name) in [(cert, "server.tls_cert"), (key, "server.tls_key")] {
             self.set(name, &file.value, Some(file.place.spot));
             match secret::readable(Path::new(&file.value)) {
@@ -160,10 +162,21 @@ impl Checker<'_, '_> {
                     ));
                 }
                 Ok(_) => {}
-                Err(words) => self.bad(&file.place, words),
+                Err(words) => {
+                    readable = false;
+                    self.bad(&file.place, words);
+                }
             }
         }
-        Some(Tls { cert: PathBuf::from(&cert.value), key: PathBuf::from(&key.value) })
+        let files = TlsFiles { cert: PathBuf::from(&cert.value), key: PathBuf::from(&key.value) };
+        if readable {
+            match check_tls(&files) {
+                Ok(()) => {}
+                Err(Useless::Cert(words)) => self.bad(&cert.place, words),
+                Err(Useless::Key(words)) => self.bad(&key.place, words),
+            }
+        }
+        Some(Tls { cert: files.cert, key: files.key })
     }
 
     fn password(&mut self, file: Option<&At<String>>) -> Option<Secret> {

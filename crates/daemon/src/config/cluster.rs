@@ -44,15 +44,24 @@ pub(super) fn clusters(checker: &mut Checker<'_, '_>, typed: Vec<typed::Cluster>
             checker.bad(&Place::environment("cluster", name), words);
         }
     }
-    let mut names: BTreeMap<String, usize> = BTreeMap::new();
+    // The store and every path keep the case of a name. People who say one to each other do not.
+    let mut names: BTreeMap<String, (usize, String)> = BTreeMap::new();
     let mut addresses: BTreeMap<(String, u16), String> = BTreeMap::new();
     let mut clusters = Vec::new();
     for (at, typed) in typed.into_iter().enumerate() {
         if let Some(name) = &typed.name
-            && let Some(first) = names.insert(name.value.clone(), at)
+            && let Some((first, other)) =
+                names.insert(name.value.to_ascii_lowercase(), (at, name.value.clone()))
         {
-            checker
-                .bad(&name.place, format_args!("`{}` is already the name of cluster[{first}]", name.value));
+            let name_of = format!("`{}` is already the name of cluster[{first}]", name.value);
+            if other == name.value {
+                checker.bad(&name.place, name_of);
+            } else {
+                let case = format!(
+                    "{name_of}, which is written `{other}`: names must differ in more than their case"
+                );
+                checker.bad(&name.place, case);
+            }
         }
         clusters.extend(cluster(checker, typed, alone, &mut addresses));
     }

@@ -4,9 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Asked;
-use crate::report::page::{
-    ClusterInfo, Details, GuestDetails, GuestMarks, GuestRow, NodeDetails, NodeRow, StorageRow,
-};
+use crate::report::page::{ClusterInfo, Details, GuestMarks, GuestRow, NodeDetails, NodeRow, StorageRow};
 use crate::words::plain;
 use engine::observe::{
     Blindness, Cause, Guest, GuestId, GuestKind, GuestStatus, Node, NodeName, Presence, Quorum, Seen,
@@ -199,25 +197,12 @@ pub(super) fn details(rows: &Rows<Resource>, status: Option<&ClusterStatus>) -> 
         let details = NodeDetails {
             level: member.and_then(|member| member.level.clone()).unwrap_or_default(),
             nodeid: nodeid.unwrap_or_default(),
-            ha: row.hastate.as_ref().map(|state| state.as_str().into()),
         };
         Some((node_name(&row.node)?, details))
     });
-    let guests = guest_resources(rows).map(|row| {
-        let details = GuestDetails {
-            template: row.template,
-            tags: row.tags.clone().unwrap_or_default(),
-            ha: row.hastate.as_ref().map(|state| state.as_str().into()),
-            lock: row.lock.as_ref().map(|lock| lock.as_str().into()),
-        };
-        (guest_id(row.id), details)
-    });
-    let shared = storage_resources(rows).filter(|row| row.shared);
     let cluster = status.and_then(|status| status.cluster.as_ref());
     Details {
         nodes: nodes.collect(),
-        guests: guests.collect(),
-        shared: shared.filter_map(|row| Some((node_name(&row.node)?, row.storage.parse().ok()?))).collect(),
         cluster: cluster.map(|cluster| ClusterInfo {
             name: cluster.name.clone(),
             nodes: cluster.nodes.unwrap_or_default(),

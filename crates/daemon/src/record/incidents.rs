@@ -12,6 +12,7 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection, SqlitePool};
 
 use super::journal::JournalRow;
+use super::list::{Part, event_bytes, part};
 use super::new::{NewEntry, cut, fit_json};
 use super::read::event_columns;
 use super::row::{EventRow, severity_from_word, text, whole};
@@ -298,15 +299,39 @@ pub(super) async fn prune(
     Ok(done.rows_affected())
 }
 
+/// A column of the last event of an incident that says it. What is wrong is never info, its end is: that one is asked last.
+macro_rules! last {
+    ($column:literal) => {
+        concat!(
+            "(SELECT l.",
+            $column,
+            " FROM events AS l WHERE l.incident_id = e.incident_id AND l.cluster = e.cluster AND l.type = 'alert' \
+             AND l.condition IS NOT NULL AND l.at_ms IS NOT NULL AND l.",
+            $column,
+            " IS NOT NULL ORDER BY l.severity = 'info', l.at_ms DESC, l.id DESC LIMIT 1)"
+        )
+    };
+}
+
 /// Of the events that were told before the journal began: one row per incident that they name. How it ended they do not
 /// say.
-const FILL_FROM_EVENTS: &str = "INSERT INTO incidents (id, cluster, condition, severity, subject, node, \
-     opened_ms, resolved_ms, details) \
-     SELECT incident_id, cluster, condition, severity, coalesce(subject, 'cluster'), node, min(at_ms), \
-     max(resolved_ms), details FROM events AS e \
-     WHERE incident_id IS NOT NULL AND cluster IS NOT NULL AND condition IS NOT NULL AND at_ms IS NOT NULL \
-     AND type = 'alert' AND at_ms < coalesce((SELECT j.at_ms FROM journal AS j WHERE j.cluster = e.cluster ORDER BY j.seq LIMIT 1), \
-     9223372036854775807) GROUP BY cluster, incident_id ORDER BY min(at_ms)";
+const FILL_FROM_EVENTS: &str = concat!(
+    "INSERT INTO incidents (id, cluster, condition, severity, subject, node, opened_ms, resolved_ms, details) \
+     SELECT e.incident_id, e.cluster, ",
+    last!("condition"),
+    ", ",
+    last!("severity"),
+    ", coalesce(",
+    last!("subject"),
+    ", 'cluster'), ",
+    last!("node"),
+    ", min(e.at_ms), max(e.resolved_ms), ",
+    last!("details"),
+    " FROM events AS e WHERE e.incident_id IS NOT NULL AND e.cluster IS NOT NULL AND e.condition IS NOT NULL \
+     AND e.at_ms IS NOT NULL AND e.type = 'alert' \
+     AND e.at_ms < coalesce((SELECT j.at_ms FROM journal AS j WHERE j.cluster = e.cluster ORDER BY j.seq LIMIT 1), \
+     9223372036854775807) GROUP BY e.cluster, e.incident_id ORDER BY min(e.at_ms)"
+);
 
 /// Makes the table's rows of what is there, once.
 pub(super) async fn fill(conn: &mut SqliteConnection) -> Result<(), sqlx::Error> {
@@ -434,13 +459,13 @@ pub(super) async fn events(
     pool: &SqlitePool,
     incident: &IncidentRow,
     limit: i64,
-) -> Result<Vec<EventRow>, sqlx::Error> {
+) -> Result<Part<EventRow>, sqlx::Error> {
     let rows = sqlx::query(EVENTS)
         .bind(incident.id.as_str())
         .bind(incident.group.as_deref().unwrap_or(&incident.id))
         .bind(incident.cluster.as_str())
-        .bind(limit);
-    Ok(rows.fetch_all(pool).await?.iter().map(EventRow::read).collect())
+        .bind(limit.saturating_add(1));
+    part(rows.fetch(pool), limit, EventRow::read, event_bytes).await
 }
 
 /// An incident's rows of the journal, oldest first.
@@ -452,9 +477,9 @@ pub(super) async fn entries(
     pool: &SqlitePool,
     incident: &IncidentRow,
     limit: i64,
-) -> Result<Vec<JournalRow>, sqlx::Error> {
-    let rows = sqlx::query(ENTRIES).bind(ENTRY_READ_MAX).bind(incident.seq).bind(limit);
-    Ok(rows.fetch_all(pool).await?.iter().map(JournalRow::read).collect())
+) -> Result<Part<JournalRow>, sqlx::Error> {
+    let rows = sqlx::query(ENTRIES).bind(ENTRY_READ_MAX).bind(incident.seq).bind(limit.saturating_add(1));
+    part(rows.fetch(pool), limit, JournalRow::read, |row| row.entry.len()).await
 }
 
 /// How many are open, by cluster.

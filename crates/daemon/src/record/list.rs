@@ -7,8 +7,8 @@
 
 use jiff::Timestamp;
 use sqlx::sqlite::SqliteRow;
-use sqlx::{QueryBuilder, Row, Sqlite, SqlitePool};
-use tokio_stream::StreamExt;
+use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection, SqlitePool};
+use tokio_stream::{Stream, StreamExt};
 
 use super::incidents::{IncidentRow, incident_columns};
 use super::journal::JournalRow;
@@ -18,9 +18,9 @@ use super::time;
 use engine::report::{EventKind, Severity};
 
 /// Rows that one page looks at: some 4 ms in a table of a million. A filter that fits none of them finds the rest on the pages after it.
-const EXAMINED_MAX: i64 = 5_000;
+pub(super) const EXAMINED_MAX: i64 = 5_000;
 /// Bytes of JSON after which a page ends, however few rows it has: details and entries may have many KB each.
-const PAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
+pub(super) const PAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// A place in a list: what comes after it is older.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +40,37 @@ pub struct ListPage<T> {
     pub next: Option<Position>,
 }
 
+/// The beginning of an answer, as much of it as is given.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Part<T> {
+    /// In the order that was asked for.
+    pub rows: Vec<T>,
+    /// Whether there is more.
+    pub truncated: bool,
+}
+
+/// At most so many rows, and no more after they weigh as much as a page may. The statement must have room for one more.
+pub(super) async fn part<T>(
+    rows: impl Stream<Item = Result<SqliteRow, sqlx::Error>>,
+    limit: i64,
+    read: impl Fn(&SqliteRow) -> T,
+    bytes: impl Fn(&T) -> usize,
+) -> Result<Part<T>, sqlx::Error> {
+    let mut rows = std::pin::pin!(rows);
+    let limit = usize::try_from(limit).unwrap_or_default();
+    let (mut part, mut size) = (Vec::new(), 0);
+    while let Some(row) = rows.next().await {
+        let row = row?;
+        if part.len() == limit || size > PAGE_BYTES_MAX {
+            return Ok(Part { rows: part, truncated: true });
+        }
+        let row = read(&row);
+        size += bytes(&row);
+        part.push(row);
+    }
+    Ok(Part { rows: part, truncated: false })
+}
+
 /// What every list can be asked for.
 #[derive(Clone, Debug, Default)]
 pub struct Window {
@@ -51,7 +82,7 @@ pub struct Window {
     pub since: Option<Timestamp>,
     /// Before.
     pub until: Option<Timestamp>,
-    /// Only these clusters, and nothing that belongs to none; `None`: everything.
+    /// Only these clusters, and of events and actions what is about Jarvis as a whole; `None`: everything.
     pub within: Option<Vec<String>>,
     /// Only this cluster.
     pub cluster: Option<String>,
@@ -215,7 +246,14 @@ impl Question {
         }
         if let Some(within) = &question.window.within {
             let list = serde_json::to_string(within).unwrap_or_else(|_| "[]".to_owned());
-            question.look.push(("cluster IN (SELECT value FROM json_each(", Some(Bound::Any(list))));
+            // As `Scope` has it. What the journal says of no cluster is about who may what, and nobody else's.
+            let within = match table.time {
+                Time::Text => {
+                    "(cluster IS NULL AND at_ms IS NOT NULL OR cluster IN (SELECT value FROM json_each("
+                }
+                Time::Whole(_) => "cluster IN (SELECT value FROM json_each(",
+            };
+            question.look.push((within, Some(Bound::Any(list))));
         }
         question
     }
@@ -280,12 +318,12 @@ impl Question {
     }
 
     /// Where a page goes on that looked at all it may and is not full; `None`: it came to the oldest.
-    async fn end_of_walk(&self, pool: &SqlitePool) -> Result<Option<Position>, sqlx::Error> {
+    async fn end_of_walk(&self, conn: &mut SqliteConnection) -> Result<Option<Position>, sqlx::Error> {
         let (time, id) = (self.table.time_column(), self.table.id);
         let mut query = QueryBuilder::new("SELECT * FROM (");
         self.walk(&mut query, &format!("{time}, {id}"), EXAMINED_MAX);
         query.push(") LIMIT 1 OFFSET ").push_bind(EXAMINED_MAX - 1);
-        let last = query.build().fetch_optional(pool).await?;
+        let last = query.build().fetch_optional(conn).await?;
         last.as_ref().map(|row| self.table.position(row)).transpose()
     }
 
@@ -297,7 +335,9 @@ impl Question {
     ) -> Result<ListPage<T>, sqlx::Error> {
         let limit = usize::try_from(self.window.limit.clamp(1, super::ROWS_MAX)).unwrap_or(1);
         let mut query = self.statement(i64::try_from(limit + 1).unwrap_or(i64::MAX));
-        let mut rows = query.build().fetch(pool);
+        // As it is now: what comes between the two statements must not shift where the walk ends.
+        let mut snapshot = pool.begin().await?;
+        let mut rows = query.build().fetch(&mut *snapshot);
         let (mut page, mut size, mut last) = (Vec::new(), 0, None);
         while let Some(row) = rows.next().await {
             let row = row?;
@@ -310,7 +350,7 @@ impl Question {
             page.push(row);
         }
         drop(rows);
-        let next = if self.look.is_empty() { None } else { self.end_of_walk(pool).await? };
+        let next = if self.look.is_empty() { None } else { self.end_of_walk(&mut snapshot).await? };
         Ok(ListPage { rows: page, next })
     }
 }
@@ -414,6 +454,14 @@ fn journal_question(window: Window, filter: JournalFilter) -> Question {
     )
 }
 
+pub(super) fn event_bytes(row: &EventRow) -> usize {
+    row.summary.len() + row.title.len() + row.message.len() + length(row.details.as_ref())
+}
+
+pub(super) fn action_bytes(row: &ActionRow) -> usize {
+    length(row.action_args.as_ref()) + length(row.result_details.as_ref())
+}
+
 fn length(text: Option<&String>) -> usize {
     text.map_or(0, String::len)
 }
@@ -423,8 +471,7 @@ pub(super) async fn events(
     window: Window,
     filter: EventFilter,
 ) -> Result<ListPage<EventRow>, sqlx::Error> {
-    let bytes = |row: &EventRow| row.summary.len() + length(row.details.as_ref());
-    events_question(window, filter).ask(pool, EventRow::read, bytes).await
+    events_question(window, filter).ask(pool, EventRow::read, event_bytes).await
 }
 
 pub(super) async fn incidents(
@@ -441,8 +488,7 @@ pub(super) async fn actions(
     window: Window,
     filter: ActionFilter,
 ) -> Result<ListPage<ActionRow>, sqlx::Error> {
-    let bytes = |row: &ActionRow| length(row.action_args.as_ref()) + length(row.result_details.as_ref());
-    actions_question(window, filter).ask(pool, ActionRow::read, bytes).await
+    actions_question(window, filter).ask(pool, ActionRow::read, action_bytes).await
 }
 
 pub(super) async fn journal(
@@ -458,7 +504,7 @@ pub(super) async fn journal(
 mod tests {
     use super::*;
     use crate::record::migrate;
-    use sqlx::{AssertSqlSafe, Connection, SqliteConnection};
+    use sqlx::{AssertSqlSafe, Connection};
 
     fn text(text: &str) -> Option<String> {
         Some(text.to_owned())

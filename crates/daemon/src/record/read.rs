@@ -5,6 +5,7 @@ use engine::report::EventKind;
 use jiff::Timestamp;
 use sqlx::{Row, SqlitePool};
 
+use super::list::part;
 use super::new::{Checkpoint, Kept};
 use super::row::{ActionRow, EventRow, Preference, SnapshotRow};
 use super::time;
@@ -48,13 +49,16 @@ pub(super) async fn recent_events(pool: &SqlitePool, limit: i64) -> Rows<EventRo
 
 /// What waits to be over. News and heartbeats of the monitor that belong to no incident never will be, so they do
 /// not count, although their `resolved` is 0 as the original has it. An index has the same words (0002_ours.sql).
-pub(super) const UNRESOLVED: &str = concat!(
-    "SELECT ",
-    event_columns!(),
-    " FROM events WHERE coalesce(resolved, 0) = 0 \
-     AND NOT (source = 'monitor' AND type IN ('status', 'metric') AND incident_id IS NULL) \
-     ORDER BY id DESC LIMIT ?1"
-);
+macro_rules! unresolved {
+    () => {
+        "coalesce(resolved, 0) = 0 \
+         AND NOT (source = 'monitor' AND type IN ('status', 'metric') AND incident_id IS NULL)"
+    };
+}
+pub(super) use unresolved;
+
+pub(super) const UNRESOLVED: &str =
+    concat!("SELECT ", event_columns!(), " FROM events WHERE ", unresolved!(), " ORDER BY id DESC LIMIT ?1");
 
 /// The column holds seconds, so the second itself is looked at again by its milliseconds. A row without them may
 /// be from any part of its second and is given. `:` follows `9`: a text that begins with no digit is no time, and
@@ -72,7 +76,7 @@ pub(super) async fn event(pool: &SqlitePool, id: i64) -> Result<Option<EventRow>
     Ok(row.as_ref().map(EventRow::read))
 }
 
-pub(super) async fn unresolved(pool: &SqlitePool, limit: i64) -> Rows<EventRow> {
+pub(super) async fn unresolved_events(pool: &SqlitePool, limit: i64) -> Rows<EventRow> {
     let rows = sqlx::query(UNRESOLVED).bind(limit).fetch_all(pool).await?;
     Ok(rows.iter().map(EventRow::read).collect())
 }
@@ -126,43 +130,17 @@ pub(super) async fn attempt_count_since(
     row.try_get::<i64, _>("attempts").map(i64::unsigned_abs)
 }
 
-/// As [`recent_events`], of one cluster and of none: what is of none is everybody's.
-pub(super) async fn recent_events_of(pool: &SqlitePool, cluster: &ClusterName, limit: i64) -> Rows<EventRow> {
-    let rows = events!("WHERE (cluster IS NULL OR cluster = ?1) ORDER BY id DESC LIMIT ?2");
-    let rows = rows.bind(cluster.as_str()).bind(limit).fetch_all(pool).await?;
-    Ok(rows.iter().map(EventRow::read).collect())
-}
-
-/// As [`unresolved`], of one cluster and of none.
-pub(super) const UNRESOLVED_OF: &str = concat!(
-    "SELECT ",
-    event_columns!(),
-    " FROM events WHERE coalesce(resolved, 0) = 0 \
-     AND NOT (source = 'monitor' AND type IN ('status', 'metric') AND incident_id IS NULL) \
-     AND (cluster IS NULL OR cluster = ?1) ORDER BY id DESC LIMIT ?2"
-);
-
-pub(super) async fn unresolved_of(pool: &SqlitePool, cluster: &ClusterName, limit: i64) -> Rows<EventRow> {
-    let rows = sqlx::query(UNRESOLVED_OF).bind(cluster.as_str()).bind(limit).fetch_all(pool).await?;
-    Ok(rows.iter().map(EventRow::read).collect())
-}
-
-/// As [`actions`], of one cluster and of none: the original's are of none.
-pub(super) async fn actions_of(pool: &SqlitePool, cluster: &ClusterName, limit: i64) -> Rows<ActionRow> {
-    let rows = actions!("WHERE (cluster IS NULL OR cluster = ?1) ORDER BY id DESC LIMIT ?2");
-    let rows = rows.bind(cluster.as_str()).bind(limit).fetch_all(pool).await?;
-    Ok(rows.iter().map(ActionRow::read).collect())
-}
-
 pub(super) async fn preference(pool: &SqlitePool, key: &str) -> Result<Option<Preference>, sqlx::Error> {
     let row = sqlx::query("SELECT key, value, updated_at FROM preferences WHERE key = ?1").bind(key);
     Ok(row.fetch_optional(pool).await?.as_ref().map(Preference::read))
 }
 
+/// By key, as many as fit into a page.
 pub(super) async fn preferences(pool: &SqlitePool, limit: i64) -> Rows<Preference> {
     let rows =
         sqlx::query("SELECT key, value, updated_at FROM preferences ORDER BY key LIMIT ?1").bind(limit);
-    Ok(rows.fetch_all(pool).await?.iter().map(Preference::read).collect())
+    let bytes = |row: &Preference| row.key.len() + row.value.len();
+    Ok(part(rows.fetch(pool), limit, Preference::read, bytes).await?.rows)
 }
 
 pub(super) async fn latest_snapshot(
@@ -190,67 +168,12 @@ pub(super) async fn checkpoint(
 
 /// Whether an incident of a cluster is open, as far as the events say. `+` has SQLite search among what waits to be
 /// over, not among all incidents.
-pub(super) const OPEN_INCIDENT: &str = "SELECT EXISTS (SELECT 1 FROM events WHERE coalesce(resolved, 0) = 0 \
-     AND NOT (source = 'monitor' AND type IN ('status', 'metric') AND incident_id IS NULL) \
-     AND +cluster = ?1 AND +incident_id IS NOT NULL) AS open";
+pub(super) const OPEN_INCIDENT: &str = concat!(
+    "SELECT EXISTS (SELECT 1 FROM events WHERE ",
+    unresolved!(),
+    " AND +cluster = ?1 AND +incident_id IS NOT NULL) AS open"
+);
 
 pub(super) async fn has_open_incident(pool: &SqlitePool, cluster: &ClusterName) -> Result<bool, sqlx::Error> {
     sqlx::query(OPEN_INCIDENT).bind(cluster.as_str()).fetch_one(pool).await?.try_get("open")
-}
-
-/// Which events somebody is shown: those of all clusters, or those of some and those of none.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Scope(Option<Vec<String>>);
-
-impl Scope {
-    /// Everything.
-    pub const ALL: Scope = Scope(None);
-
-    /// What is about these clusters, and what is about none.
-    pub fn of<'a>(clusters: impl IntoIterator<Item = &'a ClusterName>) -> Scope {
-        Scope(Some(clusters.into_iter().map(ToString::to_string).collect()))
-    }
-
-    /// Whether an event of this cluster is among them.
-    pub fn holds(&self, cluster: Option<&str>) -> bool {
-        match (&self.0, cluster) {
-            (None, _) | (_, None) => true,
-            (Some(clusters), Some(cluster)) => clusters.iter().any(|own| own == cluster),
-        }
-    }
-
-    /// For SQL: a JSON array, or NULL for all.
-    fn json(&self) -> Option<String> {
-        self.0.as_ref().map(|clusters| serde_json::Value::from(clusters.clone()).to_string())
-    }
-}
-
-/// As [`events_after_seq`], of some clusters.
-pub(super) async fn events_after_seq_of(
-    pool: &SqlitePool,
-    seq: i64,
-    limit: i64,
-    scope: &Scope,
-) -> Rows<EventRow> {
-    let rows = events!(
-        "WHERE id > ?1 AND (?3 IS NULL OR cluster IS NULL OR cluster IN (SELECT value FROM json_each(?3))) \
-         ORDER BY id LIMIT ?2"
-    );
-    let rows = rows.bind(seq).bind(limit).bind(scope.json()).fetch_all(pool).await?;
-    Ok(rows.iter().map(EventRow::read).collect())
-}
-
-/// The one after a number behind which there are so many more; none where there are not so many.
-pub(super) async fn event_before_last(
-    pool: &SqlitePool,
-    seq: i64,
-    last: i64,
-    scope: &Scope,
-) -> Rows<EventRow> {
-    let rows = events!(
-        "WHERE id > ?1 AND (?3 IS NULL OR cluster IS NULL OR cluster IN (SELECT value FROM json_each(?3))) \
-         ORDER BY id DESC LIMIT 1 OFFSET ?2"
-    );
-    let rows = rows.bind(seq).bind(last).bind(scope.json()).fetch_all(pool).await?;
-    Ok(rows.iter().map(EventRow::read).collect())
 }

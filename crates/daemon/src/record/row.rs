@@ -110,6 +110,9 @@ pub struct EventRow {
     pub subject: Option<String>,
     /// The incident, where it belongs to one.
     pub incident_id: Option<String>,
+    /// Whether it is ours: without a cluster it is then about Jarvis as a whole. The original's are of a cluster that
+    /// nobody knows.
+    pub ours: bool,
 }
 
 /// An event as the existing page's REST calls show it.
@@ -224,6 +227,7 @@ impl EventRow {
             condition: event.condition.clone(),
             subject: event.subject.clone(),
             incident_id: event.incident_id.clone(),
+            ours: true,
         }
     }
 
@@ -256,6 +260,7 @@ impl EventRow {
             condition: text(row, "condition"),
             subject: text(row, "subject"),
             incident_id: text(row, "incident_id"),
+            ours: whole(row, "at_ms").is_some(),
         }
     }
 }

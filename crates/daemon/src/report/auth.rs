@@ -12,6 +12,7 @@
 
 mod accounts;
 mod change;
+mod device;
 mod hash;
 mod ticket;
 
@@ -39,6 +40,7 @@ use ticket::Tickets;
 
 pub use accounts::{ADMIN, ApiToken, Pass, Scope, User, UserName, Verified};
 pub use change::{NewToken, NewUser, Objection, UserPatch};
+pub(super) use device::{Device, LASTS as DEVICE_LASTS};
 pub use hash::{Lane, Password};
 pub(super) use ticket::LASTS as TICKET_LASTS;
 
@@ -181,7 +183,7 @@ impl Auth {
     /// login that comes earlier waits for it.
     ///
     /// # Errors
-    /// [`Denied::Broken`] when the hash cannot be made or written.
+    /// [`Denied::Broken`] when the hash cannot be made.
     pub async fn settle(&self) -> Result<(), Denied> {
         self.settled.get_or_try_init(|| self.settle_once()).await.copied()
     }
@@ -199,7 +201,15 @@ impl Auth {
         }
         let hash = self.hasher.hash(password.clone()).await?;
         let by = Operator { name: "configuration".into(), via: "start".into() };
-        self.set_admins_password(hash, &by, !same, Timestamp::now()).await
+        let (changes, stored) = self.set_admins_password(hash, &by, !same, Timestamp::now()).await;
+        if let Err(error) = stored {
+            // Whoever wants to stop something must be let in, also with a full disk. The next start tries again.
+            tracing::error!(
+                "the configured password could not be stored, and counts until the next restart: {error:#}"
+            );
+            self.books.apply(changes);
+        }
+        Ok(())
     }
 
     /// A login for whoever knows the password.
@@ -215,10 +225,12 @@ impl Auth {
         if password.bytes().len() > PASSWORD_MAX {
             return Err(Denied::Wrong);
         }
-        self.settle().await?;
         let name: Option<UserName> = attempt.name.parse().ok();
-        if name == Some(UserName::admin()) && !self.books.read().ruled() {
-            return Err(Denied::NotSetUp);
+        if name == Some(UserName::admin()) {
+            self.settle().await?;
+            if !self.books.read().ruled() {
+                return Err(Denied::NotSetUp);
+            }
         }
         let hash = name.as_ref().and_then(|name| self.hash_of(name));
         let known = hash.clone();
@@ -246,7 +258,13 @@ impl Auth {
     ///
     /// # Errors
     /// See [`Denied`]. The caller bounds how often a stranger may try.
-    pub async fn set_up(&self, code: &str, password: Password, now: Timestamp) -> Result<Issued, Denied> {
+    pub async fn set_up(
+        &self,
+        code: &str,
+        password: Password,
+        peer: IpAddr,
+        now: Timestamp,
+    ) -> Result<Issued, Denied> {
         if self.configured.is_some() || self.books.read().ruled() {
             return Err(Denied::AlreadySetUp);
         }
@@ -268,11 +286,14 @@ impl Auth {
             setup.digest = None;
         }
         let by = Operator { name: ADMIN.into(), via: "setup code".into() };
-        if let Err(denied) = self.set_admins_password(hash, &by, true, now).await {
+        let (_, stored) = self.set_admins_password(hash, &by, true, now).await;
+        if let Err(error) = stored {
             self.setup.lock().unwrap_or_else(PoisonError::into_inner).digest = Some(given);
-            return Err(denied);
+            return Err(broken("the password could not be written")(error));
         }
-        self.issue(&UserName::admin(), false, now).await
+        let (turn, admin) = (self.turn().await, UserName::admin());
+        let came = self.books.read().came_from(&admin, peer, now);
+        self.issue_within(turn, &admin, false, came, now).await
     }
 
     /// A login of a user that nobody asked a password for: after setting it, and for tests.
@@ -351,6 +372,11 @@ impl Auth {
         self.books.read().still(pass, now)
     }
 
+    /// How many logins are not over.
+    pub(super) fn sessions(&self, now: Timestamp) -> usize {
+        self.books.read().sessions(now)
+    }
+
     /// Turns at each change by which somebody may be let in no more, or may do less or more.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.books.changes.subscribe()
@@ -359,6 +385,16 @@ impl Auth {
     /// Whether somebody of that name has logged in from there within a month.
     pub(super) fn knows(&self, name: &str, peer: IpAddr, now: Timestamp) -> bool {
         name.parse().is_ok_and(|name| self.books.read().knows(&name, peer, now))
+    }
+
+    /// What a browser keeps in which somebody has logged in; see [`device`]. Without random bits it goes without.
+    pub(super) fn new_device(&self, name: &str, now: Timestamp) -> Option<String> {
+        device::make(&self.key, &name.parse().ok()?, now).ok()
+    }
+
+    /// Which of the user's browsers it is, if it is one.
+    pub(super) fn device(&self, name: &str, cookie: &str, now: Timestamp) -> Option<Device> {
+        device::read(&self.key, &name.parse().ok()?, cookie, now)
     }
 
     /// What a page must send with each call that changes something: made of its login, and of no use without it.
@@ -387,13 +423,14 @@ impl Auth {
         }
     }
 
+    /// What is to become of `admin`, and whether it was stored; if not, it is not applied either.
     async fn set_admins_password(
         &self,
         hash: PasswordText,
         by: &Operator,
         ends_logins: bool,
         now: Timestamp,
-    ) -> Result<(), Denied> {
+    ) -> (Vec<AccountChange>, Result<(), StoreError>) {
         let turn = self.turn().await;
         let name = UserName::admin();
         let (mut changes, created) = {
@@ -406,7 +443,8 @@ impl Auth {
         changes.push(AccountChange::PutUser(admin.row()));
         let what = serde_json::json!({ "user": ADMIN });
         let entry = NewEntry::by_operator(now, by, "passwordSet", &what);
-        self.commit(turn, changes, Some(entry)).await.map_err(broken("the password could not be written"))
+        let stored = self.commit(turn, changes.clone(), Some(entry)).await;
+        (changes, stored)
     }
 
     async fn turn(&self) -> Turn {

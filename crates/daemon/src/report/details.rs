@@ -1,18 +1,15 @@
-//! Details: what PVE says of its subjects besides what a page shows, kept for `/metrics`, and for `/api/v1`.
+//! Details: what PVE says of its subjects besides what a page shows: with a guest for `/metrics` and `/api/v1`, of nodes and
+//! the cluster for `/metrics` alone.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use engine::observe::{ClusterName, GuestId, NodeName, StorageName};
+use engine::observe::{ClusterName, NodeName};
 
 /// Of one cluster.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Details {
     /// Of each node.
     pub nodes: BTreeMap<NodeName, NodeDetails>,
-    /// Of each guest.
-    pub guests: BTreeMap<GuestId, GuestDetails>,
-    /// Which storages are shared, by the node that sees them.
-    pub shared: BTreeSet<(NodeName, StorageName)>,
     /// Of the cluster; none on a node that is in none.
     pub cluster: Option<ClusterInfo>,
 }
@@ -24,21 +21,6 @@ pub struct NodeDetails {
     pub level: Box<str>,
     /// Its number in the vote.
     pub nodeid: Box<str>,
-    /// HA's word for it, where HA is in use.
-    pub ha: Option<Box<str>>,
-}
-
-/// Of a guest.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct GuestDetails {
-    /// Whether it is one to make others from.
-    pub template: bool,
-    /// As PVE writes them (`prod;web`).
-    pub tags: Box<str>,
-    /// HA's word for it, where HA manages it.
-    pub ha: Option<Box<str>>,
-    /// What holds it.
-    pub lock: Option<Box<str>>,
 }
 
 /// What else PVE says of a guest. The old page is not told.

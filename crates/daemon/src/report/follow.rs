@@ -11,7 +11,7 @@ use socketioxide::extract::SocketRef;
 use socketioxide::{SendError, SocketError};
 use tokio::sync::broadcast::error::RecvError;
 
-use crate::record::{EventRow, Scope, Store, StoreError};
+use crate::record::{Ahead, EventRow, LOOKED_AT_MAX, Scope, Store, StoreError};
 
 /// What a client that comes back is given at most of what it missed.
 pub(super) const MISSED_MAX: u32 = 1000;
@@ -53,7 +53,7 @@ impl Follower<'_> {
         loop {
             let kept_up = match live.recv().await {
                 Ok(row) if row.id <= cursor => true,
-                Ok(row) if !self.scope.holds(row.cluster.as_deref()) => {
+                Ok(row) if !self.scope.holds(&row) => {
                     cursor = row.id;
                     true
                 }
@@ -89,9 +89,9 @@ impl Follower<'_> {
         // What was too old to be kept, or is too much to be given.
         let oldest = self.insist(|store| store.get_events_after_seq(0, 1)).await;
         let kept = oldest.first().map_or(newest, |row| row.id - 1);
-        let surplus = self.insist(|store| store.get_event_before_last(since, MISSED_MAX, &self.scope)).await;
-        let given = surplus.first().map_or(since, |row| row.id);
-        let from = kept.max(given).max(since);
+        // What is so far behind is not looked for: of a quiet cluster it would be the whole table, for each who comes.
+        let from = kept.max(newest - LOOKED_AT_MAX).max(since);
+        let from = self.insist(|store| store.seq_with_at_most_behind(from, MISSED_MAX, &self.scope)).await;
         if from == since {
             return Some(since);
         }
@@ -108,11 +108,8 @@ impl Follower<'_> {
     async fn catch_up(&self, cursor: &mut i64, mut gently: bool) -> bool {
         loop {
             let after = *cursor;
-            let rows =
+            let Ahead { rows, next } =
                 self.insist(|store| store.get_events_after_seq_of(after, CATCH_UP_ROWS, &self.scope)).await;
-            if rows.is_empty() {
-                return true;
-            }
             for (sent, row) in rows.iter().enumerate() {
                 if gently && sent % ROOM_ROWS == 0 {
                     tokio::time::sleep(ROOM_EVERY).await;
@@ -122,6 +119,10 @@ impl Follower<'_> {
                     Ok(Err(Gone)) | Err(_) => return false,
                 }
                 *cursor = row.id;
+            }
+            match next {
+                Some(next) => *cursor = next,
+                None => return true,
             }
         }
     }
@@ -153,9 +154,9 @@ impl Follower<'_> {
     }
 
     /// Asks until the store answers; the client leaving ends it.
-    async fn insist<'s, F>(&'s self, ask: impl Fn(&'s Store) -> F) -> Vec<EventRow>
+    async fn insist<'s, T, F>(&'s self, ask: impl Fn(&'s Store) -> F) -> T
     where
-        F: Future<Output = Result<Vec<EventRow>, StoreError>>,
+        F: Future<Output = Result<T, StoreError>>,
     {
         loop {
             match ask(self.store).await {

@@ -28,6 +28,7 @@ use tokio_rustls::server::TlsStream;
 use super::Limits;
 use super::peer::Peer;
 use super::tls::Tls;
+use super::turns::{self, Until};
 use crate::supervise::Stop;
 
 /// How many connections the kernel keeps while we are busy.
@@ -41,6 +42,9 @@ const KEEPALIVE: Duration = Duration::from_secs(60);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// The largest request line with headers. Ours have below 2 KiB; a browser's cookies may be more.
 const HEADERS_MAX: usize = 32 * 1024;
+/// What a connection keeps of a request or an answer, in bytes: twice the largest headers. The server's own default is
+/// six times that, for each of thousands.
+pub(super) const BUFFER_MAX: usize = 2 * HEADERS_MAX;
 /// How long a call may take to end when the server stops.
 const GRACE: Duration = Duration::from_millis(500);
 
@@ -162,17 +166,24 @@ async fn connection(
 ) {
     let router = TowerToHyperService::new(router);
     let tls = matches!(stream.stream, Stream::Tls(_));
+    let (until, due) = Until::of_connection();
     let service = service_fn(move |mut request: Request<Incoming>| {
         let peer = Peer::of(from, tls, request.headers(), &proxies);
         request.extensions_mut().insert(peer);
+        request.extensions_mut().insert(until.clone());
         router.call(request)
     });
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(limits.read).max_header_size(HEADERS_MAX);
+    builder.max_buf_size(BUFFER_MAX);
     let mut connection =
         std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service).with_upgrades());
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
+        () = turns::overdue(due) => {
+            tracing::debug!(%from, "an answer was not read in time; its connection is closed");
+            return;
+        }
         () = stop.asked() => {
             connection.as_mut().graceful_shutdown();
             connection.await

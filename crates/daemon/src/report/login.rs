@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use axum::Json;
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::header::{self, HeaderMap};
+use axum::http::header::{self, HeaderMap, HeaderValue};
 use axum::http::{Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -19,17 +19,17 @@ use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq;
 use utoipa::ToSchema;
 
-use super::auth::{ADMIN, Attempt, Denied, Pass, Password, Verified};
+use super::auth::{ADMIN, Attempt, DEVICE_LASTS, Denied, Pass, Password, Verified};
 use super::bucket;
 use super::caller;
-use super::local;
-use super::logins::Try;
+use super::local::{self, Call, Shown};
+use super::logins::{Place, Try};
 use super::origin::From;
 use super::peer::{Peer, Secured};
 use super::problem::Problem;
 use super::refusal::{Error, Refusal};
 use super::token::Issued;
-use super::web::{Answer, App, Shared, read_body};
+use super::web::{Answer, App, Shared, read_body, read_bytes};
 
 /// The contract's words; the page logs out on them, so nothing else may use them.
 pub(super) const NO_TOKEN: &str = "Authentication required";
@@ -41,29 +41,64 @@ pub(super) const CSRF_HEADER: &str = "X-CSRF-Token";
 /// The cookie's name. `__Host-` has the browser see to it that no other host, and nobody without TLS, has set it.
 pub(super) const SESSION_COOKIE: &str = "__Host-jarvis";
 
+/// Largest answer that is sealed, in bytes: the most that the command line reads. Ours are in memory as a whole already.
+const SEALED_MAX: usize = 80 * 1024 * 1024;
+
 /// Lets through whoever may, with their [`caller::Caller`] and [`Verified`] for the handlers.
-pub(super) async fn required(State(app): Shared, peer: Peer, mut request: Request, next: Next) -> Response {
+pub(super) async fn required(State(app): Shared, peer: Peer, request: Request, next: Next) -> Response {
     let routed = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str).to_owned();
-    match identify(&app, peer, request.method(), request.headers(), &routed) {
-        Ok(verified) => {
-            request.extensions_mut().insert(verified.caller.clone());
-            request.extensions_mut().insert(verified);
-            next.run(request).await
-        }
+    let proof = bearer(request.headers());
+    let proof = proof.and_then(|token| app.local.read(token, peer.address, Timestamp::now()));
+    let answer = match proof {
+        Some(shown) => of_this_machine(&app, shown, request, next).await,
+        None => match identify(&app, peer, request.method(), request.headers(), &routed) {
+            Ok(verified) => Ok(next.run(of(verified, request)).await),
+            Err(refusal) => Err(refusal),
+        },
+    };
+    match answer {
+        Ok(response) => response,
         Err(refusal) if routed.starts_with("/api/v1/") => Problem::from(refusal).into_response(),
         Err(refusal) => refusal.into_response(),
     }
+}
+
+/// The request, with who asks.
+fn of(verified: Verified, mut request: Request) -> Request {
+    request.extensions_mut().insert(verified.caller.clone());
+    request.extensions_mut().insert(verified);
+    request
+}
+
+/// A call of the command line: its proof is for this call alone, and the answer is sealed for it.
+async fn of_this_machine(app: &App, shown: Shown, request: Request, next: Next) -> Answer<Response> {
+    let (parts, body) = request.into_parts();
+    let bytes = read_bytes(&app.limits, body).await?;
+    let path = parts.uri.path_and_query().map_or("", |path| path.as_str());
+    let call = Call { method: parts.method.as_str(), path, body: &bytes };
+    let now = Timestamp::now();
+    if !app.local.accepts(&shown, call, now) {
+        return Err(Refusal::new(StatusCode::UNAUTHORIZED, BAD_TOKEN));
+    }
+    let verified =
+        Verified { caller: shown.caller.clone(), pass: Pass::Local, until: Some(now + local::LASTS) };
+    let response = next.run(of(verified, Request::from_parts(parts, bytes.into()))).await;
+    let (mut parts, body) = response.into_parts();
+    let bytes = axum::body::to_bytes(body, SEALED_MAX).await.map_err(|error| {
+        tracing::error!("an answer to the command line broke off: {error}");
+        Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "The answer could not be made; the log says why")
+    })?;
+    if let Ok(seal) = HeaderValue::from_str(&app.local.seal(&shown, parts.status, &bytes)) {
+        parts.headers.insert(local::SEAL_HEADER, seal);
+    }
+    Ok(Response::from_parts(parts, bytes.into()))
 }
 
 fn identify(app: &App, peer: Peer, method: &Method, headers: &HeaderMap, routed: &str) -> Answer<Verified> {
     let now = Timestamp::now();
     let unknown = |words| Refusal::new(StatusCode::UNAUTHORIZED, words);
     let verified = if let Some(token) = bearer(headers) {
-        let local = || {
-            let caller = app.local.caller(token, peer.address, now)?;
-            Some(Verified { caller, pass: Pass::Local, until: Some(now + local::LASTS) })
-        };
-        app.auth.verify(token, now).or_else(local).ok_or_else(|| unknown(BAD_TOKEN))?
+        app.auth.verify(token, now).ok_or_else(|| unknown(BAD_TOKEN))?
     } else {
         let cookie = cookie(headers, peer.secured).ok_or_else(|| unknown(NO_TOKEN))?;
         let verified = app.auth.verify_cookie(cookie, now).ok_or_else(|| unknown(BAD_TOKEN))?;
@@ -116,9 +151,21 @@ pub(super) fn cookie_name(secured: Secured) -> &'static str {
     }
 }
 
-/// The cookie, if there is exactly one: of two, one was set by somebody who should not be able to.
+/// The name of the cookie by which a browser is known in which somebody has logged in; see `auth::device`.
+fn device_cookie_name(secured: Secured) -> &'static str {
+    match secured {
+        Secured::No => "jarvis-device",
+        Secured::Here | Secured::ByProxy => "__Host-jarvis-device",
+    }
+}
+
+/// The login's cookie.
 pub(super) fn cookie(headers: &HeaderMap, secured: Secured) -> Option<&str> {
-    let name = cookie_name(secured);
+    cookie_named(headers, cookie_name(secured))
+}
+
+/// The cookie, if there is exactly one: of two, one was set by somebody who should not be able to.
+fn cookie_named<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     let lines = headers.get_all(header::COOKIE).into_iter().filter_map(|line| line.to_str().ok());
     let pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
     let mut ours = pairs.filter(|(given, _)| *given == name).map(|(_, value)| value);
@@ -153,29 +200,82 @@ pub(super) struct Login {
 /// A token for whoever knows the password.
 #[utoipa::path(post, path = "/api/auth/login", tag = "original", security(()), request_body = Login,
     responses((status = 200, body = Token), (status = 401, description = "Not the password.", body = Error)))]
-pub(super) async fn login(State(app): Shared, peer: Peer, request: Request) -> Answer<Json<Token>> {
+pub(super) async fn login(State(app): Shared, peer: Peer, request: Request) -> Answer<Response> {
     const SHAPE: &str = r#"{"password": TEXT}"#;
+    let browser = Browser::of(peer, request.headers());
     let body: Login = read_body(&app.limits, request, SHAPE).await?;
     let name = body.username.unwrap_or_else(|| ADMIN.into());
-    Ok(log_in(&app, peer, name, Password::new(body.password), false).await?.into())
+    let (issued, device) = log_in(&app, &browser, name, Password::new(body.password), false).await?;
+    let mut response = Json::<Token>::from(issued).into_response();
+    browser.keep(response.headers_mut(), device);
+    Ok(response)
 }
 
-/// A login, within the budget of whoever tries.
+/// Who tries to log in, and what it brought along from an earlier login.
+pub(super) struct Browser {
+    peer: Peer,
+    device: Option<Box<str>>,
+}
+
+impl Browser {
+    pub(super) fn of(peer: Peer, headers: &HeaderMap) -> Browser {
+        Browser { peer, device: cookie_named(headers, device_cookie_name(peer.secured)).map(Into::into) }
+    }
+
+    /// From where it tries, as that user.
+    fn place(&self, app: &App, name: &str) -> Place {
+        let (now, address) = (Timestamp::now(), self.peer.address);
+        let device = self.device.as_deref().and_then(|cookie| app.auth.device(name, cookie, now));
+        match device {
+            Some(device) => Place::Device(device),
+            None if app.auth.knows(name, bucket::network(address), now) => Place::Known(address),
+            None => Place::Strange(address),
+        }
+    }
+
+    /// Has it known from now on. A program takes no cookies.
+    pub(super) fn keep(&self, headers: &mut HeaderMap, device: Option<String>) {
+        if let Some(device) = device {
+            set_cookie(headers, self.peer.secured, device_cookie_name, &device, DEVICE_LASTS.as_secs());
+        }
+    }
+}
+
+/// `max_age` 0 takes it away.
+pub(super) fn set_cookie(
+    headers: &mut HeaderMap,
+    secured: Secured,
+    name: fn(Secured) -> &'static str,
+    value: &str,
+    max_age: i64,
+) {
+    let secure = match secured {
+        Secured::No => "",
+        Secured::Here | Secured::ByProxy => "; Secure",
+    };
+    let name = name(secured);
+    let text = format!("{name}={value}; Path=/; Max-Age={max_age}; HttpOnly; SameSite=Strict{secure}");
+    // Our own letters and digits: there is nothing in them that a header could not hold.
+    if let Ok(value) = HeaderValue::from_str(&text) {
+        headers.append(header::SET_COOKIE, value);
+    }
+}
+
+/// A login, within the budget of whoever tries, and what its browser is to be known by.
 pub(super) async fn log_in(
     app: &Arc<App>,
-    peer: Peer,
+    browser: &Browser,
     name: String,
     password: Password,
     page: bool,
-) -> Answer<Issued> {
-    let tried = try_once(app, peer, &name)?;
-    let now = Timestamp::now();
-    let attempt = Attempt { name, peer: bucket::network(peer.address), lane: tried.lane, page };
+) -> Answer<(Issued, Option<String>)> {
+    let tried = take_try(app, browser.place(app, &name), &name)?;
+    let (now, peer) = (Timestamp::now(), browser.peer.address);
+    let attempt = Attempt { name, peer: bucket::network(peer), lane: tried.lane(), page };
     let issued = app.auth.login(&attempt, password, now).await;
-    let issued =
-        issued.inspect_err(|denied| tracing::warn!(peer = %peer.address, "login refused: {denied}"))?;
+    let issued = issued.inspect_err(|denied| tracing::warn!(%peer, "login refused: {denied}"))?;
     app.logins.succeeded(tried);
-    Ok(issued)
+    Ok((issued, app.auth.new_device(&attempt.name, now)))
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -189,16 +289,20 @@ pub(super) struct SetUp {
 /// Sets the first password, once, and gives a token.
 #[utoipa::path(post, path = "/api/auth/setup", tag = "original", security(()), request_body = SetUp,
     responses((status = 200, body = Token), (status = 401, description = "Not the code.", body = Error)))]
-pub(super) async fn set_up(State(app): Shared, peer: Peer, request: Request) -> Answer<Json<Token>> {
+pub(super) async fn set_up(State(app): Shared, peer: Peer, request: Request) -> Answer<Response> {
     const SHAPE: &str = r#"{"code": TEXT, "password": TEXT}"#;
+    let browser = Browser::of(peer, request.headers());
     let body: SetUp = read_body(&app.limits, request, SHAPE).await?;
-    let tried = try_once(&app, peer, ADMIN)?;
-    let issued = app.auth.set_up(&body.code, Password::new(body.password), Timestamp::now()).await;
-    let issued =
-        issued.inspect_err(|denied| tracing::warn!(peer = %peer.address, "setup refused: {denied}"))?;
-    tracing::info!(peer = %peer.address, "the admin's password is set");
+    let tried = take_try(&app, browser.place(&app, ADMIN), ADMIN)?;
+    let (now, peer) = (Timestamp::now(), peer.address);
+    let password = Password::new(body.password);
+    let issued = app.auth.set_up(&body.code, password, bucket::network(peer), now).await;
+    let issued = issued.inspect_err(|denied| tracing::warn!(%peer, "setup refused: {denied}"))?;
+    tracing::info!(%peer, "the admin's password is set");
     app.logins.succeeded(tried);
-    Ok(issued.into())
+    let mut response = Json::<Token>::from(issued).into_response();
+    browser.keep(response.headers_mut(), app.auth.new_device(ADMIN, now));
+    Ok(response)
 }
 
 /// Ends the login that is shown. An API token is none.
@@ -215,17 +319,20 @@ pub(super) async fn log_out(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Takes one try of a password from whoever is at the other end.
-fn try_once(app: &App, peer: Peer, name: &str) -> Answer<Try> {
-    let known = app.auth.knows(name, bucket::network(peer.address), Timestamp::now());
-    take_try(app, peer, name, known)
-}
-
-/// As [`try_once`], for somebody of whom it is known whether they are.
-pub(super) fn take_try(app: &App, peer: Peer, name: &str, known: bool) -> Answer<Try> {
-    app.logins.take(peer.address, name, known, Instant::now()).map_err(|wait| {
+/// Takes one try of a password from whoever is there.
+fn take_try(app: &App, place: Place, name: &str) -> Answer<Try> {
+    app.logins.take(place, name, Instant::now()).map_err(|wait| {
         Refusal::new(StatusCode::TOO_MANY_REQUESTS, "Too many attempts, try again later").retry_after(wait)
     })
+}
+
+/// As [`take_try`], from somebody who is logged in as the user.
+pub(super) fn take_own_try(app: &App, browser: &Browser, name: &str) -> Answer<Try> {
+    let place = match browser.place(app, name) {
+        Place::Strange(peer) => Place::Known(peer),
+        place @ (Place::Device(_) | Place::Known(_)) => place,
+    };
+    take_try(app, place, name)
 }
 
 impl std::convert::From<Denied> for Refusal {

@@ -1,9 +1,11 @@
 //! Logins: how often somebody may try a password. Who guesses is slowed down; nobody is locked out.
 //!
-//! Three kinds of trying, each with its own budget:
+//! Four kinds of trying, each with its own budget:
 //!
-//! - **Somebody who has logged in from there before**, as the user they name: a few tries at once, then one per interval.
-//!   What strangers do does not reach this budget, whoever and how many they are.
+//! - **A browser in which the user whom it names has logged in before** (`auth::device`): a few tries at once, then one per
+//!   interval. Nobody else reaches this budget, also not from the same address.
+//! - **A place from which that user has logged in before**: as many. What is done from other places does not reach it; who
+//!   else is at that place shares it.
 //! - **A stranger**, while few strangers fail: as many, per address.
 //! - **A stranger, while strangers fail**: has to announce itself. The answer says when to come back, from one second up
 //!   to one minute the more they fail, and that turn is then kept for it. So each guess costs an address a minute, and yet a
@@ -18,7 +20,7 @@ use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::auth::Lane;
+use super::auth::{Device, Lane};
 use super::bucket::{Rate, network};
 
 /// Strangers' failures at which they begin to wait, and how fast one is forgotten.
@@ -39,8 +41,20 @@ const TURN_KEPT: Duration = Duration::from_secs(120);
 const STRANGERS_MAX: usize = 16_384;
 /// How often who may be forgotten is looked for.
 const SWEPT_EVERY: Duration = Duration::from_secs(1);
-/// Known users and places whose tries are remembered; there are no more than 64 places of each user.
+/// Known places and browsers whose tries are remembered, some 100 bytes each; a user has 64 places, and a browser more with
+/// each login. Beyond that the one that has least left to wait is forgotten.
 const KNOWN_MAX: usize = 16_384;
+
+/// From where somebody tries, as far as it is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Place {
+    /// A browser in which the user has logged in before.
+    Device(Device),
+    /// An address or network from which the user has logged in before.
+    Known(IpAddr),
+    /// Any other one.
+    Strange(IpAddr),
+}
 
 /// Everybody's tries.
 pub(super) struct Logins {
@@ -50,7 +64,7 @@ pub(super) struct Logins {
 
 #[derive(Default)]
 struct State {
-    known: HashMap<(IpAddr, Box<str>), Instant>,
+    known: HashMap<(Place, Box<str>), Instant>,
     strangers: HashMap<IpAddr, Stranger>,
     /// When the last failure of strangers will be forgotten.
     failures_until: Option<Instant>,
@@ -74,9 +88,18 @@ struct Stranger {
 /// A try that may be made. Tell how it ended with [`Logins::succeeded`]; what is not told has failed.
 #[derive(Debug)]
 pub(super) struct Try {
-    peer: IpAddr,
+    place: Place,
     name: Box<str>,
-    pub(super) lane: Lane,
+}
+
+impl Try {
+    /// Where its password waits to be compared.
+    pub(super) fn lane(&self) -> Lane {
+        match self.place {
+            Place::Device(_) | Place::Known(_) => Lane::Known,
+            Place::Strange(_) => Lane::Stranger,
+        }
+    }
 }
 
 impl Logins {
@@ -89,29 +112,30 @@ impl Logins {
     ///
     /// # Errors
     /// How long until there is one.
-    pub(super) fn take(&self, peer: IpAddr, name: &str, known: bool, now: Instant) -> Result<Try, Duration> {
-        let peer = network(peer);
+    pub(super) fn take(&self, place: Place, name: &str, now: Instant) -> Result<Try, Duration> {
         let name: Box<str> = name.chars().take(64).collect::<String>().into();
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let lane = if known {
-            state.take_known(self.rate, (peer, name.clone()), now)?;
-            Lane::Known
-        } else {
-            state.take_stranger(self.rate, peer, &name, now)?;
-            Lane::Stranger
+        let place = match place {
+            Place::Device(device) => Place::Device(device),
+            Place::Known(peer) => Place::Known(network(peer)),
+            Place::Strange(peer) => Place::Strange(network(peer)),
         };
-        Ok(Try { peer, name, lane })
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        match place {
+            Place::Device(_) | Place::Known(_) => state.take_known(self.rate, (place, name.clone()), now)?,
+            Place::Strange(peer) => state.take_stranger(self.rate, peer, &name, now)?,
+        }
+        Ok(Try { place, name })
     }
 
     /// Whoever tried knew the password: the failures before it, of this user from there, were slips.
     pub(super) fn succeeded(&self, tried: Try) {
-        let Try { peer, name, lane } = tried;
+        let Try { place, name } = tried;
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        match lane {
-            Lane::Known => {
-                state.known.remove(&(peer, name));
+        match place {
+            Place::Device(_) | Place::Known(_) => {
+                state.known.remove(&(place, name));
             }
-            Lane::Stranger => {
+            Place::Strange(peer) => {
                 // Not those of other users: who has a password of their own must not be able to guess on for ever.
                 let only = state.strangers.get(&peer).and_then(|stranger| stranger.only.clone());
                 if let Some((_, count)) = only.filter(|(only, _)| *only == name) {
@@ -125,9 +149,13 @@ impl Logins {
 }
 
 impl State {
-    fn take_known(&mut self, rate: Rate, key: (IpAddr, Box<str>), now: Instant) -> Result<(), Duration> {
-        if self.known.len() >= KNOWN_MAX {
+    fn take_known(&mut self, rate: Rate, key: (Place, Box<str>), now: Instant) -> Result<(), Duration> {
+        if self.known.len() >= KNOWN_MAX && !self.known.contains_key(&key) {
             self.known.retain(|_, full| *full > now);
+            let soonest = self.known.iter().min_by_key(|(_, full)| **full).map(|(key, _)| key.clone());
+            if let Some(soonest) = soonest.filter(|_| self.known.len() >= KNOWN_MAX) {
+                self.known.remove(&soonest);
+            }
         }
         let full = rate.take(self.known.get(&key).copied(), now)?;
         self.known.insert(key, full);
@@ -210,6 +238,10 @@ mod tests {
         IpAddr::V4(Ipv4Addr::from_bits(n))
     }
 
+    fn from(peer: IpAddr, known: bool) -> Place {
+        if known { Place::Known(peer) } else { Place::Strange(peer) }
+    }
+
     fn logins() -> Logins {
         Logins::new(5, EVERY)
     }
@@ -230,15 +262,15 @@ mod tests {
             let peer = address(u32::from(known));
             for round in 0..3 {
                 for n in 0..4 {
-                    assert!(logins.take(peer, "admin", known, now).is_ok(), "{known} {round} {n}");
+                    assert!(logins.take(from(peer, known), "admin", now).is_ok(), "{known} {round} {n}");
                 }
-                logins.succeeded(logins.take(peer, "admin", known, now).unwrap());
+                logins.succeeded(logins.take(from(peer, known), "admin", now).unwrap());
             }
             for _ in 0..5 {
-                logins.take(peer, "admin", known, now).unwrap();
+                logins.take(from(peer, known), "admin", now).unwrap();
             }
-            assert_eq!(logins.take(peer, "admin", known, now).unwrap_err(), EVERY, "{known}");
-            assert!(logins.take(peer, "admin", known, now + EVERY).is_ok(), "{known}");
+            assert_eq!(logins.take(from(peer, known), "admin", now).unwrap_err(), EVERY, "{known}");
+            assert!(logins.take(from(peer, known), "admin", now + EVERY).is_ok(), "{known}");
         }
     }
 
@@ -249,8 +281,8 @@ mod tests {
         let peer = address(1);
         let mut guesses = 0;
         for _ in 0..10 {
-            guesses += u32::from(logins.take(peer, "admin", false, now).is_ok());
-            if let Ok(own) = logins.take(peer, "eve", false, now) {
+            guesses += u32::from(logins.take(from(peer, false), "admin", now).is_ok());
+            if let Ok(own) = logins.take(from(peer, false), "eve", now) {
                 logins.succeeded(own);
             }
         }
@@ -270,26 +302,26 @@ mod tests {
             let now = start + Duration::from_secs(second);
             for (n, next) in next.iter_mut().enumerate() {
                 if *next <= now {
-                    match logins.take(address(n as u32), "admin", false, now) {
+                    match logins.take(from(address(n as u32), false), "admin", now) {
                         Ok(_) => guesses += 1,
                         Err(wait) => *next = now + wait,
                     }
                 }
             }
             if second % 300 == 299 {
-                let known = logins.take(address(70_000), "admin", true, now);
-                assert_eq!(known.as_ref().map(|tried| tried.lane).ok(), Some(Lane::Known), "second {second}");
+                let known = logins.take(from(address(70_000), true), "admin", now);
+                assert_eq!(known.as_ref().map(Try::lane).ok(), Some(Lane::Known), "second {second}");
                 logins.succeeded(known.unwrap());
                 // The user at a place where nobody has seen them, who comes back when told to.
                 let place = address(80_000 + second as u32);
-                let wait = logins.take(place, "admin", false, now).unwrap_err();
+                let wait = logins.take(from(place, false), "admin", now).unwrap_err();
                 waits.push(wait);
                 // Who is impatient is told the same turn.
-                let half = logins.take(place, "admin", false, now + wait / 2).unwrap_err();
+                let half = logins.take(from(place, false), "admin", now + wait / 2).unwrap_err();
                 assert_eq!(half, wait - wait / 2);
                 let person = Duration::from_secs(20);
-                let tried = logins.take(place, "admin", false, now + wait + person);
-                assert_eq!(tried.unwrap().lane, Lane::Stranger);
+                let tried = logins.take(from(place, false), "admin", now + wait + person);
+                assert_eq!(tried.unwrap().lane(), Lane::Stranger);
             }
             second += 1;
         }
@@ -298,21 +330,69 @@ mod tests {
         // Without it they would have 600,000: one per 6 s each.
         assert!(guesses < 45_000, "{guesses} guesses in an hour");
         let later = start + hour + FAILURE_FORGOTTEN * FAILURES_MAX;
-        assert!(logins.take(address(90_000), "admin", false, later).is_ok(), "when it is over, it is over");
+        assert!(
+            logins.take(from(address(90_000), false), "admin", later).is_ok(),
+            "when it is over, it is over"
+        );
     }
 
     #[test]
     fn what_is_remembered_is_bounded() {
         let (logins, now) = (logins(), Instant::now());
         for n in 0..3 * STRANGERS_MAX as u32 {
-            drop(logins.take(address(n), &format!("user{n}"), false, now));
+            drop(logins.take(from(address(n), false), &format!("user{n}"), now));
         }
         assert_eq!(logins.state.lock().unwrap().strangers.len(), STRANGERS_MAX);
-        assert!(logins.take(address(u32::MAX), "admin", true, now).is_ok(), "who is known needs no room");
+        assert!(
+            logins.take(from(address(u32::MAX), true), "admin", now).is_ok(),
+            "who is known needs no room"
+        );
         let turns = TURN_EVERY * STRANGERS_MAX as u32 + TURN_KEPT;
         assert!(
-            logins.take(address(90_000), "admin", false, now + turns + WAIT_MAX).is_ok(),
+            logins.take(from(address(90_000), false), "admin", now + turns + WAIT_MAX).is_ok(),
             "they are forgotten"
         );
+    }
+
+    /// One address, as a household, an office, or a proxy that nobody declared: one guesses whenever it may, the other is
+    /// the user.
+    #[test]
+    fn who_guesses_from_the_same_address_takes_no_try_of_the_users_browser() {
+        let start = Instant::now();
+        let home = address(1);
+        type Guessed = (&'static str, Place, &'static str);
+        let table: [(Guessed, bool); 5] = [
+            (("as a stranger", Place::Strange(home), "admin"), true),
+            (("where the user is known", Place::Known(home), "admin"), true),
+            (("with a login of their own", Place::Device([2; 16]), "admin"), true),
+            (("as somebody else", Place::Device([1; 16]), "eve"), true),
+            (("with the user's own cookie", Place::Device([1; 16]), "admin"), false),
+        ];
+        for ((name, guesser, guessed), expected) in table {
+            let logins = logins();
+            let mut kept_out = 0;
+            for second in 0..600 {
+                let now = start + Duration::from_secs(second);
+                while logins.take(guesser, guessed, now).is_ok() {}
+                // The user mistypes now and then, and tries again.
+                if second % 60 == 59 {
+                    drop(logins.take(Place::Device([1; 16]), "admin", now));
+                    match logins.take(Place::Device([1; 16]), "admin", now) {
+                        Ok(tried) => logins.succeeded(tried),
+                        Err(_) => kept_out += 1,
+                    }
+                }
+            }
+            assert_eq!(kept_out == 0, expected, "{name}: kept out {kept_out} times of 10");
+        }
+    }
+
+    #[test]
+    fn what_is_remembered_of_those_who_are_known_is_bounded() {
+        let (logins, now) = (logins(), Instant::now());
+        for n in 0..KNOWN_MAX as u128 + 20 {
+            logins.take(Place::Device(n.to_be_bytes()), "admin", now).unwrap();
+        }
+        assert_eq!(logins.state.lock().unwrap().known.len(), KNOWN_MAX);
     }
 }

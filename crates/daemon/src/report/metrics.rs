@@ -4,22 +4,26 @@
 //! Made from what is there when it is asked for: it asks no cluster and writes nothing. What a caller may not see is
 //! not in it.
 
+use std::collections::HashMap;
 use std::fmt::{Display, Write};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use axum::body::Bytes;
 use axum::extract::State;
-use axum::http::{Uri, header};
+use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use engine::observe::{ClusterName, GuestStatus, NodeName, Presence, StorageName};
 use engine::report::Severity;
 use jiff::Timestamp;
+use tokio::sync::OnceCell;
 
 use super::caller::Caller;
 use super::meter::{Meter, Tries};
 use super::page::{Details, GuestRow, NodeRow, Page, Published, Quorum, StorageRow};
 use super::process;
-use super::tally::{Kind, Tally};
+use super::refusal::Refusal;
+use super::tally::Kind;
 use super::web::{Answer, App, Query};
 use crate::record::Store;
 
@@ -27,6 +31,9 @@ use crate::record::Store;
 const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// Bytes of one guest's lines, to begin with; only a hint.
 const GUEST_BYTES: usize = 1100;
+/// So long an answer is everybody's who may see the same: some numbers are a second older then, and nobody can have ten
+/// megabytes written for each of many calls.
+const SHARED_FOR: Duration = Duration::from_secs(1);
 
 /// States that the exporter knows of a guest that HA manages, and of a node; one of them is 1.
 const GUEST_HA: [&str; 11] = [
@@ -61,27 +68,74 @@ const LOCKS: [&str; 9] = [
     responses((status = 200, description = "Prometheus's text format", content_type = "text/plain", body = String)))]
 pub(super) async fn metrics(State(app): State<Arc<App>>, caller: Caller, uri: Uri) -> Answer<Response> {
     Query::parse(&uri, &[])?;
+    let sight = Sight::of(&app, &caller);
+    let text = app.scrapes.shared(sight.clone(), || written(&app, &sight)).await?;
+    Ok(([(header::CONTENT_TYPE, TEXT)], text).into_response())
+}
+
+/// What a caller is shown.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Sight {
+    /// Also what speaks of all of Jarvis: its counts would tell of clusters that are none of theirs.
+    everything: bool,
+    clusters: Vec<ClusterName>,
+}
+
+impl Sight {
+    fn of(app: &App, caller: &Caller) -> Sight {
+        let names = app.pages.iter().map(|(cluster, _)| cluster);
+        let clusters = names.filter(|cluster| caller.sees(cluster)).cloned().collect();
+        Sight { everything: caller.clusters.is_none(), clusters }
+    }
+}
+
+/// What was written a moment ago, for all who may see the same.
+#[derive(Default)]
+pub(super) struct Scrapes(Mutex<HashMap<Sight, Arc<OnceCell<Bytes>>>>);
+
+impl Scrapes {
+    /// The answer of this moment. Who comes while it is written waits for it.
+    async fn shared<F: Future<Output = Answer<Bytes>>>(
+        self: &Arc<Scrapes>,
+        sight: Sight,
+        write: impl FnOnce() -> F,
+    ) -> Answer<Bytes> {
+        let cell = Arc::clone(self.lock().entry(sight.clone()).or_default());
+        let write = async || {
+            let text = write().await?;
+            let scrapes = Arc::clone(self);
+            tokio::spawn(async move {
+                tokio::time::sleep(SHARED_FOR).await;
+                scrapes.lock().remove(&sight);
+            });
+            Ok(text)
+        };
+        cell.get_or_try_init(write).await.cloned()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Sight, Arc<OnceCell<Bytes>>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn written(app: &App, sight: &Sight) -> Answer<Bytes> {
     let now = Timestamp::now();
-    let seen = app.pages.iter().filter(|(cluster, _)| caller.sees(cluster));
-    let clusters: Vec<Watched> = seen.map(|(cluster, page)| watched(&app, cluster, page)).collect();
+    let seen = app.pages.iter().filter(|(cluster, _)| sight.clusters.contains(cluster));
+    let clusters: Vec<Watched> = seen.map(|(cluster, page)| watched(app, cluster, page)).collect();
     let mut text = Exposition::default();
-    own(&mut text, &app.store, &app.tally, app.live.active_remediations());
-    process::write(&mut text);
-    // 10,000 guests are ten megabytes, which would hold up an async thread.
+    own(&mut text, &app.store);
+    if sight.everything {
+        whole(&mut text, app);
+    }
+    // 10,000 guests are seven megabytes, which would hold up an async thread.
     let written = tokio::task::spawn_blocking(move || {
         of_clusters(&mut text, &clusters, now);
-        text.0
+        Bytes::from(text.0)
     });
-    match written.await {
-        Ok(text) => Ok(([(header::CONTENT_TYPE, TEXT)], text).into_response()),
-        Err(error) => {
-            tracing::error!("the metrics could not be written: {error}");
-            Err(super::refusal::Refusal::new(
-                axum::http::StatusCode::INTERNAL_SERVER_ERROR,
-                "The metrics could not be written; the log says why",
-            ))
-        }
-    }
+    written.await.map_err(|error| {
+        tracing::error!("the metrics could not be written: {error}");
+        Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "The metrics could not be written; the log says why")
+    })
 }
 
 /// One cluster at the moment of the scrape.
@@ -146,11 +200,26 @@ impl Exposition {
     }
 }
 
-/// The health of Jarvis itself.
-fn own(text: &mut Exposition, store: &Store, tally: &Tally, remediations: usize) {
+/// What everybody may know who may look.
+fn own(text: &mut Exposition, store: &Store) {
     text.family("jarvis_build_info", "gauge", "Which Jarvis this is.");
     text.sample("jarvis_build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1);
+    let failing = u8::from(store.is_failing());
+    text.alone(
+        "jarvis_store_failing",
+        "gauge",
+        "Whether the last write failed: nothing is told then.",
+        failing,
+    );
+}
+
+/// What is counted of all clusters and all users together.
+fn whole(text: &mut Exposition, app: &App) {
+    let App { store, live, tally, auth, .. } = app;
+    let remediations = live.active_remediations();
     text.alone("jarvis_remediations_active", "gauge", "Incidents that are being worked on.", remediations);
+    let sessions = auth.sessions(Timestamp::now());
+    text.alone("jarvis_sessions", "gauge", "Logins that are not over.", sessions);
     text.family("jarvis_socket_clients", "gauge", "Socket clients, by what they came for.");
     for (kind, word) in [(Kind::Arrays, "arrays"), (Kind::Deltas, "deltas"), (Kind::Events, "events")] {
         text.sample("jarvis_socket_clients", &[("kind", word)], tally.count(kind));
@@ -164,13 +233,6 @@ fn own(text: &mut Exposition, store: &Store, tally: &Tally, remediations: usize)
     let written = store.written();
     text.alone("jarvis_store_writes_total", "counter", "Writes that were committed.", written.writes);
     text.alone("jarvis_store_commits_total", "counter", "Transactions that they took.", written.commits);
-    let failing = u8::from(store.is_failing());
-    text.alone(
-        "jarvis_store_failing",
-        "gauge",
-        "Whether the last write failed: nothing is told then.",
-        failing,
-    );
     text.alone("jarvis_store_queue_length", "gauge", "Writes that wait.", health.waiting);
     text.alone(
         "jarvis_journal_head",
@@ -178,6 +240,7 @@ fn own(text: &mut Exposition, store: &Store, tally: &Tally, remediations: usize)
         "Number of the newest row of the journal.",
         health.journal_head,
     );
+    process::write(text);
 }
 
 fn of_clusters(text: &mut Exposition, clusters: &[Watched], now: Timestamp) {
@@ -247,7 +310,7 @@ struct Subject<'a> {
 enum Of<'a> {
     Node(&'a NodeRow),
     Guest(&'a GuestRow),
-    Storage(&'a StorageRow, bool),
+    Storage(&'a StorageRow),
 }
 
 /// A family of the exporter: name, kind, help, and the value of what has one.
@@ -258,54 +321,54 @@ const FAMILIES: [Family; 11] =
         ("pve_cpu_usage_ratio", "gauge", "CPU utilization (nodes and guests).", |of| match of {
             Of::Node(row) => Some(row.cpu),
             Of::Guest(row) => Some(row.cpu),
-            Of::Storage(..) => None,
+            Of::Storage(_) => None,
         }),
         ("pve_cpu_usage_limit", "gauge", "Number of available CPUs (nodes and guests).", |of| match of {
             Of::Node(row) => Some(row.maxcpu),
             Of::Guest(row) => Some(row.maxcpu),
-            Of::Storage(..) => None,
+            Of::Storage(_) => None,
         }),
         ("pve_memory_usage_bytes", "gauge", "Used memory (nodes and guests).", |of| match of {
             Of::Node(row) => Some(row.mem as f64),
             Of::Guest(row) => Some(row.mem as f64),
-            Of::Storage(..) => None,
+            Of::Storage(_) => None,
         }),
         ("pve_memory_size_bytes", "gauge", "Available memory (nodes and guests).", |of| match of {
             Of::Node(row) => Some(row.maxmem as f64),
             Of::Guest(row) => Some(row.maxmem as f64),
-            Of::Storage(..) => None,
+            Of::Storage(_) => None,
         }),
         ("pve_disk_usage_bytes", "gauge", "Used space (storages, root disks of nodes and guests).", |of| {
             match of {
                 Of::Node(row) => Some(row.disk as f64),
                 Of::Guest(row) => Some(row.disk as f64),
-                Of::Storage(row, _) => Some(row.used as f64),
+                Of::Storage(row) => Some(row.used as f64),
             }
         }),
         ("pve_disk_size_bytes", "gauge", "Size (storages, root disks of nodes and guests).", |of| match of {
             Of::Node(row) => Some(row.maxdisk as f64),
             Of::Guest(row) => Some(row.maxdisk as f64),
-            Of::Storage(row, _) => Some(row.total as f64),
+            Of::Storage(row) => Some(row.total as f64),
         }),
         ("pve_network_receive_bytes_total", "counter", "Sent to the guest since it was started.", |of| {
             match of {
                 Of::Guest(row) => Some(row.netin as f64),
-                Of::Node(_) | Of::Storage(..) => None,
+                Of::Node(_) | Of::Storage(_) => None,
             }
         }),
         ("pve_network_transmit_bytes_total", "counter", "Sent by the guest since it was started.", |of| {
             match of {
                 Of::Guest(row) => Some(row.netout as f64),
-                Of::Node(_) | Of::Storage(..) => None,
+                Of::Node(_) | Of::Storage(_) => None,
             }
         }),
         ("pve_uptime_seconds", "gauge", "Since the start (nodes and guests).", |of| match of {
             Of::Node(row) => Some(row.uptime as f64),
             Of::Guest(row) => Some(row.uptime as f64),
-            Of::Storage(..) => None,
+            Of::Storage(_) => None,
         }),
         ("pve_storage_shared", "gauge", "Whether the storage is shared among the nodes.", |of| match of {
-            Of::Storage(_, shared) => Some(f64::from(u8::from(*shared))),
+            Of::Storage(row) => Some(f64::from(u8::from(row.shared))),
             Of::Node(_) | Of::Guest(_) => None,
         }),
         (
@@ -316,7 +379,7 @@ const FAMILIES: [Family; 11] =
                 Some(f64::from(u8::from(match of {
                     Of::Node(row) => row.status == Presence::Online || row.status == Presence::Unknown,
                     Of::Guest(row) => row.status == GuestStatus::Running,
-                    Of::Storage(row, _) => row.active,
+                    Of::Storage(row) => row.active,
                 })))
             },
         ),
@@ -351,9 +414,10 @@ fn subjects(watched: &Watched) -> impl Iterator<Item = Subject<'_>> {
     let storages = watched.storages.as_ref().into_iter().flat_map(|all| all.rows.iter());
     let nodes = nodes.map(move |row| Subject { cluster, id: node_id(&row.node), of: Of::Node(row) });
     let guests = guests.map(move |row| Subject { cluster, id: row.id.to_string(), of: Of::Guest(row) });
-    let storages = storages.map(move |row| {
-        let shared = watched.details.shared.contains(&(row.node.clone(), row.storage.clone()));
-        Subject { cluster, id: storage_id(&row.node, &row.storage), of: Of::Storage(row, shared) }
+    let storages = storages.map(move |row| Subject {
+        cluster,
+        id: storage_id(&row.node, &row.storage),
+        of: Of::Storage(row),
     });
     nodes.chain(guests).chain(storages)
 }
@@ -384,15 +448,14 @@ fn infos(text: &mut Exposition, clusters: &[Watched]) {
     text.family("pve_guest_info", "gauge", "VM/CT info.");
     for of in clusters {
         for row in of.guests.iter().flat_map(|all| all.rows.iter()) {
-            let details = of.details.guests.get(&row.id);
             let labels = [
                 ("cluster", of.name.as_str()),
                 ("id", &*row.id.to_string()),
                 ("node", row.node.as_str()),
                 ("name", row.name.as_deref().unwrap_or_default()),
                 ("type", row.id.kind.as_str()),
-                ("template", if details.is_some_and(|details| details.template) { "1" } else { "0" }),
-                ("tags", details.map_or("", |details| &details.tags)),
+                ("template", if row.marks.template { "1" } else { "0" }),
+                ("tags", &*row.marks.tags.join(";")),
             ];
             text.sample("pve_guest_info", &labels, 1);
         }
@@ -432,17 +495,19 @@ fn infos(text: &mut Exposition, clusters: &[Watched]) {
 fn states(text: &mut Exposition, clusters: &[Watched]) {
     text.family("pve_ha_state", "gauge", "HA service status, of what HA manages.");
     for of in clusters {
-        for (node, details) in &of.details.nodes {
-            state(text, "pve_ha_state", &of.name, &node_id(node), &NODE_HA, details.ha.as_deref());
+        for row in of.nodes.iter().flat_map(|all| all.rows.iter()) {
+            state(text, "pve_ha_state", &of.name, &node_id(&row.node), &NODE_HA, row.ha.as_deref());
         }
-        for (guest, details) in &of.details.guests {
-            state(text, "pve_ha_state", &of.name, &guest.to_string(), &GUEST_HA, details.ha.as_deref());
+        for row in of.guests.iter().flat_map(|all| all.rows.iter()) {
+            let ha = row.marks.ha.as_deref();
+            state(text, "pve_ha_state", &of.name, &row.id.to_string(), &GUEST_HA, ha);
         }
     }
     text.family("pve_lock_state", "gauge", "The guest's current config lock, of guests that have one.");
     for of in clusters {
-        for (guest, details) in &of.details.guests {
-            state(text, "pve_lock_state", &of.name, &guest.to_string(), &LOCKS, details.lock.as_deref());
+        for row in of.guests.iter().flat_map(|all| all.rows.iter()) {
+            let lock = row.marks.lock.as_deref();
+            state(text, "pve_lock_state", &of.name, &row.id.to_string(), &LOCKS, lock);
         }
     }
 }

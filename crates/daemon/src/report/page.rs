@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-pub use super::details::{ClusterInfo, Details, GuestDetails, GuestMarks, NodeDetails};
+pub use super::details::{ClusterInfo, Details, GuestMarks, NodeDetails};
 use engine::observe::{GuestId, GuestStatus, NodeName, Presence, StorageName};
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};

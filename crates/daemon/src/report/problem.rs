@@ -101,7 +101,10 @@ impl From<Refusal> for Problem {
 impl From<Objection> for Problem {
     fn from(objection: Objection) -> Problem {
         let status = match &objection {
-            Objection::NotYours(_) | Objection::MoreThanItsUser => StatusCode::FORBIDDEN,
+            Objection::NotYours(_)
+            | Objection::NotByToken
+            | Objection::NotThisToken
+            | Objection::MoreThanItsUser => StatusCode::FORBIDDEN,
             Objection::NoSuchUser | Objection::NoSuchToken => StatusCode::NOT_FOUND,
             Objection::UserExists
             | Objection::LastAdmin

@@ -4,8 +4,7 @@
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::http::header::{self, HeaderValue};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use jiff::Timestamp;
@@ -16,9 +15,9 @@ use utoipa_axum::routes;
 
 use super::auth::{ADMIN, Password, TICKET_LASTS, Verified};
 use super::caller::Role;
-use super::login::{BAD_TOKEN, cookie, cookie_name, log_in};
+use super::login::{BAD_TOKEN, Browser, cookie, cookie_name, log_in, set_cookie};
 use super::origin::From;
-use super::peer::{Peer, Secured};
+use super::peer::Peer;
 use super::problem::{MEDIA_TYPE, Problem};
 use super::v1::{Asked, Nothing};
 use super::web::{App, Shared, read_json};
@@ -85,9 +84,10 @@ async fn begin(State(app): Shared, peer: Peer, _: Asked<Nothing>, request: Reque
         return Err(Problem::new(StatusCode::FORBIDDEN, "This page may not log in here"));
     }
     let before = cookie(request.headers(), peer.secured).map(str::to_owned);
+    let browser = Browser::of(peer, request.headers());
     let body: Login = read_json(&app.limits, request, SHAPE).await?;
     let name = body.username.unwrap_or_else(|| ADMIN.into());
-    let issued = log_in(&app, peer, name, Password::new(body.password), true).await?;
+    let (issued, device) = log_in(&app, &browser, name, Password::new(body.password), true).await?;
     let now = Timestamp::now();
     // A login is always a new one; what the browser brought along ends, whoever had put it there.
     if let Some(before) = before.and_then(|cookie| app.auth.verify_cookie(&cookie, now)) {
@@ -97,7 +97,8 @@ async fn begin(State(app): Shared, peer: Peer, _: Asked<Nothing>, request: Reque
     let verified = verified.ok_or_else(|| Problem::new(StatusCode::UNAUTHORIZED, BAD_TOKEN))?;
     let session = Session::of(&app, &verified, now);
     let mut response = Json(session).into_response();
-    set_cookie(response.headers_mut(), peer.secured, &issued.token, issued.expires_in);
+    set_cookie(response.headers_mut(), peer.secured, cookie_name, &issued.token, issued.expires_in);
+    browser.keep(response.headers_mut(), device);
     Ok(response)
 }
 
@@ -124,7 +125,8 @@ async fn end(
 ) -> Answer<Response> {
     app.auth.log_out(verified.pass).await?;
     let mut response = StatusCode::NO_CONTENT.into_response();
-    set_cookie(response.headers_mut(), peer.secured, "", 0);
+    // That the browser is known goes on: it lets nobody in.
+    set_cookie(response.headers_mut(), peer.secured, cookie_name, "", 0);
     Ok(response)
 }
 
@@ -148,18 +150,4 @@ async fn ticket(
     let full =
         || Problem::new(StatusCode::SERVICE_UNAVAILABLE, "Too many tickets at once, try again in a minute");
     Ok(Json(Ticket { ticket: ticket.ok_or_else(full)?, expires_in: TICKET_LASTS.as_secs() }))
-}
-
-/// `max_age` 0 takes it away.
-fn set_cookie(headers: &mut HeaderMap, secured: Secured, value: &str, max_age: i64) {
-    let secure = match secured {
-        Secured::No => "",
-        Secured::Here | Secured::ByProxy => "; Secure",
-    };
-    let name = cookie_name(secured);
-    let text = format!("{name}={value}; Path=/; Max-Age={max_age}; HttpOnly; SameSite=Strict{secure}");
-    // Our own letters and digits: there is nothing in them that a header could not hold.
-    if let Ok(value) = HeaderValue::from_str(&text) {
-        headers.append(header::SET_COOKIE, value);
-    }
 }

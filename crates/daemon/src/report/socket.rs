@@ -37,7 +37,7 @@ use super::pump;
 use super::refusal::Refusal;
 use super::seats::{Seat, Seats, Vacated};
 use super::tally::Kind;
-use super::web::App;
+use super::web::{App, shown};
 use crate::record::{Scope, Store};
 
 /// Packets that may wait for one client: all that it may have missed, and room to spare. The engine closes a
@@ -218,12 +218,12 @@ impl Arrival {
             // Those of clusters that are not watched any more too.
             return Scope::ALL;
         }
+        if self.wanted.clusters == Clusters::Unsaid {
+            return shown(app, &self.login.caller);
+        }
         let known = app.pages.iter().map(|(cluster, _)| cluster);
-        let first = match self.wanted.clusters {
-            Clusters::Unsaid => 1,
-            Clusters::All | Clusters::Named(_) => app.pages.len(),
-        };
-        Scope::of(known.take(first).filter(|cluster| self.sees(cluster)))
+        Scope::of(known.filter(|cluster| self.sees(cluster)))
+            .and_unknown(self.login.caller.clusters.is_none())
     }
 }
 

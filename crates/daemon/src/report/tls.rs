@@ -42,6 +42,27 @@ pub(super) struct Tls {
     used: RwLock<Arc<ServerConfig>>,
 }
 
+/// Which of the two files is of no use, and why.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Useless {
+    /// The certificate's.
+    #[error("server.tls_cert: {0}")]
+    Cert(String),
+    /// The key's; also where it is another certificate's.
+    #[error("server.tls_key: {0}")]
+    Key(String),
+}
+
+/// Whether the files can be used as they are now.
+///
+/// # Errors
+/// See [`Useless`].
+pub(crate) fn check(files: &TlsFiles) -> Result<(), Useless> {
+    let cert = read_file(&files.cert).map_err(|error| Useless::Cert(format!("{error:#}")))?;
+    let key = read_file(&files.key).map_err(|error| Useless::Key(format!("{error:#}")))?;
+    config(files, &cert, &key).map(drop)
+}
+
 /// What the files held, to know them again.
 type Seen = [u8; 32];
 
@@ -111,7 +132,7 @@ fn read(files: &TlsFiles) -> anyhow::Result<(anyhow::Result<ServerConfig>, Seen)
     seen.update((cert.len() as u64).to_be_bytes());
     seen.update(&cert);
     seen.update(&key);
-    Ok((config(files, &cert, &key), seen.finalize().into()))
+    Ok((config(files, &cert, &key).map_err(anyhow::Error::from), seen.finalize().into()))
 }
 
 fn read_file(path: &Path) -> anyhow::Result<Vec<u8>> {
@@ -125,24 +146,37 @@ fn read_file(path: &Path) -> anyhow::Result<Vec<u8>> {
 }
 
 /// TLS 1.3 and 1.2, HTTP/1.1 alone.
-fn config(files: &TlsFiles, cert: &[u8], key: &[u8]) -> anyhow::Result<ServerConfig> {
+fn config(files: &TlsFiles, cert: &[u8], key: &[u8]) -> Result<ServerConfig, Useless> {
     let shown = files.cert.display();
+    let bad = |words: String| Useless::Cert(format!("{shown} {words}"));
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(cert).collect();
-    let chain = chain.with_context(|| format!("server.tls_cert: {shown} is no PEM"))?;
-    ensure!(!chain.is_empty(), "server.tls_cert: {shown} holds no certificate: it must be PEM");
+    let chain = chain.map_err(|error| bad(format!("is no PEM: {error}")))?;
+    if chain.is_empty() {
+        return Err(bad("holds no certificate: it must be PEM".into()));
+    }
     // Without the cause: it would speak of what is in the file.
     let key = PrivateKeyDer::from_pem_slice(key).map_err(|_| {
-        anyhow::anyhow!(
-            "server.tls_key: {} holds no private key: it must be PEM, and not encrypted",
-            files.key.display()
-        )
+        let words = "holds no private key: it must be PEM, and not encrypted";
+        Useless::Key(format!("{} {words}", files.key.display()))
     })?;
     let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
-        .context("TLS")?
+        .map_err(|error| bad(format!("cannot be used: {error}")))?
         .with_no_client_auth()
         .with_single_cert(chain, key)
-        .with_context(|| format!("server.tls_key: {} is not the key of {shown}", files.key.display()))?;
+        .map_err(|error| {
+            if matches!(error, rustls::Error::InconsistentKeys(_)) {
+                // Of a chain in a wrong order, or the key of before it was renewed.
+                return Useless::Key(format!(
+                    "{} is not the key of {shown}: the certificate that was made with it must come first in that file",
+                    files.key.display()
+                ));
+            }
+            if let rustls::Error::InvalidCertificate(error) = error {
+                return bad(format!("holds a certificate that is of no use: {error}"));
+            }
+            Useless::Key(format!("{} cannot be used: {error}", files.key.display()))
+        })?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(config)
 }

@@ -2,22 +2,24 @@
 //!
 //! An operator's own act is not held up by the kill switch or the level: those bind what Jarvis does on its own
 //! (ADR 18). What cannot be taken back wants to be confirmed, and what could take a node out of its cluster is never
-//! done. The intent is in the journal before the one call is made, the outcome after it, both with who it was; the
-//! act goes on when whoever asked for it goes away.
+//! done. The intent is in the journal before the one call is made, the outcome after it, both with who it was (`deed`);
+//! the act goes on when whoever asked for it goes away, and what a process left in its middle the next one brings to its
+//! end in the journal (`left`).
+
+mod deed;
+mod left;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use engine::observe::{ClusterName, GuestId, GuestKind, NodeName, Presence};
-use engine::report::{EventKind, Severity};
-use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -28,12 +30,16 @@ use super::caller::{Caller, Role};
 use super::page::Page;
 use super::refusal::Refusal;
 use super::web::{Answer, App, Query, Shared, read_body};
-use crate::act::{Act, Hands, Outcome, Verb};
-use crate::record::{NewEntry, NewEvent, Operator, Source, Store};
-use crate::supervise::Stop;
+use crate::act::{Act, Hands, Verb};
+use deed::Deed;
+pub(super) use left::finish_left;
 
 /// Acts at once, in all clusters. PVE does not limit starts by itself, and a person does not start more by hand.
-const ACTS_MAX: usize = 8;
+const ACTS_MAX: u32 = 8;
+/// How long an act goes on after the daemon was asked to stop: most tasks end within it, and what was sent is answered.
+const STOPPING_MAX: Duration = Duration::from_secs(5);
+/// And then its outcome still has to be stored.
+const STORED_WITHIN: Duration = Duration::from_secs(1);
 /// Longest name of a service, in bytes.
 const SERVICE_MAX: usize = 64;
 
@@ -85,32 +91,62 @@ pub(super) struct Tools {
 
 impl Tools {
     pub(super) fn new(hands: Vec<(ClusterName, Hands)>) -> Tools {
-        Tools { hands, seats: Arc::new(Semaphore::new(ACTS_MAX)), busy: Arc::default() }
+        Tools { hands, seats: Arc::new(Semaphore::new(ACTS_MAX as usize)), busy: Arc::default() }
+    }
+
+    fn hands(&self, cluster: &str) -> Option<Hands> {
+        self.hands.iter().find(|(name, _)| name.as_str() == cluster).map(|(_, hands)| hands.clone())
+    }
+
+    /// Waits until nothing is being done any more, for some seconds at most, and lets nothing begin. Whoever calls it
+    /// has asked the acts to stop.
+    pub(super) async fn end(&self) {
+        if self.seats.available_permits() < ACTS_MAX as usize {
+            tracing::info!("waiting for what is being done by hand, {} s at most", STOPPING_MAX.as_secs());
+        }
+        let all = self.seats.acquire_many(ACTS_MAX);
+        match tokio::time::timeout(STOPPING_MAX + STORED_WITHIN, all).await {
+            Ok(Ok(all)) => all.forget(),
+            // Nobody closes it.
+            Ok(Err(_)) => {}
+            Err(_) => tracing::warn!("how an act ended is not recorded; the next start looks"),
+        }
     }
 
     /// A place for one more act, if nothing is being done to its subject.
     fn take(&self, subject: String) -> Result<Turn, String> {
+        let subject = self.mark(subject)?;
         let seat = self.seats.clone().try_acquire_owned();
         let seat =
             seat.map_err(|_| format!("{ACTS_MAX} acts are being done already, wait for one to end"))?;
+        Ok(Turn { _subject: subject, _seat: seat })
+    }
+
+    /// Nothing else is done to it for as long as the value lives.
+    fn mark(&self, subject: String) -> Result<Busy, String> {
         let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
         if !busy.insert(subject.clone()) {
             return Err(format!("something is being done to {subject} already, wait for it to end"));
         }
-        Ok(Turn { subject, busy: Arc::clone(&self.busy), _seat: seat })
+        Ok(Busy { subject, all: Arc::clone(&self.busy) })
     }
 }
 
 /// The right to do something to a subject, for as long as the value lives.
 struct Turn {
-    subject: String,
-    busy: Arc<Mutex<BTreeSet<String>>>,
+    _subject: Busy,
     _seat: OwnedSemaphorePermit,
 }
 
-impl Drop for Turn {
+/// A subject to which something is being done.
+struct Busy {
+    subject: String,
+    all: Arc<Mutex<BTreeSet<String>>>,
+}
+
+impl Drop for Busy {
     fn drop(&mut self) {
-        self.busy.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.subject);
+        self.all.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.subject);
     }
 }
 
@@ -270,44 +306,50 @@ async fn execute(State(app): Shared, caller: Caller, request: Request) -> Result
             "the cluster {cluster} is not seen at the moment: what is there is not known"
         )));
     }
-    let hands = app.tools.hands.iter().find(|(name, _)| name == cluster).map(|(_, hands)| hands.clone());
+    let hands = app.tools.hands(cluster.as_str());
     let hands =
         hands.ok_or_else(|| No::Bad(format!("nothing can be done in the cluster {cluster} from here")))?;
-    let turn = app.tools.take(format!("{label} in {cluster}")).map_err(No::Bad)?;
+    let turn = app.tools.take(busy_as(&label, cluster.as_str())).map_err(No::Bad)?;
     let deed = Deed {
         id: Uuid::new_v4(),
         tool: wanted.tool,
-        cluster: cluster.clone(),
-        act,
-        label,
+        cluster: cluster.to_string(),
+        node: node_of(&act).to_string(),
+        act: Some(act),
+        label: label.clone(),
         by: caller.operator(),
         store: app.store.clone(),
     };
     let (begun, task) = watch::channel(None);
     let (tell, told) = oneshot::channel();
     let (recorded, is_recorded) = oneshot::channel();
-    let label = deed.label.clone();
     let stop = app.stop.clone();
     // On its own: a browser that goes away must not leave an intent without its act, nor an act without its outcome.
     tokio::spawn(async move {
-        let intent = deed.entry("toolAsked", json!({}));
-        let saved = deed.store.save_turn(vec![intent], Vec::new(), None).await;
-        let is_saved = saved.is_ok();
-        if let Err(error) = saved {
-            tracing::error!("an act was not begun: {:#}", anyhow::Error::from(error));
-        }
+        let is_saved = deed.asked().await;
         if recorded.send(is_saved).is_err() {
             tracing::debug!("whoever asked for this act has gone");
         }
         if is_saved {
-            deed.done(hands, begun, turn, stop, tell).await;
+            let outcome = deed.done(&hands, &begun, stop).await;
+            if tell.send(outcome).is_err() {
+                tracing::debug!("nobody waits for this act any more");
+            }
         }
+        drop(turn);
     });
     if !is_recorded.await.unwrap_or(false) {
         let words = "nothing was done, because it cannot be recorded; the log says why";
         return Err(No::Otherwise(StatusCode::INTERNAL_SERVER_ERROR, words.into()));
     }
-    let outcome = match tokio::time::timeout(app.limits.act, told).await {
+    let mut stop = app.stop.clone();
+    let waited = tokio::select! {
+        waited = tokio::time::timeout(app.limits.act, told) => waited,
+        () = stop.asked() => {
+            return Err(No::Bad(format!("{label}: Jarvis stops; what comes of it is told as an event")));
+        }
+    };
+    let outcome = match waited {
         Ok(Ok(outcome)) => outcome,
         Ok(Err(_)) => return Err(No::Bad(format!("{label}: Jarvis stopped before it ended"))),
         Err(_) => {
@@ -324,6 +366,17 @@ async fn execute(State(app): Shared, caller: Caller, request: Request) -> Result
         Ok(succeeded(&format!("{label}: {outcome}"), tier))
     } else {
         Err(No::Bad(format!("{label}: {outcome}")))
+    }
+}
+
+/// By which name nothing else is done to it.
+fn busy_as(label: &str, cluster: &str) -> String {
+    format!("{label} in {cluster}")
+}
+
+fn node_of(act: &Act) -> &NodeName {
+    match act {
+        Act::Guest { node, .. } | Act::Wake { node } | Act::RestartService { node, .. } => node,
     }
 }
 
@@ -460,102 +513,4 @@ fn node_there(page: &Page, node: &NodeName) -> Result<Presence, No> {
     let nodes = page.nodes().ok_or_else(|| No::Bad(NOT_SEEN.into()))?;
     let row = nodes.rows.iter().find(|row| row.node == *node);
     row.map(|row| row.status).ok_or_else(|| No::Bad(format!("there is no node {node}")))
-}
-
-/// An act on its way, with who wants it.
-struct Deed {
-    id: Uuid,
-    tool: String,
-    cluster: ClusterName,
-    act: Act,
-    label: String,
-    by: Operator,
-    store: Store,
-}
-
-impl Deed {
-    fn entry(&self, did: &str, more: Value) -> NewEntry {
-        let node = self.node();
-        let mut what = json!({
-            "id": self.id.to_string(), "tool": self.tool, "cluster": self.cluster.as_str(),
-            "node": node.as_str(), "subject": self.label,
-        });
-        if let (Value::Object(what), Value::Object(more)) = (&mut what, more) {
-            what.extend(more);
-        }
-        NewEntry::by_operator(Timestamp::now(), &self.by, did, &what)
-    }
-
-    fn node(&self) -> &NodeName {
-        match &self.act {
-            Act::Guest { node, .. } | Act::Wake { node } | Act::RestartService { node, .. } => node,
-        }
-    }
-
-    /// Does it, records how it ended, and tells whoever still waits.
-    async fn done(
-        self,
-        hands: Hands,
-        begun: watch::Sender<Option<String>>,
-        turn: Turn,
-        mut stop: Stop,
-        tell: oneshot::Sender<Outcome>,
-    ) {
-        let outcome = tokio::select! {
-            outcome = hands.act(&self.act, &begun) => outcome,
-            // What was sent goes on without us; the journal says that nobody saw its end.
-            () = stop.asked() => match begun.borrow().clone() {
-                Some(upid) => Outcome::Runs { upid },
-                None => Outcome::Unknown { why: "Jarvis stopped".into() },
-            },
-        };
-        let more = json!({ "outcome": outcome.word(), "upid": outcome.upid(), "words": outcome.to_string() });
-        let entry = self.entry("toolEnded", more);
-        let saved = self.store.save_turn(vec![entry], vec![self.event(&outcome)], None).await;
-        if let Err(error) = saved {
-            tracing::error!("how an act ended was not recorded: {:#}", anyhow::Error::from(error));
-        }
-        drop(turn);
-        if tell.send(outcome).is_err() {
-            tracing::debug!("nobody waits for this act any more");
-        }
-    }
-
-    fn event(&self, outcome: &Outcome) -> NewEvent {
-        let Operator { name, via } = &self.by;
-        let (doing, done) = match &self.act {
-            Act::Guest { verb: Verb::Start, .. } => ("Start", "started"),
-            Act::Guest { verb: Verb::Stop, .. } => ("Stop", "stopped"),
-            Act::Guest { verb: Verb::Shutdown, .. } => ("Shutdown", "shut down"),
-            Act::Guest { verb: Verb::Reboot, .. } => ("Restart", "restarted"),
-            Act::Guest { verb: Verb::Resume, .. } => ("Resume", "resumed"),
-            Act::Wake { .. } => ("Waking", "sent a wake-up packet"),
-            Act::RestartService { .. } => ("Restart", "restarted"),
-        };
-        let label = &self.label;
-        let (severity, title) = match outcome {
-            Outcome::Done { .. } => (Severity::Info, format!("{label} {done} by {name}")),
-            Outcome::Handed { .. } => (Severity::Info, format!("{doing} of {label} handed to HA by {name}")),
-            Outcome::Runs { .. } => (Severity::Warning, format!("{doing} of {label} still running")),
-            Outcome::Unknown { .. } => {
-                (Severity::Error, format!("{doing} of {label} has an unknown outcome"))
-            }
-            Outcome::Failed { .. } => (Severity::Error, format!("{doing} of {label} failed")),
-        };
-        let message = format!("{name} ({via}): {outcome}");
-        let event =
-            NewEvent::plain(Timestamp::now(), EventKind::Action, severity, Source::User, &title, &message);
-        let subject = match &self.act {
-            Act::Guest { guest, .. } => guest.to_string(),
-            Act::Wake { node } | Act::RestartService { node, .. } => format!("node/{node}"),
-        };
-        NewEvent {
-            node: Some(self.node().to_string()),
-            cluster: Some(self.cluster.to_string()),
-            subject: Some(subject),
-            // It is over with itself: nothing would ever end it.
-            resolves: true,
-            ..event
-        }
-    }
 }

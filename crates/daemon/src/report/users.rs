@@ -19,7 +19,7 @@ use super::auth::{
     ApiToken, Denied, NewToken, NewUser, Objection, Password, Scope, User, UserName, UserPatch, Verified,
 };
 use super::caller::{Caller, Role};
-use super::login::take_try;
+use super::login::{Browser, take_own_try};
 use super::peer::Peer;
 use super::problem::Problem;
 use super::v1::{Asked, Nothing};
@@ -229,12 +229,13 @@ async fn set_password(
 ) -> Answer<StatusCode> {
     const SHAPE: &str = r#"{"old": TEXT, "new": TEXT}; an admin needs no old one for somebody else"#;
     let name = user_name(&name)?;
+    let browser = Browser::of(peer, request.headers());
     let body: PasswordBody = read_json(&app.limits, request, SHAPE).await?;
     let by = (&verified.caller, verified.pass);
     let (old, new) = (body.old.map(Password::new), Password::new(body.new));
     // Whoever has found an open session does not guess the password in it any faster. Somebody else's is not guessed.
     let own = *verified.caller.name == *name.as_str();
-    let tried = own.then(|| take_try(&app, peer, name.as_str(), true)).transpose()?;
+    let tried = own.then(|| take_own_try(&app, &browser, name.as_str())).transpose()?;
     match app.auth.set_password(by, &name, old, new, Timestamp::now()).await {
         Ok(()) => {
             if let Some(tried) = tried {
@@ -282,7 +283,7 @@ struct Made {
     secret: String,
 }
 
-/// Makes an API token.
+/// Makes an API token, for whoever has logged in: a token makes none.
 #[utoipa::path(post, path = "/api/v1/tokens", tag = "who", request_body = TokenBody,
     responses((status = 201, body = Made, headers(("Location" = String, description = "The token's address.")))))]
 async fn add_token(
@@ -306,18 +307,18 @@ async fn add_token(
     Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(made)).into_response())
 }
 
-/// Ends an API token at once, also for open sockets.
+/// Ends an API token at once, also for open sockets. Who asks with an API token ends that one, or is an admin.
 #[utoipa::path(delete, path = "/api/v1/tokens/{id}", tag = "who",
     params(("id" = String, Path, description = "The token's id")),
     responses((status = 204, description = "It is no good any more.")))]
 async fn revoke_token(
     State(app): Shared,
-    caller: Caller,
+    Extension(verified): Extension<Verified>,
     _: Asked<Nothing>,
     Path(id): Path<String>,
 ) -> Answer<StatusCode> {
     let id = id.parse().map_err(|_| Objection::NoSuchToken)?;
-    app.auth.revoke_token(&caller, id, Timestamp::now()).await?;
+    app.auth.revoke_token((&verified.caller, verified.pass), id, Timestamp::now()).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use axum::body::{Body, Bytes};
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::header::{self, HeaderName, HeaderValue};
 use axum::http::{Method, StatusCode, Uri};
@@ -15,7 +16,6 @@ use axum::{Json, Router};
 use engine::observe::ClusterName;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use tokio::sync::Semaphore;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 use utoipa::openapi::OpenApi;
 use utoipa::{IntoParams, ToSchema};
@@ -29,14 +29,16 @@ use super::live::Live;
 use super::local::Local;
 use super::login;
 use super::logins::Logins;
+use super::metrics::Scrapes;
 use super::origin::Origins;
 use super::peer::{Peer, Secured};
 use super::problem::{self, Problem};
 use super::refusal::Refusal;
 use super::tally::{Kind, Tally};
 use super::tools::{self, Tools};
+use super::turns::{self, Turns, Until};
 use super::{Limits, metrics, page::Page, session, users, v1};
-use crate::record::{self, RestAction, RestEvent, Store, StoreError};
+use crate::record::{self, RestAction, RestEvent, Scope, Store, StoreError};
 use crate::supervise::Stop;
 
 /// How many rows a list has when nobody says how many, and at most.
@@ -62,7 +64,8 @@ pub(super) struct App {
     pub(super) ceiling: u8,
     pub(super) tools: Tools,
     pub(super) logins: Logins,
-    pub(super) requests: Semaphore,
+    pub(super) turns: Arc<Turns>,
+    pub(super) scrapes: Arc<Scrapes>,
     pub(super) stop: Stop,
     pub(super) tally: Tally,
 }
@@ -156,7 +159,7 @@ pub(super) async fn hardened(request: Request, next: Next) -> Response {
     response
 }
 
-/// A limit on how many calls run at once.
+/// A limit on how many calls run at once, and on what of their answers waits to be read.
 ///
 /// The kill switch is not among them: whoever keeps all the others busy must not keep an operator from stopping everything.
 async fn counted(State(app): Shared, request: Request, next: Next) -> Response {
@@ -164,12 +167,19 @@ async fn counted(State(app): Shared, request: Request, next: Next) -> Response {
     if routed == control::KILL_SWITCH_PATH {
         return next.run(request).await;
     }
-    let Ok(_turn) = app.requests.try_acquire() else {
-        return Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "Too many requests at once, try again")
+    let refused = |words: &str| {
+        Refusal::new(StatusCode::SERVICE_UNAVAILABLE, words)
             .retry_after(Duration::from_secs(1))
-            .into_response();
+            .into_response()
     };
-    next.run(request).await
+    let who = request.extensions().get::<Caller>().map_or("", |caller| &caller.name);
+    let Some(turn) = Turns::take(&app.turns, who) else {
+        return refused("Too many requests at once, try again");
+    };
+    let until = request.extensions().get::<Until>().cloned();
+    let response = next.run(request).await;
+    turns::hold(response, turn, until, app.limits.answer)
+        .unwrap_or_else(|| refused("Too many answers wait to be read, try again"))
 }
 
 /// A limit on how long a call may take.
@@ -289,22 +299,17 @@ struct Actions<'a> {
     actions: Vec<RestAction<'a>>,
 }
 
-/// Whose rows the old calls show: they speak of the first cluster only, and the others are under `/api/v1`.
-enum Shown<'a> {
-    /// There is no other cluster, so every row is of this one or of none.
-    Everything,
-    First(&'a ClusterName),
-    /// The caller may not see the first cluster.
-    Nothing,
-}
-
-fn shown<'a>(app: &'a App, caller: &Caller) -> Shown<'a> {
+/// Whose rows the old page is shown: it knows of the first cluster only, and the others are under `/api/v1`.
+pub(super) fn shown(app: &App, caller: &Caller) -> Scope {
+    let everything = caller.clusters.is_none();
     match &app.pages[..] {
-        [(first, _), ..] if !caller.sees(first) => Shown::Nothing,
+        // There is no other cluster, so every row is of this one or of none.
+        [] | [_] if everything => Scope::ALL,
         // What a cluster that is not watched any more has left is not for those who are let into some.
-        [(first, _)] if caller.clusters.is_some() => Shown::First(first),
-        [(first, _), _, ..] => Shown::First(first),
-        [] | [_] => Shown::Everything,
+        pages => {
+            let first = pages.first().map(|(cluster, _)| cluster).filter(|first| caller.sees(first));
+            Scope::of(first).and_unknown(everything)
+        }
     }
 }
 
@@ -312,7 +317,7 @@ fn shown<'a>(app: &'a App, caller: &Caller) -> Shown<'a> {
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
 struct Limited {
-    /// Most rows in the answer.
+    /// Most rows in the answer; fewer where they weigh megabytes.
     #[param(minimum = 1, maximum = 1000, default = 50)]
     #[expect(dead_code, reason = "read by hand")]
     limit: Option<u32>,
@@ -323,11 +328,7 @@ struct Limited {
     responses((status = 200, body = Events<'static>)))]
 async fn events(State(app): Shared, caller: Caller, uri: Uri) -> Answer<Response> {
     let limit = Query::parse(&uri, &["limit"])?.limit()?;
-    let rows = match shown(&app, &caller) {
-        Shown::Everything => app.store.get_recent_events(limit).await?,
-        Shown::First(cluster) => app.store.get_recent_events_of(cluster, limit).await?,
-        Shown::Nothing => Vec::new(),
-    };
+    let rows = app.store.get_recent_events_of(&shown(&app, &caller), limit).await?;
     let events: Vec<_> = rows.iter().map(|row| row.rest()).collect();
     Ok(Json(Events { events }).into_response())
 }
@@ -337,11 +338,7 @@ async fn events(State(app): Shared, caller: Caller, uri: Uri) -> Answer<Response
     responses((status = 200, body = Events<'static>)))]
 async fn unresolved(State(app): Shared, caller: Caller, uri: Uri) -> Answer<Response> {
     Query::parse(&uri, &[])?;
-    let rows = match shown(&app, &caller) {
-        Shown::Everything => app.store.get_unresolved(ROWS_MAX).await?,
-        Shown::First(cluster) => app.store.get_unresolved_of(cluster, ROWS_MAX).await?,
-        Shown::Nothing => Vec::new(),
-    };
+    let rows = app.store.get_unresolved_of(&shown(&app, &caller), ROWS_MAX).await?;
     let events: Vec<_> = rows.iter().map(|row| row.rest()).collect();
     Ok(Json(Events { events }).into_response())
 }
@@ -351,11 +348,7 @@ async fn unresolved(State(app): Shared, caller: Caller, uri: Uri) -> Answer<Resp
     responses((status = 200, body = Actions<'static>)))]
 async fn actions(State(app): Shared, caller: Caller, uri: Uri) -> Answer<Response> {
     let limit = Query::parse(&uri, &["limit"])?.limit()?;
-    let rows = match shown(&app, &caller) {
-        Shown::Everything => app.store.get_autonomy_actions(limit).await?,
-        Shown::First(cluster) => app.store.get_autonomy_actions_of(cluster, limit).await?,
-        Shown::Nothing => Vec::new(),
-    };
+    let rows = app.store.get_autonomy_actions_of(&shown(&app, &caller), limit).await?;
     let actions: Vec<_> = rows.iter().map(|row| row.rest()).collect();
     Ok(Json(Actions { actions }).into_response())
 }
@@ -438,21 +431,26 @@ impl Query {
     }
 }
 
+/// A body, within the limits of size and time.
+pub(super) async fn read_bytes(limits: &Limits, body: Body) -> Answer<Bytes> {
+    let read = axum::body::to_bytes(body, limits.body);
+    match tokio::time::timeout(limits.read, read).await {
+        Ok(Ok(bytes)) => Ok(bytes),
+        Ok(Err(_)) => {
+            let error = format!("The body must have at most {} bytes", limits.body);
+            Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, error))
+        }
+        Err(_) => Err(Refusal::new(StatusCode::REQUEST_TIMEOUT, "The body came too slowly")),
+    }
+}
+
 /// A JSON body of the given shape, within the limits of size and time.
 pub(super) async fn read_body<T: for<'a> Deserialize<'a>>(
     limits: &Limits,
     request: Request,
     shape: &str,
 ) -> Answer<T> {
-    let read = axum::body::to_bytes(request.into_body(), limits.body);
-    let bytes = match tokio::time::timeout(limits.read, read).await {
-        Ok(Ok(bytes)) => bytes,
-        Ok(Err(_)) => {
-            let error = format!("The body must have at most {} bytes", limits.body);
-            return Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, error));
-        }
-        Err(_) => return Err(Refusal::new(StatusCode::REQUEST_TIMEOUT, "The body came too slowly")),
-    };
+    let bytes = read_bytes(limits, request.into_body()).await?;
     // Without serde's own words: they would quote the body, which may hold a password. And serde would take a list for
     // an object, its items in the fields' order.
     let object = bytes.trim_ascii_start().starts_with(b"{");

@@ -9,9 +9,9 @@ use engine::Input;
 use engine::act::{Action, Outcome as Told};
 use engine::decide::Permit;
 use engine::observe::ClusterName;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 
-use crate::act::{Act, Hands, Outcome, Verb};
+use crate::act::{Act, Begun, Hands, Outcome, Verb};
 use crate::record::{KILL_SWITCH, Store, kill_switch_in_force};
 
 /// Redeems the permits of one cluster's engine.
@@ -35,8 +35,10 @@ impl Actor {
                 None => {
                     let cluster = &actor.cluster;
                     tracing::info!(%cluster, %subject, "{}: attempt {number}", attempt.action);
-                    let (begun, _) = watch::channel(None);
-                    told(actor.hands.act(&deed(&attempt.action), &begun).await)
+                    told(match actor.hands.begin(&deed(&attempt.action)).await {
+                        Begun::Task(upid) => actor.hands.follow(&upid).await,
+                        Begun::Over(outcome) => outcome,
+                    })
                 }
             };
             let input = Input::Acted { incident, attempt: number, outcome };

@@ -4,9 +4,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Instant;
 
+use daemon::record::{NewEvent, Source};
+use daemon::report::caller::Role;
+use engine::report::{EventKind, Severity};
 use serde_json::Value;
 
+use super::at;
 use super::harness::{Fixture, lab};
+use super::v1::{opened, resolved, tell};
 
 /// A command with the configuration of a server, and nothing of this process's environment that it goes by.
 fn jarvis(config: &Path, words: &str, env: &[(&str, &str)]) -> Output {
@@ -59,12 +64,12 @@ async fn what_each_command_prints_and_how_it_ends() {
     let token = || [("JARVIS_TOKEN", fixture.token())];
     let wrong = [("JARVIS_TOKEN", "nonsense".to_owned())];
     #[rustfmt::skip]
-    let table: [(&str, String, &Env, i32, &str, &str); 24] = [
+    let table: [(&str, String, &Env, i32, &str, &str); 29] = [
         ("nothing happened", "events".into(), &[], 0, "nothing happened yet\n", ""),
         ("nothing was done", "actions --limit 5".into(), &[], 0, "nothing was done yet\n", ""),
         ("nothing is open", "incidents".into(), &[], 0, "nothing is open\n", ""),
-        ("how it stands", "status".into(), &[], 0, "cluster      seen\nautonomy     2 L2_RECOMMEND\nkill switch  off\n", ""),
-        ("for a script", "status --json".into(), &[], 0, r#"{"health":{"components":{"#, ""),
+        ("how it stands", "status".into(), &[], 0, "cluster      lab: seen, no open incident\ncluster      edge: NOT SEEN, no open incident\nautonomy     2 L2_RECOMMEND\nkill switch  off\n", ""),
+        ("for a script", "status --json".into(), &[], 0, r#"{"clusters":[{"cluster":"lab","#, ""),
         ("off already", "kill-switch status".into(), &[], 0, "kill switch: off\n", ""),
         ("stop", "kill-switch on".into(), &[], 0, "kill switch: on, Jarvis does nothing on its own\n", ""),
         ("stop, for a script", "kill-switch on --json".into(), &[], 0, "{\"killSwitch\":true}\n", ""),
@@ -73,10 +78,15 @@ async fn what_each_command_prints_and_how_it_ends() {
         ("a lower level", "autonomy 1".into(), &[("SUDO_USER", "alice".into())], 0, "autonomy: 1 L1_ALERT\n", ""),
         ("which level", "autonomy".into(), &[], 0, "autonomy: 1 L1_ALERT\n", ""),
         ("above the ceiling", "autonomy 3".into(), &[], 1, "", "jarvis: refused: Level is limited to 2 by the configuration\n"),
-        ("what happened", "events".into(), &[], 0, "TIME (UTC)           SEVERITY  NODE  WHAT\n", ""),
+        ("what happened", "events".into(), &[], 0, "TIME (UTC)           SEVERITY  CLUSTER  NODE  WHAT\n", ""),
         ("a level that is none", "autonomy 7".into(), &[], 2, "", "error: invalid value '7' for '[LEVEL]': 7 is not in 0..=4"),
         ("a word that is none", "kill-switch maybe".into(), &[], 2, "", "error: invalid value 'maybe' for '<WHAT>'"),
         ("no rows at all", "events --limit 0".into(), &[], 2, "", "error: invalid value '0' for '--limit <COUNT>'"),
+        ("a cluster that is none", "events --cluster lap".into(), &[], 1, "", "jarvis: no cluster `lap` is watched; there are lab, edge\n"),
+        ("no name of a cluster", "events --cluster a&b".into(), &[], 2, "", "error: invalid value 'a&b' for '--cluster <NAME>': `a&b` is no cluster name"),
+        ("a time that is none", "events --before yesterday".into(), &[], 2, "", "error: invalid value 'yesterday' for '--before <TIME>': write a time like 2026-01-31T12:00:00Z"),
+        ("before all time", "events --before 2000-01-01".into(), &[], 0, "nothing happened yet before that\n", ""),
+        ("nothing is open, for a script", "incidents --json".into(), &[], 0, "{\"items\":[]}\n", ""),
         ("a wrong token", "status".into(), &wrong, 1, "", "jarvis: refused: Invalid or expired token\n"),
         ("elsewhere without a token", format!("status {other}"), &[], 1, "", "jarvis: --url wants a token: JARVIS_TOKEN in the environment, or --token-file\n"),
         ("elsewhere", format!("kill-switch status {other}"), &token(), 0, "kill switch: off\n", ""),
@@ -97,6 +107,57 @@ async fn what_each_command_prints_and_how_it_ends() {
     assert!(!me.is_empty() && me != "admin", "{me}");
     assert_eq!((second, third.as_str()), (first, "admin (login) killSwitch"));
     assert_eq!(fourth, "alice (sudo) (command line) autonomyLevel");
+    fixture.stop().await;
+}
+
+#[tokio::test]
+async fn lists_are_of_all_clusters_and_go_on_where_they_end() {
+    let fixture = Fixture::new().await;
+    let config = config(&fixture);
+    tell(&fixture, "lab", vec![opened(0, 1), opened(60, 2), resolved(120, 2)]).await;
+    tell(&fixture, "edge", vec![opened(30, 3)]).await;
+    let none = NewEvent::plain(at(200), EventKind::Status, Severity::Info, Source::User, "Drill", "");
+    fixture.store.save_event(none).await.unwrap();
+    let crash = "VM web01 (101) on pve1: running to stopped, and no task asked for it: its process crashed (segmentation fault)";
+    let both = "\
+        SINCE (UTC)          SEVERITY  CLUSTER  NODE  CONDITION   WHAT\n\
+        2023-11-14 22:13:50  error     edge     pve1  VM_CRASHED  web01 (qemu/101)\n\
+        2023-11-14 22:13:20  error     lab      pve1  VM_CRASHED  web01 (qemu/101)\n";
+    let edge = "\
+        SINCE (UTC)          SEVERITY  NODE  CONDITION   WHAT\n\
+        2023-11-14 22:13:50  error     pve1  VM_CRASHED  web01 (qemu/101)\n";
+    let newest = "\
+        TIME (UTC)           SEVERITY  CLUSTER  NODE  WHAT\n\
+        2023-11-14 22:16:40  info      -        -     Drill\n\
+        2023-11-14 22:15:20  info      lab      pve1  Resolved: VM_CRASHED on pve1: VM web01 (101) on pve1: running again after 1:00\n\
+        there are older ones: --before 2023-11-14T22:15:20.000Z, or a higher --limit\n";
+    let older = format!(
+        "TIME (UTC)           SEVERITY  CLUSTER  NODE  WHAT\n\
+         2023-11-14 22:14:20  error     lab      pve1  VM web01 (101) crashed: {crash}\n\
+         2023-11-14 22:13:50  error     edge     pve1  VM web01 (101) crashed: {crash}\n\
+         2023-11-14 22:13:20  error     lab      pve1  VM web01 (101) crashed: {crash}\n"
+    );
+    #[rustfmt::skip]
+    let table = [
+        ("what is open",            "incidents",                                          both),
+        ("of one",                  "incidents --cluster edge",                           edge),
+        ("the newest",              "events --limit 2",                                   newest),
+        ("and what is before them", "events --limit 3 --before 2023-11-14T22:15:20.000Z", older.as_str()),
+    ];
+    for (name, words, expected) in table {
+        let (exit, stdout, stderr) = ask(&config, words, &[]).await;
+        assert_eq!((exit, stdout.as_str()), (0, expected), "{name}: {stderr}");
+    }
+    let (_, stdout, _) = ask(&config, "events --json --limit 1 --cluster lab", &[]).await;
+    let answer: Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!(answer["items"][0]["title"], "Resolved: VM_CRASHED on pve1");
+    assert_eq!(answer["items"].as_array().unwrap().len(), 1);
+    assert!(answer["next"].is_string(), "{answer}");
+    // Who sees one cluster is shown no column for it.
+    fixture.user("local", Role::Viewer, Some(&[super::harness::edge()])).await;
+    let token = [("JARVIS_TOKEN", fixture.token_of("local").await)];
+    let (exit, stdout, stderr) = ask(&config, "incidents", &token).await;
+    assert_eq!((exit, stdout.as_str()), (0, edge), "{stderr}");
     fixture.stop().await;
 }
 

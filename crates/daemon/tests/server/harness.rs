@@ -78,12 +78,14 @@ impl Fixture {
         Fixture::of(Folder::new(), &["lab", "edge"], Limits::default(), Some(Password::new(PASSWORD))).await
     }
 
+    /// With hands in clusters, in a folder that may have been one's before.
     pub(crate) async fn acting(
+        folder: Folder,
         limits: Limits,
         password: Option<Password>,
         hands: Vec<(ClusterName, Hands)>,
     ) -> Fixture {
-        Fixture::made(Folder::new(), limits, password, hands, vec![lab()], None).await
+        Fixture::made(folder, limits, password, hands, vec![lab()], None).await
     }
 
     /// In a folder that may have been one's before, with these clusters.

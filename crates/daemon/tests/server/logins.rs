@@ -13,10 +13,11 @@ use jiff::{SignedDuration, Timestamp};
 use crate::harness::{Fixture, Folder, PASSWORD};
 use crate::{BAD_TOKEN, NO_TOKEN};
 
+const HOME: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
 /// As the server would: from loopback.
 async fn log_in(auth: &Auth, name: &str, password: &str, now: Timestamp) -> Result<String, Denied> {
-    let peer = IpAddr::from([127, 0, 0, 1]);
-    let attempt = Attempt { name: name.into(), peer, lane: Lane::Stranger, page: false };
+    let attempt = Attempt { name: name.into(), peer: HOME, lane: Lane::Stranger, page: false };
     Ok(auth.login(&attempt, Password::new(password), now).await?.token)
 }
 
@@ -187,9 +188,10 @@ async fn the_code_from_the_log_is_valid_for_a_day() {
     let (store, auth) = open(folder.path(), None).await;
     let code = auth.take_setup_code().unwrap();
     let (day, password) = (SignedDuration::from_hours(24), || Password::new("a good password"));
-    let late = auth.set_up(&code, password(), Timestamp::now() + day).await;
+    let late = auth.set_up(&code, password(), HOME, Timestamp::now() + day).await;
     assert_eq!(late, Err(Denied::WrongCode));
-    let nearly = auth.set_up(&code, password(), Timestamp::now() + day - SignedDuration::from_secs(60)).await;
+    let nearly =
+        auth.set_up(&code, password(), HOME, Timestamp::now() + day - SignedDuration::from_secs(60)).await;
     assert!(nearly.is_ok());
     store.close().await;
 }
@@ -263,5 +265,142 @@ async fn a_login_that_ends_ends_its_sockets() {
         assert_eq!(again.hear().await, [refused]);
     }
     fixture.page.watchers().wait_for(|clients| *clients == 0).await.unwrap();
+    fixture.stop().await;
+}
+
+/// A disk that is full, a file system that became read-only: what is asked of the store is answered, what is written fails.
+async fn refuse_writes(folder: &Path) {
+    use sqlx::{AssertSqlSafe, Connection, Row};
+    let path = format!("sqlite://{}", folder.join("jarvis.db").display());
+    let mut conn = sqlx::SqliteConnection::connect(&path).await.unwrap();
+    let tables =
+        sqlx::query("SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'");
+    let tables = tables.fetch_all(&mut conn).await.unwrap();
+    for table in tables.iter().map(|row| row.get::<String, _>(0)) {
+        for what in ["INSERT", "UPDATE", "DELETE"] {
+            let rule = format!(
+                "CREATE TRIGGER refused_{table}_{what} BEFORE {what} ON {table} \
+                 BEGIN SELECT RAISE(ABORT, 'the disk is full'); END"
+            );
+            sqlx::query(AssertSqlSafe(rule)).execute(&mut conn).await.unwrap();
+        }
+    }
+}
+
+/// Who wants to stop something must be let in most of all when something is wrong.
+#[tokio::test]
+async fn a_store_that_cannot_be_written_keeps_nobody_out() {
+    let folder = Folder::new();
+    let fixture =
+        Fixture::of(folder, &["lab", "edge"], Limits::default(), Some(Password::new("first password"))).await;
+    fixture.user("bob", daemon::report::caller::Role::Operator, None).await;
+    refuse_writes(fixture.folder.path()).await;
+    let Fixture { server, store, folder, auth, .. } = fixture;
+    server.shutdown().await;
+    drop(auth);
+    store.close().await;
+
+    // The password was changed in the configuration, and cannot be stored.
+    let store = Store::open(&folder.path().join("jarvis.db")).await.unwrap();
+    let auth =
+        Auth::open(folder.path(), store.clone(), Some(Password::new("second password"))).await.unwrap();
+    let now = Timestamp::now();
+    for (name, user, password, expected) in [
+        ("the configured one", "admin", "second password", Ok(())),
+        ("again", "admin", "second password", Ok(())),
+        ("the one before it", "admin", "first password", Err(Denied::Wrong)),
+        ("somebody who was there before", "bob", PASSWORD, Ok(())),
+        ("a guess", "bob", "wrong", Err(Denied::Wrong)),
+    ] {
+        let token = log_in(&auth, user, password, now).await;
+        assert_eq!(token.as_ref().map(|_| ()).map_err(|denied| *denied), expected, "{name}");
+        if let Ok(token) = token {
+            assert_eq!(&*auth.verify(&token, now).expect(name).caller.name, user, "{name}");
+        }
+    }
+    store.close().await;
+    drop(auth);
+
+    // It is tried again at each start, and by whoever starts it.
+    let fixture =
+        Fixture::of(folder, &["lab", "edge"], Limits::default(), Some(Password::new("second password")))
+            .await;
+    let reply = fixture.post("/api/auth/login", r#"{"password":"second password"}"#).await;
+    assert_eq!(reply.status, 200, "{}", reply.body);
+    let token = reply.body.split('"').nth(3).unwrap().to_owned();
+    assert_eq!(fixture.get("/api/monitor/status", &token).await.status, 200);
+    let bearer = format!("Authorization: Bearer {token}");
+    let stop = fixture.call("PUT /api/monitor/killswitch", &[&bearer], r#"{"active":true}"#).await;
+    assert!(
+        !matches!(stop.status, 0 | 401 | 403 | 404 | 503),
+        "the kill switch is reached: {}",
+        stop.shown()
+    );
+    let own = fixture.ask("DELETE /api/v1/session", &token, "").await;
+    assert_eq!(own.status, 204, "nothing of it was stored that could come back: {}", own.body);
+    assert_eq!(fixture.get("/api/monitor/status", &token).await.status, 401);
+    fixture.stop().await;
+}
+
+/// The cookie of that name that an answer sets, as it is sent back.
+fn kept(reply: &crate::harness::Reply, name: &str) -> Option<String> {
+    let mut lines = reply.head.lines().filter_map(|line| line.strip_prefix("set-cookie: "));
+    let line = lines.find(|line| line.starts_with(name))?;
+    Some(format!("Cookie: {}", line.split(';').next().unwrap()))
+}
+
+/// One address for all: a household, or a proxy that nobody declared.
+#[tokio::test]
+async fn a_browser_that_is_known_is_let_in_while_its_neighbour_guesses() {
+    let login_every = Duration::from_secs(600);
+    let fixture = Fixture::within(Limits { login_every, ..Limits::default() }).await;
+    fixture.user("eve", daemon::report::caller::Role::Viewer, None).await;
+    let json = "Content-Type: application/json";
+    let body = |user: &str, password: &str| format!(r#"{{"username":"{user}","password":"{password}"}}"#);
+    let right = body("admin", PASSWORD);
+    let first = fixture.post("/api/auth/login", &right).await;
+    let admins = kept(&first, "jarvis-device=jrd_").expect("a browser is known after its first login");
+    let line = first.header("set-cookie").unwrap();
+    assert!(line.ends_with("; Path=/; Max-Age=2592000; HttpOnly; SameSite=Strict"), "{line}");
+    let page = fixture.call("POST /api/v1/session", &[json], &body("eve", PASSWORD)).await;
+    let eves = kept(&page, "jarvis-device=jrd_").expect("so does a page's login");
+    let login = kept(&page, "jarvis=jrc_").expect("beside its own cookie");
+    let refused = fixture.call("GET /api/v1/session", &[&admins], "").await;
+    assert_eq!(refused.status, 401, "it lets nobody in: {}", refused.body);
+    assert!(fixture.call("GET /api/v1/session", &[&login], "").await.body.contains(r#""user":"eve""#));
+
+    while fixture.post("/api/auth/login", &body("admin", "wrong")).await.status == 401 {}
+    for (name, call, lines, expected) in [
+        ("a program at the same address", "POST /api/auth/login", vec![json], 429),
+        ("with somebody else's cookie", "POST /api/auth/login", vec![json, &eves], 429),
+        ("with one made up", "POST /api/auth/login", vec![json, "Cookie: jarvis-device=jrd_AAAA"], 429),
+        ("with two", "POST /api/auth/login", vec![json, &admins, &eves], 429),
+        ("the user's browser", "POST /api/auth/login", vec![json, &admins], 200),
+        ("the user's browser, for a page", "POST /api/v1/session", vec![json, &admins], 200),
+    ] {
+        assert_eq!(fixture.call(call, &lines, &right).await.status, expected, "{name}");
+    }
+    let bad = body("admin", "wrong");
+    let mut tries = 0;
+    while fixture.call("POST /api/auth/login", &[json, &admins], &bad).await.status == 401 {
+        tries += 1;
+    }
+    assert_eq!(tries, 5, "a stolen one is no end of guesses");
+    fixture.stop().await;
+
+    let fixture = Fixture::with(Limits { login_every, ..Limits::default() }, None).await;
+    let code = fixture.auth.take_setup_code().unwrap();
+    let body = format!(r#"{{"code":"{code}","password":"{PASSWORD}"}}"#);
+    let set = fixture.post_from("192.0.2.1", "/api/auth/setup", &body).await;
+    assert!(kept(&set, "jarvis-device=jrd_").is_some(), "who set the first password is known: {}", set.head);
+    for n in 1..=20 {
+        fixture.post_from(&format!("10.0.0.{n}"), "/api/auth/login", &bad).await;
+    }
+    assert_eq!(fixture.post_from("192.0.2.9", "/api/auth/login", &right).await.status, 429);
+    assert_eq!(
+        fixture.post_from("192.0.2.1", "/api/auth/login", &right).await.status,
+        200,
+        "so is the place"
+    );
     fixture.stop().await;
 }

@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use axum::http::Method;
+use daemon::report::auth::Password;
 use daemon::report::caller::{NEEDS, PUBLIC, Role};
 use engine::report::{EventKind, Severity};
 use jiff::Timestamp;
 
-use crate::harness::{Fixture, edge, lab};
+use crate::harness::{Fixture, Folder, PASSWORD, edge, lab};
 use crate::v1::{documented, filled_in, publish};
 
 /// What a role may be answered: anything but that it may not, or that nobody knows who asks.
@@ -83,33 +84,133 @@ fn every_route_is_in_the_table() {
     assert_eq!(listed.len(), NEEDS.len() + PUBLIC.len(), "each once");
 }
 
+/// One rule, whichever door is asked: one's clusters, what is about Jarvis as a whole, and, for those who see everything,
+/// what the original wrote of nobody knows which cluster.
 #[tokio::test]
 async fn who_is_of_one_cluster_sees_nothing_of_another() {
     use daemon::record::{NewEvent, Source};
+    use sqlx::Connection;
+
     let fixture = Fixture::new().await;
-    fixture.user("local", Role::Viewer, Some(&[edge()])).await;
-    let event = |cluster: Option<String>, title: &str| {
+    let event = |cluster: Option<&str>, title: &str| {
         let (at, alert, error) = (Timestamp::now(), EventKind::Alert, Severity::Error);
-        NewEvent { cluster, ..NewEvent::plain(at, alert, error, Source::Monitor, title, "it is gone") }
+        let plain = NewEvent::plain(at, alert, error, Source::Monitor, title, "it is gone");
+        NewEvent { cluster: cluster.map(str::to_owned), ..plain }
     };
-    let ours = event(Some(edge().to_string()), "ours");
-    let events = vec![event(Some(lab().to_string()), "theirs"), ours.clone(), event(None, "everybodys")];
-    fixture.store.save_events(events, None).await.unwrap();
-    let token = fixture.token_of("local").await;
-    for path in ["/api/memory/events", "/api/memory/events/unresolved"] {
-        // The old calls speak of the first cluster only.
-        assert_eq!(fixture.get(path, &token).await.body, r#"{"events":[]}"#, "{path}");
-        assert!(fixture.get(path, &fixture.token()).await.body.contains("theirs"), "{path}");
+    let of = |cluster: &str| event(Some(cluster), &format!("of-{cluster}"));
+    fixture.store.save_events(vec![of("lab"), of("edge"), of("gone")], None).await.unwrap();
+    let path = fixture.folder.path().join("jarvis.db");
+    let mut original = sqlx::SqliteConnection::connect(path.to_str().unwrap()).await.unwrap();
+    let insert =
+        "INSERT INTO events (type, source, summary) VALUES ('alert', 'monitor', '[Monitor] of-old: x')";
+    sqlx::query(insert).execute(&mut original).await.unwrap();
+    original.close().await.unwrap();
+    fixture.store.save_events(vec![event(None, "of-all")], None).await.unwrap();
+    const TITLES: [&str; 5] = ["of-lab", "of-edge", "of-gone", "of-old", "of-all"];
+    let seen =
+        |text: &str| TITLES.into_iter().filter(|title| text.contains(title)).collect::<Vec<_>>().join(" ");
+
+    fixture.user("all", Role::Viewer, None).await;
+    fixture.user("lab", Role::Viewer, Some(&[lab()])).await;
+    fixture.user("edge", Role::Viewer, Some(&[edge()])).await;
+    #[rustfmt::skip]
+    let table = [
+        // The old page knows of the first cluster alone.
+        ("all",  "of-lab of-old of-all", "of-lab of-edge of-gone of-old of-all"),
+        ("lab",  "of-lab of-all",        "of-lab of-all"),
+        ("edge", "of-all",               "of-edge of-all"),
+    ];
+    for (user, old, new) in table {
+        let token = fixture.token_of(user).await;
+        for path in ["/api/memory/events", "/api/memory/events/unresolved"] {
+            assert_eq!(seen(&fixture.get(path, &token).await.body), old, "{user}: {path}");
+        }
+        assert_eq!(seen(&fixture.get("/api/v1/events", &token).await.body), new, "{user}: a list");
+        let mut one_by_one = String::new();
+        for seq in 1..=5 {
+            one_by_one += &fixture.get(&format!("/api/v1/events/{seq}"), &token).await.body;
+        }
+        assert_eq!(seen(&one_by_one), new, "{user}: one by one");
+        for (clusters, expected) in [("", old), (r#","clusters":"all""#, new)] {
+            let auth = format!(r#"{{"token":"{token}","since":0{clusters}}}"#);
+            let socket = fixture.join("/events", &auth).await;
+            let mut heard = String::new();
+            while !heard.contains("of-all") {
+                heard += &socket.hear().await.concat();
+            }
+            assert_eq!(seen(&heard), expected, "{user}: a socket{clusters}");
+        }
     }
-    let auth = format!(r#"{{"token":"{token}","since":0}}"#);
-    let socket = fixture.join("/events", &auth).await;
-    let mut heard = socket.hear_until("42/events,").await;
-    while !heard.iter().any(|packet| packet.contains("everybodys")) {
-        heard.extend(socket.hear().await);
-    }
-    assert!(!heard.iter().any(|packet| packet.contains("theirs")), "{heard:?}");
+    let auth = format!(r#"{{"token":"{}"}}"#, fixture.token_of("edge").await);
     let arrays = fixture.join("/cluster", &auth).await;
     assert_eq!(arrays.hear().await, [r#"44/cluster,{"message":"This login is for other clusters"}"#]);
+    fixture.stop().await;
+}
+
+#[tokio::test]
+async fn what_a_cluster_that_is_watched_no_more_has_left_is_for_those_who_see_all() {
+    use daemon::record::{ActionResult, NewAction, NewEvent, Source};
+    let folder = Folder::new();
+    let limits = daemon::report::Limits::default();
+    let fixture = Fixture::of(folder, &["lab"], limits, Some(Password::new(PASSWORD))).await;
+    fixture.user("local", Role::Viewer, Some(&[lab()])).await;
+    fixture.user("everywhere", Role::Viewer, None).await;
+    let at = Timestamp::now();
+    let event = |cluster: Option<&str>, title: &str| {
+        let (alert, error) = (EventKind::Alert, Severity::Error);
+        let event = NewEvent::plain(at, alert, error, Source::Monitor, title, "it is gone");
+        NewEvent { cluster: cluster.map(str::to_owned), ..event }
+    };
+    let events = vec![event(Some("lab"), "of lab"), event(Some("gone"), "of gone"), event(None, "of none")];
+    fixture.store.save_events(events, None).await.unwrap();
+    for (cluster, action) in [("lab", "in_lab"), ("gone", "in_gone")] {
+        let action = NewAction {
+            at,
+            incident_key: "VM_CRASHED:101".into(),
+            incident_id: "i1".into(),
+            runbook_id: "r".into(),
+            condition: "VM_CRASHED".into(),
+            action: action.into(),
+            action_args: None,
+            result: ActionResult::Success,
+            result_details: None,
+            verification_result: None,
+            autonomy_level: 3,
+            node: None,
+            attempt_number: 1,
+            escalated: false,
+            email_sent: false,
+            cluster: Some(cluster.into()),
+        };
+        fixture.store.save_autonomy_action(action).await.unwrap();
+    }
+    #[rustfmt::skip]
+    let table = [
+        // the call                           what all see,   what of the cluster that is gone
+        ("/api/memory/events",              "of lab",       "of gone"),
+        ("/api/memory/events/unresolved",   "of lab",       "of gone"),
+        ("/api/monitor/actions",            "in_lab",       "in_gone"),
+        ("/api/v1/events",                  "of lab",       "of gone"),
+        ("/api/v1/events?cluster=gone",     "",             "of gone"),
+        ("/api/v1/actions",                 "in_lab",       "in_gone"),
+    ];
+    for (path, both, gone) in table {
+        for (who, sees) in [("local", false), ("everywhere", true)] {
+            let reply = fixture.get(path, &fixture.token_of(who).await).await;
+            assert_eq!(reply.status, 200, "{path} {who}: {}", reply.body);
+            assert!(reply.body.contains(both), "{path} {who}: {}", reply.body);
+            assert_eq!(reply.body.contains(gone), sees, "{path} {who}: {}", reply.body);
+        }
+    }
+    for (who, expected) in [("local", false), ("everywhere", true)] {
+        let auth = format!(r#"{{"token":"{}","since":0,"clusters":"all"}}"#, fixture.token_of(who).await);
+        let socket = fixture.join("/events", &auth).await;
+        let mut heard = socket.hear_until("42/events,").await;
+        while !heard.iter().any(|packet| packet.contains("of none")) {
+            heard.extend(socket.hear().await);
+        }
+        assert_eq!(heard.iter().any(|packet| packet.contains("of gone")), expected, "{who}: {heard:?}");
+    }
     fixture.stop().await;
 }
 
@@ -145,5 +246,44 @@ async fn nobody_s_calls_keep_the_kill_switch_from_being_set() {
     let bearer = format!("Authorization: Bearer {token}");
     let set = fixture.call("PUT /api/monitor/killswitch", &[&bearer], r#"{"active":true}"#).await;
     assert_eq!(set.shown(), r#"200 {"killSwitch":true}"#);
+    fixture.stop().await;
+}
+
+/// Counts of all clusters tell what happens in those that are none of theirs.
+#[tokio::test]
+async fn whoever_sees_some_clusters_is_told_no_count_of_all() {
+    let fixture = Fixture::new().await;
+    publish(&fixture, Timestamp::now());
+    fixture.user("all", Role::Viewer, None).await;
+    fixture.user("local", Role::Viewer, Some(&[edge()])).await;
+    let (all, local) = (fixture.token_of("all").await, fixture.token_of("local").await);
+    // A page that looks at the other cluster.
+    let page = fixture.join("/cluster", &format!(r#"{{"token":"{all}"}}"#)).await;
+    page.hear_until("42/cluster,").await;
+    let families = async |token: &str| -> BTreeSet<String> {
+        let metrics = fixture.get("/metrics", token).await;
+        assert_eq!(metrics.status, 200);
+        let samples = metrics.body.lines().filter(|line| !line.starts_with('#'));
+        samples.map(|line| line.split(['{', ' ']).next().unwrap_or_default().to_owned()).collect()
+    };
+    let (every, own) = (families(&all).await, families(&local).await);
+    let counted = |name: &&String| name.starts_with("jarvis_") || name.starts_with("process_");
+    assert_eq!(
+        own.iter().filter(counted).collect::<Vec<_>>(),
+        ["jarvis_build_info", "jarvis_cluster_seen", "jarvis_store_failing"],
+    );
+    for name in ["jarvis_sessions", "jarvis_socket_clients", "jarvis_events_total", "jarvis_journal_head"] {
+        assert!(every.contains(name), "{name} is not in {every:?}");
+    }
+    let sessions = fixture.get("/metrics", &all).await.body;
+    assert!(sessions.contains("\njarvis_sessions 3\n"), "of the fixture, of all and of local: {sessions}");
+    let health = async |token: &str| {
+        let reply = fixture.get("/api/v1/health", token).await;
+        let health: serde_json::Value = serde_json::from_str(&reply.body).unwrap();
+        format!("{} {}", health["store"], health["sockets"]["clients"])
+    };
+    assert_eq!(health(&local).await, r#"{"status":"ok"} 0"#);
+    let told = health(&all).await;
+    assert!(told.contains(r#""writes":"#) && told.ends_with(" 1"), "{told}");
     fixture.stop().await;
 }

@@ -17,7 +17,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
 use super::at;
-use super::harness::{Fixture, PASSWORD, lab};
+use super::harness::{Fixture, Folder, PASSWORD, lab};
 
 const LAB: &str = "
     nodes pve1 pve2 pve3
@@ -30,13 +30,13 @@ const LAB: &str = "
     at 1:00:00 end";
 
 /// A server with hands in a simulated cluster, and its picture.
-struct Acting {
-    fixture: Fixture,
-    cluster: Simulated,
+pub(crate) struct Acting {
+    pub(crate) fixture: Fixture,
+    pub(crate) cluster: Simulated,
 }
 
 impl Acting {
-    async fn new() -> Acting {
+    pub(crate) async fn new() -> Acting {
         Acting::with("full").await
     }
 
@@ -46,35 +46,26 @@ impl Acting {
     }
 
     /// With other limits, in a cluster that is so many times faster than the world.
-    async fn within(rights: &str, limits: Limits, speed: f64) -> Acting {
-        let mut options = Options::script(&Script::parse(LAB).unwrap()).unwrap();
-        options.tokens = vec![format!("op@pve!act=s:{rights}").parse().unwrap()];
-        options.speed = speed;
-        let cluster = Simulated::start(options).unwrap();
-        cluster.change_cluster(|cluster| {
-            let name = "pve3".parse().unwrap();
-            cluster.set_mac(&name, "AA:BB:CC:DD:EE:03").unwrap();
-            cluster.kill_node(&name).unwrap();
-        });
-        // The node that is to be woken comes first: it cannot be asked, and must not be asked to wake itself.
-        let trust = pve::Trust::Ca(cluster.ca_pem().as_bytes().into());
-        let endpoints = cluster.endpoints().into_iter().rev();
-        let endpoints = endpoints.map(|url| pve::Endpoint::new(&url, trust.clone()).unwrap()).collect();
-        let token = pve::Token::new("op@pve!act", pve::Secret::new("s")).unwrap();
-        let hands = Hands::new(clients(endpoints, token, &Clock::wall()).unwrap(), false);
+    pub(crate) async fn within(rights: &str, limits: Limits, speed: f64) -> Acting {
+        Acting::on(cluster(rights, speed), Folder::new(), limits).await
+    }
+
+    /// In a folder that may have been one's before.
+    pub(crate) async fn on(cluster: Simulated, folder: Folder, limits: Limits) -> Acting {
         let password = Some(Password::new(PASSWORD));
-        let fixture = Fixture::acting(limits, password, vec![(lab(), hands)]).await;
+        let hands = vec![(lab(), hands(&cluster))];
+        let fixture = Fixture::acting(folder, limits, password, hands).await;
         fixture.live.saw(&lab(), Instant::now());
         publish(&fixture);
         Acting { fixture, cluster }
     }
 
-    async fn execute(&self, tool: &str, args: &str) -> String {
+    pub(crate) async fn execute(&self, tool: &str, args: &str) -> String {
         self.fixture.set("POST /api/tools/execute", &format!(r#"{{"tool":"{tool}","args":{args}}}"#)).await
     }
 
     /// Calls of this method that reached the cluster.
-    fn calls(&self, method: &str) -> u64 {
+    pub(crate) fn calls(&self, method: &str) -> u64 {
         let counts = serde_json::to_value(self.cluster.counts()).unwrap();
         let calls = counts["calls"].as_object().cloned().unwrap_or_default();
         let of = |(name, count): (&String, &Value)| {
@@ -88,10 +79,34 @@ impl Acting {
         self.cluster.with_cluster(|cluster| cluster.guests()[&id].process.is_some()).unwrap()
     }
 
-    async fn stop(self) {
+    pub(crate) async fn stop(self) {
         self.fixture.stop().await;
         self.cluster.shutdown().await;
     }
+}
+
+/// The cluster, with a token of these rights.
+pub(crate) fn cluster(rights: &str, speed: f64) -> Simulated {
+    let mut options = Options::script(&Script::parse(LAB).unwrap()).unwrap();
+    options.tokens = vec![format!("op@pve!act=s:{rights}").parse().unwrap()];
+    options.speed = speed;
+    let cluster = Simulated::start(options).unwrap();
+    cluster.change_cluster(|cluster| {
+        let name = "pve3".parse().unwrap();
+        cluster.set_mac(&name, "AA:BB:CC:DD:EE:03").unwrap();
+        cluster.kill_node(&name).unwrap();
+    });
+    cluster
+}
+
+/// What acts there.
+pub(crate) fn hands(cluster: &Simulated) -> Hands {
+    // The node that is to be woken comes first: it cannot be asked, and must not be asked to wake itself.
+    let trust = pve::Trust::Ca(cluster.ca_pem().as_bytes().into());
+    let endpoints = cluster.endpoints().into_iter().rev();
+    let endpoints = endpoints.map(|url| pve::Endpoint::new(&url, trust.clone()).unwrap()).collect();
+    let token = pve::Token::new("op@pve!act", pve::Secret::new("s")).unwrap();
+    Hands::new(clients(endpoints, token, &Clock::wall()).unwrap(), false)
 }
 
 fn publish(fixture: &Fixture) {
@@ -212,14 +227,14 @@ async fn what_is_refused_never_reaches_the_cluster() {
 }
 
 /// What an act answers with its task's id, the pids and times of which differ, replaced by `UPID:KIND`.
-fn without_upids(text: &str) -> String {
+pub(crate) fn without_upids(text: &str) -> String {
     let mut out = String::new();
     let mut rest = text;
     while let Some(from) = rest.find("UPID:") {
-        out.push_str(&rest[..from]);
         let parts: Vec<&str> = rest[from..].splitn(9, ':').collect();
-        out.push_str(&format!("UPID:{}", parts[5]));
-        rest = parts[8];
+        let [_, _, _, _, _, kind, _, _, after] = parts[..] else { break };
+        out.push_str(&format!("{}UPID:{kind}", &rest[..from]));
+        rest = after;
     }
     out + rest
 }
@@ -344,7 +359,7 @@ async fn an_act_goes_on_when_whoever_asked_goes_away() {
     drop(stream);
     let told = tokio::time::timeout(Duration::from_secs(20), committed.recv()).await.unwrap().unwrap();
     assert_eq!(told.title, "VM idle (104) started by admin");
-    assert_eq!(acting.fixture.operated().len(), 2);
+    assert_eq!(acting.fixture.operated().len(), 3, "asked, begun, ended");
     acting.stop().await;
 }
 
@@ -364,25 +379,41 @@ async fn who_waits_is_answered_before_a_long_act_ends_and_nothing_else_is_done_t
     let told = tokio::time::timeout(Duration::from_secs(20), committed.recv()).await.unwrap().unwrap();
     assert_eq!(told.title, "Shutdown of VM deaf (107) failed");
     assert!(told.message.contains("got timeout"), "{}", told.message);
-    assert_eq!(acting.fixture.operated().len(), 2, "one intent, one outcome");
+    assert_eq!(acting.fixture.operated().len(), 3, "one intent, one task, one outcome");
     acting.stop().await;
 }
 
 #[tokio::test]
-async fn an_act_in_whose_middle_jarvis_stops_has_its_outcome_all_the_same() {
-    let limits = Limits { act: Duration::from_millis(500), ..Limits::default() };
-    let acting = Acting::within("full", limits, 1.0).await;
-    let stop = r#"{"node":"pve1","vmid":107,"graceful":true,"confirmed":true}"#;
-    assert!(acting.execute("stop_vm", stop).await.contains("still running"));
-    let Acting { fixture, cluster } = acting;
-    let Fixture { server, store, folder, .. } = fixture;
-    server.shutdown().await;
-    assert!(store.close().await);
-    let sql = "SELECT entry FROM journal WHERE kind = 'operator' ORDER BY seq DESC LIMIT 1";
-    let out = std::process::Command::new("sqlite3").arg(folder.path().join("jarvis.db")).arg(sql).output();
-    let last = String::from_utf8(out.unwrap().stdout).unwrap();
-    assert!(last.contains(r#""did":"toolEnded""#) && last.contains(r#""outcome":"runs""#), "{last}");
-    cluster.shutdown().await;
+async fn an_orderly_stop_waits_for_an_act_and_not_for_ever() {
+    // Whoever obeys does so in some seconds of the cluster; who does not, in 60.
+    #[rustfmt::skip]
+    let table = [
+        ("one that ends soon", 4.0, r#"{"node":"pve1","vmid":101,"graceful":true,"confirmed":true}"#, r#""outcome":"done""#),
+        ("one that does not",  1.0, r#"{"node":"pve1","vmid":107,"graceful":true,"confirmed":true}"#, r#""outcome":"runs""#),
+    ];
+    for (name, speed, args, outcome) in table {
+        let limits = Limits { act: Duration::from_millis(1), ..Limits::default() };
+        let acting = Acting::within("full", limits, speed).await;
+        acting.execute("stop_vm", args).await;
+        let began = Instant::now();
+        while !acting.fixture.operated().iter().any(|row| row.contains("toolBegun")) {
+            assert!(began.elapsed() < Duration::from_secs(20), "{name}: PVE did not answer");
+            tokio::task::yield_now().await;
+        }
+        assert!(!acting.fixture.operated().iter().any(|row| row.contains("toolEnded")), "{name}: too soon");
+        let Acting { fixture, cluster } = acting;
+        let Fixture { server, store, folder, .. } = fixture;
+        let stopped = Instant::now();
+        server.shutdown().await;
+        assert!(stopped.elapsed() < Duration::from_secs(8), "{name}: {:?}", stopped.elapsed());
+        assert!(store.close().await);
+        let sql = "SELECT entry FROM journal WHERE kind = 'operator' ORDER BY seq DESC LIMIT 1";
+        let out =
+            std::process::Command::new("sqlite3").arg(folder.path().join("jarvis.db")).arg(sql).output();
+        let last = String::from_utf8(out.unwrap().stdout).unwrap();
+        assert!(last.contains(r#""did":"toolEnded""#) && last.contains(outcome), "{name}: {last}");
+        cluster.shutdown().await;
+    }
 }
 
 #[tokio::test]

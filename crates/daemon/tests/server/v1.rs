@@ -99,7 +99,7 @@ fn entry(second: i64, fact: Fact) -> Entry {
 }
 
 /// As the loop stores a turn.
-async fn tell(fixture: &Fixture, cluster: &str, entries: Vec<Entry>) {
+pub(crate) async fn tell(fixture: &Fixture, cluster: &str, entries: Vec<Entry>) {
     let cluster = cluster.parse().unwrap();
     let events =
         entries.iter().map(|entry| NewEvent::from_engine(&cluster, &engine::report::event(&cluster, entry)));
@@ -108,11 +108,11 @@ async fn tell(fixture: &Fixture, cluster: &str, entries: Vec<Entry>) {
     fixture.store.save_turn(entries, events, None).await.unwrap();
 }
 
-fn opened(second: i64, id: u128) -> Entry {
+pub(crate) fn opened(second: i64, id: u128) -> Entry {
     entry(second, Fact::Opened { incident: incident(id), finding: crashed(), group: None })
 }
 
-fn resolved(second: i64, id: u128) -> Entry {
+pub(crate) fn resolved(second: i64, id: u128) -> Entry {
     let lasted = SignedDuration::from_secs(60);
     let by = Resolution::Itself;
     entry(second, Fact::Resolved { incident: incident(id), finding: crashed(), lasted, by })

@@ -60,7 +60,7 @@ async fn all(store: &Store) -> Vec<IncidentRow> {
 async fn shown(store: &Store) -> Vec<String> {
     let mut shown = Vec::new();
     for row in all(store).await {
-        let entries = store.incident_entries(&row, 100).await.unwrap();
+        let entries = store.incident_entries(&row, 100).await.unwrap().rows;
         let seqs: Vec<String> = entries.iter().map(|entry| entry.seq.to_string()).collect();
         let after = |time: Timestamp| format!("+{}", time.duration_since(at(BEGAN)).as_secs());
         shown.push(format!(
@@ -104,7 +104,7 @@ async fn an_incident_is_what_the_journal_says_of_it() {
     assert_eq!(store.open_incidents().await.unwrap(), []);
     let row = &all(&store).await[2];
     let titles: Vec<String> =
-        store.incident_events(row, 100).await.unwrap().into_iter().map(|event| event.title).collect();
+        store.incident_events(row, 100).await.unwrap().rows.into_iter().map(|event| event.title).collect();
     assert_eq!(titles, ["VM web01 (101) crashed", "VM web01 (101) crashed", "Resolved: CT_CRASHED on pve1"]);
     assert!(row.details.as_deref().unwrap().contains("web01"), "{row:?}");
     assert!(store.close().await);
@@ -120,7 +120,7 @@ async fn a_file_from_before_the_table_has_its_incidents_all_the_same() {
             vec![
                 "9 CT_CRASHED +40 turned +40 removed +40 journal 5,6,7".to_owned(),
                 "8 VM_CRASHED +10 turned - - +90 journal ".to_owned(),
-                "7 VM_CRASHED +0 turned - - +60 journal ".to_owned(),
+                "7 CT_CRASHED +0 turned - - +60 journal ".to_owned(),
             ],
         ),
     ] {
@@ -146,5 +146,56 @@ async fn what_is_open_is_kept_however_old_it_is() {
     assert_eq!(store.cleanup_old_incidents(41, later).await.unwrap(), 0);
     assert_eq!(store.cleanup_old_incidents(30, later).await.unwrap(), 1);
     assert_eq!(shown(&store).await, ["8 VM_CRASHED +1 turned - - - journal 2"]);
+    assert!(store.close().await);
+}
+
+/// Each column is of the last event that says it, not of whichever row the grouping came upon.
+#[tokio::test]
+async fn what_only_the_events_know_is_what_the_last_of_them_says() {
+    let folder = Folder::new();
+    let path = folder.path("jarvis.db");
+    let store = Store::open(&path).await.unwrap();
+    assert!(store.close().await);
+    run(
+        &path,
+        r#"DROP TABLE incidents; DROP TABLE incident_entries; DELETE FROM jarvis_schema WHERE name = 'incidents';
+        INSERT INTO events (id, timestamp, at_ms, type, severity, source, summary, cluster, incident_id, condition,
+            subject, node, details, resolved, resolved_ms) VALUES
+        -- Turned for the worse and moved, told late what came first, and is over.
+        (1, '', 3000, 'alert', 'warning', 'monitor', '', 'lab', 'turned', 'RAM_HIGH', 'node/pve1', 'pve1', '"high"', 1, 9000),
+        (2, '', 1000, 'alert', 'warning', 'monitor', '', 'lab', 'turned', 'RAM_HIGH', 'node/pve1', 'pve1', '"first"', 1, 9000),
+        (3, '', 5000, 'alert', 'critical', 'monitor', '', 'lab', 'turned', 'RAM_CRITICAL', 'node/pve1', 'pve2', '"critical"', 1, 9000),
+        (4, '', 9000, 'alert', 'info', 'monitor', '', 'lab', 'turned', 'RAM_CRITICAL', 'node/pve1', NULL, '"over"', 1, 9000),
+        -- Open; what it was told with last says neither its node nor its subject.
+        (5, '', 2000, 'alert', 'error', 'monitor', '', 'lab', 'open', 'VM_CRASHED', 'qemu/101', 'pve1', '"crashed"', 0, NULL),
+        (6, '', 4000, 'alert', 'error', 'monitor', '', 'lab', 'open', 'VM_FAULT', NULL, NULL, NULL, 0, NULL),
+        -- Another cluster's with the same id, of which only the end is left.
+        (7, '', 9500, 'alert', 'info', 'monitor', '', 'edge', 'open', 'CPU_HIGH', 'node/edge1', 'edge1', '"end"', 1, 9500),
+        -- No alert.
+        (8, '', 100, 'status', 'info', 'monitor', '', 'lab', 'open', 'NEWS', 'qemu/101', 'pve9', '"news"', 0, NULL);"#,
+    )
+    .await;
+    let store = Store::open(&path).await.unwrap();
+    let ms = Timestamp::as_millisecond;
+    let rows: Vec<String> = all(&store)
+        .await
+        .into_iter()
+        .map(|row| {
+            let (node, details) = (row.node.unwrap_or("-".into()), row.details.unwrap_or("-".into()));
+            let resolved = row.resolved.map_or("-".into(), |at| ms(at).to_string());
+            let IncidentRow { cluster, id, condition, severity, subject, .. } = row;
+            let severity = severity.as_str();
+            let opened = ms(row.opened);
+            format!("{cluster}/{id} {condition} {severity} {subject} {node} {opened} {resolved} {details}")
+        })
+        .collect();
+    assert_eq!(
+        rows,
+        [
+            r#"edge/open CPU_HIGH info node/edge1 edge1 9500 9500 "end""#,
+            r#"lab/open VM_FAULT error qemu/101 pve1 2000 - "crashed""#,
+            r#"lab/turned RAM_CRITICAL critical node/pve1 pve2 1000 9000 "critical""#,
+        ]
+    );
     assert!(store.close().await);
 }

@@ -230,6 +230,11 @@ pub(super) struct Accounts {
 }
 
 impl Accounts {
+    /// How many logins are not over.
+    pub(super) fn sessions(&self, now: Timestamp) -> usize {
+        self.sessions.values().filter(|session| session.expires > now).count()
+    }
+
     /// What was stored.
     pub(super) fn read(rows: AccountRows) -> Accounts {
         let mut accounts = Accounts::default();

@@ -2,6 +2,9 @@
 //! it, and never with a secret.
 //!
 //! Whether somebody may is asked here, where it cannot be forgotten, beside the table of roles that guards the calls.
+//!
+//! An API token may end before its user does, and its user may end it. So it gives nobody anything that would go on
+//! after it, whoever's it is: it makes no token, no user and no password, and gives no rights. It may take.
 
 use engine::observe::ClusterName;
 use jiff::Timestamp;
@@ -12,7 +15,7 @@ use super::accounts::{Scope, within, words};
 use super::{ApiToken, Auth, Denied, Pass, Password, User, UserName, broken, check_password};
 use crate::record::{AccountChange, NewEntry, Operator, StoreError, TokenRow};
 use crate::report::auth::Lane;
-use crate::report::caller::{Caller, Role};
+use crate::report::caller::{Caller, Role, Via};
 use crate::report::token::{self, Purpose};
 
 /// Users in all.
@@ -50,6 +53,12 @@ pub enum Objection {
         "admin's password is given by the configuration (JARVIS_PASSWORD, password_file): change it there, or take it out first"
     )]
     Configured,
+    /// Come with a password.
+    #[error("an API token gives nobody anything that would outlive it: log in with a password for this")]
+    NotByToken,
+    /// Come with a password.
+    #[error("an API token ends itself, and no other: log in with a password for this")]
+    NotThisToken,
     /// Less.
     #[error("a token may not have more than its user and whoever makes it: a lesser role, or fewer clusters")]
     MoreThanItsUser,
@@ -128,6 +137,7 @@ impl Auth {
     /// See [`Objection`]; here and below.
     pub async fn add_user(&self, by: &Caller, new: NewUser, now: Timestamp) -> Done<User> {
         rules(by)?;
+        gives(by)?;
         let NewUser { name, role, clusters, password } = new;
         few(&clusters)?;
         let password = match password {
@@ -180,6 +190,10 @@ impl Auth {
             };
             if user == *before {
                 return Ok(user);
+            }
+            let let_in = before.disabled.is_some() && user.disabled.is_none();
+            if let_in || user.role > before.role || !within(&user.clusters, &before.clusters) {
+                gives(by)?;
             }
             if *name == UserName::admin() {
                 if user.role != Role::Admin || user.clusters.is_some() {
@@ -235,6 +249,7 @@ impl Auth {
         if !own {
             rules(by)?;
         }
+        gives(by)?;
         check_password(&new)?;
         if *name == UserName::admin() && self.configured.is_some() {
             return Err(Objection::Configured);
@@ -276,6 +291,7 @@ impl Auth {
         if *by.name != *name.as_str() {
             rules(by)?;
         }
+        gives(by)?;
         let shown = purpose.trim();
         if shown.is_empty() || shown.len() > TOKEN_NAME_MAX || shown.chars().any(char::is_control) {
             let words = format!("a token's name has 1 to {TOKEN_NAME_MAX} bytes, on one line");
@@ -327,12 +343,18 @@ impl Auth {
     }
 
     /// A token is void from now on, also for the sockets that it let in. One of somebody else is there for an admin
-    /// alone.
-    pub async fn revoke_token(&self, by: &Caller, id: Uuid, now: Timestamp) -> Done<()> {
+    /// alone. Who shows a token ends that one, and no other of its user's, unless it is an admin's.
+    pub async fn revoke_token(&self, by: (&Caller, Pass), id: Uuid, now: Timestamp) -> Done<()> {
+        let (by, pass) = by;
         let turn = self.turn().await;
         let token = self.books.read().api_token(id).cloned().ok_or(Objection::NoSuchToken)?;
-        if *by.name != *token.user.as_str() && !by.may(Role::Admin, None) {
+        let rules = by.may(Role::Admin, None);
+        if *by.name != *token.user.as_str() && !rules {
             return Err(Objection::NoSuchToken);
+        }
+        match pass {
+            Pass::Token(own) if own != id && !rules => return Err(Objection::NotThisToken),
+            Pass::Token(_) | Pass::Session(_) | Pass::Page(_) | Pass::Local => {}
         }
         if token.revoked.is_some() {
             return Ok(());
@@ -368,6 +390,14 @@ impl Auth {
 /// Users are of all clusters, and so is whoever decides about them.
 fn rules(by: &Caller) -> Done<()> {
     if by.may(Role::Admin, None) { Ok(()) } else { Err(Objection::NotYours(by.name.clone())) }
+}
+
+/// What lasts is given by somebody who has just shown who they are, and not by what they once left with a program.
+fn gives(by: &Caller) -> Done<()> {
+    match by.via {
+        Via::Session | Via::CommandLine => Ok(()),
+        Via::Token(_) => Err(Objection::NotByToken),
+    }
 }
 
 fn few(clusters: &Scope) -> Done<()> {

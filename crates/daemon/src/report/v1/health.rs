@@ -51,10 +51,12 @@ pub(super) struct Health {
 struct StoreHealth {
     /// Whether it can be read, and took the last write.
     status: Status,
-    /// Writes since the start.
-    writes: u64,
+    /// Writes since the start; of all clusters, so only for those who see all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    writes: Option<u64>,
     /// Transactions that they took.
-    commits: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    commits: Option<u64>,
 }
 
 /// How a cluster is seen.
@@ -74,7 +76,7 @@ struct ClusterHealth {
 /// Who listens.
 #[derive(Debug, Serialize, ToSchema)]
 struct SocketsHealth {
-    /// Pages that look at the clusters.
+    /// Pages that look at the clusters that the caller sees.
     clients: u64,
 }
 
@@ -103,13 +105,18 @@ pub(super) async fn health(State(app): Shared, caller: Caller, has: Has, _: Aske
         cluster.seeing && [nodes, guests, storages, quorum].into_iter().all(fresh)
     });
     let word = |well| if well { Status::Ok } else { Status::Degraded };
-    let written = app.store.written();
-    let clients: usize = app.pages.iter().map(|(_, page)| page.clients()).sum();
+    let written = caller.clusters.is_none().then(|| app.store.written());
+    let pages = app.pages.iter().filter(|(name, _)| caller.sees(name));
+    let clients: usize = pages.map(|(_, page)| page.clients()).sum();
     let answer: Response = has.answer(&Health {
         status: word(stored && well),
         version: env!("CARGO_PKG_VERSION"),
         uptime_seconds: app.live.uptime(now).as_secs(),
-        store: StoreHealth { status: word(stored), writes: written.writes, commits: written.commits },
+        store: StoreHealth {
+            status: word(stored),
+            writes: written.map(|written| written.writes),
+            commits: written.map(|written| written.commits),
+        },
         clusters,
         sockets: SocketsHealth { clients: u64::try_from(clients).unwrap_or(u64::MAX) },
     })?;

@@ -10,12 +10,13 @@ use super::list::{Entry, Event, Window, page};
 use super::params::{Asked, Asks, Params};
 use super::shape::{Resolution, Severity, Time, json, key};
 use super::{Reply, Shared};
-use crate::record::{self, IncidentFilter, IncidentRow};
+use crate::record::{IncidentFilter, IncidentRow};
 use crate::report::caller::{Caller, Role};
 use crate::report::problem::Problem;
 use crate::report::web::App;
 
-/// Most events and most entries of one story. A guest that flaps for weeks is many incidents, not one long one.
+/// Most events and most entries of one story, each of at most as many bytes as a page has. A guest that flaps for weeks is
+/// many incidents, not one long one.
 const STORY_MAX: u32 = 1000;
 
 /// Where an incident is in its life. More words come with acting.
@@ -210,11 +211,10 @@ pub(super) async fn incident(
         true => Some(app.store.incident_entries(&row, STORY_MAX).await?),
         false => None,
     };
-    let full = |rows: usize| rows >= usize::try_from(STORY_MAX).unwrap_or(usize::MAX);
     has.answer(&IncidentStory {
-        truncated: full(events.len()) || journal.as_ref().is_some_and(|rows| full(rows.len())),
+        truncated: events.truncated || journal.as_ref().is_some_and(|journal| journal.truncated),
         incident: Incident::of(&app, row),
-        events: events.into_iter().map(Event::from).collect(),
-        journal: journal.map(|rows: Vec<record::JournalRow>| rows.into_iter().map(Entry::from).collect()),
+        events: events.rows.into_iter().map(Event::from).collect(),
+        journal: journal.map(|journal| journal.rows.into_iter().map(Entry::from).collect()),
     })
 }

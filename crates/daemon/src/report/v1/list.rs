@@ -254,7 +254,8 @@ pub(super) async fn event(
     let row = app.store.event(seq.parse().map_err(|_| absent())?).await?.ok_or_else(absent)?;
     let sees = match &row.cluster {
         Some(cluster) => cluster.parse().is_ok_and(|cluster| caller.sees(&cluster)),
-        None => caller.clusters.is_none(),
+        // As `Scope` has it.
+        None => caller.clusters.is_none() || row.ours,
     };
     if !sees {
         return Err(absent());
@@ -453,7 +454,7 @@ struct Preference {
     updated_at: Option<Time>,
 }
 
-/// What is set, by key; at most 1,000.
+/// What is set, by key; at most 1,000, and no more after 4 MiB.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct PreferenceList {
     items: Vec<Preference>,

@@ -1,0 +1,322 @@
+//! Turns: how many calls are answered at once, and how many bytes of answers wait to be read. A turn ends when its
+//! answer was taken, not when it was made, and an answer that is not taken in time is cut off.
+//!
+//! It does not make answers smaller; whoever makes one has a limit of its own.
+
+use std::collections::HashMap;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::body::{Body, Bytes, HttpBody};
+use axum::response::Response;
+use hyper::body::{Frame, SizeHint};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+/// An answer is handed to its connection in pieces of so many bytes: what is handed over at once is the connection's,
+/// read or not.
+const PIECE: usize = 16 * 1024;
+/// An answer of at most so many bytes fits into a connection's own buffer, and nobody waits for who reads it.
+const SMALL: usize = super::listen::BUFFER_MAX;
+/// Bytes of answers that may wait to be read, together: nine scrapes of 10,000 guests.
+const UNREAD_MAX: usize = 64 * 1024 * 1024;
+
+/// All turns.
+pub(super) struct Turns {
+    calls: usize,
+    bytes: usize,
+    held: Mutex<Held>,
+}
+
+#[derive(Default)]
+struct Held {
+    all: Load,
+    by: HashMap<Box<str>, Load>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Load {
+    calls: usize,
+    bytes: usize,
+}
+
+/// One call's turn, given back when dropped.
+pub(super) struct Turn {
+    turns: Arc<Turns>,
+    who: Box<str>,
+    /// What of its answer waits to be read.
+    bytes: usize,
+}
+
+impl Turns {
+    pub(super) fn new(calls: usize) -> Turns {
+        Turns { calls, bytes: UNREAD_MAX, held: Mutex::default() }
+    }
+
+    /// `None` when there is none left. One caller has at most half of them: whoever does not read their answers keeps
+    /// nobody else from theirs. Those before the login are one caller.
+    pub(super) fn take(turns: &Arc<Turns>, who: &str) -> Option<Turn> {
+        let mut held = turns.held();
+        let own = held.by.get(who).copied().unwrap_or_default();
+        if held.all.calls >= turns.calls || own.calls >= half(turns.calls) {
+            return None;
+        }
+        held.all.calls += 1;
+        held.by.entry(who.into()).or_default().calls += 1;
+        Some(Turn { turns: turns.clone(), who: who.into(), bytes: 0 })
+    }
+
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn half(all: usize) -> usize {
+    all.div_ceil(2)
+}
+
+impl Turn {
+    /// Whether an answer of so many bytes may wait to be read. Where none waits it may, whatever it weighs.
+    fn weigh(&mut self, bytes: usize) -> bool {
+        let mut held = self.turns.held();
+        let own = held.by.get(&self.who).copied().unwrap_or_default();
+        let fits = |held: usize, most: usize| held == 0 || held.saturating_add(bytes) <= most;
+        if !fits(held.all.bytes, self.turns.bytes) || !fits(own.bytes, half(self.turns.bytes)) {
+            return false;
+        }
+        held.all.bytes += bytes;
+        if let Some(own) = held.by.get_mut(&self.who) {
+            own.bytes += bytes;
+        }
+        self.bytes = bytes;
+        true
+    }
+
+    /// So many bytes wait no longer.
+    fn lighten(&mut self, bytes: usize) {
+        let bytes = bytes.min(self.bytes);
+        self.bytes -= bytes;
+        let mut held = self.turns.held();
+        held.all.bytes -= bytes;
+        if let Some(own) = held.by.get_mut(&self.who) {
+            own.bytes -= bytes;
+        }
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.lighten(self.bytes);
+        let mut held = self.turns.held();
+        held.all.calls -= 1;
+        if let Some(own) = held.by.get_mut(&self.who) {
+            own.calls -= 1;
+            if own.calls == 0 {
+                held.by.remove(&self.who);
+            }
+        }
+    }
+}
+
+/// Until when the answer on a connection must have been taken; the connection ends then ([`overdue`]).
+#[derive(Clone, Debug)]
+pub(super) struct Until(Arc<watch::Sender<Option<Instant>>>);
+
+impl Until {
+    /// For one connection, with what its keeper waits on.
+    pub(super) fn of_connection() -> (Until, watch::Receiver<Option<Instant>>) {
+        let (sender, receiver) = watch::channel(None);
+        (Until(Arc::new(sender)), receiver)
+    }
+}
+
+/// Returns when an answer was not taken in time.
+pub(super) async fn overdue(mut until: watch::Receiver<Option<Instant>>) {
+    loop {
+        let due = *until.borrow_and_update();
+        let changed = match due {
+            None => until.changed().await,
+            Some(due) => match tokio::time::timeout_at(due, until.changed()).await {
+                Ok(changed) => changed,
+                Err(_) => return,
+            },
+        };
+        if changed.is_err() {
+            // The connection is about to end by itself.
+            return std::future::pending().await;
+        }
+    }
+}
+
+/// The answer with its turn in it. `None`: too much waits to be read already.
+pub(super) fn hold(
+    response: Response,
+    mut turn: Turn,
+    until: Option<Until>,
+    within: Duration,
+) -> Option<Response> {
+    let size = response.body().size_hint().exact().and_then(|size| usize::try_from(size).ok());
+    match size {
+        Some(size) if size <= SMALL => return Some(response),
+        Some(size) if !turn.weigh(size) => return None,
+        Some(_) | None => {}
+    }
+    if let Some(until) = &until {
+        until.0.send_replace(Some(Instant::now() + within));
+    }
+    Some(response.map(|body| Body::new(Taken { body, rest: Bytes::new(), turn, until })))
+}
+
+/// A body that goes in pieces, and keeps its turn until the last of them went or nobody wants it.
+struct Taken {
+    body: Body,
+    rest: Bytes,
+    turn: Turn,
+    until: Option<Until>,
+}
+
+impl HttpBody for Taken {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        while self.rest.is_empty() {
+            match std::task::ready!(Pin::new(&mut self.body).poll_frame(cx)) {
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) => self.rest = data,
+                    Err(other) => return Poll::Ready(Some(Ok(other))),
+                },
+                end => return Poll::Ready(end),
+            }
+        }
+        let size = self.rest.len().min(PIECE);
+        // A copy: a piece of the whole would keep the whole for as long as the connection has it.
+        let piece = Bytes::copy_from_slice(&self.rest.split_to(size));
+        self.turn.lighten(size);
+        Poll::Ready(Some(Ok(Frame::data(piece))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.rest.is_empty() && self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let (of_body, rest) = (self.body.size_hint(), self.rest.len() as u64);
+        let mut hint = SizeHint::new();
+        if let Some(upper) = of_body.upper() {
+            hint.set_upper(upper.saturating_add(rest));
+        }
+        hint.set_lower(of_body.lower().saturating_add(rest));
+        hint
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        if let Some(until) = &self.until {
+            until.0.send_replace(None);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(turns: &Turns) -> (usize, usize) {
+        let held = turns.held();
+        let (calls, bytes) = held.by.values().fold((0, 0), |sum, own| (sum.0 + own.calls, sum.1 + own.bytes));
+        assert_eq!((calls, bytes), (held.all.calls, held.all.bytes), "what each has is what all have");
+        (calls, bytes)
+    }
+
+    #[test]
+    fn one_caller_has_at_most_half() {
+        let turns = Arc::new(Turns::new(5));
+        let taken = ["a", "a", "a", "a", "b", "", "b"].map(|who| Turns::take(&turns, who));
+        assert_eq!(taken.each_ref().map(Option::is_some), [true, true, true, false, true, true, false]);
+        drop(taken);
+        assert_eq!(load(&turns), (0, 0));
+        assert!(turns.held().by.is_empty(), "who has none is forgotten");
+    }
+
+    #[test]
+    fn answers_that_wait_weigh_only_so_much() {
+        let turns = Arc::new(Turns { bytes: 1_000, ..Turns::new(64) });
+        let answer = |who: &str, bytes| {
+            let mut turn = Turns::take(&turns, who).unwrap();
+            turn.weigh(bytes).then_some(turn)
+        };
+        let first = answer("a", 400);
+        let table = [
+            ("half of it is one caller's", "a", 101, false),
+            ("what is left of the half", "a", 100, true),
+            ("more than is left", "b", 501, false),
+            ("another caller's", "b", 500, true),
+            ("there is no more", "c", 1, false),
+        ];
+        let mut kept = vec![first];
+        for (name, who, bytes, expected) in table {
+            let given = answer(who, bytes);
+            assert_eq!(given.is_some(), expected, "{name}");
+            kept.push(given);
+        }
+        assert_eq!(load(&turns), (3, 1_000));
+        drop(kept);
+        assert_eq!(load(&turns), (0, 0));
+        assert!(answer("a", 5_000).is_some(), "nothing waits: it would never be answered otherwise");
+    }
+
+    #[tokio::test]
+    async fn a_body_goes_in_pieces_and_its_turn_with_it() {
+        let turns = Arc::new(Turns::new(64));
+        let whole = Bytes::from(vec![7; 5 * PIECE + 1]);
+        let (until, due) = Until::of_connection();
+        let turn = Turns::take(&turns, "a").unwrap();
+        let response = Response::new(Body::from(whole.clone()));
+        let held = hold(response, turn, Some(until), Duration::from_secs(1)).unwrap();
+        assert!(due.borrow().is_some());
+        let mut body = held.into_body();
+        let (mut left, mut pieces) = (whole.len(), Vec::new());
+        while left > 0 {
+            assert_eq!(body.size_hint().exact(), Some(left as u64));
+            let frame = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await.unwrap().unwrap();
+            let piece = frame.into_data().unwrap();
+            left -= piece.len();
+            assert_eq!(load(&turns), (1, left));
+            pieces.push(piece);
+        }
+        assert_eq!(pieces.len(), 6);
+        assert!(body.is_end_stream());
+        drop(body);
+        assert_eq!((load(&turns), *due.borrow()), ((0, 0), None));
+        assert!(whole.is_unique(), "no piece keeps the whole");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_not_taken_in_time_is_overdue() {
+        let turns = Arc::new(Turns::new(64));
+        let (until, due) = Until::of_connection();
+        let keeper = tokio::spawn(overdue(due));
+        let answer = |bytes| {
+            let turn = Turns::take(&turns, "a").unwrap();
+            let response = Response::new(Body::from(vec![0; bytes]));
+            hold(response, turn, Some(until.clone()), Duration::from_secs(60)).unwrap()
+        };
+        drop(answer(SMALL + 1));
+        drop(answer(SMALL));
+        tokio::time::sleep(Duration::from_secs(600)).await;
+        assert!(!keeper.is_finished(), "nothing is asked for");
+        let unread = answer(SMALL + 1);
+        tokio::time::sleep(Duration::from_secs(59)).await;
+        assert!(!keeper.is_finished(), "there is time");
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        assert!(keeper.is_finished());
+        drop(unread);
+    }
+}
