@@ -3,6 +3,7 @@
 //! `step` takes everything that can happen and answers with everything that is to be done, in order. It decides
 //! from what *is* (level, not edge): a round that was missed is made good by the next one.
 
+mod attempt;
 mod fold;
 mod group;
 mod guests;

@@ -200,7 +200,7 @@ enum Mail {
 impl<'a> Play<'a> {
     fn new(script: &'a Script, ordeal: &Ordeal) -> Result<Play<'a>, BadScript> {
         let cluster = script.build(BEGIN)?;
-        let mut engine = Engine::new(script.cluster.clone(), Policy::default(), script.seed);
+        let mut engine = Engine::new(script.cluster.clone(), policy(script), script.seed);
         let first = BEGIN + script.tiers.first;
         let steps: Vec<_> = script.timed_steps().collect();
         let endpoints = match &script.endpoints[..] {
@@ -370,7 +370,7 @@ impl<'a> Play<'a> {
         let (checkpoint, since) = self.kept.clone();
         let (cluster, seed) = (self.script.cluster.clone(), self.script.seed ^ self.sent);
         self.engine =
-            Engine::restore(cluster, Policy::default(), seed, self.cluster.now(), Some(checkpoint), since);
+            Engine::restore(cluster, policy(self.script), seed, self.cluster.now(), Some(checkpoint), since);
         self.kept = (self.engine.checkpoint().clone(), Vec::new());
         let now = self.cluster.now();
         let controls = Box::new(Input::Commanded(Said::Controls(self.controls.clone())));
@@ -461,6 +461,10 @@ impl<'a> Play<'a> {
         }
         repeated
     }
+}
+
+fn policy(script: &Script) -> Policy {
+    Policy { protect: script.protect.clone(), ..Policy::default() }
 }
 
 /// `m:ss`, or `h:mm:ss` from one hour on.

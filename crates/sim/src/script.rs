@@ -111,6 +111,8 @@ pub struct Script {
     pub steps: Vec<Step>,
     /// What Jarvis is allowed to do by itself.
     pub autonomy: Autonomy,
+    /// What it is never to act on.
+    pub protect: Vec<Subject>,
     /// How long it lasts.
     pub length: SignedDuration,
 }

@@ -166,7 +166,8 @@ fn without_times(words: &str) -> String {
     let timeless = |word: &str| {
         let bare = word.trim_end_matches([';', ',', '.']);
         let time = bare.split_once(':').is_some_and(|(minutes, seconds)| {
-            !minutes.is_empty() && format!("{minutes}{seconds}").bytes().all(|b| b.is_ascii_digit() || b == b':')
+            !minutes.is_empty()
+                && format!("{minutes}{seconds}").bytes().all(|b| b.is_ascii_digit() || b == b':')
         });
         if time { word.replacen(bare, "T", 1) } else { word.to_owned() }
     };

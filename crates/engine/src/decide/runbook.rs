@@ -202,8 +202,10 @@ mod tests {
             only("name", Only::Name("web".into()), Remedy::Start),
         ];
         books.extend(built_in());
+        /// Row, subject, node, name, tags, pool, the runbook.
+        type Row<'a> = (&'a str, &'a str, &'a str, &'a str, &'a [&'a str], Option<&'a str>, Option<&'a str>);
         #[rustfmt::skip]
-        let table: [(&str, &str, &str, &str, &[&str], Option<&str>, Option<&str>); 8] = [
+        let table: [Row; 8] = [
             ("nothing special",        "qemu/101", "pve1", "db",  &[],           None,         Some("vm-crashed-restart")),
             ("a tag, in another case", "qemu/101", "pve1", "db",  &["critical"], None,         None),
             ("a pool",                 "qemu/101", "pve1", "db",  &[],           Some("prod"), Some("pool")),

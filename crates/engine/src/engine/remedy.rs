@@ -8,20 +8,20 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::attempt::CALL_MAX;
 use super::{Effect, Engine, Turn};
-use crate::act::{Action, Attempt, Outcome};
+use crate::act::Action;
 use crate::decide::{
     self, Case, Decision, GuestCase, GuestFacts, Hold, Known, NodeCase, Remedy, Runbook, SubjectCase,
 };
 use crate::detect::guest::TASKS_BEFORE;
-use crate::detect::{Check, Condition, Fault, Finding};
+use crate::detect::{Condition, Fault, Finding};
 use crate::incident::{IncidentId, Resolution, Said, Slot, State};
 use crate::observe::{
-    GuestReview, GuestStatus, Inspection, NodeName, Presence, Review, ReviewLook, Round, Seen, Storage,
-    StorageName, Subject, Task, Usage,
+    GuestReview, Inspection, NodeName, Presence, Review, ReviewLook, Round, Seen, Storage, StorageName,
+    Subject, Usage,
 };
 use crate::record::{Entry, Fact, Order, Step};
-use crate::verify::{Sight, Verdict, Watch};
 
 /// What a look found allows an act for this long: a person or another Jarvis may come in between.
 const FRESH: SignedDuration = SignedDuration::from_secs(10);
@@ -35,16 +35,11 @@ const ASK_AGAIN: SignedDuration = SignedDuration::from_secs(10);
 const LOOKS_MAX: usize = 4;
 /// The cluster is seen as it is now when the last critical round is no older: two rounds and the time they take.
 const VIEW_MAX: SignedDuration = SignedDuration::from_secs(45);
-/// A call that could not be made is tried again after this.
-const NOT_MADE_AGAIN: SignedDuration = SignedDuration::from_secs(10);
-/// A call of which nothing is heard for this long is lost: an act is followed for five minutes.
-const CALL_MAX: SignedDuration = SignedDuration::from_mins(10);
 /// A storm is over when this long has passed without one.
 const STORM_OVER: SignedDuration = SignedDuration::from_mins(5);
 const STORM_WITHIN: SignedDuration = SignedDuration::from_secs(60);
-/// Incidents of the last minute that are counted, tasks of ours that are remembered.
+/// Incidents of the last minute that are counted.
 const COUNTED_MAX: usize = 1_000;
-const OWN_MAX: usize = 100;
 /// From this on a storage has no room, in percent: a machine that goes on writes at once.
 const FULL: f64 = 98.0;
 
@@ -62,13 +57,13 @@ pub(super) struct Reviewed {
 /// What is only known while the process lives.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Scratch {
-    reviews: BTreeMap<Slot, Reviewed>,
+    pub(super) reviews: BTreeMap<Slot, Reviewed>,
     /// When a decision may change although nothing happens.
     pub(super) wake: Option<Timestamp>,
     /// When the last start on each node was made.
     starts: BTreeMap<NodeName, Timestamp>,
     /// Tasks that our own acts began.
-    own: Vec<Box<str>>,
+    pub(super) own: Vec<Box<str>>,
     /// Storages without room, or away, as the last critical round had them, and how they are.
     pub(super) full: Vec<(StorageName, NodeName, &'static str)>,
 }
@@ -95,75 +90,8 @@ impl Engine {
         self.scratch.reviews.retain(|slot, _| open.get(slot).is_some());
     }
 
-    fn wake_at(&mut self, at: Timestamp) {
+    pub(super) fn wake_at(&mut self, at: Timestamp) {
         self.scratch.wake = Some(self.scratch.wake.map_or(at, |wake| wake.min(at)));
-    }
-
-    /// What a call came to.
-    pub(super) fn acted(&mut self, turn: &mut Turn, id: IncidentId, number: u32, outcome: Outcome) {
-        if let Some(upid) = outcome.upid() {
-            self.scratch.own.push(upid.into());
-            let surplus = self.scratch.own.len().saturating_sub(OWN_MAX);
-            self.scratch.own.drain(..surplus);
-        }
-        let Some(slot) = self.memory.incidents.by_id(id).cloned() else { return };
-        let Some(incident) = self.memory.incidents.get(&slot) else { return };
-        let State::Acting { since, attempt, .. } = incident.state.clone() else { return };
-        if attempt.number == number {
-            self.call_ended(turn, &slot, since, attempt, outcome);
-        }
-    }
-
-    fn call_ended(
-        &mut self,
-        turn: &mut Turn,
-        slot: &Slot,
-        since: Timestamp,
-        attempt: Attempt,
-        outcome: Outcome,
-    ) {
-        let step = Step::Acted { attempt: attempt.clone(), outcome: outcome.clone() };
-        self.step_taken(turn, slot, step);
-        self.scratch.reviews.remove(slot);
-        let made = !matches!(outcome, Outcome::NotMade { .. });
-        let Some(incident) = self.memory.incidents.get(slot) else { return };
-        let runbook = self.runbook_named(&attempt.runbook, incident.finding.condition());
-        let Some(incident) = self.memory.incidents.get_mut(slot) else { return };
-        if made {
-            let watch = Watch::new(attempt, outcome, turn.now, &runbook);
-            incident.state = State::Verifying { since, watch };
-        } else {
-            incident.state = State::Open { since };
-            incident.course.not_before = Some(turn.now + NOT_MADE_AGAIN);
-            incident.course.said = Said::Nothing;
-            self.memory.uncount(slot, attempt.at);
-        }
-    }
-
-    /// Calls that nobody makes any more: this process did not begin them, or has not heard of them for too long.
-    fn lost_calls(&mut self, turn: &mut Turn) {
-        let lost = |state: &State| match state {
-            State::Acting { here: false, .. } => Some("Jarvis was stopped while it was under way"),
-            State::Acting { attempt, .. } if turn.now.duration_since(attempt.at) > CALL_MAX => {
-                Some("nothing was heard of it")
-            }
-            State::Acting { .. }
-            | State::Pending { .. }
-            | State::Open { .. }
-            | State::Verifying { .. }
-            | State::Escalated { .. } => None,
-        };
-        let told = self.memory.incidents.told();
-        let calls: Vec<_> = told
-            .filter_map(|(slot, incident)| {
-                Some((slot.clone(), incident.state.clone(), lost(&incident.state)?))
-            })
-            .collect();
-        for (slot, state, why) in calls {
-            if let State::Acting { since, attempt, .. } = state {
-                self.call_ended(turn, &slot, since, attempt, Outcome::Unknown { why: why.into() });
-            }
-        }
     }
 
     /// What a look at a subject found.
@@ -187,79 +115,6 @@ impl Engine {
                 reviewed.asked_at = None;
             }
             self.verify(turn, &slot, Some(answer));
-        }
-    }
-
-    /// Looks whose time has come, and what has taken too long.
-    fn verify_due(&mut self, turn: &mut Turn) {
-        let told = self.memory.incidents.told();
-        let due: Vec<(Slot, Timestamp)> = told
-            .filter_map(|(slot, incident)| match &incident.state {
-                State::Verifying { watch, .. } => {
-                    // Nobody has to be asked whether a node is a member again.
-                    let node = slot.check == Check::NodeUnreachable;
-                    Some((slot.clone(), if node { watch.deadline } else { watch.look_at }))
-                }
-                State::Pending { .. }
-                | State::Open { .. }
-                | State::Acting { .. }
-                | State::Escalated { .. } => None,
-            })
-            .collect();
-        for (slot, at) in due {
-            if at > turn.now {
-                self.wake_at(at);
-            } else if slot.check == Check::NodeUnreachable {
-                if self.unseen(turn.now).is_none() {
-                    self.verify(turn, &slot, None);
-                }
-            } else {
-                self.ask_review(turn, &slot);
-            }
-        }
-    }
-
-    fn verify(&mut self, turn: &mut Turn, slot: &Slot, review: Option<&Review>) {
-        let Some(incident) = self.memory.incidents.get_mut(slot) else { return };
-        let State::Verifying { since, watch } = &mut incident.state else { return };
-        let since = *since;
-        let sight = match (review, &slot.subject) {
-            (Some(Review::Guest(answer)), Subject::Guest(id)) => {
-                let vmid = id.vmid.to_string();
-                let tasks = answer.tasks.value().map_or(&[][..], Vec::as_slice);
-                let starts = |task: &Task| task.ended_at.is_none() && *task.id == *vmid;
-                Sight::Guest { current: &answer.current, starting: tasks.iter().any(starts) }
-            }
-            (Some(Review::Services(services)), Subject::Service(id)) => {
-                let services = services.value();
-                let of = services.map(|all| all.iter().find(|service| service.name == id.name));
-                Sight::Service(of.map(|service| service.map(|service| &*service.active)))
-            }
-            (Some(Review::Guest(_) | Review::Services(_)) | None, _) => Sight::Nothing,
-        };
-        let verdict = watch.judge(turn.now, &sight);
-        let (attempt, upid) = (watch.attempt.clone(), watch.outcome.upid().map(Into::into));
-        let at = watch.look_at;
-        let (helped, words) = match verdict {
-            Verdict::NotYet => return self.wake_at(at.max(turn.now)),
-            Verdict::Met(words) => (true, words.into()),
-            Verdict::Missed(words) => (false, words.into()),
-        };
-        self.step_taken(turn, slot, Step::Verified { attempt, helped, words, upid });
-        self.scratch.reviews.remove(slot);
-        if helped {
-            self.lives(turn.now, slot);
-            self.end(turn, slot.clone(), Resolution::Mended);
-        } else if let Some(incident) = self.memory.incidents.get_mut(slot) {
-            incident.state = State::Open { since };
-            (incident.course.said, incident.course.approved) = (Said::Nothing, None);
-        }
-    }
-
-    /// A guest that was verified to run is known to run, whatever its row says yet.
-    fn lives(&mut self, now: Timestamp, slot: &Slot) {
-        if let (Subject::Guest(id), Check::GuestCrashed) = (&slot.subject, slot.check) {
-            self.fold_guest(now, *id, None, GuestStatus::Running);
         }
     }
 
@@ -510,7 +365,7 @@ impl Engine {
     }
 
     /// Why the cluster is not seen as it is now.
-    fn unseen(&self, now: Timestamp) -> Option<String> {
+    pub(super) fn unseen(&self, now: Timestamp) -> Option<String> {
         let last = self.memory.judged.get(&Round::Critical);
         let young = last.is_some_and(|last| now.duration_since(*last) <= VIEW_MAX);
         if !self.seeing() || self.memory.frozen {
@@ -577,7 +432,7 @@ impl Engine {
         self.scratch.full = full.collect();
     }
 
-    fn ask_review(&mut self, turn: &mut Turn, slot: &Slot) {
+    pub(super) fn ask_review(&mut self, turn: &mut Turn, slot: &Slot) {
         let within = |at: Timestamp| turn.now.duration_since(at) < ANSWER_WITHIN;
         let asked_at = self.scratch.reviews.get(slot).and_then(|reviewed| reviewed.asked_at);
         if let Some(at) = asked_at.filter(|at| within(*at)) {
@@ -637,17 +492,11 @@ impl Engine {
         }
     }
 
-    fn step_taken(&self, turn: &mut Turn, slot: &Slot, step: Step) {
+    pub(super) fn step_taken(&self, turn: &mut Turn, slot: &Slot, step: Step) {
         let Some(incident) = self.memory.incidents.get(slot) else { return };
         let fact = Fact::Remedy { incident: incident.id, condition: incident.finding.condition(), step };
         let (name, node) = (incident.name.clone(), incident.node.clone());
         self.tell(turn, Entry { at: turn.now, subject: slot.subject.clone(), name, node, fact });
-    }
-
-    /// The runbook of an attempt; one that was taken out of the configuration since is judged by its kind's usual bounds.
-    pub(super) fn runbook_named(&self, id: &str, condition: Condition) -> Runbook {
-        let named = self.policy.runbooks.iter().find(|book| *book.id == *id).cloned();
-        named.unwrap_or_else(|| decide::usual(id, condition, Remedy::Nothing))
     }
 }
 

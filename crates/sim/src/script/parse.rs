@@ -26,6 +26,7 @@ pub const STATEMENTS: &[(&str, &str)] = &[
     ),
     ("node", "node NAME [cores=N] [memory=SIZE] [disk=SIZE] [mac=ADDRESS]"),
     ("nodes", "nodes NAME NAME..."),
+    ("protect", "protect SUBJECT SUBJECT..."),
     ("rights", "rights all|auditor"),
     ("seed", "seed NUMBER"),
 ];
@@ -98,6 +99,7 @@ pub(super) fn script(text: &str) -> Result<Script, BadScript> {
         rights: Rights::All,
         steps: Vec::new(),
         autonomy: Autonomy::ActReport,
+        protect: Vec::new(),
         length: SignedDuration::ZERO,
     };
     if text.lines().count() > LINES_MAX {
@@ -137,6 +139,11 @@ fn statement(script: &mut Script, line: usize, first: &str, rest: &[&str]) -> Sa
         "first" => script.tiers.first = time(one(rest, "first")?)?,
         "every" => every(&mut script.tiers, rest)?,
         "autonomy" => script.autonomy = autonomy(one(rest, "autonomy")?)?,
+        "protect" => {
+            for about in rest {
+                script.protect.push(about.parse().map_err(|e| format!("{e}"))?);
+            }
+        }
         "endpoints" => script.endpoints = nodes(rest, "endpoints")?,
         "rights" => script.rights = rights(one(rest, "rights")?)?,
         "nodes" => {
