@@ -24,6 +24,7 @@ use tokio::sync::{mpsc, watch};
 use crate::act::Hands;
 use crate::clock::Clock;
 use crate::observe::{Observer, Source, Tiers};
+use crate::operate::{ORDERS_MAX, Ordered, Taken};
 use crate::record::{self, NewEntry, NewEvent, Store};
 use crate::report::live::Live;
 use crate::report::page::Page;
@@ -128,6 +129,8 @@ pub async fn watch(watched: Watched, stop: Stop) -> anyhow::Result<()> {
         pollers.spawn(supervise::keep_alive(format!("{name} page poller"), stop, make));
     }
     let kept = Checkpointed { last: None, due: false };
+    let (desk, orders) = mpsc::channel(ORDERS_MAX);
+    live.open_desk(&name, desk);
     let mut turns = Loop {
         engine,
         observer,
@@ -144,7 +147,7 @@ pub async fn watch(watched: Watched, stop: Stop) -> anyhow::Result<()> {
         controls: None,
         reread: false,
     };
-    turns.run(inputs, stop).await
+    turns.run(inputs, orders, stop).await
 }
 
 /// How far the checkpoints are.
@@ -178,13 +181,25 @@ struct Loop {
 }
 
 impl Loop {
-    async fn run(&mut self, mut inputs: mpsc::Receiver<Input>, mut stop: Stop) -> anyhow::Result<()> {
+    async fn run(
+        &mut self,
+        mut inputs: mpsc::Receiver<Input>,
+        mut orders: mpsc::Receiver<Ordered>,
+        mut stop: Stop,
+    ) -> anyhow::Result<()> {
         loop {
             self.control().await;
             let wake = self.engine.next_wake();
             let input = tokio::select! {
                 input = inputs.recv() => match input {
                     Some(input) => input,
+                    None => break,
+                },
+                ordered = orders.recv() => match ordered {
+                    Some(ordered) => {
+                        self.ordered(ordered).await;
+                        continue;
+                    }
                     None => break,
                 },
                 () = sleep_until(&self.clock, wake) => Input::Tick,
@@ -198,6 +213,22 @@ impl Loop {
         self.store_again = None;
         self.checkpoint_now().await;
         Ok(())
+    }
+
+    /// Hands the engine what an operator said, and says what became of it.
+    async fn ordered(&mut self, Ordered { incident, by, order, reply }: Ordered) {
+        let open = self.engine.open_incidents().any(|(_, open)| open.id == incident);
+        if open {
+            self.turn(Input::Commanded(Command::Order { incident, by, order })).await;
+        }
+        let taken = match (open, self.waiting.is_empty()) {
+            (false, _) => Taken::NotOpen,
+            (true, true) => Taken::Recorded,
+            (true, false) => Taken::NotRecorded,
+        };
+        if reply.send(taken).is_err() {
+            tracing::debug!("nobody waits for what became of an order");
+        }
     }
 
     /// Tells the engine what holds, where that is something else than before: what operators have set, and whether what

@@ -27,6 +27,20 @@ impl fmt::Display for IncidentId {
     }
 }
 
+impl std::str::FromStr for IncidentId {
+    type Err = BadIncidentId;
+    fn from_str(text: &str) -> Result<IncidentId, BadIncidentId> {
+        let digits: String = text.split('-').collect();
+        let read = u128::from_str_radix(&digits, 16).ok().filter(|_| digits.len() == 32).map(IncidentId);
+        read.filter(|id| id.to_string() == text.to_ascii_lowercase()).ok_or(BadIncidentId)
+    }
+}
+
+/// Why a text is no incident's id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("an incident's id is a UUID")]
+pub struct BadIncidentId;
+
 /// Makes incident ids from a seed, so that a replay makes the same ones.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Ids {

@@ -33,7 +33,8 @@ fn notes(config: &Config) -> Vec<String> {
         match config.autonomy_level {
             0 | 1 => "nothing is done, and nothing proposed",
             2 => "what could be done is proposed, and done when somebody approves",
-            _ => "crashed guests are started, lost nodes woken and failed services restarted, within the guardrails",
+            _ =>
+                "crashed guests are started, lost nodes woken and failed services restarted, within the guardrails",
         }
     )];
     if config.tiers.live == Live::Off {

@@ -8,6 +8,7 @@ use engine::observe::ClusterName;
 use jiff::Timestamp;
 
 use crate::clock::Clock;
+use crate::operate::Desk;
 
 use super::meter::Meter;
 
@@ -34,6 +35,8 @@ struct Sight {
     /// How many incidents are being worked on.
     remediations: AtomicUsize,
     meter: Arc<Meter>,
+    /// Where what operators say of its incidents is handed in, while it is watched.
+    desk: Mutex<Option<Desk>>,
 }
 
 impl Live {
@@ -47,6 +50,7 @@ impl Live {
                 seen: Mutex::new(None),
                 remediations: AtomicUsize::new(0),
                 meter: Arc::default(),
+                desk: Mutex::new(None),
             })
             .collect();
         Live { started: now, stale_after: round * ROUNDS, clusters, clock: None }
@@ -82,6 +86,19 @@ impl Live {
         if let Some(sight) = self.clusters.iter().find(|sight| sight.name == *cluster) {
             *sight.seen.lock().unwrap_or_else(PoisonError::into_inner) = seen;
         }
+    }
+
+    /// Where what operators say of a cluster's incidents is handed in from now on.
+    pub fn open_desk(&self, cluster: &ClusterName, desk: Desk) {
+        if let Some(sight) = self.clusters.iter().find(|sight| sight.name == *cluster) {
+            *sight.desk.lock().unwrap_or_else(PoisonError::into_inner) = Some(desk);
+        }
+    }
+
+    /// Where what operators say of a cluster's incidents is handed in; `None` where it is not watched.
+    pub fn desk(&self, cluster: &ClusterName) -> Option<Desk> {
+        let sight = self.clusters.iter().find(|sight| sight.name == *cluster)?;
+        sight.desk.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// How many incidents of a cluster are being worked on.
