@@ -104,7 +104,7 @@ pub(crate) async fn tell(fixture: &Fixture, cluster: &str, entries: Vec<Entry>) 
     let events =
         entries.iter().map(|entry| NewEvent::from_engine(&cluster, &engine::report::event(&cluster, entry)));
     let events = events.collect();
-    let entries = entries.iter().map(|entry| NewEntry::from_engine(&cluster, entry)).collect();
+    let entries = entries.iter().map(|entry| NewEntry::from_engine(&cluster, true, entry)).collect();
     fixture.store.save_turn(entries, events, None).await.unwrap();
 }
 
