@@ -387,6 +387,16 @@ fn what_tasks_say() {
     check(
         vec![
             ("stopped by somebody since", guest().tasks(&[task("qmstop", "101", Some((1052, "OK")))])),
+            ("stopped since, and started again, and down", {
+                let stop = Task { started_at: at(1010), ..task("qmstop", "101", Some((1012, "OK"))) };
+                let start = Task { started_at: at(1020), ..task("qmstart", "101", Some((1022, "OK"))) };
+                guest().tasks(&[stop, start])
+            }),
+            ("stopped since, and started in vain", {
+                let stop = Task { started_at: at(1010), ..task("qmstop", "101", Some((1012, "OK"))) };
+                let start = Task { started_at: at(1020), ..task("qmstart", "101", Some((1022, "failed"))) };
+                guest().tasks(&[stop, start])
+            }),
             ("being stopped", guest().tasks(&[task("qmshutdown", "101", None)])),
             ("another guest was stopped", guest().tasks(&[task("qmstop", "102", Some((1052, "OK")))])),
             ("a stop that was over before", guest().tasks(&[early])),
@@ -414,6 +424,8 @@ fn what_tasks_say() {
         ],
         expect![[r#"
             stopped by somebody since                    hold: stopped since by alice@pve (qmstop)
+            stopped since, and started again, and down   act: start it on pve1, attempt 1
+            stopped since, and started in vain           hold: stopped since by alice@pve (qmstop)
             being stopped                                hold: stopped since by alice@pve (qmshutdown); a task is at work on it, by alice@pve (qmshutdown)
             another guest was stopped                    act: start it on pve1, attempt 1
             a stop that was over before                  act: start it on pve1, attempt 1
