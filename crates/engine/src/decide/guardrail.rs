@@ -188,7 +188,7 @@ fn stopped_by(case: &Case) -> Option<Hold> {
     let stops = |task: &&Task| {
         is_stop(&task.kind) && task.ended_at.is_none_or(|ended| ended >= began) && !undone(task)
     };
-    latest(case, stops).map(Hold::StoppedBy)
+    latest(case, stops).or_else(|| case.stopped.cloned()).map(Hold::StoppedBy)
 }
 
 /// Another hand is at the same work: a second start is one too many, whoever makes it.
