@@ -300,15 +300,7 @@ pub(super) async fn save_event(State(app): Shared, caller: Caller, request: Requ
     let given: GivenEvent = read_body(&app.limits, request, EVENT_SHAPE).await?;
     let cluster = match &given.cluster {
         None => None,
-        Some(name) => {
-            let named = app.pages.iter().map(|(cluster, _)| cluster).find(|cluster| cluster.as_str() == name);
-            // Whoever may not see a cluster does not learn here that it exists.
-            Some(
-                named
-                    .filter(|named| caller.sees(named))
-                    .ok_or_else(|| bad("cluster is none that is watched"))?,
-            )
-        }
+        Some(named) => Some(app.named_cluster(&caller, named).map_err(bad)?.0),
     };
     match cluster {
         None => for_all(&caller, "An event without a cluster is told to everybody and")?,

@@ -40,6 +40,7 @@ use super::turns::{self, Turns, Until};
 use super::{Limits, metrics, page::Page, session, users, v1};
 use crate::record::{self, RestAction, RestEvent, Scope, Store, StoreError};
 use crate::supervise::Stop;
+use crate::words;
 
 /// How many rows a list has when nobody says how many, and at most.
 const ROWS_DEFAULT: u32 = 50;
@@ -68,6 +69,35 @@ pub(super) struct App {
     pub(super) scrapes: Arc<Scrapes>,
     pub(super) stop: Stop,
     pub(super) tally: Tally,
+}
+
+impl App {
+    /// A cluster that a caller names. Whoever may not see one does not learn here that it exists.
+    ///
+    /// # Errors
+    /// Which one there is none of, for people.
+    pub(super) fn named_cluster(
+        &self,
+        caller: &Caller,
+        named: &str,
+    ) -> Result<(&ClusterName, &Page), String> {
+        let page = self.pages.iter().find(|(name, _)| name.as_str() == named && caller.sees(name));
+        let page = page.map(|(name, page)| (name, &**page));
+        page.ok_or_else(|| {
+            let named: String = words::plain(named).chars().take(100).collect();
+            format!("no cluster `{named}` is watched: {}", self.shown_clusters(caller))
+        })
+    }
+
+    /// `there are lab, edge`: those that a caller may see.
+    pub(super) fn shown_clusters(&self, caller: &Caller) -> String {
+        let names = self.pages.iter().map(|(name, _)| name).filter(|name| caller.sees(name));
+        match &names.map(ClusterName::as_str).collect::<Vec<_>>()[..] {
+            [] => "there is none for you".into(),
+            [one] => format!("there is {one}"),
+            several => format!("there are {}", several.join(", ")),
+        }
+    }
 }
 
 pub(super) type Shared = State<Arc<App>>;
@@ -450,11 +480,15 @@ pub(super) async fn read_body<T: for<'a> Deserialize<'a>>(
     request: Request,
     shape: &str,
 ) -> Answer<T> {
-    let bytes = read_bytes(limits, request.into_body()).await?;
+    parse_body(&read_bytes(limits, request.into_body()).await?, shape)
+}
+
+/// A body that was read, as JSON of the given shape.
+pub(super) fn parse_body<T: for<'a> Deserialize<'a>>(bytes: &[u8], shape: &str) -> Answer<T> {
     // Without serde's own words: they would quote the body, which may hold a password. And serde would take a list for
     // an object, its items in the fields' order.
     let object = bytes.trim_ascii_start().starts_with(b"{");
-    let body = if object { serde_json::from_slice(&bytes).ok() } else { None };
+    let body = if object { serde_json::from_slice(bytes).ok() } else { None };
     body.ok_or_else(|| Refusal::new(StatusCode::BAD_REQUEST, format!("The body must be JSON: {shape}")))
 }
 

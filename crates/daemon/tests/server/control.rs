@@ -254,7 +254,7 @@ async fn an_event_of_somebody_is_kept_told_and_journalled() {
     assert_eq!(refused, r#"400 {"error":"type must be alert, action, status or metric"}"#);
     let elsewhere = r#"{"type":"alert","summary":"x","cluster":"moon"}"#;
     let refused = fixture.set("POST /api/memory/events", elsewhere).await;
-    assert_eq!(refused, r#"400 {"error":"cluster is none that is watched"}"#);
+    assert_eq!(refused, r#"400 {"error":"no cluster `moon` is watched: there are lab, edge"}"#);
     let here = r#"{"type":"alert","summary":"Fan: loud","cluster":"lab"}"#;
     assert!(fixture.set("POST /api/memory/events", here).await.starts_with("201 "));
     let operated = fixture.operated();

@@ -127,7 +127,7 @@ async fn each_call_for_another_cluster() {
         ("POST /api/memory/events",                     r#"{"type":"status","summary":"x"}"#, Operator, 403),
         ("POST /api/memory/events",                     r#"{"type":"status","summary":"x","cluster":"lab"}"#, Operator, 400),
         ("POST /api/tools/execute",                     r#"{"tool":"start_vm","args":{"cluster":"lab","node":"pve1","vmid":101}}"#, Operator, 400),
-        ("POST /api/tools/execute",                     r#"{"tool":"stop_vm","args":{"node":"pve1","vmid":101,"confirmed":true}}"#, Operator, 403),
+        ("POST /api/tools/execute",                     r#"{"tool":"stop_vm","args":{"node":"pve1","vmid":101,"confirmed":true}}"#, Operator, 400),
         ("POST /api/v1/users",                          r#"{"name":"x","role":"viewer"}"#, Role::Admin, 403),
         ("PATCH /api/v1/users/admin",                   r#"{"disabled":true}"#, Role::Admin, 403),
         ("DELETE /api/v1/users/viewer-of-edge",         "", Role::Admin, 403),
