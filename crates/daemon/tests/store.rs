@@ -12,6 +12,8 @@ mod incidents;
 mod journal;
 #[path = "store/list.rs"]
 mod list;
+#[path = "store/names.rs"]
+mod names;
 #[path = "store/schemas.rs"]
 mod schemas;
 #[path = "store/trouble.rs"]
