@@ -7,6 +7,7 @@
 //! It knows no clock: what is stored with a time is handed one.
 
 mod change;
+mod damage;
 mod incidents;
 mod journal;
 mod list;
@@ -39,6 +40,7 @@ use change::{Aged, Prune, ResolveEvent, SaveAction, SaveSnapshot, SaveTurn, SetP
 use seal::Seal;
 use write::{Counts, Message, Writer};
 
+pub use damage::Checked;
 pub use incidents::{IncidentRow, Resolution, Told};
 pub use journal::{JournalRow, Kind, Misfit};
 pub use list::{ActionFilter, EventFilter, IncidentFilter, JournalFilter, ListPage, Part, Position, Window};

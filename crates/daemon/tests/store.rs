@@ -4,6 +4,8 @@
 
 #[path = "store/bulk.rs"]
 mod bulk;
+#[path = "store/damage.rs"]
+mod damage;
 #[path = "store/help.rs"]
 mod help;
 #[path = "store/incidents.rs"]

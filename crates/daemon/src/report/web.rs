@@ -277,17 +277,24 @@ async fn health(State(app): Shared, uri: Uri) -> Answer<(StatusCode, Json<Health
     let store = tokio::time::timeout(HEALTH_WAIT, app.store.get_preference("autonomy.level")).await;
     // One that can be read but not written tells nothing any more, and nobody else would say so.
     let store = matches!(store, Ok(Ok(_))) && !app.store.is_failing();
+    let damaged = app.store.damage().is_some();
     let monitor = app.live.clusters(now).all(|(_, seen)| seen);
     let word = |well, ill| if well { "ok" } else { ill };
     health.components = Some(Components {
-        store: Component { status: word(store, "down") },
+        store: Component {
+            status: match (store, damaged) {
+                (_, true) => "damaged",
+                (true, false) => "ok",
+                (false, false) => "down",
+            },
+        },
         monitor: Component { status: word(monitor, "blind") },
         sockets: Sockets {
             status: "ok",
             clients: app.tally.count(Kind::Arrays) + app.tally.count(Kind::Deltas),
         },
     });
-    if store && monitor {
+    if store && !damaged && monitor {
         return Ok((StatusCode::OK, Json(health)));
     }
     health.status = "degraded";
