@@ -48,8 +48,8 @@ pub use new::{Checkpoint, Kept, NewAction, NewEntry, NewEvent, Operator};
 pub use open::{Cause, OpenError};
 pub use operate::{Done, KILL_SWITCH, LEVEL, Setting, kill_switch_in_force, level_in_force, level_name};
 pub use row::{
-    ActionResult, ActionRow, EventRow, Preference, RestAction, RestEvent, SnapshotRow, SocketEvent, Source,
-    kind_from_word, severity_from_word, split_summary,
+    ActionResult, ActionRow, EventRow, JSON_DEPTH_MAX, Preference, RestAction, RestEvent, SnapshotRow,
+    SocketEvent, Source, kind_from_word, severity_from_word, sound_json, split_summary,
 };
 pub use scope::{Ahead, LOOKED_AT_MAX, Scope};
 pub use users::{AccountChange, AccountRows, PasswordText, PeerRow, SessionRow, TokenRow, UserRow};

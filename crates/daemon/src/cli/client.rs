@@ -104,7 +104,17 @@ impl Client {
         }
     }
 
+    /// What an answer is, as it came.
+    pub(super) async fn get_bytes(&self, path: &str) -> Result<Vec<u8>, Failure> {
+        self.ask_bytes(Method::GET, path, None).await
+    }
+
     async fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, Failure> {
+        let bytes = self.ask_bytes(method, path, body).await?;
+        serde_json::from_slice(&bytes).map_err(|_| self.foreign("no JSON that can be read"))
+    }
+
+    async fn ask_bytes(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Vec<u8>, Failure> {
         let Ok(url) = self.url.join(path) else { return Err(self.foreign("no path")) };
         let body = body.map(Value::to_string);
         let call =
@@ -127,18 +137,15 @@ impl Client {
         if status.is_success() && !ours {
             return Err(self.foreign("it does not show that it has the key of this machine's daemon"));
         }
-        let value: Option<Value> = serde_json::from_slice(&bytes).ok();
-        match value {
-            Some(value) if status.is_success() => Ok(value),
-            Some(value) => {
-                let words = ["error", "detail", "title"].iter().find_map(|key| value[key].as_str());
-                Err(match words {
-                    Some(words) => Failure::Refused(table::plain(words)),
-                    None => self.foreign(status.as_str()),
-                })
-            }
-            None => Err(self.foreign(status.as_str())),
+        if status.is_success() {
+            return Ok(bytes);
         }
+        let value: Value = serde_json::from_slice(&bytes).unwrap_or_default();
+        let words = ["error", "detail", "title"].iter().find_map(|key| value[key].as_str());
+        Err(match words {
+            Some(words) => Failure::Refused(table::plain(words)),
+            None => self.foreign(status.as_str()),
+        })
     }
 
     /// The answer's status, seal and body.

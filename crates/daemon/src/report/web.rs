@@ -380,7 +380,7 @@ async fn unresolved(State(app): Shared, caller: Caller, uri: Uri) -> Answer<Resp
     Ok(Json(Events { events }).into_response())
 }
 
-/// What was done, newest first.
+/// What Jarvis did by itself, newest first.
 #[utoipa::path(get, path = "/api/monitor/actions", tag = "original", operation_id = "original_actions", params(Limited),
     responses((status = 200, body = Actions<'static>)))]
 async fn actions(State(app): Shared, caller: Caller, uri: Uri) -> Answer<Response> {

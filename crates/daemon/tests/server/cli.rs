@@ -66,7 +66,7 @@ async fn what_each_command_prints_and_how_it_ends() {
     #[rustfmt::skip]
     let table: [(&str, String, &Env, i32, &str, &str); 29] = [
         ("nothing happened", "events".into(), &[], 0, "nothing happened yet\n", ""),
-        ("nothing was done", "actions --limit 5".into(), &[], 0, "nothing was done yet\n", ""),
+        ("nothing was done", "actions --limit 5".into(), &[], 0, "Jarvis has done nothing by itself yet\nwhat operators did by hand: jarvis events, or with who it was /api/v1/journal?kind=operator\n", ""),
         ("nothing is open", "incidents".into(), &[], 0, "nothing is open\n", ""),
         ("how it stands", "status".into(), &[], 0, "cluster      lab: seen, no open incident\ncluster      edge: NOT SEEN, no open incident\nautonomy     2 L2_RECOMMEND\nkill switch  off\n", ""),
         ("for a script", "status --json".into(), &[], 0, r#"{"clusters":[{"cluster":"lab","#, ""),

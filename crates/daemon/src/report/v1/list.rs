@@ -362,7 +362,9 @@ impl Asks for ActionsAsked {
     }
 }
 
-/// What was done, newest first.
+/// What Jarvis did by itself, newest first.
+///
+/// What operators did by hand is among the events, and in the journal (`kind=operator`) with who it was.
 #[utoipa::path(get, path = "/api/v1/actions", tag = "recorded", params(Window, ActionsAsked),
     responses((status = 200, body = ActionList)))]
 pub(super) async fn actions(
