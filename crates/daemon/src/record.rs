@@ -46,7 +46,9 @@ pub use journal::{JournalRow, Kind, Misfit};
 pub use list::{ActionFilter, EventFilter, IncidentFilter, JournalFilter, ListPage, Part, Position, Window};
 pub use new::{Checkpoint, Kept, NewAction, NewEntry, NewEvent, Operator};
 pub use open::{Cause, OpenError};
-pub use operate::{Done, KILL_SWITCH, LEVEL, Setting, kill_switch_in_force, level_in_force, level_name};
+pub use operate::{
+    Done, Ended, KILL_SWITCH, LEVEL, Setting, kill_switch_in_force, level_in_force, level_name,
+};
 pub use row::{
     ActionResult, ActionRow, EventRow, JSON_DEPTH_MAX, Preference, RestAction, RestEvent, SnapshotRow,
     SocketEvent, Source, kind_from_word, severity_from_word, sound_json, split_summary,
@@ -406,6 +408,12 @@ impl Store {
         let mut by = by.to_owned();
         new::cut(&mut by, KEY_MAX);
         self.write(ResolveEvent { id, by, at }).await
+    }
+
+    /// As [`Store::resolve_event`], of what no incident ends, and with what the journal and everybody is told of it: all or
+    /// nothing.
+    pub async fn end_event(&self, id: i64, by: &Operator, at: Timestamp) -> Answer<Ended> {
+        Ok(self.write(operate::EndEvent { id, by: by.clone(), at }).await?.ended)
     }
 
     /// Stores an outcome of an attempt.

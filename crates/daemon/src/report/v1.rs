@@ -9,7 +9,7 @@
 //! | `params`, `cursor`, `answer` | how a call is asked and answered |
 //! | [`document`] | OpenAPI, made of all calls, the old ones too |
 //!
-//! Nothing here changes anything, and nothing here asks a cluster.
+//! Nothing here changes anything but whether an event is over, and nothing here asks a cluster.
 
 mod answer;
 mod cursor;
@@ -57,6 +57,7 @@ pub(super) fn router() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(incident::incident))
         .routes(routes!(list::events))
         .routes(routes!(list::event))
+        .routes(routes!(list::resolve_event))
         .routes(routes!(list::actions))
         .routes(routes!(list::journal))
         .routes(routes!(list::preferences))
