@@ -292,7 +292,7 @@ async fn an_event_that_nothing_ends_is_ended_by_an_operator() {
         ("one's own",                    &local, "3", 200, r#""resolved":true,"resolvedAt":"2"#),
         ("of all, by all's",             &admin, "1", 200, r#""resolvedBy":"admin""#),
         ("again, by another",            &admin, "3", 200, r#""resolvedBy":"local""#),
-        ("what an incident told",        &admin, "4", 409, "an incident told it, and is over when what it is about is"),
+        ("what an incident told",        &admin, "4", 409, "an incident told it, which ends when what it is about is over"),
         ("one that is none",             &admin, "99", 404, "there is no such event"),
         ("no number",                    &admin, "x", 404, "there is no such event"),
     ];

@@ -260,8 +260,8 @@ pub(super) async fn event(
 
 /// Says that an event is over, which nothing else would ever end: one that somebody posted, or that Jarvis told of itself.
 ///
-/// What an incident told is over when what it is about is. One that is over stays as it is.
-#[utoipa::path(post, path = "/api/v1/events/{seq}/resolve", tag = "recorded",
+/// What an incident told ends with it. One that is over stays as it is.
+#[utoipa::path(post, path = "/api/v1/events/{seq}/resolve", tag = "operators",
     params(("seq" = i64, Path, description = "Its number", minimum = 1)),
     responses((status = 200, body = Event), (status = 409, description = "An incident ends it.", body = Problem,
         content_type = "application/problem+json")))]
@@ -286,7 +286,7 @@ pub(super) async fn resolve_event(
             Ok(Json(Event::from(*row)).into_response())
         }
         Ended::OfIncident => {
-            let words = "an incident told it, and is over when what it is about is";
+            let words = "an incident told it, which ends when what it is about is over, or by POST /api/v1/incidents/{id}/resolve";
             Err(Problem::new(StatusCode::CONFLICT, words))
         }
         Ended::Absent => Err(absent()),
