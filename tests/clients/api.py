@@ -39,6 +39,8 @@ LEFT = "".join(
     for method, path in [
         # Which guests and nodes there are, and how they are.
         ("POST", "/api/tools/execute"),
+        # Whether an incident ends it.
+        ("POST", "/api/v1/events/{seq}/resolve"),
         # What the keys of the autonomy may hold.
         ("PUT", "/api/memory/preferences/{key}"),
         # That a password has 8 bytes, which is not a number of characters.

@@ -69,7 +69,8 @@ pub enum Command {
         #[command(flatten)]
         rows: Rows,
     },
-    /// What was done about incidents, in all clusters, newest first.
+    /// What Jarvis did about incidents by itself, in all clusters, newest first. What operators did by hand is among the
+    /// events.
     Actions {
         #[command(flatten)]
         reach: Reach,

@@ -14,7 +14,7 @@ use sha2::Sha256;
 use crate::secret_file::SecretFile;
 
 /// The file's name, in the folder of the database.
-const NAME: &str = "jarvis.key";
+pub(crate) const NAME: &str = "jarvis.key";
 
 /// The key in `folder`, made on first start.
 ///

@@ -1,7 +1,7 @@
 //! The command line's client: one daemon, one token, one question at a time.
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -48,6 +48,8 @@ enum Shows {
     /// The key beside the store, from which each call has a proof of its own, and under that name.
     Key {
         key: [u8; 32],
+        /// Where it lies, for people.
+        file: PathBuf,
         name: String,
     },
 }
@@ -76,7 +78,10 @@ impl Client {
                 let found = config::reach(&reach.config)?;
                 let shows = match given {
                     Some(token) => Shows::Token(token),
-                    None => Shows::Key { key: own_key(&found.store)?, name: who::name() },
+                    None => {
+                        let (key, file) = own_key(&found.store)?;
+                        Shows::Key { key, file, name: who::name() }
+                    }
                 };
                 let scheme = if found.tls_cert.is_some() { "https" } else { "http" };
                 own = found.tls_cert;
@@ -108,17 +113,27 @@ impl Client {
         }
     }
 
+    /// What an answer is, as it came.
+    pub(super) async fn get_bytes(&self, path: &str) -> Result<Vec<u8>, Failure> {
+        self.ask_bytes(Method::GET, path, None).await
+    }
+
     async fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, Failure> {
+        let bytes = self.ask_bytes(method, path, body).await?;
+        serde_json::from_slice(&bytes).map_err(|_| self.foreign("no JSON that can be read"))
+    }
+
+    async fn ask_bytes(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Vec<u8>, Failure> {
         let Ok(url) = self.url.join(path) else { return Err(self.foreign("no path")) };
         let body = body.map(Value::to_string);
         let call =
             Call { method: method.as_str(), path, body: body.as_deref().unwrap_or_default().as_bytes() };
         let (token, proof) = match &self.shows {
             Shows::Token(token) => (token.expose().to_owned(), None),
-            Shows::Key { key, name } => {
+            Shows::Key { key, file, name } => {
                 let proof = prove(key, name, call, Timestamp::now());
                 let proof = proof.map_err(|error| Failure::Unproved(format!("{error:#}")))?;
-                (proof.token.clone(), Some((key, proof)))
+                (proof.token.clone(), Some((key, file, proof)))
             }
         };
         let mut request = self.http.request(method, url).bearer_auth(token);
@@ -127,22 +142,25 @@ impl Client {
         }
         let (status, seal, bytes) = self.send(request).await?;
         // A refusal may come before the daemon has seen who asks; it does not say that something was done.
-        let ours = proof.is_none_or(|(key, proof)| proof.answers(key, status, &bytes, &seal));
-        if status.is_success() && !ours {
-            return Err(self.foreign("it does not show that it has the key of this machine's daemon"));
+        if let Some((key, file, proof)) = proof
+            && status.is_success()
+            && !proof.answers(key, status, &bytes, &seal)
+        {
+            return Err(self.foreign(&format!("it does not show that it has the key {}", file.display())));
         }
-        let value: Option<Value> = serde_json::from_slice(&bytes).ok();
-        match value {
-            Some(value) if status.is_success() => Ok(value),
-            Some(value) => {
-                let words = ["error", "detail", "title"].iter().find_map(|key| value[key].as_str());
-                Err(match words {
-                    Some(words) => Failure::Refused(table::plain(words)),
-                    None => self.foreign(status.as_str()),
-                })
+        if status.is_success() {
+            return Ok(bytes);
+        }
+        let value: Value = serde_json::from_slice(&bytes).unwrap_or_default();
+        let words = ["error", "detail", "title"].iter().find_map(|key| value[key].as_str());
+        Err(match (words, &self.shows) {
+            (Some(words), Shows::Key { file, .. }) if status == StatusCode::UNAUTHORIZED => {
+                let (words, file) = (table::plain(words), file.display());
+                Failure::Refused(format!("{words} (it was asked with the key {file}: is that the daemon's?)"))
             }
-            None => Err(self.foreign(status.as_str())),
-        }
+            (Some(words), _) => Failure::Refused(table::plain(words)),
+            (None, _) => self.foreign(status.as_str()),
+        })
     }
 
     /// The answer's status, seal and body.
@@ -184,22 +202,25 @@ impl Client {
     }
 }
 
-/// Whoever may read the key beside the store needs no other token on this machine.
-fn own_key(store: &Path) -> anyhow::Result<[u8; 32]> {
+/// Whoever may read the key beside the store needs no other token on this machine. The key, and where it lies.
+fn own_key(store: &Path) -> anyhow::Result<([u8; 32], PathBuf)> {
     let folder = store.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let file = folder.join(key::NAME);
     let key = key::read(folder).with_context(|| {
         format!(
-            "the key beside {} shows who may speak for this machine: run this as the user that the daemon runs as, \
-             or give a token (JARVIS_TOKEN, --token-file)",
-            store.display()
+            "{} shows who may speak for this machine: run this as the user that the daemon runs as, or give a token \
+             (JARVIS_TOKEN, --token-file)",
+            file.display()
         )
     })?;
-    key.with_context(|| {
+    let key = key.with_context(|| {
         format!(
-            "there is no key beside {}: the daemon has never run with this configuration from here",
-            store.display()
+            "there is no {}: the daemon has not run with this configuration, or was started in another folder, where a \
+             relative store.path begins: start this there, or make the path absolute",
+            file.display()
         )
-    })
+    })?;
+    Ok((key, file))
 }
 
 fn address(text: &str) -> anyhow::Result<Url> {

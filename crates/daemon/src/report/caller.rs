@@ -171,6 +171,7 @@ pub const NEEDS: &[(Method, &str, Role)] = &[
     (Method::POST, "/api/v1/incidents/{id}/{order}", Role::Operator),
     (Method::GET, "/api/v1/events", Role::Viewer),
     (Method::GET, "/api/v1/events/{seq}", Role::Viewer),
+    (Method::POST, "/api/v1/events/{seq}/resolve", Role::Operator),
     (Method::GET, "/api/v1/actions", Role::Viewer),
     (Method::GET, "/api/v1/journal", Role::Operator),
     (Method::GET, "/api/v1/preferences", Role::Viewer),

@@ -279,7 +279,7 @@ struct GivenEvent {
     source: Option<String>,
     #[schema(pattern = "^[!-~]+$", max_length = 63)]
     node: Option<String>,
-    /// Any JSON.
+    /// Any JSON of at most 100 levels, with numbers below 1e308 and whole characters.
     #[schema(value_type = Option<Value>)]
     details: Option<Box<RawValue>>,
     /// One that is watched.
@@ -300,15 +300,7 @@ pub(super) async fn save_event(State(app): Shared, caller: Caller, request: Requ
     let given: GivenEvent = read_body(&app.limits, request, EVENT_SHAPE).await?;
     let cluster = match &given.cluster {
         None => None,
-        Some(name) => {
-            let named = app.pages.iter().map(|(cluster, _)| cluster).find(|cluster| cluster.as_str() == name);
-            // Whoever may not see a cluster does not learn here that it exists.
-            Some(
-                named
-                    .filter(|named| caller.sees(named))
-                    .ok_or_else(|| bad("cluster is none that is watched"))?,
-            )
-        }
+        Some(named) => Some(app.named_cluster(&caller, named).map_err(bad)?.0),
     };
     match cluster {
         None => for_all(&caller, "An event without a cluster is told to everybody and")?,
@@ -360,10 +352,18 @@ fn new_event(given: GivenEvent, cluster: Option<&ClusterName>, at: Timestamp) ->
     }
     let event =
         NewEvent::plain(at, kind, severity, source, &title.unwrap_or_default(), &message.unwrap_or_default());
+    let details = details.map(|details| details.get().to_owned()).filter(|details| details != "null");
+    if details.as_deref().is_some_and(|details| record::sound_json(details).is_none()) {
+        return Err(bad(format!(
+            "details must be JSON that every program reads: numbers below 1e308, whole characters, at most \
+             {} levels deep",
+            record::JSON_DEPTH_MAX
+        )));
+    }
     Ok(NewEvent {
         summary: Some(summary.to_owned()),
         node,
-        details: details.map(|details| details.get().to_owned()).filter(|details| details != "null"),
+        details,
         cluster: cluster.map(ToString::to_string),
         ..event
     })
@@ -419,6 +419,10 @@ mod tests {
         let bad = |error: &str| Err(error.to_owned());
         let good = |shown: &str| Ok(shown.to_owned());
         let line = "summary must be one line of 1 to 2000 bytes";
+        let unsound = "details must be JSON that every program reads: numbers below 1e308, whole characters, at most 100 levels deep";
+        let with = |details: String| format!(r#"{{"type":"alert","summary":"x","details":{details}}}"#);
+        let deep = with(format!("{}{}", "[".repeat(129), "]".repeat(129)));
+        let digits = with("9".repeat(400));
         let long = format!(r#"{{"type":"alert","summary":"{}"}}"#, "x".repeat(2_001));
         #[rustfmt::skip]
         let table = [
@@ -437,6 +441,10 @@ mod tests {
             ("in the message they are words", r#"{"type":"status","summary":"[User] Drill: the kill switch was tried"}"#, good("status info user Drill | the kill switch was tried | -")),
             ("two lines", r#"{"type":"alert","summary":"a\nb"}"#, bad(line)),
             ("a book", long.as_str(), bad(line)),
+            ("a number that nobody has", r#"{"type":"alert","summary":"x","details":{"a":1e99999}}"#, bad(unsound)),
+            ("half a character", r#"{"type":"alert","summary":"x","details":{"a":"\ud800"}}"#, bad(unsound)),
+            ("129 levels", deep.as_str(), bad(unsound)),
+            ("400 digits", digits.as_str(), bad(unsound)),
             ("no node's name", r#"{"type":"alert","summary":"x","node":"a b"}"#, bad("node must be a name of 1 to 63 plain characters")),
         ];
         for (name, json, expected) in table {

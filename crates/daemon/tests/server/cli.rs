@@ -10,7 +10,7 @@ use engine::report::{EventKind, Severity};
 use serde_json::Value;
 
 use super::at;
-use super::harness::{Fixture, lab};
+use super::harness::{Fixture, Folder, lab};
 use super::v1::{opened, resolved, tell};
 
 /// A command with the configuration of a server, and nothing of this process's environment that it goes by.
@@ -66,7 +66,7 @@ async fn what_each_command_prints_and_how_it_ends() {
     #[rustfmt::skip]
     let table: [(&str, String, &Env, i32, &str, &str); 29] = [
         ("nothing happened", "events".into(), &[], 0, "nothing happened yet\n", ""),
-        ("nothing was done", "actions --limit 5".into(), &[], 0, "nothing was done yet\n", ""),
+        ("nothing was done", "actions --limit 5".into(), &[], 0, "Jarvis has done nothing by itself yet\nwhat operators did by hand: jarvis events, or with who it was /api/v1/journal?kind=operator\n", ""),
         ("nothing is open", "incidents".into(), &[], 0, "nothing is open\n", ""),
         ("how it stands", "status".into(), &[], 0, "cluster      lab: seen, no open incident\ncluster      edge: NOT SEEN, no open incident\nautonomy     2 L2_RECOMMEND\nkill switch  off\n", ""),
         ("for a script", "status --json".into(), &[], 0, r#"{"clusters":[{"cluster":"lab","#, ""),
@@ -158,6 +158,54 @@ async fn lists_are_of_all_clusters_and_go_on_where_they_end() {
     let token = [("JARVIS_TOKEN", fixture.token_of("local").await)];
     let (exit, stdout, stderr) = ask(&config, "incidents", &token).await;
     assert_eq!((exit, stdout.as_str()), (0, edge), "{stderr}");
+    fixture.stop().await;
+}
+
+/// A relative path begins where a command is started: what was looked for, and where, is in the message.
+#[tokio::test]
+async fn what_was_looked_for_is_named_in_full() {
+    let fixture = Fixture::new().await;
+    fixture.live.saw(&lab(), Instant::now());
+    let config = config(&fixture);
+    let text = std::fs::read_to_string(&config).unwrap();
+    let store = fixture.folder.path().join("jarvis.db");
+    std::fs::write(&config, text.replace(store.to_str().unwrap(), "jarvis.db")).unwrap();
+    let (empty, foreign) = (Folder::new(), Folder::new());
+    std::fs::write(foreign.path().join("jarvis.key"), "A".repeat(43)).unwrap();
+    let at = |folder: &Folder, name: &str| {
+        std::path::absolute(folder.path()).unwrap().join(name).display().to_string()
+    };
+    let none = format!(
+        "jarvis: there is no {}: the daemon has not run with this configuration, or was started in another folder",
+        at(&empty, "jarvis.key")
+    );
+    let other = format!(
+        "jarvis: refused: Invalid or expired token (it was asked with the key {}: is that the daemon's?)\n",
+        at(&foreign, "jarvis.key")
+    );
+    let offline = format!("jarvis: {}: there is no store to work on", at(&empty, "jarvis.db"));
+    let missing = format!("jarvis: {}: cannot be opened: No such file", at(&empty, "other.toml"));
+    let full = config.to_str().unwrap();
+    #[rustfmt::skip]
+    let table = [
+        ("in the daemon's folder", &fixture.folder, "kill-switch status", full, ""),
+        ("in another",             &empty,   "kill-switch status", full, none.as_str()),
+        ("beside another's key",   &foreign, "kill-switch status", full, other.as_str()),
+        ("without the daemon",     &empty,   "kill-switch status --offline", full, offline.as_str()),
+        ("without a configuration", &empty,  "status", "other.toml", missing.as_str()),
+        ("a daemon without one",   &empty,   "run", "other.toml", missing.as_str()),
+    ];
+    for (name, folder, words, config, expected) in table {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_jarvis"));
+        command.args(words.split_whitespace()).args(["--config", config]).current_dir(folder.path());
+        for name in ["JARVIS_TOKEN", "JARVIS_LOG", "PORT", "DB_PATH"] {
+            command.env_remove(name);
+        }
+        let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.success(), expected.is_empty(), "{name}: {error}");
+        assert!(error.contains(expected), "{name}: {error}");
+    }
     fixture.stop().await;
 }
 
