@@ -8,6 +8,7 @@ mod list;
 mod offline;
 mod pin;
 mod table;
+mod tls;
 mod who;
 
 use std::path::PathBuf;

@@ -31,6 +31,13 @@ fn notes(config: &Config) -> Vec<String> {
         "autonomy.level {} is kept, but this version only observes and tells: it acts on nothing at any level",
         config.autonomy_level
     )];
+    if config.server.password.is_some() {
+        notes.push(
+            "the configured password is admin's for as long as it is configured; it is not stored, and one that was set \
+             otherwise rests as long"
+                .to_owned(),
+        );
+    }
     if config.tiers.live == Live::Off {
         let critical = jiff::SignedDuration::try_from(config.tiers.critical).unwrap_or_default();
         notes.push(format!(
