@@ -9,12 +9,15 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use engine::observe::{GuestId, GuestKind, NodeName};
 use jiff::{SignedDuration, Timestamp};
 use pve::{Client, Error, ExitStatus, TaskQuery, TaskSource, Upid};
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
+
+use crate::clock::Clock;
 
 /// A task is looked at for the first time after this: most fail, and some end, within it.
 const FIRST_LOOK: Duration = Duration::from_millis(300);
@@ -69,6 +72,8 @@ pub enum Verb {
     Shutdown,
     /// Ask it to shut down, and start it again.
     Reboot,
+    /// Let it go on, where it stands still.
+    Resume,
 }
 
 /// How an act ended.
@@ -157,6 +162,8 @@ pub struct Hands {
     clients: Vec<Client>,
     /// Whether the token is one for acts, or the one that observes.
     own_token: bool,
+    /// What waits go by: the clock of those that are acted on.
+    clock: Arc<Clock>,
 }
 
 /// What came of the one call.
@@ -172,7 +179,12 @@ impl Hands {
     /// `clients` are the cluster's endpoints in the order in which they are tried; `own_token` says that their token
     /// was given for acts.
     pub fn new(clients: Vec<Client>, own_token: bool) -> Hands {
-        Hands { clients, own_token }
+        Hands { clients, own_token, clock: Arc::new(Clock::wall()) }
+    }
+
+    /// The same, by a clock that may run faster than the world.
+    pub fn with_clock(self, clock: Arc<Clock>) -> Hands {
+        Hands { clock, ..self }
     }
 
     /// The one call, by the first endpoint to which it can be sent.
@@ -244,7 +256,7 @@ impl Hands {
         let mut seen = Ok(None);
         for look in 0..looks {
             if look > 0 {
-                sleep(LOST_LOOK_EVERY).await;
+                self.clock.sleep(LOST_LOOK_EVERY).await;
             }
             seen = self.own_tasks(act).await.map(&found);
             match &seen {
@@ -291,11 +303,11 @@ impl Hands {
 
     /// To its end, or as long as one is followed. A question that fails is asked again: the task goes on without us.
     pub async fn follow(&self, upid: &Upid) -> Outcome {
-        let until = Instant::now() + FOLLOW_MAX;
+        let until = Instant::now() + self.clock.real(FOLLOW_MAX);
         let mut wait = FIRST_LOOK;
         let mut last = Ok(());
         while Instant::now() < until {
-            sleep(wait).await;
+            self.clock.sleep(wait).await;
             wait = LOOK_EVERY;
             last = match self.exit_of(upid).await {
                 Ok(Some(exit)) => return ended(upid, &exit),
@@ -358,6 +370,7 @@ async fn make(client: &Client, act: &Act) -> Result<Begun, Error> {
                 Verb::Stop => client.guest_stop(&node, guest).await?,
                 Verb::Shutdown => client.guest_shutdown(&node, guest, None).await?,
                 Verb::Reboot => client.guest_reboot(&node, guest, None).await?,
+                Verb::Resume => client.guest_resume(&node, guest).await?,
             }
         }
         Act::Wake { node } => {
@@ -391,10 +404,12 @@ fn kinds(kind: GuestKind, verb: Verb) -> &'static [&'static str] {
         (GuestKind::Qemu, Verb::Stop) => &["qmstop", "hastop"],
         (GuestKind::Qemu, Verb::Shutdown) => &["qmshutdown", "hastop"],
         (GuestKind::Qemu, Verb::Reboot) => &["qmreboot"],
+        (GuestKind::Qemu, Verb::Resume) => &["qmresume"],
         (GuestKind::Lxc, Verb::Start) => &["vzstart", "hastart"],
         (GuestKind::Lxc, Verb::Stop) => &["vzstop", "hastop"],
         (GuestKind::Lxc, Verb::Shutdown) => &["vzshutdown", "hastop"],
         (GuestKind::Lxc, Verb::Reboot) => &["vzreboot"],
+        (GuestKind::Lxc, Verb::Resume) => &["vzresume"],
     }
 }
 

@@ -136,7 +136,7 @@ pub struct Cluster {
     pub act_token: Option<(String, Secret)>,
     /// What the engine goes by: marks and what is ignored.
     pub policy: Policy,
-    /// Alert, never act. This version never acts.
+    /// Alert, never act.
     pub protect: Vec<Selector>,
     /// Where Jarvis itself runs.
     pub own: Option<Subject>,

@@ -183,6 +183,7 @@ impl Daemon {
             Ok((cluster.name.clone(), hands))
         });
         let hands = hands.collect::<anyhow::Result<Vec<_>>>()?;
+        let actors: Vec<Hands> = hands.iter().map(|(_, hands)| hands.clone()).collect();
         let server = Server::start(ServerOptions {
             listen: settings.listen,
             allowed_origins: settings.allowed_origins,
@@ -209,7 +210,8 @@ impl Daemon {
                 tracing::error!("the configured password could not be set: {error}");
             }
         });
-        for (cluster, (_, page)) in settings.clusters.into_iter().zip(pages) {
+        let parts = settings.clusters.into_iter().zip(pages).zip(actors).enumerate();
+        for (index, ((cluster, (_, page)), hands)) in parts {
             let name = cluster.name.clone();
             let watched = Watched {
                 name: cluster.name,
@@ -222,6 +224,9 @@ impl Daemon {
                 store: store.clone(),
                 live: Arc::clone(&live),
                 page: Some(page),
+                hands,
+                first: index == 0,
+                autonomy_ceiling: settings.autonomy_level,
             };
             watches.spawn(watch(watched, stop.clone()));
         }
@@ -286,10 +291,10 @@ pub fn clients(
 }
 
 /// What acts in a cluster. Connections and seats of its own: an operator's act does not wait behind a round of polls.
-fn hands(cluster: &ClusterSettings, clock: &Clock) -> anyhow::Result<Hands> {
+fn hands(cluster: &ClusterSettings, clock: &Arc<Clock>) -> anyhow::Result<Hands> {
     let token = cluster.act_token.as_ref().unwrap_or(&cluster.token).clone();
     let clients = clients(cluster.endpoints.clone(), token, clock)?;
-    Ok(Hands::new(clients, cluster.act_token.is_some()))
+    Ok(Hands::new(clients, cluster.act_token.is_some()).with_clock(Arc::clone(clock)))
 }
 
 /// One cluster's watch, which survives its own panics.

@@ -27,6 +27,7 @@ mod look;
 mod page;
 #[cfg(test)]
 mod recorded;
+mod review;
 mod rounds;
 mod shared;
 mod skew;
@@ -249,6 +250,7 @@ mod tests {
             lock: None,
             ha: None,
             tags: Vec::new(),
+            pool: None,
         };
         let asked_at = Timestamp::UNIX_EPOCH;
         let mut snapshot = Snapshot::new(Round::Critical, asked_at);

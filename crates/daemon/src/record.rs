@@ -15,6 +15,7 @@ mod new;
 mod open;
 mod operate;
 mod read;
+mod remedy;
 mod row;
 mod scope;
 mod seal;
@@ -95,6 +96,8 @@ struct Shared {
     counts: Arc<Counts>,
     seal: Seal,
     ended: watch::Receiver<bool>,
+    /// How often a preference was set.
+    settings: watch::Sender<u64>,
 }
 
 /// Why something was not stored, or not read.
@@ -197,7 +200,16 @@ impl Store {
         };
         tokio::spawn(writer.run());
         Ok(Store {
-            shared: Arc::new(Shared { path, readers, queue, committed, counts, seal, ended: has_ended }),
+            shared: Arc::new(Shared {
+                path,
+                readers,
+                queue,
+                committed,
+                counts,
+                seal,
+                ended: has_ended,
+                settings: watch::channel(0).0,
+            }),
         })
     }
 
@@ -455,7 +467,14 @@ impl Store {
     pub async fn set_preference(&self, key: &str, value: &str, at: Timestamp) -> Answer<Preference> {
         within("a preference's key", key.len(), KEY_MAX)?;
         within("a preference's value", value.len(), VALUE_MAX)?;
-        self.write(SetPreference { key: key.to_owned(), value: value.to_owned(), at }).await
+        let set = self.write(SetPreference { key: key.to_owned(), value: value.to_owned(), at }).await;
+        self.shared.settings.send_modify(|changes| *changes += 1);
+        set
+    }
+
+    /// Tells that a preference was set through this store, the kill switch and the level among them.
+    pub fn settings_changed(&self) -> watch::Receiver<u64> {
+        self.shared.settings.subscribe()
     }
 
     /// Sets one for somebody: the preference, its row of the journal and, where something is different now, the event
@@ -470,7 +489,9 @@ impl Store {
             within("a preference's key", key.len(), KEY_MAX)?;
             within("a preference's value", value.len(), VALUE_MAX)?;
         }
-        Ok(self.write(operate::Operate { setting, by: by.clone(), at }).await?.done)
+        let done = self.write(operate::Operate { setting, by: by.clone(), at }).await?.done;
+        self.shared.settings.send_modify(|changes| *changes += 1);
+        Ok(done)
     }
 
     /// All of them, by key; at most 1,000, and no more after 4 MiB.

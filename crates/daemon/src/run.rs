@@ -4,28 +4,33 @@
 //! as a whole; the server tells what the store has committed. While the store fails, turns wait here, and the loop
 //! keeps watching and says so.
 
+mod actor;
 mod restore;
 pub mod waiting;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use engine::decide::{Autonomy, Controls, KillSwitch, Permit};
 use engine::observe::{ClusterName, Round};
 use engine::policy::Policy;
-use engine::record::{Entry, Fact};
+use engine::record::{Entry, Fact, Step};
 use engine::report::Severity;
-use engine::{Effect, Engine, Input};
+use engine::{Command, Effect, Engine, Input};
 use jiff::{SignedDuration, Timestamp};
 use pve::Client;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
+use crate::act::Hands;
 use crate::clock::Clock;
 use crate::observe::{Observer, Source, Tiers};
+use crate::operate::{ORDERS_MAX, Ordered, Taken};
 use crate::record::{self, NewEntry, NewEvent, Store};
 use crate::report::live::Live;
 use crate::report::page::Page;
 use crate::supervise::{self, Stop};
 use crate::words::plain;
+use actor::Actor;
 use waiting::{NotTaken, Waiting};
 
 /// Rounds and answers that wait for the engine. It takes milliseconds over each; more than this means that it hangs,
@@ -66,13 +71,34 @@ pub struct Watched {
     pub live: Arc<Live>,
     /// Where it shows what it sees, if anywhere.
     pub page: Option<Arc<Page>>,
+    /// What acts for it.
+    pub hands: Hands,
+    /// Whether it is the configuration's first.
+    pub first: bool,
+    /// The highest level that the configuration allows, 0 to 4.
+    pub autonomy_ceiling: u8,
 }
 
 /// Watches one cluster until the daemon stops: its pollers, each kept alive by itself, and the loop.
 pub async fn watch(watched: Watched, stop: Stop) -> anyhow::Result<()> {
-    let Watched { name, clients, policy, temperature, tiers, clock, store, live, page } = watched;
+    let Watched {
+        name,
+        clients,
+        policy,
+        temperature,
+        tiers,
+        clock,
+        store,
+        live,
+        page,
+        hands,
+        first,
+        autonomy_ceiling,
+    } = watched;
     let engine = restore::engine(&store, &name, policy, clock.now()).await?;
     let (sender, inputs) = mpsc::channel(INPUTS_MAX);
+    let (cluster, own) = (name.clone(), sender.clone());
+    let actor = Arc::new(Actor { cluster, hands, store: store.clone(), inputs: own });
     let observer =
         Observer::new(name.clone(), clients, Arc::clone(&clock), sender).with_meter(live.meter(&name));
     let observer = Arc::new(observer.with_sensors(temperature, tiers.routine));
@@ -103,9 +129,25 @@ pub async fn watch(watched: Watched, stop: Stop) -> anyhow::Result<()> {
         pollers.spawn(supervise::keep_alive(format!("{name} page poller"), stop, make));
     }
     let kept = Checkpointed { last: None, due: false };
-    let mut turns =
-        Loop { engine, observer, clock, store, live, waiting: Waiting::default(), kept, store_again: None };
-    turns.run(inputs, stop).await
+    let (desk, orders) = mpsc::channel(ORDERS_MAX);
+    live.open_desk(&name, desk);
+    let mut turns = Loop {
+        engine,
+        observer,
+        actor,
+        clock,
+        settings: store.settings_changed(),
+        store,
+        live,
+        waiting: Waiting::default(),
+        kept,
+        store_again: None,
+        first,
+        autonomy_ceiling,
+        controls: None,
+        reread: false,
+    };
+    turns.run(inputs, orders, stop).await
 }
 
 /// How far the checkpoints are.
@@ -127,18 +169,42 @@ struct Loop {
     kept: Checkpointed,
     /// When the store may be tried again after it failed.
     store_again: Option<Instant>,
+    actor: Arc<Actor>,
+    /// Tells that an operator set something.
+    settings: watch::Receiver<u64>,
+    first: bool,
+    autonomy_ceiling: u8,
+    /// What the engine was last told that operators have set.
+    controls: Option<Controls>,
+    /// Whether it is to be read again although this store was told of nothing: somebody may have written to the file.
+    reread: bool,
 }
 
 impl Loop {
-    async fn run(&mut self, mut inputs: mpsc::Receiver<Input>, mut stop: Stop) -> anyhow::Result<()> {
+    async fn run(
+        &mut self,
+        mut inputs: mpsc::Receiver<Input>,
+        mut orders: mpsc::Receiver<Ordered>,
+        mut stop: Stop,
+    ) -> anyhow::Result<()> {
         loop {
+            self.control().await;
             let wake = self.engine.next_wake();
             let input = tokio::select! {
                 input = inputs.recv() => match input {
                     Some(input) => input,
                     None => break,
                 },
+                ordered = orders.recv() => match ordered {
+                    Some(ordered) => {
+                        self.ordered(ordered).await;
+                        continue;
+                    }
+                    None => break,
+                },
                 () = sleep_until(&self.clock, wake) => Input::Tick,
+                // Whoever sets something sets it through the store, which is there as long as this loop.
+                _ = self.settings.changed() => continue,
                 () = stop.asked() => break,
             };
             self.turn(input).await;
@@ -149,24 +215,88 @@ impl Loop {
         Ok(())
     }
 
+    /// Hands the engine what an operator said, and says what became of it.
+    async fn ordered(&mut self, Ordered { incident, by, order, reply }: Ordered) {
+        let open = self.engine.open_incidents().any(|(_, open)| open.id == incident);
+        if open {
+            self.turn(Input::Commanded(Command::Order { incident, by, order })).await;
+        }
+        let taken = match (open, self.waiting.is_empty()) {
+            (false, _) => Taken::NotOpen,
+            (true, true) => Taken::Recorded,
+            (true, false) => Taken::NotRecorded,
+        };
+        if reply.send(taken).is_err() {
+            tracing::debug!("nobody waits for what became of an order");
+        }
+    }
+
+    /// Tells the engine what holds, where that is something else than before: what operators have set, and whether what
+    /// is done can be recorded.
+    async fn control(&mut self) {
+        let failing = self.store_again.is_some() || !self.waiting.is_empty();
+        let unread = self.controls.is_none() || self.reread || self.settings.has_changed().unwrap_or(false);
+        let failed = self.controls.as_ref().is_some_and(|known| known.kill_switch == KillSwitch::StoreFails);
+        if !unread && failing == failed {
+            return;
+        }
+        let controls = match failing {
+            true => {
+                Controls { kill_switch: KillSwitch::StoreFails, ..self.controls.clone().unwrap_or_default() }
+            }
+            false => self.read_controls().await,
+        };
+        if self.controls.as_ref() != Some(&controls) {
+            self.controls = Some(controls.clone());
+            self.turn(Input::Commanded(Command::Controls(controls))).await;
+        }
+    }
+
+    async fn read_controls(&mut self) -> Controls {
+        self.reread = false;
+        self.settings.mark_unchanged();
+        let read = async {
+            let switch = self.store.get_preference(record::KILL_SWITCH).await?;
+            Ok::<_, record::StoreError>((switch, self.store.get_preference(record::LEVEL).await?))
+        };
+        let known = self.controls.clone().unwrap_or_default();
+        match read.await {
+            Ok((switch, level)) => {
+                let text =
+                    |stored: &Option<record::Preference>| stored.as_ref().map(|stored| stored.value.clone());
+                let on = record::kill_switch_in_force(text(&switch).as_deref());
+                let level = record::level_in_force(text(&level).as_deref(), self.autonomy_ceiling);
+                let level = Autonomy::ALL.get(usize::from(level)).copied().unwrap_or(Autonomy::Observe);
+                Controls { kill_switch: if on { KillSwitch::On } else { KillSwitch::Off }, level, ..known }
+            }
+            Err(error) => {
+                tracing::error!(cluster = %self.engine.cluster(), "what operators have set cannot be read: {error}");
+                Controls { kill_switch: KillSwitch::StoreFails, ..known }
+            }
+        }
+    }
+
     async fn turn(&mut self, input: Input) {
+        let mut permits: Vec<Permit> = Vec::new();
         let round = matches!(&input, Input::Observed(snapshot) if snapshot.round == Round::Critical);
         for (count, effect) in self.engine.step(self.clock.now(), input).into_iter().enumerate() {
             match effect {
                 Effect::Record(entry) => {
                     log(self.engine.cluster(), &entry);
-                    self.waiting.record(NewEntry::from_engine(self.engine.cluster(), &entry));
+                    self.waiting.record(NewEntry::from_engine(self.engine.cluster(), self.first, &entry));
                 }
                 Effect::Inspect(inspection) => self.observer.inspect(inspection),
                 Effect::Notify(event) => {
                     self.waiting.tell(NewEvent::from_engine(self.engine.cluster(), &event));
                 }
+                Effect::Act(permit) => permits.push(permit),
             }
             if count % EFFECTS_TOGETHER == EFFECTS_TOGETHER - 1 {
                 tokio::task::yield_now().await;
             }
         }
         self.kept.due |= self.waiting.end_turn();
+        self.reread |= round;
         if round && self.engine.seeing() {
             self.live.saw(self.engine.cluster(), Instant::now());
             // What is seen first is told to nobody, and is what everything later is compared with.
@@ -175,14 +305,21 @@ impl Loop {
             self.live.blind(self.engine.cluster());
             self.observer.move_on();
         }
-        if self.store_again.is_some_and(|again| Instant::now() < again) {
-            return;
+        self.live.set_active_remediations(self.engine.cluster(), self.engine.underway());
+        if self.store_again.is_none_or(|again| Instant::now() >= again) {
+            self.store_again = None;
+            if self.kept.due && self.checkpoint_affordable() {
+                self.checkpoint_now().await;
+            } else {
+                self.store_waiting(None).await;
+            }
         }
-        self.store_again = None;
-        if self.kept.due && self.checkpoint_affordable() {
-            self.checkpoint_now().await;
-        } else {
-            self.store_waiting(None).await;
+        // What could not be written down is not done.
+        for permit in permits {
+            match self.waiting.is_empty() {
+                true => self.actor.begin(permit),
+                false => self.actor.refuse(permit, "it could not be recorded"),
+            }
         }
     }
 
@@ -233,7 +370,14 @@ fn log(cluster: &ClusterName, entry: &Entry) {
     let words = plain(&words);
     let severity = match &entry.fact {
         Fact::Opened { finding, .. } | Fact::Turned { finding, .. } => finding.condition().severity(),
-        Fact::Resolved { .. } | Fact::Noted(_) | Fact::Heartbeat(_) => Severity::Info,
+        Fact::Remedy { step: Step::Escalated { .. }, .. } => Severity::Critical,
+        Fact::Remedy { step: Step::Verified { helped: false, .. }, .. } => Severity::Warning,
+        Fact::Storm { incidents } if *incidents > 0 => Severity::Critical,
+        Fact::Resolved { .. }
+        | Fact::Noted(_)
+        | Fact::Heartbeat(_)
+        | Fact::Remedy { .. }
+        | Fact::Storm { .. } => Severity::Info,
     };
     match severity {
         Severity::Critical | Severity::Error => tracing::error!(target: TOLD, %cluster, "{words}"),

@@ -52,7 +52,7 @@ fn the_least_configuration_is_complete() {
         thresholds.cpu               high above 95 % until below 85 %, after 0s  (default)
         thresholds.storage           high above 85 % until below 83 %, critical above 95 % until below 93 %, after 0s  (default)
         thresholds.temperature       high above 80 °C until below 75 °C, after 0s  (default)
-        note: autonomy.level 2 is kept, but this version only observes and tells: it acts on nothing at any level
+        note: autonomy.level 2: what could be done is proposed, and done when somebody approves; operators may lower it, and raise it again up to this
     "#]].assert_eq(&describe(&config));
     assert_eq!(config.warnings, Vec::<String>::new());
     let cluster = &config.clusters[0];
@@ -201,10 +201,11 @@ storage = {{ high = 97, critical = 99, clear = 1 }}
         thresholds.for[1].disk           lab: high above 80 % until below 78 %, critical above 92.5 % until below 90.5 %, after 1m  (jarvis.toml:61:8)
         thresholds.for[1].storage        lab: high above 70 % until below 68 %, critical above 95 % until below 93 %, after 0s  (jarvis.toml:62:11)
         thresholds.for[2].storage        storage/backup: high above 97 % until below 96 %, critical above 99 % until below 98 %, after 0s  (jarvis.toml:67:11)
-        note: autonomy.level 4 is kept, but this version only observes and tells: it acts on nothing at any level
+        note: autonomy.level 4: crashed guests are started, lost nodes woken and failed services restarted, within the guardrails; operators may lower it, and raise it again up to this
         note: the configured password is admin's for as long as it is configured; it is not stored, and one that was set otherwise rests as long
         note: tiers.live is off: a stop is noticed by the critical tier, 2s later at worst
-        note: protect and self are kept; while nothing is acted on, everything is protected
+        note: cluster edge: where Jarvis itself runs is not said (self); if that is a guest or node of this cluster, say so: it is never to act on itself
+        note: cluster plain: where Jarvis itself runs is not said (self); if that is a guest or node of this cluster, say so: it is never to act on itself
         warning: [::]:4001 speaks no TLS: it answers this machine and the proxies in behind_proxy alone, and refuses everybody else; what a proxy sends to it travels in clear
         warning: cluster edge is insecure: whoever sits between here and the cluster can read its token. Give its ca_file (/etc/pve/pve-root-ca.pem on any of its nodes) or a fingerprint
         warning: DIR/edge.secret (cluster[1].token_secret_file) can be read by every user of this machine: chmod 600 DIR/edge.secret

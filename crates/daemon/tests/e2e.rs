@@ -8,6 +8,8 @@
 mod acts;
 #[path = "e2e/held.rs"]
 mod held;
+#[path = "e2e/remedy.rs"]
+mod remedy;
 #[path = "e2e/temperature.rs"]
 mod temperature;
 

@@ -119,7 +119,11 @@ impl Lab {
         self.observer.inspect(inspection.clone());
         let mine = |input| match input {
             Input::Inspected { inspection: asked, answer } if asked == inspection => Some(answer),
-            Input::Inspected { .. } | Input::Observed(_) | Input::Tick => None,
+            Input::Inspected { .. }
+            | Input::Observed(_)
+            | Input::Acted { .. }
+            | Input::Commanded(_)
+            | Input::Tick => None,
         };
         self.wait("an answer", mine).await
     }

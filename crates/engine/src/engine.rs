@@ -3,25 +3,30 @@
 //! `step` takes everything that can happen and answers with everything that is to be done, in order. It decides
 //! from what *is* (level, not edge): a round that was missed is made good by the next one.
 
+mod attempt;
 mod fold;
 mod group;
 mod guests;
 mod memory;
 mod nodes;
+mod remedy;
 mod storages;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use self::memory::Memory as Checkpoint;
 use self::memory::{KnownGuest, Memory};
+use self::remedy::Scratch;
+use crate::act::Outcome;
+use crate::decide::{Controls, Permit};
 use crate::detect::{Check, Finding, node};
-use crate::incident::{Change, Found, IncidentId, Incidents, Resolution, Slot};
+use crate::incident::{Change, Found, Incident, IncidentId, Incidents, Resolution, Slot, State};
 use crate::observe::{
     Blindness, Cause, ClusterName, Evidence, Guest, GuestId, Inspection, Node, NodeName, Presence, Quorum,
     Round, Seen, Snapshot, Subject,
 };
 use crate::policy::Policy;
-use crate::record::{Entry, Fact, Note, Summary};
+use crate::record::{Entry, Fact, Note, Order, Summary};
 use crate::report::{self, Event};
 use jiff::{SignedDuration, Timestamp};
 
@@ -40,12 +45,39 @@ pub enum Input {
         /// What was found.
         answer: Evidence,
     },
+    /// The call of an [`Effect::Act`] has ended.
+    Acted {
+        /// The incident that it was for.
+        incident: IncidentId,
+        /// The attempt's number.
+        attempt: u32,
+        /// How it ended.
+        outcome: Outcome,
+    },
+    /// An operator said something.
+    Commanded(Command),
     /// The time that [`Engine::next_wake`] gave has come.
     Tick,
 }
 
-/// Everything that the engine can ask of the world, in the order in which it is to be done.
+/// What operators say.
 #[derive(Clone, Debug, PartialEq)]
+pub enum Command {
+    /// What holds from now on.
+    Controls(Controls),
+    /// Something about an incident. One that is not open changes nothing.
+    Order {
+        /// Which one.
+        incident: IncidentId,
+        /// Who.
+        by: Box<str>,
+        /// What.
+        order: Order,
+    },
+}
+
+/// Everything that the engine can ask of the world, in the order in which it is to be done.
+#[derive(Debug, PartialEq)]
 pub enum Effect {
     /// Write this down, before anything that follows.
     Record(Entry),
@@ -53,6 +85,8 @@ pub enum Effect {
     Inspect(Inspection),
     /// Tell this.
     Notify(Event),
+    /// Do this once, after what stands before it is recorded; not at all where that fails.
+    Act(Permit),
 }
 
 /// Watches one cluster.
@@ -61,6 +95,8 @@ pub struct Engine {
     cluster: ClusterName,
     policy: Policy,
     memory: Memory,
+    controls: Controls,
+    scratch: Scratch,
 }
 
 impl Engine {
@@ -82,8 +118,11 @@ impl Engine {
             node_suspects: BTreeMap::new(),
             service_suspects: BTreeMap::new(),
             incidents: Incidents::new(seed),
+            attempts: Vec::new(),
+            opened: Vec::new(),
+            storm: None,
         };
-        Engine { cluster, policy, memory }
+        Engine { cluster, policy, memory, controls: Controls::default(), scratch: Scratch::default() }
     }
 
     /// An engine that goes on where another one stopped: its last checkpoint, and what was told since, oldest first.
@@ -128,7 +167,8 @@ impl Engine {
         let guests = self.memory.suspects.values().filter(|suspect| !suspect.after_restart);
         let nodes = self.memory.node_suspects.values().map(|suspect| suspect.due);
         let services = self.memory.service_suspects.values().copied();
-        guests.map(|suspect| suspect.due).chain(nodes).chain(services).min()
+        let remedies = self.scratch.wake.into_iter();
+        guests.map(|suspect| suspect.due).chain(nodes).chain(services).chain(remedies).min()
     }
 
     /// The whole engine: what happened, to what is to be done about it.
@@ -148,11 +188,20 @@ impl Engine {
             } => {
                 self.services_looked_at(&mut turn, &node, &answer);
             }
+            Input::Inspected { inspection: Inspection::Review(look), answer: Evidence::Review(answer) } => {
+                self.reviewed(&mut turn, &look, &answer);
+            }
+            Input::Acted { incident, attempt, outcome } => self.acted(&mut turn, incident, attempt, outcome),
+            Input::Commanded(Command::Controls(controls)) => self.controls = controls,
+            Input::Commanded(Command::Order { incident, by, order }) => {
+                self.ordered(&mut turn, incident, &by, order);
+            }
             // An answer of another kind than its question answers nothing; what was asked is asked again.
             Input::Inspected { .. } | Input::Tick => {}
         }
         self.inspect_due(&mut turn);
         self.look_at_nodes(&mut turn);
+        self.remedies(&mut turn);
         self.group(&mut turn);
         turn.effects
     }
@@ -178,6 +227,7 @@ impl Engine {
             }
             Round::Routine => {
                 self.services(turn, &snapshot);
+                self.addresses(&snapshot);
                 self.temperatures(turn, &snapshot);
                 self.heartbeat(turn);
             }
@@ -220,6 +270,7 @@ impl Engine {
             && !storages.is_empty()
         {
             self.outages(turn, storages);
+            self.room(storages);
         }
     }
 
@@ -305,6 +356,16 @@ impl Engine {
         self.tell(turn, Entry { at: turn.now, subject: Subject::Cluster, name: None, node: None, fact });
     }
 
+    /// How many incidents something is being done about.
+    pub fn underway(&self) -> usize {
+        self.open_incidents().filter(|(_, incident)| incident.state.attempt().is_some()).count()
+    }
+
+    /// Every incident that was told and is not over.
+    pub fn open_incidents(&self) -> impl Iterator<Item = (&Slot, &Incident)> {
+        self.memory.incidents.told()
+    }
+
     /// How the cluster is as a whole, from what is remembered.
     pub fn summary(&self) -> Summary {
         let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
@@ -375,8 +436,23 @@ impl Engine {
         self.changed_incident(turn, subject, change);
     }
 
-    /// Ends an incident, if there is one; true if it had been told.
+    /// Ends an incident whose finding is gone, if there is one; true if it had been told. While something is done about
+    /// it, whether it is over is for the verification to say.
     fn gone(&mut self, turn: &mut Turn, slot: Slot, by: Resolution) -> bool {
+        let state = self.memory.incidents.get(&slot).map(|incident| &incident.state);
+        let by = match (state, by) {
+            // A node that is a member again is what was waited for.
+            (Some(State::Verifying { .. }), Resolution::Itself) if slot.check == Check::NodeUnreachable => {
+                Resolution::Mended
+            }
+            (Some(State::Acting { .. }), Resolution::Itself) if slot.check == Check::NodeUnreachable => by,
+            (Some(State::Acting { .. } | State::Verifying { .. }), Resolution::Itself) => return true,
+            (_, by) => by,
+        };
+        self.end(turn, slot, by)
+    }
+
+    fn end(&mut self, turn: &mut Turn, slot: Slot, by: Resolution) -> bool {
         let change = self.memory.incidents.gone(&slot, by);
         let told = change.is_some();
         self.changed_incident(turn, slot.subject, change);
@@ -423,9 +499,9 @@ impl Engine {
     }
 
     fn tell(&self, turn: &mut Turn, entry: Entry) {
-        let event = report::event(&self.cluster, &entry);
+        let event = report::is_told(&entry.fact).then(|| report::event(&self.cluster, &entry));
         turn.effects.push(Effect::Record(entry));
-        turn.effects.push(Effect::Notify(event));
+        turn.effects.extend(event.map(Effect::Notify));
     }
 }
 

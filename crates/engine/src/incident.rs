@@ -9,8 +9,12 @@ use std::fmt;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::act::{Action, Attempt};
+use crate::decide::Hold;
 use crate::detect::{Check, Finding};
 use crate::observe::{NodeName, Subject};
+use crate::record::Order;
+use crate::verify::Watch;
 
 /// An incident's identity: 128 bits, written as a UUID (version 8, RFC 9562).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -22,6 +26,20 @@ impl fmt::Display for IncidentId {
         write!(f, "{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
     }
 }
+
+impl std::str::FromStr for IncidentId {
+    type Err = BadIncidentId;
+    fn from_str(text: &str) -> Result<IncidentId, BadIncidentId> {
+        let digits: String = text.split('-').collect();
+        let read = u128::from_str_radix(&digits, 16).ok().filter(|_| digits.len() == 32).map(IncidentId);
+        read.filter(|id| id.to_string() == text.to_ascii_lowercase()).ok_or(BadIncidentId)
+    }
+}
+
+/// Why a text is no incident's id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("an incident's id is a UUID")]
+pub struct BadIncidentId;
 
 /// Makes incident ids from a seed, so that a replay makes the same ones.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -75,21 +93,128 @@ pub struct Incident {
     /// The event that it was told with, where that was one for many.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<IncidentId>,
+    /// What was said about doing something.
+    #[serde(default, skip_serializing_if = "Course::is_new")]
+    pub course: Course,
 }
 
-/// Where an incident is in its life. Acting, verifying and escalating come with the runbooks.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+/// Where an incident is in its life.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum State {
     /// Found, but not yet for as long as it must last.
     Pending {
         /// When it was first found.
         since: Timestamp,
     },
-    /// Told.
+    /// Told, and nothing is being done.
     Open {
         /// When it was told.
         since: Timestamp,
     },
+    /// Something is being done; the call has not ended.
+    Acting {
+        /// When it was told.
+        since: Timestamp,
+        /// What.
+        attempt: Attempt,
+        /// Whether this very process makes the call. After a restart nobody does.
+        #[serde(skip)]
+        here: bool,
+    },
+    /// The call has ended; whether it helped is to be seen.
+    Verifying {
+        /// When it was told.
+        since: Timestamp,
+        /// What is waited for.
+        watch: Watch,
+    },
+    /// People were called. Nothing more is done until it is over, or somebody says so.
+    Escalated {
+        /// When it was told.
+        since: Timestamp,
+        /// When they were called.
+        at: Timestamp,
+    },
+}
+
+impl State {
+    /// When it was told; `None` while it waits.
+    pub fn told_at(&self) -> Option<Timestamp> {
+        match self {
+            State::Pending { .. } => None,
+            State::Open { since }
+            | State::Acting { since, .. }
+            | State::Verifying { since, .. }
+            | State::Escalated { since, .. } => Some(*since),
+        }
+    }
+
+    /// The attempt that is under way.
+    pub fn attempt(&self) -> Option<&Attempt> {
+        match self {
+            State::Acting { attempt, .. } => Some(attempt),
+            State::Verifying { watch, .. } => Some(&watch.attempt),
+            State::Pending { .. } | State::Open { .. } | State::Escalated { .. } => None,
+        }
+    }
+
+    /// A word for programs.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            State::Pending { .. } => "pending",
+            State::Open { .. } => "open",
+            State::Acting { .. } => "acting",
+            State::Verifying { .. } => "verifying",
+            State::Escalated { .. } => "escalated",
+        }
+    }
+}
+
+/// What was said about doing something, so that it is said once.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Course {
+    /// The last of it.
+    pub said: Said,
+    /// Who said that it is to be done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approved: Option<Box<str>>,
+    /// Who said that nothing is to be done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dismissed: Option<Box<str>>,
+    /// Who has seen it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub acknowledged: Option<Box<str>>,
+    /// A call that could not be made is not tried again before this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_before: Option<Timestamp>,
+}
+
+/// What was said last.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub enum Said {
+    /// Nothing yet.
+    #[default]
+    Nothing,
+    /// Why nothing is done.
+    Held(Vec<Hold>),
+    /// What an operator might approve.
+    Recommended(Action),
+}
+
+impl Course {
+    /// What an operator said of it.
+    pub(crate) fn order(&mut self, by: &str, order: Order) {
+        self.said = Said::Nothing;
+        match order {
+            Order::Approve => (self.approved, self.dismissed) = (Some(by.into()), None),
+            Order::Dismiss => (self.approved, self.dismissed) = (None, Some(by.into())),
+            Order::Acknowledge | Order::Resolve => self.acknowledged = Some(by.into()),
+        }
+    }
+
+    fn is_new(&self) -> bool {
+        *self == Course::default()
+    }
 }
 
 /// Why an incident ended.
@@ -103,6 +228,10 @@ pub enum Resolution {
     Unwatched,
     /// It is part of something worse, which is told instead.
     Superseded,
+    /// What Jarvis did has helped.
+    Mended,
+    /// An operator closed it.
+    Closed,
 }
 
 /// What a change of the incidents has to say.
@@ -146,7 +275,17 @@ impl Incidents {
     pub(crate) fn since_at_most(&mut self, now: Timestamp) {
         for incident in self.open.values_mut() {
             match &mut incident.state {
-                State::Pending { since } | State::Open { since } => *since = (*since).min(now),
+                State::Pending { since }
+                | State::Open { since }
+                | State::Acting { since, .. }
+                | State::Escalated { since, .. } => *since = (*since).min(now),
+                State::Verifying { since, watch } => {
+                    *since = (*since).min(now);
+                    watch.woken(now);
+                }
+            }
+            if let Some(not_before) = &mut incident.course.not_before {
+                *not_before = (*not_before).min(now);
             }
         }
     }
@@ -187,7 +326,16 @@ impl Incidents {
 
     /// Every incident that has been told and is not over.
     pub(crate) fn told(&self) -> impl Iterator<Item = (&Slot, &Incident)> {
-        self.open.iter().filter(|(_, incident)| matches!(incident.state, State::Open { .. }))
+        self.open.iter().filter(|(_, incident)| incident.state.told_at().is_some())
+    }
+
+    /// One that has been told, by its id.
+    pub(crate) fn by_id(&self, id: IncidentId) -> Option<&Slot> {
+        self.told().find(|(_, incident)| incident.id == id).map(|(slot, _)| slot)
+    }
+
+    pub(crate) fn get_mut(&mut self, slot: &Slot) -> Option<&mut Incident> {
+        self.open.get_mut(slot)
     }
 
     pub(crate) fn get(&self, slot: &Slot) -> Option<&Incident> {
@@ -215,6 +363,7 @@ impl Incidents {
             name: name.clone(),
             state: State::Pending { since: now },
             group: None,
+            course: Course::default(),
         });
         incident.node = node;
         incident.name = name.or_else(|| incident.name.take());
@@ -228,7 +377,7 @@ impl Incidents {
                 incident.finding = finding;
                 None
             }
-            State::Open { .. } => {
+            State::Open { .. } | State::Acting { .. } | State::Verifying { .. } | State::Escalated { .. } => {
                 let from = std::mem::replace(&mut incident.finding, finding);
                 let turned = from.condition() != incident.finding.condition()
                     || matches!(
@@ -243,10 +392,8 @@ impl Incidents {
     /// The finding is gone. One that was still pending goes unrecorded.
     pub(crate) fn gone(&mut self, slot: &Slot, by: Resolution) -> Option<Change> {
         let incident = self.open.remove(slot)?;
-        match incident.state {
-            State::Pending { .. } => None,
-            State::Open { since } => Some(Change::Resolved { incident, since, by }),
-        }
+        let since = incident.state.told_at()?;
+        Some(Change::Resolved { incident, since, by })
     }
 }
 

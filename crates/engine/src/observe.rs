@@ -15,7 +15,8 @@ pub use ids::{
     BadId, ClusterName, GuestId, GuestKind, NodeName, ServiceId, ServiceName, StorageId, StorageName, Subject,
 };
 pub use look::{
-    Current, Door, Evidence, GuestEvidence, GuestLook, Inspection, Live, NodeEvidence, NodeLook, Task, View,
+    Current, Door, Evidence, GuestConfig, GuestEvidence, GuestLook, GuestReview, Inspection, Live,
+    NodeEvidence, NodeLook, Review, ReviewLook, Task, View,
 };
 
 /// Which tier of polling made a round: it decides what the round is judged for.
@@ -68,6 +69,14 @@ impl<T> Seen<T> {
     pub fn value(&self) -> Option<&T> {
         match self {
             Seen::At { value, .. } => Some(value),
+            Seen::NotAsked | Seen::NotReached(_) => None,
+        }
+    }
+
+    /// When the question was sent, if it was answered.
+    pub fn asked_at(&self) -> Option<Timestamp> {
+        match self {
+            Seen::At { asked_at, .. } => Some(*asked_at),
             Seen::NotAsked | Seen::NotReached(_) => None,
         }
     }
@@ -142,6 +151,8 @@ pub struct Snapshot {
     pub services: BTreeMap<NodeName, Seen<Vec<Service>>>,
     /// Each node's sensors, in degrees Celsius.
     pub temperatures: BTreeMap<NodeName, Seen<BTreeMap<Box<str>, f64>>>,
+    /// The address that wakes each node, from its settings; the inner `None`: it has none.
+    pub wakes: BTreeMap<NodeName, Seen<Option<Box<str>>>>,
 }
 
 impl Snapshot {
@@ -159,6 +170,7 @@ impl Snapshot {
             doors: BTreeMap::new(),
             services: BTreeMap::new(),
             temperatures: BTreeMap::new(),
+            wakes: BTreeMap::new(),
         }
     }
 }
@@ -239,6 +251,9 @@ pub struct Guest {
     pub ha: Option<Box<str>>,
     /// Its tags.
     pub tags: Vec<Box<str>>,
+    /// Its pool, where the token may see it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool: Option<Box<str>>,
 }
 
 /// A guest's state. PVE gives a VM's QMP run state, so the list is open.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 
+use crate::decide::{self, Runbook};
 use crate::observe::{Node, StorageId, Subject};
 
 /// All that the engine lets itself be told about how to judge.
@@ -23,6 +24,16 @@ pub struct Policy {
     /// How long after a node's boot a guest that has not come back yet is no news: `startall` works through its
     /// order with delays (pve-domain 9.6).
     pub boot_settle: SignedDuration,
+    /// What is done about which condition; the first that fits.
+    pub runbooks: Vec<Runbook>,
+    /// What is watched and never acted on.
+    pub protect: Vec<Subject>,
+    /// Guests with one of these tags are never acted on.
+    pub protect_tags: Vec<Box<str>>,
+    /// The guest in which, and the node on which, Jarvis itself runs.
+    pub own: Vec<Subject>,
+    /// So many new incidents within a minute are a storm, in which nothing is done.
+    pub storm: u32,
 }
 
 impl Default for Policy {
@@ -35,9 +46,17 @@ impl Default for Policy {
             ignore_tags: Vec::new(),
             stop_patience: SignedDuration::from_secs(2),
             boot_settle: SignedDuration::from_mins(5),
+            runbooks: decide::built_in(),
+            protect: Vec::new(),
+            protect_tags: Vec::new(),
+            own: Vec::new(),
+            storm: STORM,
         }
     }
 }
+
+/// More than this many incidents in a minute have one cause, and starting things does not mend it.
+const STORM: u32 = 10;
 
 impl Policy {
     /// The marks that hold for one metric of one subject.
@@ -45,6 +64,26 @@ impl Policy {
         let own = self.marks_for.get(&(subject.clone(), metric));
         let own = own.or_else(|| self.marks_for.get(&(everywhere(subject)?, metric)));
         own.or_else(|| self.marks.get(&metric)).copied().unwrap_or_else(|| metric.default_marks())
+    }
+
+    /// Why nothing may be done to a subject, whatever is wrong with it.
+    pub fn protects(&self, subject: &Subject, tags: &[Box<str>]) -> Option<String> {
+        let of_node =
+            |node| self.own.contains(&Subject::Node(node)).then(|| "Jarvis runs on this node".to_owned());
+        let by_node = match subject {
+            Subject::Service(id) => {
+                let node = Subject::Node(id.node.clone());
+                let named = self.protect.contains(&node).then(|| format!("{node} is, by the configuration"));
+                named.or_else(|| of_node(id.node.clone()))
+            }
+            Subject::Node(node) => of_node(node.clone()),
+            Subject::Guest(_) => self.own.contains(subject).then(|| "Jarvis runs in it".to_owned()),
+            Subject::Cluster | Subject::Storage(_) => None,
+        };
+        let tagged =
+            tags.iter().find(|tag| self.protect_tags.iter().any(|own| own.eq_ignore_ascii_case(tag)));
+        let named = self.protect.contains(subject).then(|| "by the configuration".to_owned());
+        by_node.or(named).or_else(|| tagged.map(|tag| format!("by its tag {tag}")))
     }
 
     /// Whether nothing is to be told of this subject.

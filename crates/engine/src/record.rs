@@ -8,6 +8,8 @@ use std::fmt;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use crate::act::{Action, Attempt, Outcome};
+use crate::decide::{self, Hold};
 use crate::detect::{Condition, Finding};
 use crate::incident::{IncidentId, Resolution};
 use crate::observe::{GuestStatus, NodeName, Subject};
@@ -64,6 +66,118 @@ pub enum Fact {
     Noted(Note),
     /// How the cluster is as a whole.
     Heartbeat(Summary),
+    /// What was decided, done and seen about an incident.
+    Remedy {
+        /// Its identity.
+        incident: IncidentId,
+        /// What it is.
+        condition: Condition,
+        /// What happened.
+        step: Step,
+    },
+    /// Too much happens at once: nothing is done until it is over.
+    Storm {
+        /// New incidents within a minute; 0: it is over.
+        incidents: u32,
+    },
+}
+
+/// One step on the way from an incident to its end.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Step {
+    /// Nothing is done, for these reasons. Said when they change.
+    Held {
+        /// What would have been done.
+        action: Action,
+        /// Why it is not.
+        holds: Vec<Hold>,
+        /// By which runbook it would have been done.
+        runbook: Box<str>,
+        /// What Jarvis was allowed to then, 0 to 4.
+        level: u8,
+    },
+    /// This could be done, if somebody approved.
+    Recommended {
+        /// What.
+        action: Action,
+        /// By which runbook.
+        runbook: Box<str>,
+    },
+    /// This is about to be done. Recorded before the call.
+    Intended {
+        /// What, and the how manyth time.
+        attempt: Attempt,
+        /// How many there may be.
+        of: u32,
+        /// Who approved it, where somebody did.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        approved: Option<Box<str>>,
+    },
+    /// The call has ended.
+    Acted {
+        /// Which attempt.
+        attempt: Attempt,
+        /// How.
+        outcome: Outcome,
+    },
+    /// It has been looked at.
+    Verified {
+        /// Which attempt.
+        attempt: Attempt,
+        /// Whether it helped.
+        helped: bool,
+        /// What was seen.
+        words: Box<str>,
+        /// PVE's task, where there was one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        upid: Option<Box<str>>,
+    },
+    /// People are called; nothing more is done until it is over, or somebody says so.
+    Escalated {
+        /// Why.
+        words: Box<str>,
+        /// What was tried.
+        action: Action,
+        /// By which runbook.
+        runbook: Box<str>,
+        /// What Jarvis was allowed to then, 0 to 4.
+        level: u8,
+        /// How often it was tried.
+        attempts: u32,
+    },
+    /// An operator said something about it.
+    Ordered {
+        /// Who.
+        by: Box<str>,
+        /// What.
+        order: Order,
+    },
+}
+
+/// What an operator may say about an incident.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Order {
+    /// Do it, whatever the level says.
+    Approve,
+    /// Do nothing about it.
+    Dismiss,
+    /// I have seen it.
+    Acknowledge,
+    /// It is over.
+    Resolve,
+}
+
+impl Order {
+    /// As it is said of an incident.
+    pub fn words(self) -> &'static str {
+        match self {
+            Order::Approve => "approved",
+            Order::Dismiss => "dismissed",
+            Order::Acknowledge => "seen",
+            Order::Resolve => "closed",
+        }
+    }
 }
 
 /// Things that are no trouble, but news.
@@ -204,6 +318,12 @@ impl fmt::Display for Entry {
             ),
             Fact::Noted(note) => write!(f, "noted     {:<18} {subject}: {}", "", note.words()),
             Fact::Heartbeat(summary) => write!(f, "heartbeat {:<18} {subject}: {}", "", summary.words()),
+            Fact::Remedy { condition, step, .. } => {
+                write!(f, "{:<9} {:<18} {subject}: {}", step.word(), condition.as_str(), step.words(self.at))
+            }
+            Fact::Storm { incidents } => {
+                write!(f, "storm     {:<18} {subject}: {}", "", storm_words(*incidents))
+            }
         }
     }
 }
@@ -223,6 +343,51 @@ impl Resolution {
             Resolution::Removed => "gone from the cluster".into(),
             Resolution::Unwatched => "not watched any more".into(),
             Resolution::Superseded => "part of something worse".into(),
+            Resolution::Mended => format!("{}, mended by Jarvis", finding.over()),
+            Resolution::Closed => "closed by an operator".into(),
+        }
+    }
+}
+
+/// What a storm means, in words.
+pub(crate) fn storm_words(incidents: u32) -> String {
+    if incidents == 0 {
+        return "the storm is over; what is still wrong is seen to again".into();
+    }
+    format!(
+        "{incidents} new incidents within a minute have one cause that a restart does not mend; nothing is done \
+         by itself until 5 minutes have passed without as many"
+    )
+}
+
+impl Step {
+    /// What kind of step it is, in one word.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Step::Held { .. } => "held",
+            Step::Recommended { .. } => "advised",
+            Step::Intended { .. } => "acting",
+            Step::Acted { .. } => "acted",
+            Step::Verified { helped: true, .. } => "verified",
+            Step::Verified { helped: false, .. } => "missed",
+            Step::Escalated { .. } => "escalated",
+            Step::Ordered { .. } => "ordered",
+        }
+    }
+
+    /// What happened, in words that follow the subject.
+    pub fn words(&self, at: Timestamp) -> String {
+        match self {
+            Step::Held { holds, .. } => decide::words(holds, at),
+            Step::Recommended { action, .. } => format!("{action}, if somebody approves"),
+            Step::Intended { attempt, of, approved, .. } => {
+                let by = approved.as_ref().map(|by| format!(", approved by {by}")).unwrap_or_default();
+                format!("{}, attempt {} of {of} ({}){by}", attempt.action, attempt.number, attempt.runbook)
+            }
+            Step::Acted { outcome, .. } => outcome.to_string(),
+            Step::Verified { words, .. } => words.to_string(),
+            Step::Escalated { words, .. } => words.to_string(),
+            Step::Ordered { by, order } => format!("{} by {by}", order.words()),
         }
     }
 }

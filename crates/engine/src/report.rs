@@ -5,11 +5,13 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::act::Outcome;
+use crate::decide::Hold;
 use crate::detect::{Condition, Finding};
 use crate::incident::IncidentId;
 use crate::observe::{ClusterName, GuestId, GuestStatus, NodeName, Subject};
 use crate::policy::Metric;
-use crate::record::{Entry, Fact, LeftBy, Note, Summary, Why};
+use crate::record::{Entry, Fact, LeftBy, Note, Step, Summary, Why};
 
 /// One message for the page, the programs and the `events` table.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -166,8 +168,90 @@ pub fn event(cluster: &ClusterName, entry: &Entry) -> Event {
         }
         Fact::Noted(note) => noted(&mut event, cluster, entry, note),
         Fact::Heartbeat(summary) => heartbeat(&mut event, cluster, summary),
+        Fact::Remedy { incident, condition, step } => {
+            event.incident = Some(*incident);
+            event.condition = Some(*condition);
+            remedy(&mut event, cluster, entry, *condition, step);
+        }
+        Fact::Storm { incidents } => {
+            event.title =
+                if *incidents == 0 { "Storm of incidents over" } else { "Storm of incidents" }.into();
+            event.severity = if *incidents == 0 { Severity::Info } else { Severity::Critical };
+            event.message = format!("cluster {cluster}: {}", crate::record::storm_words(*incidents));
+        }
     }
     event
+}
+
+/// Whether people are told of an entry at all. The rest is in the journal.
+pub fn is_told(fact: &Fact) -> bool {
+    match fact {
+        Fact::Opened { .. }
+        | Fact::Turned { .. }
+        | Fact::Resolved { .. }
+        | Fact::Noted(_)
+        | Fact::Heartbeat(_)
+        | Fact::Storm { .. } => true,
+        Fact::Remedy { step, .. } => match step {
+            // What only takes its time, and what nobody allowed, is no news; a storm is told once for all.
+            Step::Held { holds, .. } => {
+                holds.iter().any(|hold| !hold.is_wait())
+                    && !holds.iter().any(|hold| matches!(hold, Hold::Level { .. } | Hold::Storm))
+            }
+            Step::Acted { outcome: Outcome::NotMade { .. }, .. } => true,
+            // How the call ended is told with what came of it.
+            Step::Acted { .. } | Step::Verified { helped: true, .. } => false,
+            Step::Recommended { .. }
+            | Step::Intended { .. }
+            | Step::Verified { helped: false, .. }
+            | Step::Escalated { .. }
+            | Step::Ordered { .. } => true,
+        },
+    }
+}
+
+fn remedy(event: &mut Event, cluster: &ClusterName, entry: &Entry, condition: Condition, step: &Step) {
+    event.kind = EventKind::Action;
+    event.message = format!("{}: {}", person(cluster, entry), step.words(entry.at));
+    let condition = condition.as_str();
+    match step {
+        Step::Held { .. } => event.title = format!("Remediation blocked: {condition}"),
+        Step::Recommended { runbook, .. } => event.title = format!("Remediation recommended: {runbook}"),
+        Step::Intended { attempt, .. } => event.title = format!("Remediation starting: {}", attempt.runbook),
+        Step::Acted { outcome: Outcome::NotMade { .. }, .. } => {
+            event.title = format!("Remediation blocked: {condition}");
+        }
+        Step::Acted { .. } => event.title = format!("Remediation done: {condition}"),
+        Step::Verified { helped: true, .. } => event.title = format!("Remediation verified: {condition}"),
+        Step::Verified { helped: false, .. } => {
+            event.severity = Severity::Warning;
+            event.title = format!("Remediation failed: {condition} on {}", place_in(cluster, entry));
+        }
+        Step::Escalated { .. } => {
+            event.kind = EventKind::Alert;
+            event.severity = Severity::Critical;
+            event.title = format!("Remediation escalated: {condition} on {}", place_in(cluster, entry));
+        }
+        Step::Ordered { order, .. } => event.title = format!("Incident {}: {condition}", order.words()),
+    }
+    event.details.user = match step {
+        Step::Ordered { by, .. } | Step::Intended { approved: Some(by), .. } => Some(by.to_string()),
+        Step::Held { .. }
+        | Step::Recommended { .. }
+        | Step::Intended { .. }
+        | Step::Acted { .. }
+        | Step::Verified { .. }
+        | Step::Escalated { .. } => None,
+    };
+    event.details.upid = match step {
+        Step::Acted { outcome, .. } => outcome.upid().map(str::to_owned),
+        Step::Verified { upid, .. } => upid.as_deref().map(str::to_owned),
+        Step::Held { .. }
+        | Step::Recommended { .. }
+        | Step::Intended { .. }
+        | Step::Escalated { .. }
+        | Step::Ordered { .. } => None,
+    };
 }
 
 fn raised(

@@ -271,6 +271,12 @@ impl Client {
         self.act(node, guest, "reboot", parameters.into_iter().collect()).await
     }
 
+    /// `POST .../qemu/{vmid}/status/resume`: lets a machine go on that stands still, after a disk error too. HA or not, it
+    /// is done directly.
+    pub async fn guest_resume(&self, node: &NodeName, guest: GuestId) -> Result<Upid, Error> {
+        self.act(node, guest, "resume", Vec::new()).await
+    }
+
     /// `POST /nodes/{node}/wakeonlan`: the *contacted* node sends the packet, so it must be another one than `node`, of
     /// the same network. Gives the MAC address; that the packet was sent is all that is known. Needs Sys.PowerMgmt on
     /// the node.

@@ -152,7 +152,6 @@ impl Cluster {
             ha: None,
             ha_mode: None,
             alone_since: None,
-            mac: None,
             services: model::services(),
             temperatures: BTreeMap::from([("cpu".into(), 45.0)]),
             stats: None,

@@ -8,27 +8,30 @@
 mod ask;
 mod faults;
 mod forks;
+mod hands;
 mod reach;
 
 use std::collections::BTreeMap;
 
+use engine::decide::{Controls, KillSwitch, Maintenance};
 use engine::observe::{Inspection, NodeName, Round, Snapshot};
 use engine::policy::Policy;
 use engine::record::Entry;
-use engine::{Checkpoint, Effect, Engine, Input};
+use engine::{Checkpoint, Command as Said, Effect, Engine, Input};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::cluster::Cluster;
-use crate::script::{BadScript, Script, Step};
+use crate::script::{BadScript, Command, Jarvis, Script, Step};
 
 use ask::Asker;
 pub use ask::{Asked, Purpose};
 pub use faults::{Fault, Faults};
 pub use forks::{Fork, Watch, each_call};
+use hands::{Deed, Move};
 
 /// When every scenario begins: a Monday morning, 2026-01-05T08:00:00Z.
 pub const BEGIN: Timestamp = Timestamp::constant(1_767_600_000, 0);
-/// From the engine's wish until the first call of a look.
+/// From the engine's wish until the first call of a look, or the call of an act.
 const LOOK_BEGINS: SignedDuration = SignedDuration::from_millis(50);
 /// After this a question is given up.
 const PATIENCE: SignedDuration = SignedDuration::from_secs(10);
@@ -171,6 +174,8 @@ struct Play<'a> {
     /// The last checkpoint, and what was recorded since.
     kept: (Checkpoint, Vec<Entry>),
     kept_at: Timestamp,
+    /// What operators have set. A restart finds it as it was.
+    controls: Controls,
 }
 
 #[derive(Clone)]
@@ -188,12 +193,14 @@ enum Mail {
     Look(Inspection),
     /// What was seen when it was asked, however late it comes.
     Answer(Option<NodeName>, Box<Input>),
+    /// Something is to be done, or its task to be looked at.
+    Deed(Box<Deed>),
 }
 
 impl<'a> Play<'a> {
     fn new(script: &'a Script, ordeal: &Ordeal) -> Result<Play<'a>, BadScript> {
         let cluster = script.build(BEGIN)?;
-        let engine = Engine::new(script.cluster.clone(), Policy::default(), script.seed);
+        let mut engine = Engine::new(script.cluster.clone(), policy(script), script.seed);
         let first = BEGIN + script.tiers.first;
         let steps: Vec<_> = script.timed_steps().collect();
         let endpoints = match &script.endpoints[..] {
@@ -204,6 +211,13 @@ impl<'a> Play<'a> {
         let mut kills: Vec<Timestamp> = ordeal.kills.iter().map(|at| BEGIN + *at).collect();
         kills.sort_by(|a, b| b.cmp(a));
         let kept = (engine.checkpoint().clone(), Vec::new());
+        let controls = Controls {
+            kill_switch: KillSwitch::Off,
+            level: script.autonomy,
+            standby: false,
+            maintenance: Vec::new(),
+        };
+        engine.step(BEGIN, Input::Commanded(Said::Controls(controls.clone())));
         Ok(Play {
             script,
             cluster,
@@ -222,6 +236,7 @@ impl<'a> Play<'a> {
             kills,
             kept,
             kept_at: BEGIN,
+            controls,
         })
     }
 
@@ -246,6 +261,9 @@ impl<'a> Play<'a> {
                         line: step.line,
                         what: trouble.to_string(),
                     };
+                    if let Command::Jarvis(what) = &step.command {
+                        return self.told(at, step.line, what, see);
+                    }
                     match self.cluster.apply(&step.command) {
                         Err(_) if self.lenient => self.report.senseless += 1,
                         done => done.map_err(wrong)?,
@@ -260,13 +278,25 @@ impl<'a> Play<'a> {
                     let input = Box::new(Input::Inspected { inspection, answer });
                     self.send(at + takes, Mail::Answer(None, input));
                 }
+                Some((_, Mail::Deed(deed))) => {
+                    let (incident, attempt) = (deed.incident, deed.attempt.number);
+                    match deed.go(&mut self.cluster, &mut self.asker) {
+                        Move::GoesOn(deed, takes) => self.send(at + takes, Mail::Deed(Box::new(deed))),
+                        Move::Ended(outcome, takes) => {
+                            let input = Box::new(Input::Acted { incident, attempt, outcome });
+                            self.send(at + takes, Mail::Answer(None, input));
+                        }
+                    }
+                }
                 Some((_, Mail::Answer(node, input))) => {
                     if matches!(&*input, Input::Observed(snapshot) if snapshot.round == Round::Critical) {
                         self.follow();
                     }
                     let observed = match &*input {
                         Input::Observed(snapshot) => Some(((snapshot.round, node), snapshot.clone())),
-                        Input::Inspected { .. } | Input::Tick => None,
+                        Input::Inspected { .. } | Input::Acted { .. } | Input::Commanded(_) | Input::Tick => {
+                            None
+                        }
                     };
                     self.turn(at, *input, see);
                     // A round that came while nothing could be believed was not judged, and may be when it comes again.
@@ -291,6 +321,48 @@ impl<'a> Play<'a> {
         Ok(())
     }
 
+    /// An operator says something to the virtual daemon.
+    fn told(
+        &mut self,
+        at: Timestamp,
+        line: usize,
+        what: &Jarvis,
+        see: &mut dyn FnMut(&Moment),
+    ) -> Result<(), BadScript> {
+        let said = match what {
+            Jarvis::KillSwitch(on) => {
+                self.controls.kill_switch = if *on { KillSwitch::On } else { KillSwitch::Off };
+                Said::Controls(self.controls.clone())
+            }
+            Jarvis::Level(level) => {
+                self.controls.level = *level;
+                Said::Controls(self.controls.clone())
+            }
+            Jarvis::Announce(subject, lasts) => {
+                let (from, until) = (at, at + *lasts);
+                self.controls.maintenance.push(Maintenance { subject: subject.clone(), from, until });
+                Said::Controls(self.controls.clone())
+            }
+            Jarvis::Order(subject, by, order) => {
+                let mut open = self.engine.open_incidents();
+                let found = open.find(|(slot, _)| slot.subject == *subject).map(|(_, incident)| incident.id);
+                match found {
+                    Some(incident) => Said::Order { incident, by: by.as_str().into(), order: *order },
+                    None if self.lenient => {
+                        self.report.senseless += 1;
+                        return Ok(());
+                    }
+                    None => {
+                        let what = format!("nothing is open on `{subject}`");
+                        return Err(BadScript { line, what });
+                    }
+                }
+            }
+        };
+        self.turn(at, Input::Commanded(said), see);
+        Ok(())
+    }
+
     /// The daemon dies and is started anew: what was on its way is lost, and what it knew is what it had written down.
     fn kill(&mut self) {
         self.kills.pop();
@@ -298,9 +370,11 @@ impl<'a> Play<'a> {
         let (checkpoint, since) = self.kept.clone();
         let (cluster, seed) = (self.script.cluster.clone(), self.script.seed ^ self.sent);
         self.engine =
-            Engine::restore(cluster, Policy::default(), seed, self.cluster.now(), Some(checkpoint), since);
+            Engine::restore(cluster, policy(self.script), seed, self.cluster.now(), Some(checkpoint), since);
         self.kept = (self.engine.checkpoint().clone(), Vec::new());
         let now = self.cluster.now();
+        let controls = Box::new(Input::Commanded(Said::Controls(self.controls.clone())));
+        self.send(now, Mail::Answer(None, controls));
         self.rounds = ROUNDS.iter().map(|(round, offset)| ((*round, None), now + *offset)).collect();
         self.last.clear();
     }
@@ -346,24 +420,28 @@ impl<'a> Play<'a> {
         } else {
             let recorded = effects.iter().filter_map(|effect| match effect {
                 Effect::Record(entry) => Some(entry.clone()),
-                Effect::Inspect(_) | Effect::Notify(_) => None,
+                Effect::Inspect(_) | Effect::Notify(_) | Effect::Act(_) => None,
             });
             self.kept.1.extend(recorded);
         }
-        for effect in &effects {
+        let (engine, cluster) = (&self.engine, &self.cluster);
+        see(&Moment { at, input: &input, effects: &effects, engine, cluster });
+        for effect in effects {
             match effect {
                 Effect::Record(entry) => {
                     let clock = clock(at.duration_since(BEGIN));
                     self.report.log.push_str(&format!("{clock:>7}  {}\n", entry.to_string().trim_end()));
                 }
                 Effect::Inspect(inspection) => {
-                    self.send(at + LOOK_BEGINS, Mail::Look(inspection.clone()));
+                    self.send(at + LOOK_BEGINS, Mail::Look(inspection));
                 }
                 Effect::Notify(_) => {} // Says what its entry says.
+                Effect::Act(permit) => {
+                    let (incident, _, attempt) = permit.redeem();
+                    self.send(at + LOOK_BEGINS, Mail::Deed(Box::new(Deed::new(incident, attempt))));
+                }
             }
         }
-        let (engine, cluster) = (&self.engine, &self.cluster);
-        see(&Moment { at, input: &input, effects: &effects, engine, cluster });
     }
 
     /// The last round of each tier once more, at the same time: nothing may come of it.
@@ -383,6 +461,10 @@ impl<'a> Play<'a> {
         }
         repeated
     }
+}
+
+fn policy(script: &Script) -> Policy {
+    Policy { protect: script.protect.clone(), ..Policy::default() }
 }
 
 /// `m:ss`, or `h:mm:ss` from one hour on.

@@ -18,7 +18,9 @@ mod parse;
 mod specs;
 mod words;
 
-use engine::observe::{ClusterName, GuestId, NodeName, Round, StorageName};
+use engine::decide::Autonomy;
+use engine::observe::{ClusterName, GuestId, NodeName, Round, StorageName, Subject};
+use engine::record::Order;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::cluster::{
@@ -107,8 +109,25 @@ pub struct Script {
     pub rights: Rights,
     /// What happens, in the order of time.
     pub steps: Vec<Step>,
+    /// What Jarvis is allowed to do by itself.
+    pub autonomy: Autonomy,
+    /// What it is never to act on.
+    pub protect: Vec<Subject>,
     /// How long it lasts.
     pub length: SignedDuration,
+}
+
+/// What an operator says to Jarvis.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Jarvis {
+    /// Stop everything, or go on.
+    KillSwitch(bool),
+    /// What it may do by itself from now on.
+    Level(Autonomy),
+    /// Somebody works on this, for so long.
+    Announce(Subject, SignedDuration),
+    /// Something about what is open on a subject.
+    Order(Subject, String, Order),
 }
 
 /// One thing that happens.
@@ -125,6 +144,8 @@ pub struct Step {
 /// What can happen to a cluster.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Command {
+    /// An operator says something to Jarvis; the cluster knows nothing of it.
+    Jarvis(Jarvis),
     /// Its process is gone, and nobody asked for it.
     Crash(GuestId, Death),
     /// Its QEMU stops answering, or answers again.

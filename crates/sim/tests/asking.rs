@@ -25,7 +25,11 @@ fn inputs(lines: &str, faults: &Faults) -> (Vec<(f64, Input)>, Report) {
 fn rounds(inputs: &[(f64, Input)], round: Round) -> Vec<(f64, Snapshot)> {
     let of = |(at, input): &(f64, Input)| match input {
         Input::Observed(snapshot) if snapshot.round == round => Some((*at, snapshot.clone())),
-        Input::Observed(_) | Input::Inspected { .. } | Input::Tick => None,
+        Input::Observed(_)
+        | Input::Inspected { .. }
+        | Input::Acted { .. }
+        | Input::Commanded(_)
+        | Input::Tick => None,
     };
     inputs.iter().filter_map(of).collect()
 }
@@ -121,7 +125,7 @@ fn answers_may_overtake_each_other() {
     let (inputs, _) = inputs("api pve2 slow=1500", &Faults::None);
     let asked = inputs.iter().filter_map(|(_, input)| match input {
         Input::Observed(snapshot) => Some(snapshot.began_at),
-        Input::Inspected { .. } | Input::Tick => None,
+        Input::Inspected { .. } | Input::Acted { .. } | Input::Commanded(_) | Input::Tick => None,
     });
     let asked: Vec<_> = asked.collect();
     assert!(asked.windows(2).any(|pair| pair[1] < pair[0]), "none came before one that was asked earlier");
@@ -192,7 +196,7 @@ fn doors() {
 
 #[test]
 fn a_routine_round_has_services_and_sensors_of_each_node() {
-    let lines = "every routine 1m\nservice pve2 chrony failed\ntemperature pve3 cpu 91";
+    let lines = "autonomy 1\nevery routine 1m\nservice pve2 chrony failed\ntemperature pve3 cpu 91";
     let (inputs, _) = inputs(lines, &Faults::None);
     let (_, last) = rounds(&inputs, Round::Routine).pop().unwrap();
     let services = last.services[&node("pve2")].value().unwrap();
@@ -209,7 +213,11 @@ fn looks_at_guests() {
         let (inputs, _) = inputs(lines, &Faults::None);
         let found = inputs.into_iter().find_map(|(_, input)| match input {
             Input::Inspected { answer: Evidence::Guests(evidence), .. } => Some(evidence),
-            Input::Inspected { .. } | Input::Observed(_) | Input::Tick => None,
+            Input::Inspected { .. }
+            | Input::Observed(_)
+            | Input::Acted { .. }
+            | Input::Commanded(_)
+            | Input::Tick => None,
         });
         found.unwrap()
     };
@@ -243,7 +251,11 @@ fn looks_at_nodes() {
         let (inputs, _) = inputs(lines, &Faults::None);
         let found = inputs.into_iter().find_map(|(_, input)| match input {
             Input::Inspected { answer: Evidence::Node(evidence), .. } => Some(evidence),
-            Input::Inspected { .. } | Input::Observed(_) | Input::Tick => None,
+            Input::Inspected { .. }
+            | Input::Observed(_)
+            | Input::Acted { .. }
+            | Input::Commanded(_)
+            | Input::Tick => None,
         });
         found.unwrap()
     };

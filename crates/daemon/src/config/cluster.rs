@@ -93,6 +93,13 @@ fn cluster(
             Selector::Tag(tag) => policy.ignore_tags.push(tag),
         }
     }
+    for selector in &protect {
+        match selector {
+            Selector::Subject(subject) => policy.protect.push(subject.clone()),
+            Selector::Tag(tag) => policy.protect_tags.push(tag.clone()),
+        }
+    }
+    policy.own.extend(own.clone());
     Some(Cluster {
         name: name?,
         endpoints: endpoints?,

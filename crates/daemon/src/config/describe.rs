@@ -28,8 +28,14 @@ fn line(text: &mut String, words: std::fmt::Arguments<'_>) {
 /// What is accepted because later versions go by it, and what this one makes of it.
 fn notes(config: &Config) -> Vec<String> {
     let mut notes = vec![format!(
-        "autonomy.level {} is kept, but this version only observes and tells: it acts on nothing at any level",
-        config.autonomy_level
+        "autonomy.level {}: {}; operators may lower it, and raise it again up to this",
+        config.autonomy_level,
+        match config.autonomy_level {
+            0 | 1 => "nothing is done, and nothing proposed",
+            2 => "what could be done is proposed, and done when somebody approves",
+            _ =>
+                "crashed guests are started, lost nodes woken and failed services restarted, within the guardrails",
+        }
     )];
     if config.server.password.is_some() {
         notes.push(
@@ -44,9 +50,13 @@ fn notes(config: &Config) -> Vec<String> {
             "tiers.live is off: a stop is noticed by the critical tier, {critical:#} later at worst"
         ));
     }
-    if config.clusters.iter().any(|cluster| !cluster.protect.is_empty() || cluster.own.is_some()) {
-        notes
-            .push("protect and self are kept; while nothing is acted on, everything is protected".to_owned());
+    let without_self = config.clusters.iter().filter(|cluster| cluster.own.is_none());
+    for cluster in without_self.filter(|_| config.autonomy_level > 2) {
+        notes.push(format!(
+            "cluster {}: where Jarvis itself runs is not said (self); if that is a guest or node of this cluster, say so: \
+             it is never to act on itself",
+            cluster.name
+        ));
     }
     notes
 }

@@ -25,10 +25,12 @@ pub(super) enum Call {
     Current,
     Services,
     Time,
+    Config,
+    NodeConfig,
 }
 
 impl Call {
-    const ALL: [Call; 14] = [
+    const ALL: [Call; 16] = [
         Call::Version,
         Call::Resources,
         Call::ClusterStatus,
@@ -43,6 +45,8 @@ impl Call {
         Call::Current,
         Call::Services,
         Call::Time,
+        Call::Config,
+        Call::NodeConfig,
     ];
 
     /// Its path, for people.
@@ -62,6 +66,8 @@ impl Call {
             Call::Current => "/nodes/N/qemu/ID/status/current",
             Call::Services => "/nodes/N/services",
             Call::Time => "/nodes/N/time",
+            Call::Config => "/nodes/N/qemu/ID/config",
+            Call::NodeConfig => "/nodes/N/config",
         }
     }
 
@@ -77,6 +83,8 @@ impl Call {
             Call::HaManager => 2.5,
             // The time is not measured; it is answered by pveproxy like the status.
             Call::NodeStatus | Call::Time => 1.7,
+            // Read from the cluster's memory, like its resources (pve-domain 12).
+            Call::Config | Call::NodeConfig => 2.0,
             Call::Qemu => 11.3,
             Call::Lxc => 37.0,
             Call::Tasks => 2.5,

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use engine::observe::{
-    Blindness, Cause, Current, GuestId, GuestKind, GuestStatus, Live, NodeName, Service, Task, View,
+    Blindness, Cause, Current, GuestConfig, GuestId, GuestKind, GuestStatus, Live, NodeName, Service, Task,
+    View,
 };
 use pve::types::{self, ClusterStatus, LiveGuest, Rows};
 
@@ -109,7 +110,24 @@ fn bounded(line: &str) -> Box<str> {
 /// What QEMU says of itself. One that does not answer leaves out its version (pve-domain 1.4).
 pub(super) fn current(answer: &LiveGuest) -> Current {
     let status = answer.qmpstatus.as_ref().unwrap_or(&answer.status);
-    Current { status: GuestStatus::from_pve(status.as_str()), monitor: answer.running_qemu.is_some() }
+    Current {
+        status: GuestStatus::from_pve(status.as_str()),
+        monitor: answer.running_qemu.is_some(),
+        pid: answer.pid,
+        uptime: answer.uptime.unwrap_or(0),
+        lock: answer.lock.as_ref().map(|lock| lock.as_str().into()),
+    }
+}
+
+/// What of a guest's configuration matters for doing something to it.
+pub(super) fn config(answer: &pve::types::GuestConfig) -> GuestConfig {
+    GuestConfig {
+        onboot: answer.onboot(),
+        order: answer.start_order(),
+        template: answer.template(),
+        lock: answer.lock().map(|lock| lock.as_str().into()),
+        tags: answer.tags().map(Into::into).collect(),
+    }
 }
 
 /// How an endpoint sees a node.

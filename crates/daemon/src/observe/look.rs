@@ -28,7 +28,7 @@ const TASKS_MAX: u32 = 500;
 /// Guests whose QEMU is asked itself: one that hangs keeps a worker of its node for 3 s.
 const CURRENT_MAX: usize = 8;
 /// How long a node may take over each part of a look at its guests. A list of containers takes a second on a busy node.
-const PART_WITHIN: Duration = Duration::from_secs(10);
+pub(super) const PART_WITHIN: Duration = Duration::from_secs(10);
 /// A journal is worth waiting for, but not as long as what decides.
 const JOURNAL_WITHIN: Duration = Duration::from_secs(6);
 /// Of those whose QEMU hangs, two at a time are asked, for 3 s each.
@@ -49,13 +49,16 @@ impl Observer {
         tokio::spawn(async move {
             // Nobody closes this semaphore.
             let _seat = match &inspection {
-                Inspection::Guests(_) | Inspection::Services(_) => observer.looks.acquire().await,
+                Inspection::Guests(_) | Inspection::Services(_) | Inspection::Review(_) => {
+                    observer.looks.acquire().await
+                }
                 Inspection::Node(_) => observer.node_looks.acquire().await,
             };
             let answer = match &inspection {
                 Inspection::Guests(look) => Evidence::Guests(observer.guest_evidence(look).await),
                 Inspection::Node(look) => Evidence::Node(observer.node_evidence(look).await),
                 Inspection::Services(node) => Evidence::Services(observer.service_evidence(node).await),
+                Inspection::Review(look) => Evidence::Review(observer.review(look).await),
             };
             let answered = observer.inputs.send(Input::Inspected { inspection, answer }).await;
             if answered.is_err() {
@@ -64,7 +67,7 @@ impl Observer {
         });
     }
 
-    async fn service_evidence(&self, node: &NodeName) -> Seen<Vec<engine::observe::Service>> {
+    pub(super) async fn service_evidence(&self, node: &NodeName) -> Seen<Vec<engine::observe::Service>> {
         // Another one may be at it, and then comes ours.
         let within = SERVICES_WITHIN * 2;
         match timeout(self.clock.real(within), self.services_of(node)).await {
@@ -180,7 +183,7 @@ impl Observer {
         evidence::tasks(rows)
     }
 
-    async fn node_tasks(
+    pub(super) async fn node_tasks(
         &self,
         name: &NodeName,
         node: &pve::NodeName,

@@ -10,9 +10,10 @@ use std::path::{Path, PathBuf};
 
 use engine::observe::{
     Blindness, Cause, Door, Evidence, GuestEvidence, GuestId, GuestKind, Inspection, Live, NodeEvidence,
-    Round, Seen, Snapshot, Task,
+    Review, Round, Seen, Snapshot, Task,
 };
 use engine::policy::Policy;
+use engine::record::Fact;
 use engine::{Effect, Engine, Input};
 use expect_test::{ExpectFile, expect_file};
 use jiff::{SignedDuration, Timestamp};
@@ -377,6 +378,9 @@ impl Play {
         while let Some(input) = inputs.pop_front() {
             for effect in self.engine.step(now, input) {
                 match effect {
+                    // What is done about it was not recorded.
+                    Effect::Record(entry)
+                        if matches!(entry.fact, Fact::Remedy { .. } | Fact::Storm { .. }) => {}
                     Effect::Record(entry) => {
                         let time = now.strftime("%H:%M:%S%.1f");
                         self.log.push_str(&format!("{time}  {entry}\n"));
@@ -386,6 +390,7 @@ impl Play {
                         inputs.push_back(Input::Inspected { inspection, answer });
                     }
                     Effect::Notify(_) => {}
+                    Effect::Act(permit) => panic!("nobody said that anything may be done: {permit:?}"),
                 }
             }
         }
@@ -426,6 +431,7 @@ impl Play {
                 })
             }
             Inspection::Services(_) => Evidence::Services(unrecorded()),
+            Inspection::Review(_) => Evidence::Review(Review::Services(unrecorded())),
         }
     }
 

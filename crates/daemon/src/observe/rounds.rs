@@ -20,7 +20,7 @@ use crate::supervise::Stop;
 /// A critical round may use what another consumer asked for a moment ago, not more: statistics change each 10 s.
 const CRITICAL_AGE: SignedDuration = SignedDuration::from_secs(2);
 /// Thresholds and capacity are judged on what the last critical round brought, so they cost the cluster nothing.
-const SLOW_AGE: SignedDuration = SignedDuration::from_secs(15);
+pub(super) const SLOW_AGE: SignedDuration = SignedDuration::from_secs(15);
 /// Rights change seldom, and a stop is not told as a crash without knowing them.
 const RIGHTS_AGE: SignedDuration = SignedDuration::from_mins(5);
 /// How long a list of guests must have been empty to be believed. Until then it counts as blindness.
@@ -159,8 +159,8 @@ impl Observer {
                 snapshot.doors = self.doors(until).await;
             }
             Round::Routine => {
-                (snapshot.services, snapshot.temperatures) =
-                    tokio::join!(self.services(until), self.temperatures());
+                (snapshot.services, snapshot.temperatures, snapshot.wakes) =
+                    tokio::join!(self.services(until), self.temperatures(), self.wakes());
             }
             Round::Background => {
                 snapshot.storages = seen(&self.resources(SLOW_AGE).await, translate::storages);

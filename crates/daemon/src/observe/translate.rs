@@ -46,6 +46,7 @@ pub(super) fn guests(rows: &Rows<Resource>) -> BTreeMap<GuestId, Guest> {
             lock: row.lock.as_ref().map(|lock| lock.as_str().into()),
             ha: row.hastate.as_ref().map(|state| shown(state.as_str())),
             tags: row.tags().map(Into::into).collect(),
+            pool: row.pool.clone(),
         };
         guests.insert(guest_id(row.id), guest);
     }

@@ -44,6 +44,9 @@ impl Write for SaveTurn {
             let end = journal::head(conn).await?;
             head = Some(journal::append(conn, end, entries).await?);
             incidents::project(conn, end.seq, entries).await?;
+            for action in entries.iter().filter_map(|entry| entry.action.as_deref()) {
+                insert_action(conn, action).await?;
+            }
         }
         resolve_earlier(conn, events).await?;
         let rows = insert_events(conn, events).await?;
@@ -205,7 +208,15 @@ impl Write for StartAnew {
             .await?
             .rows_affected();
         let entry = serde_json::json!({ "reason": reason, "closed": closed }).to_string();
-        let entry = NewEntry { at, cluster: Some(cluster.to_owned()), kind: Kind::Anew, entry, told: None };
+        let entry = NewEntry {
+            at,
+            cluster: Some(cluster.to_owned()),
+            kind: Kind::Anew,
+            entry,
+            told: None,
+            about: None,
+            action: None,
+        };
         let next = journal::head(conn).await?.seq.saturating_add(1);
         incidents::end_all(conn, cluster, at, next).await?;
         let title = format!("Watching {cluster} begins anew");
@@ -268,35 +279,38 @@ impl Write for SaveAction {
     type Output = ActionRow;
 
     async fn apply(&self, conn: &mut SqliteConnection) -> Result<Self::Output, sqlx::Error> {
-        let SaveAction(action) = self;
-        let row = sqlx::query(concat!(
-            "INSERT INTO autonomy_actions (timestamp, at_ms, incident_key, incident_id, runbook_id, condition, \
+        insert_action(conn, &self.0).await
+    }
+}
+
+async fn insert_action(conn: &mut SqliteConnection, action: &NewAction) -> Result<ActionRow, sqlx::Error> {
+    let row = sqlx::query(concat!(
+        "INSERT INTO autonomy_actions (timestamp, at_ms, incident_key, incident_id, runbook_id, condition, \
              action, action_args, result, result_details, verification_result, autonomy_level, node, \
              attempt_number, escalated, email_sent, cluster) \
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17) RETURNING ",
-            action_columns!()
-        ))
-        .bind(time::to_text(action.at))
-        .bind(action.at.as_millisecond())
-        .bind(action.incident_key.as_str())
-        .bind(action.incident_id.as_str())
-        .bind(action.runbook_id.as_str())
-        .bind(action.condition.as_str())
-        .bind(action.action.as_str())
-        .bind(action.action_args.as_deref())
-        .bind(action.result.as_str())
-        .bind(action.result_details.as_deref())
-        .bind(action.verification_result.as_deref())
-        .bind(i64::from(action.autonomy_level))
-        .bind(action.node.as_deref())
-        .bind(i64::from(action.attempt_number))
-        .bind(action.escalated)
-        .bind(action.email_sent)
-        .bind(action.cluster.as_deref())
-        .fetch_one(conn)
-        .await?;
-        Ok(ActionRow::read(&row))
-    }
+        action_columns!()
+    ))
+    .bind(time::to_text(action.at))
+    .bind(action.at.as_millisecond())
+    .bind(action.incident_key.as_str())
+    .bind(action.incident_id.as_str())
+    .bind(action.runbook_id.as_str())
+    .bind(action.condition.as_str())
+    .bind(action.action.as_str())
+    .bind(action.action_args.as_deref())
+    .bind(action.result.as_str())
+    .bind(action.result_details.as_deref())
+    .bind(action.verification_result.as_deref())
+    .bind(i64::from(action.autonomy_level))
+    .bind(action.node.as_deref())
+    .bind(i64::from(action.attempt_number))
+    .bind(action.escalated)
+    .bind(action.email_sent)
+    .bind(action.cluster.as_deref())
+    .fetch_one(conn)
+    .await?;
+    Ok(ActionRow::read(&row))
 }
 
 pub(super) struct SetPreference {

@@ -81,16 +81,22 @@ pub enum Resolution {
     Unwatched,
     /// It is part of something worse, which is told instead.
     Superseded,
+    /// What Jarvis did has helped.
+    Mended,
+    /// An operator closed it.
+    Closed,
     /// Watching began anew, and nobody would have ended it.
     Anew,
 }
 
 impl Resolution {
-    const ALL: [Resolution; 5] = [
+    const ALL: [Resolution; 7] = [
         Resolution::Itself,
         Resolution::Removed,
         Resolution::Unwatched,
         Resolution::Superseded,
+        Resolution::Mended,
+        Resolution::Closed,
         Resolution::Anew,
     ];
 
@@ -101,6 +107,8 @@ impl Resolution {
             Resolution::Removed => "removed",
             Resolution::Unwatched => "unwatched",
             Resolution::Superseded => "superseded",
+            Resolution::Mended => "mended",
+            Resolution::Closed => "closed",
             Resolution::Anew => "anew",
         }
     }
@@ -118,6 +126,8 @@ impl From<engine::incident::Resolution> for Resolution {
             By::Removed => Resolution::Removed,
             By::Unwatched => Resolution::Unwatched,
             By::Superseded => Resolution::Superseded,
+            By::Mended => Resolution::Mended,
+            By::Closed => Resolution::Closed,
         }
     }
 }
@@ -128,7 +138,7 @@ pub(super) fn told(cluster: &ClusterName, entry: &Entry) -> Option<Told> {
         Fact::Opened { incident, finding, .. }
         | Fact::Turned { incident, finding, .. }
         | Fact::Resolved { incident, finding, .. } => (incident, finding),
-        Fact::Noted(_) | Fact::Heartbeat(_) => return None,
+        Fact::Noted(_) | Fact::Heartbeat(_) | Fact::Remedy { .. } | Fact::Storm { .. } => return None,
     };
     let word = |text: String| {
         let mut text = text;
@@ -170,7 +180,7 @@ pub(super) fn told(cluster: &ClusterName, entry: &Entry) -> Option<Told> {
             told.resolved = Some(entry.at);
             told.resolution = Some(Resolution::from(*by).as_str());
         }
-        Fact::Noted(_) | Fact::Heartbeat(_) => {}
+        Fact::Noted(_) | Fact::Heartbeat(_) | Fact::Remedy { .. } | Fact::Storm { .. } => {}
     }
     Some(told)
 }
@@ -200,11 +210,20 @@ pub(super) async fn project(
     after: i64,
     entries: &[NewEntry],
 ) -> Result<(), sqlx::Error> {
-    let told = (after.saturating_add(1)..).zip(entries).filter_map(|(seq, entry)| {
+    let numbered = || (after.saturating_add(1)..).zip(entries);
+    let told = numbered().filter_map(|(seq, entry)| {
         let told = entry.told.as_deref()?;
         Some((entry.cluster.as_deref()?, seq, told))
     });
-    write(conn, told).await
+    write(conn, told).await?;
+    let about: Vec<(&str, &str, i64)> = numbered()
+        .filter_map(|(seq, entry)| Some((entry.cluster.as_deref()?, entry.about.as_deref()?, seq)))
+        .collect();
+    if about.is_empty() {
+        return Ok(());
+    }
+    let links = serde_json::to_string(&about).map_err(|error| sqlx::Error::Encode(error.into()))?;
+    sqlx::query(LINK).bind(links).execute(conn).await.map(drop)
 }
 
 async fn write<'a>(

@@ -205,6 +205,22 @@ pub enum Kind {
     Noted,
     /// How the cluster is.
     Heartbeat,
+    /// Why nothing is done about an incident.
+    Held,
+    /// What could be done about it, if somebody approved.
+    Advised,
+    /// What is about to be done about it.
+    Intended,
+    /// How a call ended.
+    Acted,
+    /// Whether it helped.
+    Verified,
+    /// People are called.
+    Escalated,
+    /// An operator said something about an incident.
+    Ordered,
+    /// Too much happens at once, or that is over.
+    Storm,
     /// A cluster's engine began anew, because what it knew could not be read.
     Anew,
     /// Somebody changed something that is Jarvis's own: the kill switch, the level, a user.
@@ -222,6 +238,14 @@ impl Kind {
             Kind::Resolved => "resolved",
             Kind::Noted => "noted",
             Kind::Heartbeat => "heartbeat",
+            Kind::Held => "held",
+            Kind::Advised => "advised",
+            Kind::Intended => "intended",
+            Kind::Acted => "acted",
+            Kind::Verified => "verified",
+            Kind::Escalated => "escalated",
+            Kind::Ordered => "ordered",
+            Kind::Storm => "storm",
             Kind::Anew => "anew",
             Kind::Operator => "operator",
             Kind::Break => "break",

@@ -1,13 +1,14 @@
 //! What is handed to the store, and how it is made fit: bounded, and with a summary that the page can split.
 
 use engine::observe::ClusterName;
-use engine::record::{Entry, Fact};
+use engine::record::{Entry, Fact, Step};
 use engine::report::{Event, EventKind, Severity};
 use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::incidents::{self, Told};
 use super::journal::Kind;
+use super::remedy;
 use super::row::{ActionResult, Source};
 use crate::words::plain;
 
@@ -26,7 +27,7 @@ const DETAILS_MAX: usize = 64 * 1024;
 const ENTRY_MAX: usize = 256 * 1024;
 
 /// An entry on its way into the journal.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct NewEntry {
     /// When it happened; the journal's column keeps it to the millisecond.
     pub at: Timestamp,
@@ -38,17 +39,31 @@ pub struct NewEntry {
     pub entry: String,
     /// What it says of an incident, where it is about one: the row of `incidents` goes with it. Boxed: most say nothing.
     pub told: Option<Box<Told>>,
+    /// The incident whose story it is part of, where it says nothing of how the incident itself is.
+    pub about: Option<Box<str>>,
+    /// The row of `autonomy_actions` that goes with it, where it is an outcome.
+    pub action: Option<Box<NewAction>>,
 }
 
 impl NewEntry {
-    /// What the engine of a cluster wrote down.
-    pub fn from_engine(cluster: &ClusterName, entry: &Entry) -> NewEntry {
+    /// What the engine of a cluster wrote down. `first`: it is the configuration's first.
+    pub fn from_engine(cluster: &ClusterName, first: bool, entry: &Entry) -> NewEntry {
         let kind = match &entry.fact {
             Fact::Opened { .. } => Kind::Opened,
             Fact::Turned { .. } => Kind::Turned,
             Fact::Resolved { .. } => Kind::Resolved,
             Fact::Noted(_) => Kind::Noted,
             Fact::Heartbeat(_) => Kind::Heartbeat,
+            Fact::Storm { .. } => Kind::Storm,
+            Fact::Remedy { step, .. } => match step {
+                Step::Held { .. } => Kind::Held,
+                Step::Recommended { .. } => Kind::Advised,
+                Step::Intended { .. } => Kind::Intended,
+                Step::Acted { .. } => Kind::Acted,
+                Step::Verified { .. } => Kind::Verified,
+                Step::Escalated { .. } => Kind::Escalated,
+                Step::Ordered { .. } => Kind::Ordered,
+            },
         };
         // Plain data with strings as its keys: there is nothing in it that JSON could not say.
         let json = serde_json::to_string(entry).unwrap_or_else(|error| {
@@ -60,6 +75,16 @@ impl NewEntry {
             kind,
             entry: fit_json(json, ENTRY_MAX),
             told: incidents::told(cluster, entry).map(Box::new),
+            about: match &entry.fact {
+                Fact::Remedy { incident, .. } => Some(incident.to_string().into()),
+                Fact::Opened { .. }
+                | Fact::Turned { .. }
+                | Fact::Resolved { .. }
+                | Fact::Noted(_)
+                | Fact::Heartbeat(_)
+                | Fact::Storm { .. } => None,
+            },
+            action: remedy::action(cluster, first, entry).map(|action| Box::new(action.fitted())),
         }
     }
 }
@@ -78,7 +103,7 @@ impl NewEntry {
     pub fn by_operator(at: Timestamp, by: &Operator, did: &str, what: &serde_json::Value) -> NewEntry {
         let entry = serde_json::json!({ "by": by.name, "via": by.via, "did": did, "what": what });
         let entry = fit_json(entry.to_string(), ENTRY_MAX);
-        NewEntry { at, cluster: None, kind: Kind::Operator, entry, told: None }
+        NewEntry { at, cluster: None, kind: Kind::Operator, entry, told: None, about: None, action: None }
     }
 }
 

@@ -202,8 +202,15 @@ pub(super) async fn check_in(
             serde_json::json!({ "seq": head.seq, "hash": to_hex(&head.hash), "signature": to_hex(signature) })
         });
         let entry = serde_json::json!({ "found": misfit.to_string(), "last": last.seq, "head": said });
-        let entry =
-            NewEntry { at: now, cluster: None, kind: Kind::Break, entry: entry.to_string(), told: None };
+        let entry = NewEntry {
+            at: now,
+            cluster: None,
+            kind: Kind::Break,
+            entry: entry.to_string(),
+            told: None,
+            about: None,
+            action: None,
+        };
         head = journal::append(conn, head, &[entry]).await?;
     }
     if let Some(anchor) = unsigned {

@@ -161,6 +161,7 @@ pub const NEEDS: &[(Method, &str, Role)] = &[
     (Method::GET, "/api/v1/storages", Role::Viewer),
     (Method::GET, "/api/v1/incidents", Role::Viewer),
     (Method::GET, "/api/v1/incidents/{id}", Role::Viewer),
+    (Method::POST, "/api/v1/incidents/{id}/{order}", Role::Operator),
     (Method::GET, "/api/v1/events", Role::Viewer),
     (Method::GET, "/api/v1/events/{seq}", Role::Viewer),
     (Method::GET, "/api/v1/actions", Role::Viewer),

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 
 use crate::clock::Clock;
+use crate::operate::Desk;
 
 use super::meter::Meter;
 
@@ -23,7 +24,6 @@ pub struct Live {
     /// died says nothing.
     stale_after: Duration,
     clusters: Box<[Sight]>,
-    remediations: AtomicUsize,
     /// Whether everything that is done without being asked for is to stop.
     halt: watch::Sender<bool>,
     /// How often it was told to stop.
@@ -37,7 +37,11 @@ struct Sight {
     name: ClusterName,
     /// When the last good round ended; `None` before the first and after a bad one.
     seen: Mutex<Option<Instant>>,
+    /// How many incidents are being worked on.
+    remediations: AtomicUsize,
     meter: Arc<Meter>,
+    /// Where what operators say of its incidents is handed in, while it is watched.
+    desk: Mutex<Option<Desk>>,
 }
 
 impl Live {
@@ -46,13 +50,18 @@ impl Live {
     pub fn new(clusters: impl IntoIterator<Item = ClusterName>, round: Duration, now: Instant) -> Live {
         let clusters = clusters
             .into_iter()
-            .map(|name| Sight { name, seen: Mutex::new(None), meter: Arc::default() })
+            .map(|name| Sight {
+                name,
+                seen: Mutex::new(None),
+                remediations: AtomicUsize::new(0),
+                meter: Arc::default(),
+                desk: Mutex::new(None),
+            })
             .collect();
         Live {
             started: now,
             stale_after: round * ROUNDS,
             clusters,
-            remediations: AtomicUsize::new(0),
             halt: watch::Sender::new(false),
             stops: AtomicUsize::new(0),
             clock: None,
@@ -91,14 +100,29 @@ impl Live {
         }
     }
 
-    /// How many incidents are being worked on.
-    pub fn set_active_remediations(&self, count: usize) {
-        self.remediations.store(count, Ordering::Relaxed);
+    /// Where what operators say of a cluster's incidents is handed in from now on.
+    pub fn open_desk(&self, cluster: &ClusterName, desk: Desk) {
+        if let Some(sight) = self.clusters.iter().find(|sight| sight.name == *cluster) {
+            *sight.desk.lock().unwrap_or_else(PoisonError::into_inner) = Some(desk);
+        }
     }
 
-    /// How many incidents are being worked on.
+    /// Where what operators say of a cluster's incidents is handed in; `None` where it is not watched.
+    pub fn desk(&self, cluster: &ClusterName) -> Option<Desk> {
+        let sight = self.clusters.iter().find(|sight| sight.name == *cluster)?;
+        sight.desk.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// How many incidents of a cluster are being worked on.
+    pub fn set_active_remediations(&self, cluster: &ClusterName, count: usize) {
+        if let Some(sight) = self.clusters.iter().find(|sight| sight.name == *cluster) {
+            sight.remediations.store(count, Ordering::Relaxed);
+        }
+    }
+
+    /// How many incidents are being worked on, in all.
     pub fn active_remediations(&self) -> usize {
-        self.remediations.load(Ordering::Relaxed)
+        self.clusters.iter().map(|sight| sight.remediations.load(Ordering::Relaxed)).sum()
     }
 
     /// The kill switch, as it is in force: at once, and whether or not it could be stored. Who acts asks right before each

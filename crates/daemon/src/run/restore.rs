@@ -137,6 +137,8 @@ mod tests {
             kind: Kind::Noted,
             entry,
             told: None,
+            about: None,
+            action: None,
         }
     }
 

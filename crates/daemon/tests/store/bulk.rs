@@ -38,7 +38,10 @@ fn dies(n: u128) -> (NewEntry, NewEvent) {
         node: Some(format!("pve{}", n % 32).parse().unwrap()),
         fact: Fact::Opened { incident, finding, group: None },
     };
-    (NewEntry::from_engine(&lab(), &entry), NewEvent::from_engine(&lab(), &report::event(&lab(), &entry)))
+    (
+        NewEntry::from_engine(&lab(), true, &entry),
+        NewEvent::from_engine(&lab(), &report::event(&lab(), &entry)),
+    )
 }
 
 /// As large as that of a cluster of 10,000 guests with as many incidents: some 2.5 MB and 0.8 MB.

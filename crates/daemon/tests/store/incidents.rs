@@ -47,7 +47,7 @@ async fn tell(store: &Store, entries: &[Entry]) {
     let events =
         entries.iter().map(|entry| NewEvent::from_engine(&lab(), &engine::report::event(&lab(), entry)));
     let (events, entries) =
-        (events.collect(), entries.iter().map(|entry| NewEntry::from_engine(&lab(), entry)).collect());
+        (events.collect(), entries.iter().map(|entry| NewEntry::from_engine(&lab(), true, entry)).collect());
     store.save_turn(entries, events, None).await.unwrap();
 }
 

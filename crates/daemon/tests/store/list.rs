@@ -78,7 +78,7 @@ async fn what_weighs_megabytes_comes_in_part() {
         fact: Fact::Opened { incident: serde_json::from_str("7").unwrap(), finding, group: None },
     };
     let told = NewEvent::from_engine(&lab(), &engine::report::event(&lab(), &opened));
-    let written = NewEntry::from_engine(&lab(), &opened);
+    let written = NewEntry::from_engine(&lab(), true, &opened);
     let text = |bytes: usize| format!("\"{}\"", "x".repeat(bytes - 2));
     let event = |_| NewEvent { details: Some(text(64_000)), ..told.clone() };
     let entry = |_| NewEntry { entry: text(200_000), ..written.clone() };

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use daemon::act::Hands;
 use daemon::clock::Clock;
 use daemon::record::Store;
 use daemon::report::live::Live;
@@ -99,6 +100,9 @@ pub(crate) fn play(
             store: store.clone(),
             live: Arc::new(Live::new([script.cluster.clone()], Duration::from_secs(12), Instant::now())),
             page: None,
+            hands: hands(script, &cluster, &clock),
+            first: true,
+            autonomy_ceiling: script.autonomy.number(),
         };
         clock.sleep_until(BEGIN + script.tiers.first - FIRST_ROUND).await;
         let (stop, stopped) = supervise::stop();
@@ -129,7 +133,7 @@ pub(crate) fn play(
 
 fn serve(script: &Script, speed: f64) -> Server {
     let rights = match script.rights {
-        Rights::All => "observer",
+        Rights::All => "full",
         Rights::Auditor => "auditor",
     };
     let mut led = script.clone();
@@ -142,6 +146,13 @@ fn serve(script: &Script, speed: f64) -> Server {
     options.speed = speed;
     options.seed = script.seed;
     Server::start(options).unwrap()
+}
+
+/// What acts: the same token, which may act unless the script gives it an auditor's rights.
+fn hands(script: &Script, cluster: &Server, clock: &Arc<Clock>) -> Hands {
+    let token = pve::Token::new(TOKEN, pve::Secret::new(SECRET)).unwrap();
+    let clients = daemon::daemon::clients(endpoints(script, cluster), token, clock).unwrap();
+    Hands::new(clients, true).with_clock(Arc::clone(clock))
 }
 
 fn endpoints(script: &Script, cluster: &Server) -> Vec<pve::Endpoint> {

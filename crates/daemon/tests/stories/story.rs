@@ -57,7 +57,14 @@ impl Story {
 
     /// As [`Story::compare`], where words may lack what one lost answer would have added: whom, why, and seen by how many.
     pub(crate) fn compare_gist(&self, told: &Story) -> Result<(), String> {
-        self.restarts().compare_by(&told.restarts(), alike)
+        let seen = |story: &Story| story.clone().without_remedies().restarts();
+        seen(self).compare_by(&seen(told), alike)
+    }
+
+    /// The same story without what was done: one that was tried again did as well as one that helped at once.
+    fn without_remedies(mut self) -> Story {
+        self.0.values_mut().for_each(|lines| lines.retain(|line| !REMEDY.contains(&line.kind.as_str())));
+        self
     }
 
     /// The same story with the stop and the start of a guest told as one: whoever lost the answer between saw no more.
@@ -141,8 +148,30 @@ fn read(entry: &str, at: i64, optional: bool) -> Option<(String, Line)> {
     }
     // The same.
     words = words.split_once("cause not known: ").map_or(words, |(before, _)| before);
-    let (kind, condition, words) = (kind.to_owned(), condition.to_owned(), words.to_owned());
+    if matches!(kind, "acted" | "missed") {
+        // Why a call was refused is said in the words of whoever made it.
+        words = words.split_once(": ").map_or(words, |(before, _)| before);
+    }
+    let words = if REMEDY.contains(&kind) { without_times(words) } else { words.to_owned() };
+    let (kind, condition) = (kind.to_owned(), condition.to_owned());
     Some((subject.to_owned(), Line { at, optional, name, kind, condition, words }))
+}
+
+/// What is told of something done about an incident. How long things took then depends on the machine.
+const REMEDY: [&str; 8] =
+    ["held", "advised", "acting", "acted", "verified", "missed", "escalated", "ordered"];
+
+/// `m:ss` wherever it stands becomes `T`, and `0:05 after the call` the same.
+fn without_times(words: &str) -> String {
+    let timeless = |word: &str| {
+        let bare = word.trim_end_matches([';', ',', '.']);
+        let time = bare.split_once(':').is_some_and(|(minutes, seconds)| {
+            !minutes.is_empty()
+                && format!("{minutes}{seconds}").bytes().all(|b| b.is_ascii_digit() || b == b':')
+        });
+        if time { word.replacen(bare, "T", 1) } else { word.to_owned() }
+    };
+    words.split(' ').map(timeless).collect::<Vec<_>>().join(" ")
 }
 
 /// The end of an incident comes with the row that shows it, and why it ended with the answer to a question: of two such

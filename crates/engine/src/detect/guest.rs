@@ -427,6 +427,7 @@ mod tests {
             lock: None,
             ha: None,
             tags: Vec::new(),
+            pool: None,
         }
     }
 

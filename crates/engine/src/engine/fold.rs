@@ -7,11 +7,13 @@ use jiff::Timestamp;
 
 use super::memory::{Departure, KnownGuest, KnownNode, LiveSeen};
 use super::{Engine, Memory};
+use crate::act::Outcome;
 use crate::detect::guest::{self, ROW_AGE};
 use crate::detect::{Check, Finding};
-use crate::incident::{Incident, Resolution, Slot, State};
+use crate::incident::{Course, Incident, IncidentId, Resolution, Said, Slot, State};
 use crate::observe::{Guest, GuestId, GuestStatus, NodeName, Presence, Round, Subject};
-use crate::record::{Entry, Fact, Note};
+use crate::record::{Entry, Fact, Note, Step};
+use crate::verify::Watch;
 
 impl Memory {
     /// The system's clock may have been set back since, so no time of the past may make anything wait, and none may lie
@@ -49,6 +51,9 @@ impl Memory {
         }
         self.service_suspects.values_mut().for_each(past);
         self.incidents.since_at_most(now);
+        self.attempts.iter_mut().flat_map(|(_, made)| made).for_each(past);
+        self.opened.iter_mut().for_each(past);
+        self.storm.iter_mut().for_each(past);
         self.judged.values_mut().for_each(|began_at| *began_at = Timestamp::MIN);
         self.judged.remove(&Round::Live);
         self.judged_live.clear();
@@ -74,7 +79,9 @@ impl Engine {
                 self.fold_finding(at, &subject, node.as_ref(), &finding);
                 let slot = Slot { check: finding.check(), subject };
                 let state = State::Open { since: at };
-                self.memory.incidents.put(slot, Incident { id, finding, node, name, state, group });
+                let course = Course::default();
+                self.memory.incidents.put(slot, Incident { id, finding, node, name, state, group, course });
+                self.memory.opened.push(at);
             }
             Fact::Turned { finding, .. } => {
                 let slot = Slot { check: finding.check(), subject };
@@ -89,6 +96,56 @@ impl Engine {
             }
             Fact::Noted(note) => self.fold_note(at, &subject, name, node, note),
             Fact::Heartbeat(_) => {}
+            Fact::Storm { incidents } => self.memory.storm = (incidents > 0).then_some(at),
+            Fact::Remedy { incident, step, .. } => self.fold_step(at, incident, step),
+        }
+    }
+
+    /// What was decided and done; an attempt that was begun counts, however it ended.
+    fn fold_step(&mut self, at: Timestamp, id: IncidentId, step: Step) {
+        let Some(slot) = self.memory.incidents.by_id(id).cloned() else { return };
+        if let Step::Intended { attempt, .. } = &step {
+            self.memory.count(&slot, attempt.at);
+        }
+        if let Step::Acted { attempt, outcome: Outcome::NotMade { .. } } = &step {
+            self.memory.uncount(&slot, attempt.at);
+        }
+        let condition = self.memory.incidents.get(&slot).map(|incident| incident.finding.condition());
+        let book = match (&step, condition) {
+            (Step::Acted { attempt, .. }, Some(condition)) => {
+                Some(self.runbook_named(&attempt.runbook, condition))
+            }
+            (_, _) => None,
+        };
+        let Some(incident) = self.memory.incidents.get_mut(&slot) else { return };
+        let Some(since) = incident.state.told_at() else { return };
+        let course = &mut incident.course;
+        match step {
+            Step::Held { holds, .. } => course.said = Said::Held(holds),
+            Step::Recommended { action, .. } => course.said = Said::Recommended(action),
+            Step::Intended { attempt, .. } => {
+                (course.said, course.approved) = (Said::Nothing, None);
+                incident.state = State::Acting { since, attempt, here: false };
+            }
+            Step::Acted { outcome: Outcome::NotMade { .. }, .. } => {
+                course.said = Said::Nothing;
+                incident.state = State::Open { since };
+            }
+            Step::Acted { attempt, outcome } => {
+                if let Some(book) = book {
+                    let watch = Watch::new(attempt, outcome, at, &book);
+                    incident.state = State::Verifying { since, watch };
+                }
+            }
+            Step::Verified { .. } => {
+                (course.said, course.approved) = (Said::Nothing, None);
+                incident.state = State::Open { since };
+            }
+            Step::Escalated { .. } => {
+                course.said = Said::Nothing;
+                incident.state = State::Escalated { since, at };
+            }
+            Step::Ordered { by, order } => course.order(&by, order),
         }
     }
 
@@ -147,6 +204,7 @@ impl Engine {
                         lock: None,
                         ha: None,
                         tags: Vec::new(),
+                        pool: None,
                     };
                     self.memory.guests.entry(*id).or_insert_with(|| KnownGuest::new(guest, at));
                 }
@@ -182,7 +240,13 @@ impl Engine {
     }
 
     /// What was told of a guest is how it was then; whatever was suspected of it is explained.
-    fn fold_guest(&mut self, at: Timestamp, id: GuestId, node: Option<&NodeName>, status: GuestStatus) {
+    pub(super) fn fold_guest(
+        &mut self,
+        at: Timestamp,
+        id: GuestId,
+        node: Option<&NodeName>,
+        status: GuestStatus,
+    ) {
         self.memory.suspects.remove(&id);
         let Some(known) = self.memory.guests.get_mut(&id) else { return };
         let alive = status.has_process();
@@ -221,6 +285,7 @@ impl Engine {
             believed: false,
             missing: 0,
             departure,
+            wakes: None,
         });
         (known.presence, known.departure) = (presence, departure);
         if presence == Presence::Offline {

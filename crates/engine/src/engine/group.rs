@@ -74,7 +74,7 @@ impl Engine {
             let bearer = turn.effects.iter_mut().enumerate().filter(|(index, _)| !dropped[*index]);
             let bearer = bearer.filter_map(|(index, effect)| match effect {
                 Effect::Notify(event) if event.resolves => Some((index, event)),
-                Effect::Notify(_) | Effect::Record(_) | Effect::Inspect(_) => None,
+                Effect::Notify(_) | Effect::Record(_) | Effect::Inspect(_) | Effect::Act(_) => None,
             });
             let bearer = bearer.min_by_key(|(index, _)| index.abs_diff(at));
             if let (true, Some((_, event))) = (over, bearer) {
@@ -96,7 +96,7 @@ fn key(entry: &Entry) -> Option<Key> {
             What::Noted(format!("moved from {from}{by}"))
         }
         Fact::Noted(note) => What::Noted(note.words()),
-        Fact::Turned { .. } | Fact::Heartbeat(_) => return None,
+        Fact::Turned { .. } | Fact::Heartbeat(_) | Fact::Remedy { .. } | Fact::Storm { .. } => return None,
     };
     Some(Key { node: node.clone(), what })
 }

@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::detect::guest::{self, ROW_AGE, Suspicion};
-use crate::incident::Incidents;
+use crate::incident::{Incidents, Slot};
 use crate::observe::{
     Cause, Guest, GuestEvidence, GuestId, GuestStatus, Live, Node, NodeName, Presence, Round, Seen,
     StorageName,
@@ -40,6 +40,50 @@ pub struct Memory {
     #[serde(default)]
     pub(super) service_suspects: BTreeMap<NodeName, Timestamp>,
     pub(super) incidents: Incidents,
+    /// When something was done about each check of a subject, across incidents: who dies again has no fresh count.
+    #[serde(default)]
+    pub(super) attempts: Vec<(Slot, Vec<Timestamp>)>,
+    /// When the incidents of the last minute began.
+    #[serde(default)]
+    pub(super) opened: Vec<Timestamp>,
+    /// When too many last began at once, until that is over.
+    #[serde(default)]
+    pub(super) storm: Option<Timestamp>,
+}
+
+/// Attempts count for a day at the most: no runbook has a longer window.
+pub(crate) const WINDOW_MAX: SignedDuration = SignedDuration::from_hours(24);
+/// Attempts that are remembered of one key. Each makes the others wait, so it is a bound for the memory only.
+const ATTEMPTS_MAX: usize = 1_000;
+
+impl Memory {
+    /// What was done about a key within a window, oldest first.
+    pub(super) fn attempts_of(&self, slot: &Slot, now: Timestamp, window: SignedDuration) -> Vec<Timestamp> {
+        let made = self.attempts.iter().find(|(of, _)| of == slot).map_or(&[][..], |(_, made)| made);
+        made.iter().copied().filter(|at| now.duration_since(*at) < window).collect()
+    }
+
+    pub(super) fn count(&mut self, slot: &Slot, at: Timestamp) {
+        for (_, made) in &mut self.attempts {
+            made.retain(|made| at.duration_since(*made) < WINDOW_MAX);
+        }
+        self.attempts.retain(|(_, made)| !made.is_empty());
+        match self.attempts.iter_mut().find(|(of, _)| of == slot) {
+            Some((_, made)) => {
+                made.push(at);
+                let surplus = made.len().saturating_sub(ATTEMPTS_MAX);
+                made.drain(..surplus);
+            }
+            None => self.attempts.push((slot.clone(), vec![at])),
+        }
+    }
+
+    /// It was decided, and not made.
+    pub(super) fn uncount(&mut self, slot: &Slot, at: Timestamp) {
+        if let Some((_, made)) = self.attempts.iter_mut().find(|(of, _)| of == slot) {
+            made.retain(|made| *made != at);
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -67,6 +111,9 @@ pub(super) struct KnownNode {
     /// What became of it, while it is no member and that is known.
     #[serde(default)]
     pub(super) departure: Option<Departure>,
+    /// Whether PVE knows an address to wake it by, as it was last said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) wakes: Option<bool>,
 }
 
 /// What became of a node that is no member.
@@ -239,6 +286,7 @@ impl KnownNode {
                 .or(Some(asked_at)),
             believed,
             missing: 0,
+            wakes: before.and_then(|before| before.wakes),
             departure: if member { None } else { before.map_or(Some(Departure::Before), |b| b.departure) },
         }
     }

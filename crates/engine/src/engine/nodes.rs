@@ -367,6 +367,15 @@ impl Engine {
         }
     }
 
+    /// Whether each node has an address to be woken by, remembered for the time when it cannot be asked.
+    pub(super) fn addresses(&mut self, snapshot: &Snapshot) {
+        for (name, wakes) in &snapshot.wakes {
+            if let (Some(known), Some(wakes)) = (self.memory.nodes.get_mut(name), wakes.value()) {
+                known.wakes = Some(wakes.is_some());
+            }
+        }
+    }
+
     /// Each node's hottest sensor, in a routine round.
     pub(super) fn temperatures(&mut self, turn: &mut Turn, snapshot: &Snapshot) {
         for (name, sensors) in &snapshot.temperatures {

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{GuestId, GuestStatus, NodeName, Seen, Service};
+use super::{GuestId, GuestStatus, NodeName, Seen, Service, Subject};
 
 /// What the engine asks for on suspicion.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,6 +19,19 @@ pub enum Inspection {
     Node(NodeLook),
     /// The services of one node, once more.
     Services(NodeName),
+    /// One subject, right before something is done to it or to see whether it helped.
+    Review(ReviewLook),
+}
+
+/// A look at one subject that something is to be done to, or was done to.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ReviewLook {
+    /// Which one: a guest or a service.
+    pub subject: Subject,
+    /// Where it is.
+    pub node: NodeName,
+    /// Tasks that began before this are of no interest, unless they still run.
+    pub since: Timestamp,
 }
 
 /// A look at some guests of one node: their live state, and the node's tasks.
@@ -54,6 +67,43 @@ pub enum Evidence {
     Node(NodeEvidence),
     /// A node's services.
     Services(Seen<Vec<Service>>),
+    /// Of one subject.
+    Review(Review),
+}
+
+/// What a [`ReviewLook`] found.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Review {
+    /// Of a guest.
+    Guest(GuestReview),
+    /// Of a service: those of its node.
+    Services(Seen<Vec<Service>>),
+}
+
+/// What a [`ReviewLook`] at a guest found.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct GuestReview {
+    /// Its configuration; `None`: it has none on that node.
+    pub config: Seen<Option<GuestConfig>>,
+    /// What its node says that it does; `None`: it is not there.
+    pub current: Seen<Option<Current>>,
+    /// Its node's tasks, running and ended.
+    pub tasks: Seen<Vec<Task>>,
+}
+
+/// What of a guest's configuration matters for doing something to it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GuestConfig {
+    /// Whether PVE starts it with its node; absent means no.
+    pub onboot: bool,
+    /// Its place in its node's start order; those without one come last.
+    pub order: Option<u32>,
+    /// A template can never run.
+    pub template: bool,
+    /// A transition in progress.
+    pub lock: Option<Box<str>>,
+    /// Its tags.
+    pub tags: Vec<Box<str>>,
 }
 
 /// What a [`GuestLook`] found.
@@ -127,13 +177,22 @@ pub struct Live {
     pub lock: Option<Box<str>>,
 }
 
-/// What `status/current` says of a virtual machine.
+/// What `status/current` says of a guest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Current {
     /// QEMU's run state, or PVE's word where QEMU does not answer.
     pub status: GuestStatus,
     /// Whether QEMU's monitor answers. One that hangs leaves out what only QEMU can tell (pve-domain 1.4).
     pub monitor: bool,
+    /// The number of its process.
+    #[serde(default)]
+    pub pid: Option<u32>,
+    /// Seconds since its start.
+    #[serde(default)]
+    pub uptime: u64,
+    /// A transition in progress.
+    #[serde(default)]
+    pub lock: Option<Box<str>>,
 }
 
 /// A task of PVE.

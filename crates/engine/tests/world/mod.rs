@@ -8,15 +8,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use engine::decide::{Autonomy, Controls, KillSwitch, Permit};
 use engine::observe::{
-    Blindness, Cause, Current, Door, Evidence, Guest, GuestEvidence, GuestId, GuestKind, GuestStatus,
-    Inspection, Live, Node, NodeEvidence, NodeName, Presence, Quorum, Round, Seen, Service, Snapshot,
-    Storage, StorageName, Task, Usage, View,
+    Blindness, Cause, Current, Door, Evidence, Guest, GuestConfig, GuestEvidence, GuestId, GuestKind,
+    GuestReview, GuestStatus, Inspection, Live, Node, NodeEvidence, NodeName, Presence, Quorum, Review,
+    ReviewLook, Round, Seen, Service, Snapshot, Storage, StorageName, Subject, Task, Usage, View,
 };
 use engine::policy::Policy;
-use engine::record::Entry;
-use engine::report::Event;
-use engine::{Effect, Engine, Input};
+use engine::record::{Entry, Fact};
+use engine::report::{Event, EventKind};
+use engine::{Command, Effect, Engine, Input};
 use expect_test::Expect;
 use jiff::Timestamp;
 
@@ -57,6 +58,11 @@ pub struct World {
     pub dead: BTreeSet<GuestId>,
     /// When guests were started anew.
     pub started: BTreeMap<GuestId, i64>,
+    /// The guests that are to start with their node, and their order.
+    pub onboot: BTreeSet<GuestId>,
+    pub orders: BTreeMap<GuestId, u32>,
+    /// Why a guest cannot be looked at closely.
+    pub unreviewed: Option<&'static str>,
 }
 
 impl World {
@@ -78,6 +84,7 @@ impl World {
             lock: None,
             ha: None,
             tags: Vec::new(),
+            pool: None,
         };
         World {
             nodes: ["pve1", "pve2"].into_iter().map(|name| (name.parse().unwrap(), node(name))).collect(),
@@ -101,6 +108,9 @@ impl World {
             services: Vec::new(),
             dead: BTreeSet::new(),
             started: BTreeMap::new(),
+            onboot: ["qemu/101", "qemu/102", "lxc/200"].map(|id| id.parse().unwrap()).into(),
+            orders: BTreeMap::new(),
+            unreviewed: None,
         }
     }
 
@@ -165,6 +175,7 @@ impl World {
             Inspection::Guests(look) => look,
             Inspection::Node(look) => return self.node_answer(&look.node, now),
             Inspection::Services(_) => return Evidence::Services(seen(now, self.services())),
+            Inspection::Review(look) => return Evidence::Review(self.review(look, now)),
         };
         let here = self.guests.iter().filter(|(_, guest)| guest.node == look.node);
         let live = here.map(|(id, guest)| {
@@ -203,7 +214,50 @@ impl World {
     }
 
     fn current(&self, id: GuestId) -> Current {
-        Current { status: self.guests[&id].status.clone(), monitor: self.monitor }
+        let guest = &self.guests[&id];
+        let dead = self.dead.contains(&id);
+        Current {
+            status: if dead { GuestStatus::Stopped } else { guest.status.clone() },
+            monitor: self.monitor,
+            pid: (guest.status.has_process() == Some(true) && !dead).then(|| {
+                let started = self.started.get(&id).copied().unwrap_or_default();
+                4000 + id.vmid + u32::try_from(started).unwrap()
+            }),
+            uptime: 0,
+            lock: guest.lock.clone(),
+        }
+    }
+
+    /// What is found when a guest or a service is looked at closely.
+    fn review(&self, look: &ReviewLook, now: i64) -> Review {
+        let Subject::Guest(id) = look.subject else { return Review::Services(seen(now, self.services())) };
+        if let Some(why) = self.unreviewed {
+            let blindness = || Blindness { cause: Cause::Unreachable, words: why.into() };
+            return Review::Guest(GuestReview {
+                config: Seen::NotReached(blindness()),
+                current: Seen::NotReached(blindness()),
+                tasks: Seen::NotReached(blindness()),
+            });
+        }
+        let guest = self.guests.get(&id).filter(|guest| guest.node == look.node);
+        let config = guest.map(|guest| GuestConfig {
+            onboot: self.onboot.contains(&id),
+            order: self.orders.get(&id).copied(),
+            template: guest.template,
+            lock: guest.lock.clone(),
+            tags: guest.tags.clone(),
+        });
+        let uptime = self.started.get(&id).map_or(1_000_000, |started| now - started);
+        let current = guest.map(|_| Current { uptime: u64::try_from(uptime).unwrap(), ..self.current(id) });
+        let current = current.map(|current| match current.pid {
+            Some(_) => current,
+            None => Current { uptime: 0, ..current },
+        });
+        Review::Guest(GuestReview {
+            config: seen(now, config),
+            current: seen(now, current),
+            tasks: seen(now, self.tasks.clone()),
+        })
     }
 
     pub fn services(&self) -> Vec<Service> {
@@ -261,6 +315,10 @@ pub struct Watch {
     pub told: Vec<Event>,
     /// What was recorded, as the journal keeps it.
     pub journal: Vec<Entry>,
+    /// What was allowed to be done, and not done yet.
+    pub permits: Vec<Permit>,
+    /// Whether what is decided about incidents is part of the log. Tests of what is seen leave it out.
+    pub remedies: bool,
 }
 
 impl Watch {
@@ -270,14 +328,36 @@ impl Watch {
 
     pub fn with(policy: Policy) -> Watch {
         let engine = Engine::new("lab".parse().unwrap(), policy, 7);
-        Watch { engine, log: Vec::new(), asked: Vec::new(), told: Vec::new(), journal: Vec::new() }
+        Watch {
+            engine,
+            log: Vec::new(),
+            asked: Vec::new(),
+            told: Vec::new(),
+            journal: Vec::new(),
+            permits: Vec::new(),
+            remedies: false,
+        }
+    }
+
+    /// One that is allowed to do things.
+    pub fn allowed(policy: Policy, level: Autonomy) -> Watch {
+        let mut watch = Watch::with(policy);
+        watch.remedies = true;
+        watch.set(0, Controls { kill_switch: KillSwitch::Off, level, ..Controls::default() });
+        watch
+    }
+
+    pub fn set(&mut self, now: i64, controls: Controls) {
+        self.step(now, Input::Commanded(Command::Controls(controls)));
     }
 
     pub fn step(&mut self, now: i64, input: Input) {
         for effect in self.engine.step(at(now), input) {
             match effect {
                 Effect::Record(entry) => {
-                    self.log.push(format!("{now:<4} {entry}"));
+                    if self.remedies || !matches!(entry.fact, Fact::Remedy { .. }) {
+                        self.log.push(format!("{now:<4} {entry}"));
+                    }
                     self.journal.push(entry);
                 }
                 Effect::Inspect(inspection) => {
@@ -288,11 +368,17 @@ impl Watch {
                         }
                         Inspection::Node(look) => format!("node {}", look.node),
                         Inspection::Services(node) => format!("services of {node}"),
+                        Inspection::Review(look) => format!("{} closely", look.subject),
                     };
                     self.log.push(format!("{now:<4} inspect   {line}"));
                     self.asked.push(inspection);
                 }
-                Effect::Notify(event) => self.told.push(event),
+                Effect::Notify(event) => {
+                    if self.remedies || event.kind != EventKind::Action {
+                        self.told.push(event);
+                    }
+                }
+                Effect::Act(permit) => self.permits.push(permit),
             }
         }
     }

@@ -55,6 +55,12 @@ impl GuestConfig {
         self.is_on("onboot")
     }
 
+    /// Its place in its node's start order, from `startup` (`order=2,up=30`, or the number alone).
+    pub fn start_order(&self) -> Option<u32> {
+        let parts = self.get("startup")?.split(',').map(str::trim);
+        parts.map(|part| part.strip_prefix("order=").unwrap_or(part)).find_map(|order| order.parse().ok())
+    }
+
     pub fn template(&self) -> bool {
         self.is_on("template")
     }

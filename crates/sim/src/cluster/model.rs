@@ -23,12 +23,14 @@ pub struct NodeSpec {
     pub memory: u64,
     /// Root disk in bytes.
     pub disk: u64,
+    /// The address that wakes it, as its settings name it.
+    pub mac: Option<Box<str>>,
 }
 
 impl NodeSpec {
     /// A node of 16 cores, 64 GiB of memory and a root disk of 100 GiB.
     pub fn new(name: NodeName) -> NodeSpec {
-        NodeSpec { name, cores: 16, memory: 64 * GIB, disk: 100 * GIB }
+        NodeSpec { name, cores: 16, memory: 64 * GIB, disk: 100 * GIB, mac: None }
     }
 }
 
@@ -275,8 +277,6 @@ pub struct Node {
     pub alone_since: Option<Timestamp>,
     /// Its services: name, to systemd's words (unit state, active state).
     pub services: BTreeMap<Box<str>, ServiceState>,
-    /// Its settings' MAC address, with which another node wakes it; most have none.
-    pub mac: Option<Box<str>>,
     /// Its sensors, in degrees Celsius.
     pub temperatures: BTreeMap<Box<str>, f64>,
     /// What was last broadcast.

@@ -54,7 +54,7 @@ impl Cluster {
 
     /// A node's settings name the MAC address that wakes it.
     pub fn set_mac(&mut self, name: &NodeName, mac: &str) -> Result<(), Trouble> {
-        self.node_mut(name)?.mac = Some(mac.into());
+        self.node_mut(name)?.spec.mac = Some(mac.into());
         Ok(())
     }
 
@@ -67,7 +67,7 @@ impl Cluster {
         let Some(node) = self.nodes.get(name) else {
             return Err(Refusal(format!("no such cluster node '{name}'")));
         };
-        let Some(mac) = node.mac.clone() else {
+        let Some(mac) = node.spec.mac.clone() else {
             return Err(Refusal(format!("No wake on LAN MAC address defined for '{name}'!")));
         };
         if node.power == Power::Off && self.start_node(name).is_err() {

@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use engine::observe::{
-    Blindness, Cause, Current, GuestId, GuestKind, GuestStatus, Live, NodeName, Presence, Quorum, Round,
-    Seen, Service, Snapshot, Storage as StorageOf, StorageName, Task as TaskOf, Usage, View,
+    Blindness, Cause, Current, GuestConfig, GuestId, GuestKind, GuestStatus, Live, NodeName, Presence,
+    Quorum, Round, Seen, Service, Snapshot, Storage as StorageOf, StorageName, Task as TaskOf, Usage, View,
 };
 use jiff::{SignedDuration, Timestamp};
 
@@ -189,10 +189,32 @@ impl Cluster {
             return Err(Blindness { cause: Cause::Malformed, words });
         };
         Ok(match &guest.process {
-            None => Current { status: GuestStatus::Stopped, monitor: false },
-            Some(process) => {
-                Current { status: GuestStatus::from_pve(process.word()), monitor: !process.hung }
-            }
+            None => Current {
+                status: GuestStatus::Stopped,
+                monitor: false,
+                pid: None,
+                uptime: 0,
+                lock: guest.spec.lock.as_deref().map(Into::into),
+            },
+            Some(process) => Current {
+                status: GuestStatus::from_pve(process.word()),
+                monitor: !process.hung,
+                pid: Some(process.pid),
+                uptime: super::model::seconds(process.since, self.now),
+                lock: guest.spec.lock.as_deref().map(Into::into),
+            },
+        })
+    }
+
+    /// What of a guest's configuration matters, as its node has it.
+    pub(crate) fn config_of(&self, node: &NodeName, id: GuestId) -> Option<GuestConfig> {
+        let spec = &self.guests.get(&id).filter(|guest| guest.spec.node == *node)?.spec;
+        Some(GuestConfig {
+            onboot: spec.onboot,
+            order: spec.order,
+            template: spec.template,
+            lock: spec.lock.as_deref().map(Into::into),
+            tags: spec.tags.iter().map(|tag| tag.as_str().into()).collect(),
         })
     }
 
@@ -275,6 +297,7 @@ fn guest_of(seen: &GuestSeen) -> engine::observe::Guest {
         lock: spec.lock.as_deref().map(Into::into),
         ha: spec.ha.as_deref().map(Into::into),
         tags: spec.tags.iter().map(|tag| tag.as_str().into()).collect(),
+        pool: spec.pool.as_deref().map(Into::into),
     }
 }
 

@@ -102,7 +102,7 @@ pub(super) fn time(cluster: &Cluster) -> Json<'_> {
 
 /// `/nodes/N/config`: a node whose settings nobody changed has none.
 pub(super) fn config(node: &Node) -> Json<'_> {
-    Json::Map(match &node.mac {
+    Json::Map(match &node.spec.mac {
         Some(mac) => row! { "wakeonlan" => &**mac },
         None => Vec::new(),
     })

@@ -7,8 +7,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use engine::observe::{
-    Blindness, Cause, Door, Evidence, GuestEvidence, GuestKind, GuestLook, Inspection, NodeEvidence,
-    NodeLook, NodeName, Presence, Round, Seen, Service, Snapshot,
+    Blindness, Cause, Door, Evidence, GuestEvidence, GuestKind, GuestLook, GuestReview, Inspection,
+    NodeEvidence, NodeLook, NodeName, Presence, Review, ReviewLook, Round, Seen, Service, Snapshot, Subject,
 };
 use jiff::{SignedDuration, Timestamp};
 
@@ -58,6 +58,18 @@ pub enum Purpose {
     Round(Round),
     /// A look that the engine wished for.
     Look,
+    /// Something that is done, and its task.
+    Act,
+}
+
+/// How far the one call of an act came.
+pub(super) enum Called {
+    /// To the end, by this endpoint.
+    Through(NodeName),
+    /// It was sent, and its answer was lost.
+    Lost(String),
+    /// It was refused, or not sent.
+    Not(String),
 }
 
 /// An answer, and how long it took.
@@ -123,6 +135,11 @@ impl Asker {
                     // One node after the other: it costs each of them 0.7 s of work.
                     takes += slow;
                     snapshot.services.insert(node.clone(), seen(cluster, services));
+                    let wakes = self.on_node(cluster, "node config", &node, By::Proxy, |_| {
+                        Ok(cluster.nodes().get(&node).and_then(|node| node.spec.mac.clone()))
+                    });
+                    takes += wakes.1;
+                    snapshot.wakes.insert(node.clone(), seen(cluster, wakes.0));
                     let sensors = self.beside(cluster, &node);
                     takes += sensors.1;
                     snapshot.temperatures.insert(node, seen(cluster, sensors.0));
@@ -154,7 +171,86 @@ impl Asker {
                 let (services, takes) = self.services(cluster, node);
                 (Evidence::Services(seen(cluster, services)), takes)
             }
+            Inspection::Review(look) => {
+                let (review, takes) = self.review(cluster, look);
+                (Evidence::Review(review), takes)
+            }
         }
+    }
+
+    /// A close look: three questions to a guest's node, or its services.
+    fn review(&mut self, cluster: &Cluster, look: &ReviewLook) -> (Review, SignedDuration) {
+        let node = &look.node;
+        let Subject::Guest(id) = look.subject else {
+            let (services, takes) = self.services(cluster, node);
+            return (Review::Services(seen(cluster, services)), takes);
+        };
+        let config = self.on_node(cluster, "config", node, By::Proxy, |_| Ok(cluster.config_of(node, id)));
+        let current =
+            self.on_node(cluster, "current", node, By::Daemon, |_| Ok(cluster.current_of(node, id).ok()));
+        let tasks = self
+            .on_node(cluster, "tasks", node, By::Proxy, |viewer| cluster.tasks_of(viewer, node, look.since));
+        let takes = config.1 + current.1 + tasks.1;
+        let (config, current) = (seen(cluster, config.0), seen(cluster, current.0));
+        (Review::Guest(GuestReview { config, current, tasks: seen(cluster, tasks.0) }), takes)
+    }
+
+    /// The one call of an act: whether it came through, and by which endpoint.
+    pub(super) fn call(
+        &mut self,
+        cluster: &Cluster,
+        what: &'static str,
+        about: Option<&NodeName>,
+    ) -> (Called, SignedDuration) {
+        self.purpose = Purpose::Act;
+        let mut spent = SignedDuration::ZERO;
+        let mut last = String::from("no endpoint is configured");
+        for turn in 0..self.endpoints.len() {
+            let index = (self.home + turn) % self.endpoints.len();
+            let viewer = self.endpoints[index].clone();
+            let failure = match self.one(cluster, what, &viewer, about, By::Daemon, |_| Ok(())) {
+                Ok(((), takes)) => return (Called::Through(viewer), spent + takes),
+                Err(failure) => failure,
+            };
+            spent += failure.takes;
+            last = failure.blindness.words.clone();
+            let elsewhere = match failure.what {
+                Failed::Endpoint => true,
+                Failed::HopRefused | Failed::HopGone | Failed::HopClusterFs | Failed::Silence => false,
+                Failed::Answered if failure.may_have_acted() => return (Called::Lost(last), spent),
+                Failed::Answered => false,
+            };
+            if !elsewhere {
+                break;
+            }
+        }
+        (Called::Not(last), spent)
+    }
+
+    /// How a task ended; `None` while it runs.
+    pub(super) fn task_end(
+        &mut self,
+        cluster: &Cluster,
+        node: &NodeName,
+        upid: &str,
+    ) -> Answer<Option<String>> {
+        self.purpose = Purpose::Act;
+        self.on_node(cluster, "task status", node, By::Daemon, |_| {
+            let tasks = cluster.nodes().get(node).map(|node| &node.tasks);
+            let task = tasks.and_then(|tasks| tasks.newest_first().find(|task| task.upid == upid));
+            Ok(match task {
+                Some(task) => task.ended.as_ref().map(|(_, status)| status.clone()),
+                None => Some("unexpected status".into()),
+            })
+        })
+    }
+
+    pub(super) fn home_node(&self) -> NodeName {
+        self.endpoints[self.home].clone()
+    }
+
+    pub(super) fn rights(&self) -> Rights {
+        self.rights
     }
 
     /// Vote and resources of one endpoint, which is of the majority if any is.

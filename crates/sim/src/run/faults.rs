@@ -36,6 +36,14 @@ impl Fault {
         }
     }
 
+    /// Whether the call was made, and only its answer lost.
+    pub(super) fn loses_the_answer(self) -> bool {
+        match self {
+            Fault::Timeout | Fault::Reset | Fault::Truncated => true,
+            Fault::Error500 | Fault::Hop595 => false,
+        }
+    }
+
     pub(super) fn blindness(self) -> Blindness {
         let (cause, words) = match self {
             Fault::Timeout => (Cause::Unreachable, "timed out"),

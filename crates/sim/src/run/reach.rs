@@ -32,6 +32,15 @@ pub(super) struct Failure {
     pub(super) takes: SignedDuration,
 }
 
+impl Failure {
+    /// Whether what was asked for may have been done all the same: the call went out, and its answer was lost.
+    pub(super) fn may_have_acted(&self) -> bool {
+        super::faults::Fault::ALL
+            .into_iter()
+            .any(|fault| fault.loses_the_answer() && fault.blindness() == self.blindness)
+    }
+}
+
 /// The kinds of failure that call for different things.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Failed {

@@ -9,6 +9,7 @@ impl Cluster {
     /// Makes it happen now.
     pub fn apply(&mut self, command: &Command) -> Result<(), Trouble> {
         match command {
+            Command::Jarvis(_) => Ok(()),
             Command::Crash(id, how) => self.die(*id, *how),
             Command::Hang(id, hung) => self.hang(*id, *hung),
             Command::RebootInside(id) => self.reboot_inside(*id),

@@ -1,16 +1,19 @@
 //! Reads the scenario language. Every error names what is wrong, what is allowed, and the nearest word.
 
+use engine::decide::Autonomy;
 use engine::observe::{NodeName, Subject};
+use engine::record::Order;
 use jiff::SignedDuration;
 
 use super::specs::{guest_spec, is_storage_command, node_spec, storage_command, storage_spec};
 use super::words::{guest, interval, nearest, node, number, percent, time};
-use super::{BadScript, Command, LINES_MAX, Script, Step, Tiers};
+use super::{BadScript, Command, Jarvis, LINES_MAX, Script, Step, Tiers};
 use crate::cluster::{Actor, Api, BackupMode, Daemon, Death, NodeSpec, Rights, SERVICE_WORDS, Verb};
 
 /// What may stand at the beginning of a line beside a command, and its form.
 pub const STATEMENTS: &[(&str, &str)] = &[
     ("at", "at M:SS COMMAND"),
+    ("autonomy", "autonomy 0..4"),
     ("cluster", "cluster NAME"),
     ("endpoints", "endpoints NODE NODE..."),
     ("every", "every live|critical|important|routine|background TIME, or: every live off"),
@@ -21,8 +24,9 @@ pub const STATEMENTS: &[(&str, &str)] = &[
          [tags=A,B] [ha=STATE] [lock=WORD] [pool=NAME] [volume=STORAGE] [cores=N] [memory=SIZE] \
          [disk=SIZE]",
     ),
-    ("node", "node NAME [cores=N] [memory=SIZE] [disk=SIZE]"),
+    ("node", "node NAME [cores=N] [memory=SIZE] [disk=SIZE] [mac=ADDRESS]"),
     ("nodes", "nodes NAME NAME..."),
+    ("protect", "protect SUBJECT SUBJECT..."),
     ("rights", "rights all|auditor"),
     ("seed", "seed NUMBER"),
 ];
@@ -32,7 +36,10 @@ const BACKUP_TAKES: SignedDuration = SignedDuration::from_secs(90);
 
 /// Every command and its form.
 pub const COMMANDS: &[(&str, &str)] = &[
+    ("allow", "allow 0..4"),
+    ("announce", "announce SUBJECT for TIME"),
     ("api", "api [NODE] unreachable|refused|reset|hang|slow=MS|denied|blind|empty|garbage|truncated|back"),
+    ("approve", "approve SUBJECT by USER"),
     ("backup", "backup KIND/ID KIND/ID... [mode=snapshot|suspend|stop] [takes=S] [by USER]"),
     ("break", "break KIND/ID"),
     ("cpu", "cpu node/NODE N%"),
@@ -40,12 +47,14 @@ pub const COMMANDS: &[(&str, &str)] = &[
     ("create", "create KIND/ID NAME on NODE [as for guest] [by USER]"),
     ("daemon", "daemon NODE pveproxy|pvedaemon|pmxcfs|hang down|up"),
     ("destroy", "destroy KIND/ID [by USER]"),
+    ("dismiss", "dismiss SUBJECT by USER"),
     ("disk", "disk node/NODE N%"),
     ("end", "end"),
     ("evict", "evict NODE"),
     ("ha", "ha KIND/ID STATE|none"),
     ("hang", "hang KIND/ID"),
     ("kill-node", "kill-node NODE"),
+    ("kill-switch", "kill-switch on|off"),
     ("lock", "lock KIND/ID WORD"),
     ("maintenance", "maintenance NODE on|off"),
     ("memory", "memory node/NODE N%"),
@@ -89,6 +98,8 @@ pub(super) fn script(text: &str) -> Result<Script, BadScript> {
         endpoints: Vec::new(),
         rights: Rights::All,
         steps: Vec::new(),
+        autonomy: Autonomy::ActReport,
+        protect: Vec::new(),
         length: SignedDuration::ZERO,
     };
     if text.lines().count() > LINES_MAX {
@@ -127,6 +138,12 @@ fn statement(script: &mut Script, line: usize, first: &str, rest: &[&str]) -> Sa
         "seed" => script.seed = number(one(rest, "seed")?)?,
         "first" => script.tiers.first = time(one(rest, "first")?)?,
         "every" => every(&mut script.tiers, rest)?,
+        "autonomy" => script.autonomy = autonomy(one(rest, "autonomy")?)?,
+        "protect" => {
+            for about in rest {
+                script.protect.push(about.parse().map_err(|e| format!("{e}"))?);
+            }
+        }
         "endpoints" => script.endpoints = nodes(rest, "endpoints")?,
         "rights" => script.rights = rights(one(rest, "rights")?)?,
         "nodes" => {
@@ -177,6 +194,21 @@ fn command(words: &[&str]) -> Said<Command> {
             [id, how] => Command::Crash(guest(id)?, death(how)?),
             _ => return Err(form(first)),
         },
+        "kill-switch" => match rest {
+            ["on"] => Command::Jarvis(Jarvis::KillSwitch(true)),
+            ["off"] => Command::Jarvis(Jarvis::KillSwitch(false)),
+            _ => return Err(form(first)),
+        },
+        "allow" => Command::Jarvis(Jarvis::Level(autonomy(one(rest, first)?)?)),
+        "announce" => match rest {
+            [about, "for", lasts] => Command::Jarvis(Jarvis::Announce(
+                about.parse().map_err(|e| format!("{e}"))?,
+                interval(lasts)?,
+            )),
+            _ => return Err(form(first)),
+        },
+        "approve" => order(rest, first, Order::Approve)?,
+        "dismiss" => order(rest, first, Order::Dismiss)?,
         "hang" => Command::Hang(guest(one(rest, first)?)?, true),
         "unhang" => Command::Hang(guest(one(rest, first)?)?, false),
         "reboot-inside" => Command::RebootInside(guest(one(rest, first)?)?),
@@ -267,6 +299,21 @@ fn command(words: &[&str]) -> Said<Command> {
         "end" => return Err("`end` needs a time: `at 9:00 end`".into()),
         other => return Err(unknown(other)),
     })
+}
+
+fn order(rest: &[&str], name: &str, order: Order) -> Said<Command> {
+    match rest {
+        [about, "by", user] => {
+            let about = about.parse().map_err(|e| format!("{e}"))?;
+            Ok(Command::Jarvis(Jarvis::Order(about, (*user).into(), order)))
+        }
+        _ => Err(form(name)),
+    }
+}
+
+fn autonomy(word: &str) -> Said<Autonomy> {
+    let level = word.parse::<usize>().ok().and_then(|level| Autonomy::ALL.get(level).copied());
+    level.ok_or_else(|| format!("`{word}` is no level: 0 to 4"))
 }
 
 fn unknown(word: &str) -> String {

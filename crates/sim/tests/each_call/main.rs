@@ -23,6 +23,7 @@ use engine::observe::Round;
 use jiff::{SignedDuration, Timestamp};
 use judge::Judge;
 
+use engine::decide::Autonomy;
 use sim::Rng;
 use sim::run::{Asked, BEGIN, Fault, Faults, Fork, Moment, Purpose, Report, Watch, each_call, watch_with};
 use sim::script::Script;
@@ -133,6 +134,8 @@ impl Scenario {
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
         let text = std::fs::read_to_string(path.join("scenario.txt")).unwrap();
         let mut script = Script::parse(&text).unwrap_or_else(|error| panic!("{name}/scenario.txt, {error}"));
+        // What is seen is the question; what is done makes each failed call another story.
+        script.autonomy = Autonomy::Alert;
         let length = script.length;
         let mut first = Watcher::new(&script, &text);
         watch_with(&script, &Faults::None, &mut |moment| first.see(moment)).unwrap();

@@ -76,7 +76,7 @@ impl Story {
             Fact::Opened { finding, .. } | Fact::Turned { finding, .. } | Fact::Resolved { finding, .. } => {
                 Some(finding.check())
             }
-            Fact::Noted(_) | Fact::Heartbeat(_) => None,
+            Fact::Noted(_) | Fact::Heartbeat(_) | Fact::Remedy { .. } | Fact::Storm { .. } => None,
         };
         let (what, adds, patience) = match &entry.fact {
             Fact::Opened { finding, .. } => {
@@ -100,6 +100,8 @@ impl Story {
                 self.heartbeats += 1;
                 return;
             }
+            // What is done about it is another question; here nothing may be done.
+            Fact::Remedy { .. } | Fact::Storm { .. } => return,
         };
         let line = entry.to_string().trim_end().to_owned();
         let told = Told { at: entry.at, what, adds, patience, line };

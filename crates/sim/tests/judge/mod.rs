@@ -1,6 +1,10 @@
 //! Judges what was told by what really happened. It knows the simulator's truth, and of the engine only what it says.
 
+mod acts;
+
 use std::collections::{BTreeMap, BTreeSet};
+
+use acts::Acts;
 
 use engine::observe::{GuestId, NodeName, Presence, Round, Seen, Snapshot, Subject};
 use engine::record::{Entry, Fact, Note, Why};
@@ -37,6 +41,7 @@ pub(crate) struct Judge {
     pub(crate) told: u64,
     /// Deaths that had to be told.
     pub(crate) due: u64,
+    pub(crate) acts: Acts,
 }
 
 /// How a guest's latest process ended, while it has none.
@@ -77,7 +82,10 @@ impl Judge {
             let (Some(&"at"), Some(when), Some(what)) = (words.first(), words.get(1), words.get(2)) else {
                 continue;
             };
-            if matches!(*what, "crash" | "poweroff" | "end") {
+            if matches!(
+                *what,
+                "crash" | "poweroff" | "end" | "kill-switch" | "allow" | "announce" | "approve" | "dismiss"
+            ) {
                 continue;
             }
             let seconds: i64 = when.split(':').fold(0, |sum, part| sum * 60 + part.parse::<i64>().unwrap());
@@ -105,11 +113,13 @@ impl Judge {
             deaths: 0,
             told: 0,
             due: 0,
+            acts: Acts::new(script),
         }
     }
 
     pub(crate) fn see(&mut self, moment: &Moment) {
         self.read_truth(moment.cluster);
+        self.acts.see(moment);
         for (name, node) in moment.cluster.nodes() {
             let known = self.nodes.entry(name.clone()).or_insert(Membership {
                 away: None,
@@ -156,6 +166,9 @@ impl Judge {
                     self.deaths += u64::from(died);
                     let due = died && self.must_be_told(cluster, truth.guest, truth.at, began);
                     self.due += u64::from(due);
+                    // One that dies again while it is seen to is no news: its incident is not over.
+                    let seen_to = self.open.contains_key(&format!("GuestCrashed {}", truth.guest));
+                    let due = due && !seen_to;
                     let end = End { at: truth.at, befell: truth.befell, told: false, due, rounds: 0 };
                     self.guests.get_mut(&truth.guest).unwrap().ended = Some(end);
                 }
@@ -176,7 +189,9 @@ impl Judge {
         let quiet = !near(&id.to_string(), QUIET_BEFORE, QUIET_AFTER)
             && !near(node.as_str(), NODE_QUIET, NODE_QUIET)
             && !near("all", QUIET_BEFORE, QUIET_AFTER);
-        plain && quiet && self.shown.contains(&id) && at.duration_since(began) > QUIET_BEFORE
+        // A node that is alone is reset by its watchdog soon after, and then the guest ended with it.
+        let together = cluster.quorate(node);
+        plain && quiet && together && self.shown.contains(&id) && at.duration_since(began) > QUIET_BEFORE
     }
 
     fn entry(&mut self, moment: &Moment, entry: &Entry) {
@@ -206,7 +221,7 @@ impl Judge {
                 assert_eq!(known, Some(format!("{incident}")), "{slot} resolved, but it was not open");
             }
             Fact::Noted(note) => self.note(moment, &entry.subject, note),
-            Fact::Heartbeat(_) => {}
+            Fact::Heartbeat(_) | Fact::Remedy { .. } | Fact::Storm { .. } => {}
         }
     }
 

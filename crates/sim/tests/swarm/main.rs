@@ -11,6 +11,7 @@
 mod judge;
 mod world;
 
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
@@ -89,6 +90,10 @@ struct Played {
     deaths: u64,
     told: u64,
     judged: u64,
+    acts: u64,
+    mended: u64,
+    escalated: u64,
+    objections: BTreeMap<&'static str, u64>,
 }
 
 fn play(seed: u64) -> Played {
@@ -105,6 +110,10 @@ fn play(seed: u64) -> Played {
         deaths: judge.deaths,
         told: judge.told,
         judged: judge.due,
+        acts: judge.acts.acts,
+        mended: judge.acts.mended,
+        escalated: judge.acts.escalated,
+        objections: judge.acts.objections,
     }
 }
 
@@ -115,6 +124,10 @@ struct Sum {
     deaths: u64,
     told: u64,
     judged: u64,
+    acts: u64,
+    mended: u64,
+    escalated: u64,
+    objections: BTreeMap<&'static str, u64>,
 }
 
 impl Sum {
@@ -124,15 +137,22 @@ impl Sum {
         self.deaths += played.deaths;
         self.told += played.told;
         self.judged += played.judged;
+        self.acts += played.acts;
+        self.mended += played.mended;
+        self.escalated += played.escalated;
+        for (hold, count) in &played.objections {
+            *self.objections.entry(hold).or_default() += count;
+        }
     }
 }
 
 impl std::fmt::Display for Sum {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Sum { runs, faults, deaths, told, judged } = self;
+        let Sum { runs, faults, deaths, told, judged, acts, mended, escalated, objections } = self;
         write!(
             f,
-            "{runs} scenarios, {faults} faults; {deaths} deaths, {told} told as crashes, 0 false; {judged} had to be told, 0 missed"
+            "{runs} scenarios, {faults} faults; {deaths} deaths, {told} told as crashes, 0 false; {judged} had to be told, 0 missed; \
+             {acts} acts, {mended} mended, {escalated} escalated, 0 breaches; objections: {objections:?}"
         )
     }
 }

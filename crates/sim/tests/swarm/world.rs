@@ -56,9 +56,16 @@ impl World {
             let onboot = if self.rng.below(2) == 0 { " onboot" } else { "" };
             let ha = if self.nodes > 2 && self.rng.below(6) == 0 { " ha=started" } else { "" };
             let state = if ha.is_empty() { state } else { "running" };
+            let tags = ["", "", "", " tags=jarvis-restart", " tags=jarvis-ignore,web"][self.rng.below(5)];
             let deaf = if self.rng.below(10) == 0 { " deaf" } else { "" };
-            self.say(&format!("guest {id} g{k} on {node} {state}{onboot}{ha}{deaf}"));
+            self.say(&format!("guest {id} g{k} on {node} {state}{onboot}{ha}{deaf}{tags}"));
             self.guests.push(id);
+        }
+        let level = self.one(&["1", "2", "3", "3", "3", "4"]);
+        self.say(&format!("autonomy {level}"));
+        if self.rng.below(3) == 0 {
+            let id = self.guest();
+            self.say(&format!("protect {id} node/pve1"));
         }
         self.say("guest qemu/900 tmpl on pve1 template");
         self.say("storage nfs shared 1000GiB used 40%");
@@ -93,6 +100,7 @@ impl World {
         let how = self.one(&["", " killed", " segfault", " oom"]);
         match self.rng.below(8) {
             0..=2 => self.at(at, &format!("crash {id}{how}")),
+            3 if self.rng.below(3) == 0 => self.operator(at, &id),
             3 => self.at(at, &format!("poweroff {id}")),
             4 => self.at(at, &format!("stop {id}{by}")),
             5 => self.at(at, &format!("shutdown {id}{by}")),
@@ -103,7 +111,9 @@ impl World {
     fn event(&mut self, at: i64) {
         let (id, node) = (self.guest(), self.node());
         let by = self.one(&["", " by alice@pve", " by op@pve!t1"]);
-        match self.rng.below(34) {
+        match self.rng.below(37) {
+            34 | 35 => self.operator(at, &id),
+            36 => self.at(at, &format!("break {id}")),
             0..=4 => {
                 let how = self.one(&["", " killed", " segfault", " oom"]);
                 self.at(at, &format!("crash {id}{how}"));
@@ -189,6 +199,28 @@ impl World {
                 let lasts = 10 + self.rng.below(400) as i64;
                 self.at(at, &format!("kill-node {node}"));
                 self.at(at + lasts, &format!("start-node {node}"));
+            }
+        }
+    }
+
+    /// Somebody says something to Jarvis.
+    fn operator(&mut self, at: i64, id: &str) {
+        let lasts = 5 + self.rng.below(200) as i64;
+        match self.rng.below(5) {
+            0 => {
+                self.at(at, "kill-switch on");
+                self.at(at + lasts, "kill-switch off");
+            }
+            1 => {
+                let about = [id.to_owned(), format!("node/{}", self.node()), "cluster".into()];
+                let about = &about[self.rng.below(3)];
+                self.at(at, &format!("announce {about} for {lasts}s"));
+            }
+            2 => self.at(at, &format!("approve {id} by bob")),
+            3 => self.at(at, &format!("dismiss {id} by bob")),
+            _ => {
+                let level = self.one(&["1", "2", "3", "4"]);
+                self.at(at, &format!("allow {level}"));
             }
         }
     }

@@ -112,6 +112,7 @@ impl Deed {
             Some(Act::Guest { verb: Verb::Stop, .. }) => ("Stop", "stopped"),
             Some(Act::Guest { verb: Verb::Shutdown, .. }) => ("Shutdown", "shut down"),
             Some(Act::Guest { verb: Verb::Reboot, .. }) => ("Restart", "restarted"),
+            Some(Act::Guest { verb: Verb::Resume, .. }) => ("Resume", "resumed"),
             Some(Act::Wake { .. }) => ("Waking", "sent a wake-up packet"),
             Some(Act::RestartService { .. }) => ("Restart", "restarted"),
             None => (self.tool.as_str(), "worked on"),
@@ -169,7 +170,7 @@ pub(super) fn read(node: &str, act: &Value) -> Option<Act> {
     (act["wake"] == true).then_some(Act::Wake { node })
 }
 
-const VERBS: [Verb; 4] = [Verb::Start, Verb::Stop, Verb::Shutdown, Verb::Reboot];
+const VERBS: [Verb; 5] = [Verb::Start, Verb::Stop, Verb::Shutdown, Verb::Reboot, Verb::Resume];
 
 fn verb_word(verb: Verb) -> &'static str {
     match verb {
@@ -177,6 +178,7 @@ fn verb_word(verb: Verb) -> &'static str {
         Verb::Stop => "stop",
         Verb::Shutdown => "shutdown",
         Verb::Reboot => "reboot",
+        Verb::Resume => "resume",
     }
 }
 

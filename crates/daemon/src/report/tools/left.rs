@@ -131,6 +131,15 @@ async fn find(store: &Store) -> Result<(Vec<Left>, BTreeSet<String>), StoreError
             _ => {}
         }
     }
+    // What Jarvis did by itself, with the same token, was nobody's order.
+    let filter = JournalFilter { kind: Some(Kind::Acted.as_str().into()) };
+    let window = Window { limit: ROWS_A_PAGE, ..Window::default() };
+    for row in store.list_journal(window, filter).await?.rows {
+        let entry: Value = serde_json::from_str(&row.entry).unwrap_or_default();
+        let outcome = &entry["fact"]["Remedy"]["step"]["Acted"]["outcome"];
+        let upids = outcome.as_object().into_iter().flat_map(|outcome| outcome.values());
+        named.extend(upids.filter_map(|of| of["upid"].as_str()).map(str::to_owned));
+    }
     let mut left: Vec<Left> = left.into_values().collect();
     left.sort_by_key(|left| left.asked);
     Ok((left, named))

@@ -124,6 +124,10 @@ words! {
         Unwatched = "unwatched",
         /// It is part of something worse, which is told instead.
         Superseded = "superseded",
+        /// What Jarvis did has helped.
+        Mended = "mended",
+        /// An operator closed it.
+        Closed = "closed",
         /// Watching began anew, and what is still wrong was told again.
         Anew = "anew",
     }

@@ -1,0 +1,106 @@
+//! Reviews: one subject looked at closely, right before something is done to it and afterwards; and what is remembered of
+//! nodes for the time when they cannot be asked.
+
+use std::collections::BTreeMap;
+
+use engine::observe::{
+    GuestId, GuestKind, GuestReview, NodeName, Presence, Review, ReviewLook, Seen, Subject,
+};
+use pve::Error;
+use pve::types::LiveGuest;
+
+use super::ask::About;
+use super::bill::Call;
+use super::look::PART_WITHIN;
+use super::rounds::{no_path, path_name};
+use super::skew::in_our_time;
+use super::{Observer, evidence, seen_at, translate};
+
+impl Observer {
+    /// What is found when a subject is looked at closely: a guest's configuration, its process and its node's tasks; of a
+    /// service the services of its node.
+    pub(super) async fn review(&self, look: &ReviewLook) -> Review {
+        match &look.subject {
+            Subject::Guest(id) => Review::Guest(self.guest_review(look, *id).await),
+            Subject::Cluster | Subject::Node(_) | Subject::Storage(_) | Subject::Service(_) => {
+                Review::Services(self.service_evidence(&look.node).await)
+            }
+        }
+    }
+
+    async fn guest_review(&self, look: &ReviewLook, id: GuestId) -> GuestReview {
+        let Some(node) = path_name(&look.node) else {
+            let unseen = || no_path(&look.node);
+            return GuestReview {
+                config: Seen::NotReached(unseen()),
+                current: Seen::NotReached(unseen()),
+                tasks: Seen::NotReached(unseen()),
+            };
+        };
+        let kind = match id.kind {
+            GuestKind::Qemu => pve::GuestKind::Qemu,
+            GuestKind::Lxc => pve::GuestKind::Lxc,
+        };
+        let (node, guest) = (&node, pve::GuestId { kind, vmid: id.vmid });
+        let about = About::NodeWithin(PART_WITHIN);
+        let skew = self.skew(&look.node, node).await;
+        let ahead = skew.clone().unwrap_or_default();
+        let since = look.since.checked_add(ahead).unwrap_or(look.since);
+        let asked_at = self.clock.now();
+        let config = self
+            .endpoints
+            .ask(Call::Config, about, |client| async move { there(client.guest_config(node, guest).await) });
+        let current = self
+            .endpoints
+            .ask(Call::Current, about, |client| async move { there(client.guest_status(node, guest).await) });
+        let (config, current, tasks) =
+            tokio::join!(config, current, self.node_tasks(&look.node, node, since));
+        GuestReview {
+            config: seen_at(asked_at, config.map(|found| found.as_ref().map(evidence::config))),
+            current: seen_at(
+                asked_at,
+                current.map(|found: Option<LiveGuest>| found.as_ref().map(evidence::current)),
+            ),
+            tasks: seen_at(asked_at, tasks.and_then(|tasks| Ok(in_our_time(tasks, skew?)))),
+        }
+    }
+
+    /// The address that wakes each node, from its settings.
+    pub(super) async fn wakes(&self) -> BTreeMap<NodeName, Seen<Option<Box<str>>>> {
+        let mut wakes = BTreeMap::new();
+        let Ok((_, rows)) = self.resources(super::rounds::SLOW_AGE).await else { return wakes };
+        let there =
+            translate::nodes(&rows).into_iter().filter(|(_, node)| node.presence != Presence::Offline);
+        for name in there.map(|(name, _)| name) {
+            let asked_at = self.clock.now();
+            let answer = match path_name(&name) {
+                None => Err(no_path(&name)),
+                Some(node) => {
+                    let node = &node;
+                    let about = About::NodeWithin(PART_WITHIN);
+                    let asked = self
+                        .endpoints
+                        .ask(Call::NodeConfig, about, |client| async move { client.node_config(node).await });
+                    asked.await.map(|config| config.wakeonlan().map(address))
+                }
+            };
+            wakes.insert(name, seen_at(asked_at, answer));
+        }
+        wakes
+    }
+}
+
+/// The MAC address alone; PVE keeps options behind a comma.
+fn address(text: &str) -> Box<str> {
+    let first = text.split(',').next().unwrap_or_default();
+    first.strip_prefix("mac=").unwrap_or(first).into()
+}
+
+/// What is not there is an answer too.
+fn there<T>(answer: Result<T, Error>) -> Result<Option<T>, Error> {
+    match answer {
+        Ok(found) => Ok(Some(found)),
+        Err(Error::NotFound { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,103 @@
+//! The actor: a permit of the engine becomes one call, and what came of it goes back to the engine.
+//!
+//! It chooses nothing. It asks one question, right before the call: whether the kill switch is on, as the store has it
+//! then. What cannot be read stops it, like a switch that is on.
+
+use std::sync::Arc;
+
+use engine::Input;
+use engine::act::{Action, Outcome as Told};
+use engine::decide::Permit;
+use engine::observe::ClusterName;
+use tokio::sync::mpsc;
+
+use crate::act::{Act, Begun, Hands, Outcome, Verb};
+use crate::record::{KILL_SWITCH, Store, kill_switch_in_force};
+
+/// Redeems the permits of one cluster's engine.
+#[derive(Clone)]
+pub(super) struct Actor {
+    pub(super) cluster: ClusterName,
+    pub(super) hands: Hands,
+    pub(super) store: Store,
+    pub(super) inputs: mpsc::Sender<Input>,
+}
+
+impl Actor {
+    /// Does it beside the loop. Must be called inside a tokio runtime.
+    pub(super) fn begin(self: &Arc<Actor>, permit: Permit) {
+        let actor = Arc::clone(self);
+        tokio::spawn(async move {
+            let (incident, subject, attempt) = permit.redeem();
+            let number = attempt.number;
+            let outcome = match actor.refusal().await {
+                Some(why) => Told::NotMade { why: why.into() },
+                None => {
+                    let cluster = &actor.cluster;
+                    tracing::info!(%cluster, %subject, "{}: attempt {number}", attempt.action);
+                    told(match actor.hands.begin(&deed(&attempt.action)).await {
+                        Begun::Task(upid) => actor.hands.follow(&upid).await,
+                        Begun::Over(outcome) => outcome,
+                    })
+                }
+            };
+            let input = Input::Acted { incident, attempt: number, outcome };
+            if actor.inputs.send(input).await.is_err() {
+                // The journal has the intent; the next start looks whether it was done.
+                tracing::warn!(cluster = %actor.cluster, "an act ended after the end of its watch");
+            }
+        });
+    }
+
+    /// The engine is told that it was not done.
+    pub(super) fn refuse(self: &Arc<Actor>, permit: Permit, why: &'static str) {
+        let actor = Arc::clone(self);
+        tokio::spawn(async move {
+            let (incident, _, attempt) = permit.redeem();
+            let outcome = Told::NotMade { why: why.into() };
+            let input = Input::Acted { incident, attempt: attempt.number, outcome };
+            if actor.inputs.send(input).await.is_err() {
+                tracing::debug!("a refusal came after the end");
+            }
+        });
+    }
+
+    async fn refusal(&self) -> Option<&'static str> {
+        match self.store.get_preference(KILL_SWITCH).await {
+            Ok(stored) => {
+                let stored = stored.as_ref().map(|stored| stored.value.as_str());
+                kill_switch_in_force(stored).then_some("the kill switch is on")
+            }
+            Err(error) => {
+                tracing::error!(cluster = %self.cluster, "the kill switch cannot be read: {error}");
+                Some("whether the kill switch is on could not be read")
+            }
+        }
+    }
+}
+
+fn deed(action: &Action) -> Act {
+    match action {
+        Action::StartGuest { guest, node } => {
+            Act::Guest { node: node.clone(), guest: *guest, verb: Verb::Start }
+        }
+        Action::ResumeGuest { guest, node } => {
+            Act::Guest { node: node.clone(), guest: *guest, verb: Verb::Resume }
+        }
+        Action::WakeNode { node } => Act::Wake { node: node.clone() },
+        Action::RestartService { service } => {
+            Act::RestartService { node: service.node.clone(), service: service.name.as_str().into() }
+        }
+    }
+}
+
+fn told(outcome: Outcome) -> Told {
+    match outcome {
+        Outcome::Done { upid, said } => Told::Done { upid: upid.map(Into::into), said: said.into() },
+        // Of a guest under HA nothing is asked; if HA took it a moment ago, it is HA's now, and the look tells.
+        Outcome::Handed { upid } => Told::Done { upid: Some(upid.into()), said: "handed to HA".into() },
+        Outcome::Failed { upid, why } => Told::Failed { upid: upid.map(Into::into), why: why.into() },
+        Outcome::Runs { upid } => Told::Runs { upid: upid.into() },
+        Outcome::Unknown { why } => Told::Unknown { why: why.into() },
+    }
+}

@@ -1,0 +1,308 @@
+//! The guardrails: each may object to acting now, and all are asked, so that an operator sees every objection at once.
+//! A function and a line in the list, and a row in the table below: that is a guardrail.
+//!
+//! None knows another, and none is asked whether people may be called: that is always safe.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::{Autonomy, Case, GuestCase, GuestFacts, Hold, KillSwitch, SubjectCase};
+use crate::act::Action;
+use crate::observe::Task;
+use crate::record::By;
+
+/// A guest with this tag is never acted on.
+pub const IGNORE_TAG: &str = "jarvis-ignore";
+/// A guest with this tag may be started, as if it were to start with its node.
+pub const RESTART_TAG: &str = "jarvis-restart";
+/// Services of which a restart may have the node's watchdog reset it, or take it out of the cluster (pve-domain 9.29).
+/// Every name that begins with one of these.
+pub const VITAL: [&str; 4] = ["corosync", "pve-cluster", "pve-ha-", "watchdog"];
+
+/// Between two starts on one node: PVE's own startall waits as long (pve-domain 9.27).
+pub(crate) const STAGGER: SignedDuration = SignedDuration::from_secs(3);
+/// Clocks of nodes differ by seconds (pve-domain 9.26).
+const CLOCK_SKEW: SignedDuration = SignedDuration::from_secs(5);
+/// A start by somebody else is given this long to show its effect.
+const START_SHOWS: SignedDuration = SignedDuration::from_secs(60);
+
+/// All of them, in the order in which they are told.
+pub const GUARDRAILS: [fn(&Case) -> Option<Hold>; 28] = [
+    kill_switch,
+    standby,
+    level,
+    dismissed,
+    storm,
+    maintenance,
+    protected,
+    tagged_ignore,
+    vital,
+    quorum,
+    seen,
+    node_away,
+    node_boots,
+    two_views,
+    no_address,
+    high_availability,
+    template,
+    locked,
+    not_there,
+    not_stopped,
+    stopped_by,
+    started_by,
+    task_runs,
+    cause_stands,
+    not_wanted,
+    grace,
+    cooldown,
+    turn,
+];
+
+fn kill_switch(case: &Case) -> Option<Hold> {
+    match case.controls.kill_switch {
+        KillSwitch::Off => None,
+        switch @ (KillSwitch::On | KillSwitch::NotKnown | KillSwitch::StoreFails) => {
+            Some(Hold::KillSwitch(switch))
+        }
+    }
+}
+
+fn standby(case: &Case) -> Option<Hold> {
+    case.controls.standby.then_some(Hold::Standby)
+}
+
+/// From "recommend" on, what the level does not allow is proposed instead.
+fn level(case: &Case) -> Option<Hold> {
+    let is = case.controls.level;
+    let needs = case.runbook.level;
+    (is < Autonomy::Recommend && !case.approved).then_some(Hold::Level { is, needs })
+}
+
+fn dismissed(case: &Case) -> Option<Hold> {
+    case.dismissed.map(|by| Hold::Dismissed(by.into()))
+}
+
+fn storm(case: &Case) -> Option<Hold> {
+    case.storm.then_some(Hold::Storm)
+}
+
+fn maintenance(case: &Case) -> Option<Hold> {
+    case.maintenance.map(Hold::Maintenance)
+}
+
+fn protected(case: &Case) -> Option<Hold> {
+    case.protected.map(|why| Hold::Protected(why.into()))
+}
+
+fn tagged_ignore(case: &Case) -> Option<Hold> {
+    has_tag(guest(case)?, IGNORE_TAG).then_some(Hold::TaggedIgnore)
+}
+
+fn vital(case: &Case) -> Option<Hold> {
+    let SubjectCase::Service { name, .. } = &case.subject else { return None };
+    VITAL.iter().any(|vital| name.starts_with(vital)).then_some(Hold::Vital)
+}
+
+fn quorum(case: &Case) -> Option<Hold> {
+    (!case.quorate).then_some(Hold::NoQuorum)
+}
+
+fn seen(case: &Case) -> Option<Hold> {
+    case.blind.map(|why| Hold::NotSeen(why.into()))
+}
+
+/// The node that would be asked; one that is to be woken is away by nature.
+fn node_away(case: &Case) -> Option<Hold> {
+    match case.action {
+        Action::WakeNode { .. } => None,
+        Action::StartGuest { node, .. } | Action::ResumeGuest { node, .. } => {
+            case.node.is_none().then(|| Hold::NodeAway(node.clone()))
+        }
+        Action::RestartService { service } => {
+            case.node.is_none().then(|| Hold::NodeAway(service.node.clone()))
+        }
+    }
+}
+
+fn node_boots(case: &Case) -> Option<Hold> {
+    let node = case.node?;
+    let until = node.booted_at? + node.settle;
+    (case.now < until).then_some(Hold::NodeBoots(until))
+}
+
+fn two_views(case: &Case) -> Option<Hold> {
+    let SubjectCase::Node { views, .. } = case.subject else { return None };
+    (views < 2).then_some(Hold::OneView)
+}
+
+fn no_address(case: &Case) -> Option<Hold> {
+    let SubjectCase::Node { address, .. } = case.subject else { return None };
+    (address == Some(false)).then_some(Hold::NoAddress)
+}
+
+fn high_availability(case: &Case) -> Option<Hold> {
+    let state = match &case.subject {
+        SubjectCase::Guest(guest) => guest.ha.filter(|state| *state != "ignored"),
+        SubjectCase::Node { ha, .. } => *ha,
+        SubjectCase::Service { .. } => None,
+    };
+    state.map(|state| Hold::HighAvailability(state.into()))
+}
+
+fn template(case: &Case) -> Option<Hold> {
+    let guest = guest(case)?;
+    let template = guest.template || guest.review.as_ref().is_some_and(|facts| facts.template);
+    template.then_some(Hold::Template)
+}
+
+fn locked(case: &Case) -> Option<Hold> {
+    let guest = guest(case)?;
+    let lock = guest.lock.or_else(|| guest.review.as_ref().and_then(|facts| facts.lock));
+    lock.map(|lock| Hold::Locked(lock.into()))
+}
+
+fn not_there(case: &Case) -> Option<Hold> {
+    facts(case)?.state.is_none().then_some(Hold::NotThere)
+}
+
+/// What is started must be stopped; what is resumed must stand still for the fault that it was told with.
+fn not_stopped(case: &Case) -> Option<Hold> {
+    let state = facts(case)?.state?;
+    let fits = match case.action {
+        Action::StartGuest { .. } => state == "stopped",
+        Action::ResumeGuest { .. } => state == "io-error",
+        Action::WakeNode { .. } | Action::RestartService { .. } => true,
+    };
+    (!fits).then(|| Hold::NotStopped(state.into()))
+}
+
+/// Somebody asked for it to be stopped after it had crashed. Then it is to be so.
+fn stopped_by(case: &Case) -> Option<Hold> {
+    let began = case.since - CLOCK_SKEW;
+    let stops = |task: &&Task| is_stop(&task.kind) && task.ended_at.is_none_or(|ended| ended >= began);
+    latest(case, stops).map(Hold::StoppedBy)
+}
+
+/// Another hand is at the same work: a second start is one too many, whoever makes it.
+fn started_by(case: &Case) -> Option<Hold> {
+    let facts = facts(case)?;
+    let shows = case.now - START_SHOWS;
+    let starts = |task: &&Task| {
+        is_start(&task.kind)
+            && !facts.own.contains(&task.upid)
+            && task.ended_at.is_none_or(|ended| ended >= shows && succeeded(task))
+    };
+    latest(case, starts).map(Hold::StartedBy)
+}
+
+/// A backup, a migration, a restore, or the node's own work on all of its guests.
+fn task_runs(case: &Case) -> Option<Hold> {
+    match &case.subject {
+        SubjectCase::Guest(_) => latest(case, |task| task.ended_at.is_none() && !is_start(&task.kind))
+            .or_else(|| latest(case, |task| task.ended_at.is_none()))
+            .map(Hold::TaskRuns),
+        SubjectCase::Service { task, .. } => task.clone().map(Hold::TaskRuns),
+        SubjectCase::Node { .. } => None,
+    }
+}
+
+fn cause_stands(case: &Case) -> Option<Hold> {
+    facts(case)?.cause_stands.map(|why| Hold::CauseStands(why.into()))
+}
+
+/// A start needs somebody's word that the guest is to run. One that stands still ran a moment ago.
+fn not_wanted(case: &Case) -> Option<Hold> {
+    let Action::StartGuest { .. } = case.action else { return None };
+    let facts = facts(case)?;
+    let wanted = facts.onboot || facts.tags.iter().any(|tag| tag.eq_ignore_ascii_case(RESTART_TAG));
+    (!wanted).then_some(Hold::NotWanted)
+}
+
+fn grace(case: &Case) -> Option<Hold> {
+    let until = case.since + case.runbook.grace;
+    (case.now < until).then_some(Hold::Grace(until))
+}
+
+fn cooldown(case: &Case) -> Option<Hold> {
+    let until = *case.attempts.last()? + case.runbook.cooldown;
+    (case.now < until).then_some(Hold::Cooldown(until))
+}
+
+/// One node at a time; on it one guest after the other, in its start order.
+fn turn(case: &Case) -> Option<Hold> {
+    let node = case.action.node();
+    if let Some(busy) = case.busy.filter(|busy| *busy != node) {
+        return Some(Hold::BlastRadius(busy.clone()));
+    }
+    if case.queued {
+        return Some(Hold::Queue(node.clone()));
+    }
+    let Action::StartGuest { .. } = case.action else { return None };
+    let until = case.last_start? + STAGGER;
+    (case.now < until).then_some(Hold::Stagger(until))
+}
+
+fn guest<'a>(case: &'a Case) -> Option<&'a GuestCase<'a>> {
+    match &case.subject {
+        SubjectCase::Guest(guest) => Some(guest),
+        SubjectCase::Node { .. } | SubjectCase::Service { .. } => None,
+    }
+}
+
+fn facts<'a>(case: &'a Case) -> Option<&'a GuestFacts<'a>> {
+    guest(case)?.review.as_ref()
+}
+
+fn has_tag(guest: &GuestCase, tag: &str) -> bool {
+    let now = guest.review.as_ref().map_or(guest.tags, |facts| facts.tags);
+    now.iter().chain(guest.tags).any(|own| own.eq_ignore_ascii_case(tag))
+}
+
+/// The latest task about a guest, or about all guests of its node, that fits.
+fn latest(case: &Case, fits: impl Fn(&&Task) -> bool) -> Option<By> {
+    let vmid = guest(case)?.id.vmid.to_string();
+    let tasks = facts(case)?.tasks.iter();
+    let about = tasks.filter(|task| *task.id == *vmid || (task.id.is_empty() && is_for_all(&task.kind)));
+    about.filter(fits).max_by_key(|task| task.started_at).map(|task| By {
+        user: task.user.clone(),
+        task: task.kind.clone(),
+        upid: task.upid.clone(),
+    })
+}
+
+/// Tasks without an id that work on a node's guests; others (a download, an update) hinder nobody.
+fn is_for_all(kind: &str) -> bool {
+    matches!(kind, "vzdump" | "startall" | "stopall" | "suspendall" | "migrateall")
+        || kind.starts_with("bulk-")
+}
+
+fn is_start(kind: &str) -> bool {
+    matches!(kind, "qmstart" | "vzstart" | "hastart" | "qmreboot" | "vzreboot")
+}
+
+fn is_stop(kind: &str) -> bool {
+    matches!(
+        kind,
+        "qmstop"
+            | "qmshutdown"
+            | "qmsuspend"
+            | "qmdestroy"
+            | "vzstop"
+            | "vzshutdown"
+            | "vzsuspend"
+            | "vzdestroy"
+            | "hastop"
+            | "stopall"
+            | "suspendall"
+            | "bulk-shutdown"
+            | "bulk-suspend"
+    )
+}
+
+fn succeeded(task: &Task) -> bool {
+    task.status.as_deref().is_some_and(|status| status == "OK" || status.starts_with("WARNINGS"))
+}
+
+/// When a case is worth asking again, by what holds it.
+pub(crate) fn ask_again(holds: &[Hold], now: Timestamp) -> Option<Timestamp> {
+    holds.iter().filter_map(Hold::until).filter(|until| *until > now).min()
+}

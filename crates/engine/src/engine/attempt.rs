@@ -1,0 +1,186 @@
+//! Attempts: from the end of a call, over looks at what came of it, to whether it helped.
+//!
+//! What was begun is never begun again from here: an attempt that did not help leaves its incident open, and the next
+//! decision is made like the first. Whether it helped is judged in [`crate::verify`].
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::{Engine, Turn};
+use crate::act::{Attempt, Outcome};
+use crate::decide::{self, Remedy, Runbook};
+use crate::detect::{Check, Condition};
+use crate::incident::{IncidentId, Resolution, Said, Slot, State};
+use crate::observe::{GuestStatus, Live, Review, Seen, Subject, Task};
+use crate::record::Step;
+use crate::verify::{Sight, Verdict, Watch};
+
+/// A call that could not be made is tried again after this.
+const NOT_MADE_AGAIN: SignedDuration = SignedDuration::from_secs(10);
+/// A call of which nothing is heard for this long is lost: an act is followed for five minutes.
+pub(super) const CALL_MAX: SignedDuration = SignedDuration::from_mins(10);
+/// Tasks of ours that are remembered.
+const OWN_MAX: usize = 100;
+
+impl Engine {
+    /// What a call came to.
+    pub(super) fn acted(&mut self, turn: &mut Turn, id: IncidentId, number: u32, outcome: Outcome) {
+        if let Some(upid) = outcome.upid() {
+            self.scratch.own.push(upid.into());
+            let surplus = self.scratch.own.len().saturating_sub(OWN_MAX);
+            self.scratch.own.drain(..surplus);
+        }
+        let Some(slot) = self.memory.incidents.by_id(id).cloned() else { return };
+        let Some(incident) = self.memory.incidents.get(&slot) else { return };
+        let State::Acting { since, attempt, .. } = incident.state.clone() else { return };
+        if attempt.number == number {
+            self.call_ended(turn, &slot, since, attempt, outcome);
+        }
+    }
+
+    fn call_ended(
+        &mut self,
+        turn: &mut Turn,
+        slot: &Slot,
+        since: Timestamp,
+        attempt: Attempt,
+        outcome: Outcome,
+    ) {
+        let step = Step::Acted { attempt: attempt.clone(), outcome: outcome.clone() };
+        self.step_taken(turn, slot, step);
+        self.scratch.reviews.remove(slot);
+        let made = !matches!(outcome, Outcome::NotMade { .. });
+        let Some(incident) = self.memory.incidents.get(slot) else { return };
+        let runbook = self.runbook_named(&attempt.runbook, incident.finding.condition());
+        let Some(incident) = self.memory.incidents.get_mut(slot) else { return };
+        if made {
+            let watch = Watch::new(attempt, outcome, turn.now, &runbook);
+            incident.state = State::Verifying { since, watch };
+        } else {
+            incident.state = State::Open { since };
+            incident.course.not_before = Some(turn.now + NOT_MADE_AGAIN);
+            incident.course.said = Said::Nothing;
+            self.memory.uncount(slot, attempt.at);
+        }
+    }
+
+    /// Calls that nobody makes any more: this process did not begin them, or has not heard of them for too long.
+    pub(super) fn lost_calls(&mut self, turn: &mut Turn) {
+        let lost = |state: &State| match state {
+            State::Acting { here: false, .. } => Some("Jarvis was stopped while it was under way"),
+            State::Acting { attempt, .. } if turn.now.duration_since(attempt.at) > CALL_MAX => {
+                Some("nothing was heard of it")
+            }
+            State::Acting { .. }
+            | State::Pending { .. }
+            | State::Open { .. }
+            | State::Verifying { .. }
+            | State::Escalated { .. } => None,
+        };
+        let told = self.memory.incidents.told();
+        let calls: Vec<_> = told
+            .filter_map(|(slot, incident)| {
+                Some((slot.clone(), incident.state.clone(), lost(&incident.state)?))
+            })
+            .collect();
+        for (slot, state, why) in calls {
+            if let State::Acting { since, attempt, .. } = state {
+                self.call_ended(turn, &slot, since, attempt, Outcome::Unknown { why: why.into() });
+            }
+        }
+    }
+
+    /// Looks whose time has come, and what has taken too long.
+    pub(super) fn verify_due(&mut self, turn: &mut Turn) {
+        let told = self.memory.incidents.told();
+        let due: Vec<(Slot, Timestamp)> = told
+            .filter_map(|(slot, incident)| match &incident.state {
+                State::Verifying { watch, .. } => {
+                    // Nobody has to be asked whether a node is a member again.
+                    let node = slot.check == Check::NodeUnreachable;
+                    Some((slot.clone(), if node { watch.deadline } else { watch.look_at }))
+                }
+                State::Pending { .. }
+                | State::Open { .. }
+                | State::Acting { .. }
+                | State::Escalated { .. } => None,
+            })
+            .collect();
+        for (slot, at) in due {
+            if at > turn.now {
+                self.wake_at(at);
+            } else if slot.check == Check::NodeUnreachable {
+                if self.unseen(turn.now).is_none() {
+                    self.verify(turn, &slot, None);
+                }
+            } else {
+                self.ask_review(turn, &slot);
+            }
+        }
+    }
+
+    pub(super) fn verify(&mut self, turn: &mut Turn, slot: &Slot, review: Option<&Review>) {
+        let Some(incident) = self.memory.incidents.get_mut(slot) else { return };
+        let State::Verifying { since, watch } = &mut incident.state else { return };
+        let since = *since;
+        let sight = match (review, &slot.subject) {
+            (Some(Review::Guest(answer)), Subject::Guest(id)) => {
+                let vmid = id.vmid.to_string();
+                let tasks = answer.tasks.value().map_or(&[][..], Vec::as_slice);
+                let starts = |task: &Task| task.ended_at.is_none() && *task.id == *vmid;
+                Sight::Guest { current: &answer.current, starting: tasks.iter().any(starts) }
+            }
+            (Some(Review::Services(services)), Subject::Service(id)) => {
+                let services = services.value();
+                let of = services.map(|all| all.iter().find(|service| service.name == id.name));
+                Sight::Service(of.map(|service| service.map(|service| &*service.active)))
+            }
+            (Some(Review::Guest(_) | Review::Services(_)) | None, _) => Sight::Nothing,
+        };
+        let verdict = watch.judge(turn.now, &sight);
+        let (attempt, upid) = (watch.attempt.clone(), watch.outcome.upid().map(Into::into));
+        let at = watch.look_at;
+        let (helped, words) = match verdict {
+            Verdict::NotYet => return self.wake_at(at.max(turn.now)),
+            Verdict::Met(words) => (true, words.into()),
+            Verdict::Missed(words) => (false, words.into()),
+        };
+        self.step_taken(turn, slot, Step::Verified { attempt, helped, words, upid });
+        self.scratch.reviews.remove(slot);
+        if let Some(review) = review.filter(|_| !helped) {
+            self.is_down(slot, review);
+        }
+        if helped {
+            self.lives(turn.now, slot);
+            self.end(turn, slot.clone(), Resolution::Mended);
+        } else if let Some(incident) = self.memory.incidents.get_mut(slot) {
+            incident.state = State::Open { since };
+            (incident.course.said, incident.course.approved) = (Said::Nothing, None);
+        }
+    }
+
+    /// A guest that its node says is stopped is known to be, whatever a row of some seconds ago says yet.
+    fn is_down(&mut self, slot: &Slot, review: &Review) {
+        let (Subject::Guest(id), Review::Guest(answer)) = (&slot.subject, review) else { return };
+        let Seen::At { value: Some(current), asked_at } = &answer.current else { return };
+        if current.status == GuestStatus::Stopped
+            && let Some(known) = self.memory.guests.get_mut(id)
+            && known.seen_at <= *asked_at
+        {
+            let live = Live { running: false, pid: None, uptime: 0, lock: current.lock.clone() };
+            *known = known.with_live(&live, *asked_at);
+        }
+    }
+
+    /// A guest that was verified to run is known to run, whatever its row says yet.
+    fn lives(&mut self, now: Timestamp, slot: &Slot) {
+        if let (Subject::Guest(id), Check::GuestCrashed) = (&slot.subject, slot.check) {
+            self.fold_guest(now, *id, None, GuestStatus::Running);
+        }
+    }
+
+    /// The runbook of an attempt; one that was taken out of the configuration since is judged by its kind's usual bounds.
+    pub(super) fn runbook_named(&self, id: &str, condition: Condition) -> Runbook {
+        let named = self.policy.runbooks.iter().find(|book| *book.id == *id).cloned();
+        named.unwrap_or_else(|| decide::usual(id, condition, Remedy::Nothing))
+    }
+}

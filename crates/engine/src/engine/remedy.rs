@@ -1,0 +1,563 @@
+//! Remedies: from an open incident over a decision, an act and a look to its end or to people.
+//!
+//! Asked anew at every turn: what is to be done follows from what is, so nothing is forgotten that had to wait. This file
+//! fills the case and moves the incident's state; what is right is decided in [`crate::decide`], whether it helped in
+//! [`crate::verify`].
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::attempt::CALL_MAX;
+use super::{Effect, Engine, Turn};
+use crate::act::Action;
+use crate::decide::{
+    self, Case, Decision, GuestCase, GuestFacts, Hold, Known, NodeCase, Remedy, Runbook, SubjectCase,
+};
+use crate::detect::guest::TASKS_BEFORE;
+use crate::detect::{Condition, Fault, Finding};
+use crate::incident::{IncidentId, Resolution, Said, Slot, State};
+use crate::observe::{
+    GuestReview, Inspection, NodeName, Presence, Review, ReviewLook, Round, Seen, Storage, StorageName,
+    Subject, Usage,
+};
+use crate::record::{Entry, Fact, Order, Step};
+
+/// What a look found allows an act for this long: a person or another Jarvis may come in between.
+const FRESH: SignedDuration = SignedDuration::from_secs(10);
+/// What it objects to stands for this long; then the subject is looked at again.
+const STANDS: SignedDuration = SignedDuration::from_mins(2);
+/// A look that is not answered within this is made again.
+const ANSWER_WITHIN: SignedDuration = SignedDuration::from_secs(30);
+/// One that found nothing out is made again after this.
+const ASK_AGAIN: SignedDuration = SignedDuration::from_secs(10);
+/// Looks under way at once: each costs its node three calls.
+const LOOKS_MAX: usize = 4;
+/// The cluster is seen as it is now when the last critical round is no older: two rounds and the time they take.
+const VIEW_MAX: SignedDuration = SignedDuration::from_secs(45);
+/// A storm is over when this long has passed without one.
+const STORM_OVER: SignedDuration = SignedDuration::from_mins(5);
+const STORM_WITHIN: SignedDuration = SignedDuration::from_secs(60);
+/// Incidents of the last minute that are counted.
+const COUNTED_MAX: usize = 1_000;
+/// From this on a storage has no room, in percent: a machine that goes on writes at once.
+const FULL: f64 = 98.0;
+
+/// What was found out about a subject for a decision. It is not kept over a restart: then it is looked at anew.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Reviewed {
+    /// When it was asked for, while the answer is to come.
+    asked_at: Option<Timestamp>,
+    /// When it was answered, and what.
+    answer: Option<(Timestamp, GuestReview)>,
+    /// When it could not be found out, and why.
+    failed: Option<(Timestamp, Box<str>)>,
+}
+
+/// What is only known while the process lives.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Scratch {
+    pub(super) reviews: BTreeMap<Slot, Reviewed>,
+    /// When a decision may change although nothing happens.
+    pub(super) wake: Option<Timestamp>,
+    /// When the last start on each node was made.
+    starts: BTreeMap<NodeName, Timestamp>,
+    /// Tasks that our own acts began.
+    pub(super) own: Vec<Box<str>>,
+    /// Storages without room, or away, as the last critical round had them, and how they are.
+    pub(super) full: Vec<(StorageName, NodeName, &'static str)>,
+}
+
+/// An open incident about which something may be done.
+struct Candidate {
+    slot: Slot,
+    incident: IncidentId,
+    condition: Condition,
+    since: Timestamp,
+    action: Action,
+    runbook: Runbook,
+    order: u32,
+}
+
+impl Engine {
+    pub(super) fn remedies(&mut self, turn: &mut Turn) {
+        self.scratch.wake = None;
+        self.storm(turn);
+        self.lost_calls(turn);
+        self.verify_due(turn);
+        self.decide_all(turn);
+        let open = &self.memory.incidents;
+        self.scratch.reviews.retain(|slot, _| open.get(slot).is_some());
+    }
+
+    pub(super) fn wake_at(&mut self, at: Timestamp) {
+        self.scratch.wake = Some(self.scratch.wake.map_or(at, |wake| wake.min(at)));
+    }
+
+    /// What a look at a subject found.
+    pub(super) fn reviewed(&mut self, turn: &mut Turn, look: &ReviewLook, answer: &Review) {
+        let slots: Vec<Slot> =
+            self.memory.incidents.slots().filter(|slot| slot.subject == look.subject).cloned().collect();
+        for slot in slots {
+            let Some(reviewed) = self.scratch.reviews.get_mut(&slot) else { continue };
+            let Some(asked_at) = reviewed.asked_at else { continue };
+            if let Review::Guest(answer) = answer {
+                let made_at = answer.current.asked_at();
+                if made_at.is_some_and(|at| at < asked_at) {
+                    continue; // The answer to an earlier question.
+                }
+                reviewed.asked_at = None;
+                match missing(answer) {
+                    None => (reviewed.answer, reviewed.failed) = (Some((turn.now, answer.clone())), None),
+                    Some(why) => reviewed.failed = Some((turn.now, why)),
+                }
+            } else {
+                reviewed.asked_at = None;
+            }
+            self.verify(turn, &slot, Some(answer));
+        }
+    }
+
+    /// Whether too many incidents began within the last minute, and since when.
+    fn storm(&mut self, turn: &mut Turn) {
+        let opened = turn
+            .effects
+            .iter()
+            .filter(|effect| matches!(effect, Effect::Record(Entry { fact: Fact::Opened { .. }, .. })));
+        let opened = opened.count().min(COUNTED_MAX);
+        let now = turn.now;
+        let recent = &mut self.memory.opened;
+        recent.extend(std::iter::repeat_n(now, opened));
+        recent.retain(|at| now.duration_since(*at) < STORM_WITHIN);
+        let surplus = recent.len().saturating_sub(COUNTED_MAX);
+        recent.drain(..surplus);
+        let count = u32::try_from(recent.len()).unwrap_or(u32::MAX);
+        let (before, raging) = (self.memory.storm, count > self.policy.storm);
+        let told = match before {
+            Some(_) if raging => {
+                self.memory.storm = Some(now);
+                None
+            }
+            None if raging => {
+                self.memory.storm = Some(now);
+                Some(count)
+            }
+            Some(last) if now.duration_since(last) >= STORM_OVER => {
+                self.memory.storm = None;
+                Some(0)
+            }
+            Some(_) | None => None,
+        };
+        if let Some(last) = self.memory.storm {
+            self.wake_at(last + STORM_OVER);
+        }
+        if let Some(incidents) = told {
+            let fact = Fact::Storm { incidents };
+            self.tell(turn, Entry { at: now, subject: Subject::Cluster, name: None, node: None, fact });
+        }
+    }
+
+    fn decide_all(&mut self, turn: &mut Turn) {
+        let mut candidates = self.candidates();
+        candidates.sort_by(|a, b| (a.order, a.since, &a.slot).cmp(&(b.order, b.since, &b.slot)));
+        // In its node's start order: nobody goes before the order of all of them is known.
+        let looked_for: Vec<bool> = candidates
+            .iter()
+            .map(|candidate| matches!(self.decide_on(turn.now, candidate, false), Decision::Look))
+            .collect();
+        let looking: BTreeSet<NodeName> = candidates
+            .iter()
+            .zip(&looked_for)
+            .filter(|(candidate, looks)| **looks && self.allowed(candidate))
+            .map(|(candidate, _)| candidate.action.node().clone())
+            .collect();
+        for (candidate, looks) in candidates.into_iter().zip(looked_for) {
+            if looks {
+                self.ask_review(turn, &candidate.slot);
+                continue;
+            }
+            let queued = looking.contains(candidate.action.node());
+            let decision = self.decide_on(turn.now, &candidate, queued);
+            self.follow(turn, candidate, decision);
+        }
+    }
+
+    fn follow(&mut self, turn: &mut Turn, candidate: Candidate, decision: Decision) {
+        let Candidate { slot, condition, since, action, runbook, .. } = candidate;
+        let level = self.controls.level.number();
+        match decision {
+            Decision::Look => self.ask_review(turn, &slot),
+            Decision::Hold(holds) => {
+                if let Some(at) = decide::ask_again(&holds, turn.now) {
+                    self.wake_at(at);
+                }
+                self.look_again(turn.now, &slot);
+                // Whose turn it is within its node is decided within a breath.
+                if matches!(holds[..], [Hold::Queue(_)]) {
+                    return;
+                }
+                let said = Said::Held(holds.clone());
+                self.say(turn, &slot, said, Step::Held { action, holds, runbook: runbook.id, level });
+            }
+            Decision::Recommend(action) => {
+                self.look_again(turn.now, &slot);
+                let said = Said::Recommended(action.clone());
+                self.say(turn, &slot, said, Step::Recommended { action, runbook: runbook.id });
+            }
+            Decision::Escalate => {
+                let attempts = self.memory.attempts_of(&slot, turn.now, runbook.window).len();
+                let attempts = u32::try_from(attempts).unwrap_or(u32::MAX);
+                let words = format!(
+                    "{attempts} attempts within {} have not helped ({}); nothing more is done until it is over, or \
+                     somebody says so",
+                    crate::record::duration(runbook.window),
+                    runbook.id,
+                );
+                let words = words.into();
+                let step = Step::Escalated { words, action, runbook: runbook.id, level, attempts };
+                self.step_taken(turn, &slot, step);
+                if let Some(incident) = self.memory.incidents.get_mut(&slot) {
+                    incident.state = State::Escalated { since, at: turn.now };
+                    incident.course.said = Said::Nothing;
+                }
+            }
+            Decision::Act(permit) => {
+                let attempt = permit.attempt().clone();
+                let Some(incident) = self.memory.incidents.get_mut(&slot) else { return };
+                incident.state = State::Acting { since, attempt: attempt.clone(), here: true };
+                incident.course.said = Said::Nothing;
+                let approved = incident.course.approved.take();
+                self.memory.count(&slot, attempt.at);
+                if let Action::StartGuest { node, .. } = &attempt.action {
+                    self.scratch.starts.insert(node.clone(), turn.now);
+                }
+                let of = runbook.attempts.max(attempt.number);
+                self.step_taken(turn, &slot, Step::Intended { attempt, of, approved });
+                turn.effects.push(Effect::Act(permit));
+                self.wake_at(turn.now + CALL_MAX + SignedDuration::from_secs(1));
+            }
+        }
+        debug_assert_eq!(Some(condition), self.memory.incidents.get(&slot).map(|i| i.finding.condition()));
+    }
+
+    /// Incidents that wait for something to be done, with what that would be.
+    fn candidates(&self) -> Vec<Candidate> {
+        let told = self.memory.incidents.told();
+        told.filter_map(|(slot, incident)| {
+            let since = match (&incident.state, &incident.course.approved) {
+                (State::Open { since }, _) | (State::Escalated { since, .. }, Some(_)) => *since,
+                (State::Escalated { .. }, None)
+                | (State::Pending { .. } | State::Acting { .. } | State::Verifying { .. }, _) => return None,
+            };
+            let known = match &slot.subject {
+                Subject::Guest(id) => self.memory.guests.get(id),
+                Subject::Cluster | Subject::Node(_) | Subject::Storage(_) | Subject::Service(_) => None,
+            };
+            let node = known.map(|known| &known.guest.node).or(incident.node.as_ref());
+            let by = Known {
+                subject: &slot.subject,
+                node,
+                name: incident.name.as_deref(),
+                tags: known.map_or(&[], |known| &known.guest.tags),
+                pool: known.and_then(|known| known.guest.pool.as_deref()),
+            };
+            let condition = incident.finding.condition();
+            let runbook = decide::runbook(&self.policy.runbooks, condition, &by)?;
+            let action = action(runbook.remedy, &slot.subject, node, &incident.finding)?;
+            let reviewed = self.scratch.reviews.get(slot).and_then(|reviewed| reviewed.answer.as_ref());
+            let config = reviewed.and_then(|(_, review)| review.config.value()?.as_ref());
+            let order = config.and_then(|config| config.order).unwrap_or(u32::MAX);
+            let (slot, incident) = (slot.clone(), incident.id);
+            Some(Candidate { slot, incident, condition, since, action, runbook: runbook.clone(), order })
+        })
+        .collect()
+    }
+
+    /// Whether Jarvis would do it by itself, or somebody approved it.
+    fn allowed(&self, candidate: &Candidate) -> bool {
+        let approved =
+            self.memory.incidents.get(&candidate.slot).is_some_and(|i| i.course.approved.is_some());
+        approved || self.controls.level >= candidate.runbook.level
+    }
+
+    fn decide_on(&self, now: Timestamp, candidate: &Candidate, queued: bool) -> Decision {
+        let Candidate { slot, incident, since, action, runbook, .. } = candidate;
+        let course =
+            self.memory.incidents.get(slot).map(|incident| incident.course.clone()).unwrap_or_default();
+        if let Some(until) = course.not_before.filter(|until| now < *until) {
+            return Decision::Hold(vec![Hold::Cooldown(until)]);
+        }
+        let attempts = self.memory.attempts_of(slot, now, runbook.window);
+        let node = action.node();
+        let known_node = self.memory.nodes.get(node).filter(|known| known.presence == Presence::Online);
+        let known_node = known_node
+            .map(|known| NodeCase { booted_at: known.booted_at, settle: self.policy.boot_settle })
+            .filter(|_| !matches!(action, Action::WakeNode { .. }));
+        let reviewed = self.scratch.reviews.get(slot);
+        let failed = reviewed.and_then(|reviewed| reviewed.failed.as_ref());
+        let failed = failed.filter(|(at, _)| now.duration_since(*at) < ASK_AGAIN);
+        let blind = self
+            .unseen(now)
+            .or_else(|| self.unseen_node(action))
+            .or_else(|| failed.map(|(_, why)| format!("it could not be looked at ({why})")));
+        let answer = reviewed.and_then(|reviewed| reviewed.answer.as_ref());
+        let guest = match &slot.subject {
+            Subject::Guest(id) => self.memory.guests.get(id),
+            Subject::Cluster | Subject::Node(_) | Subject::Storage(_) | Subject::Service(_) => None,
+        };
+        let tags = guest.map_or(&[][..], |known| &known.guest.tags);
+        let cause = self.cause_stands(action);
+        let subject = match (&slot.subject, guest) {
+            (Subject::Guest(id), Some(known)) => SubjectCase::Guest(GuestCase {
+                id: *id,
+                template: known.guest.template,
+                lock: known.guest.lock.as_deref(),
+                ha: known.guest.ha.as_deref(),
+                tags,
+                review: answer.and_then(|(at, review)| {
+                    facts(review, now.duration_since(*at) < FRESH, &self.scratch.own, cause.as_deref())
+                }),
+            }),
+            (Subject::Service(id), _) => SubjectCase::Service { name: id.name.as_str(), task: None },
+            (Subject::Node(_) | Subject::Guest(_) | Subject::Cluster | Subject::Storage(_), _) => {
+                let address = self.memory.nodes.get(node).and_then(|known| known.wakes);
+                SubjectCase::Node { views: self.views_of(slot), ha: None, address }
+            }
+        };
+        let protected = self.policy.protects(&slot.subject, tags);
+        let case = Case {
+            now,
+            runbook,
+            action,
+            since: *since,
+            attempts: &attempts,
+            approved: course.approved.is_some(),
+            dismissed: course.dismissed.as_deref(),
+            controls: &self.controls,
+            maintenance: self.maintained(now, &slot.subject, node),
+            quorate: self.memory.quorate,
+            blind: blind.as_deref(),
+            protected: protected.as_deref(),
+            storm: self.memory.storm.is_some(),
+            busy: self.busy(),
+            queued,
+            last_start: self.scratch.starts.get(node).copied(),
+            node: known_node,
+            subject,
+        };
+        // What was found long ago still objects, but not alone: then it is time to look again.
+        if answer.is_some_and(|(at, _)| now.duration_since(*at) >= STANDS)
+            && let SubjectCase::Guest(guest) = &case.subject
+        {
+            let anew = SubjectCase::Guest(GuestCase { review: None, ..guest.clone() });
+            let anew = Case { subject: anew, ..case.clone() };
+            if decide::decide(&anew, *incident, &slot.subject) == Decision::Look {
+                return Decision::Look;
+            }
+        }
+        decide::decide(&case, *incident, &slot.subject)
+    }
+
+    /// The node that is worked on.
+    fn busy(&self) -> Option<&NodeName> {
+        let mut told = self.memory.incidents.told();
+        told.find_map(|(_, incident)| incident.state.attempt()).map(|attempt| attempt.action.node())
+    }
+
+    /// Why the cluster is not seen as it is now.
+    pub(super) fn unseen(&self, now: Timestamp) -> Option<String> {
+        let last = self.memory.judged.get(&Round::Critical);
+        let young = last.is_some_and(|last| now.duration_since(*last) <= VIEW_MAX);
+        if !self.seeing() || self.memory.frozen {
+            return Some("the cluster cannot be seen".into());
+        }
+        (!young).then(|| "the last round is too old".into())
+    }
+
+    fn unseen_node(&self, action: &Action) -> Option<String> {
+        let node = action.node();
+        let known = self.memory.nodes.get(node)?;
+        let silent = known.presence == Presence::Online && !known.believed;
+        let wakes = matches!(action, Action::WakeNode { .. });
+        (silent && !wakes).then(|| format!("{node} has not told of itself since it came back"))
+    }
+
+    fn views_of(&self, slot: &Slot) -> u32 {
+        match self.memory.incidents.get(slot).map(|incident| &incident.finding) {
+            Some(Finding::NodeUnreachable { views, .. }) => *views,
+            Some(
+                Finding::Blind { .. }
+                | Finding::QuorumLost { .. }
+                | Finding::GuestCrashed { .. }
+                | Finding::OverMark { .. }
+                | Finding::StorageOffline { .. }
+                | Finding::StatsStale
+                | Finding::NodeApi { .. }
+                | Finding::GuestFault { .. }
+                | Finding::HaFailed { .. }
+                | Finding::ServiceDown { .. },
+            )
+            | None => 0,
+        }
+    }
+
+    /// Until when work is announced that a subject is part of.
+    fn maintained(&self, now: Timestamp, subject: &Subject, node: &NodeName) -> Option<Timestamp> {
+        let node = Subject::Node(node.clone());
+        let windows = self.controls.maintenance.iter();
+        let meant = |about: &Subject| *about == Subject::Cluster || about == subject || *about == node;
+        windows
+            .filter(|window| window.from <= now && now < window.until && meant(&window.subject))
+            .map(|window| window.until)
+            .max()
+    }
+
+    /// Of a machine that stands still after a disk error: a storage that it may lie on is still full or away.
+    fn cause_stands(&self, action: &Action) -> Option<String> {
+        let Action::ResumeGuest { node, .. } = action else { return None };
+        let found = self.scratch.full.iter().find(|(_, of, _)| of == node);
+        found.map(|(storage, _, how)| format!("storage {storage} is {how}"))
+    }
+
+    /// Which storages have no room, in a round that can be believed.
+    pub(super) fn room(&mut self, storages: &BTreeMap<(StorageName, NodeName), Storage>) {
+        let how = |storage: &Storage| match storage.usage.and_then(Usage::percent) {
+            _ if !storage.available => Some("away"),
+            Some(percent) if percent >= FULL => Some("full"),
+            Some(_) | None => None,
+        };
+        let full = storages
+            .iter()
+            .filter_map(|((name, node), storage)| Some((name.clone(), node.clone(), how(storage)?)));
+        self.scratch.full = full.collect();
+    }
+
+    pub(super) fn ask_review(&mut self, turn: &mut Turn, slot: &Slot) {
+        let within = |at: Timestamp| turn.now.duration_since(at) < ANSWER_WITHIN;
+        let asked_at = self.scratch.reviews.get(slot).and_then(|reviewed| reviewed.asked_at);
+        if let Some(at) = asked_at.filter(|at| within(*at)) {
+            return self.wake_at(at + ANSWER_WITHIN);
+        }
+        let underway = self.scratch.reviews.values().filter(|reviewed| reviewed.asked_at.is_some_and(within));
+        if underway.count() >= LOOKS_MAX {
+            return; // The next answer makes room.
+        }
+        let Some(incident) = self.memory.incidents.get(slot) else { return };
+        let since = incident.state.told_at().unwrap_or(turn.now) - TASKS_BEFORE;
+        let node = match &slot.subject {
+            Subject::Guest(id) => self.memory.guests.get(id).map(|known| known.guest.node.clone()),
+            Subject::Service(id) => Some(id.node.clone()),
+            Subject::Cluster | Subject::Node(_) | Subject::Storage(_) => None,
+        };
+        let Some(node) = node.or_else(|| incident.node.clone()) else { return };
+        let look = ReviewLook { subject: slot.subject.clone(), node, since };
+        turn.effects.push(Effect::Inspect(Inspection::Review(look)));
+        self.scratch.reviews.entry(slot.clone()).or_default().asked_at = Some(turn.now);
+        self.wake_at(turn.now + ANSWER_WITHIN);
+    }
+
+    /// What was found stands for a while; then it is looked at again.
+    fn look_again(&mut self, now: Timestamp, slot: &Slot) {
+        let Some(reviewed) = self.scratch.reviews.get(slot) else { return };
+        let stands = reviewed.answer.as_ref().map(|(at, _)| *at + STANDS);
+        let failed = reviewed.failed.as_ref().map(|(at, _)| *at + ASK_AGAIN);
+        if let Some(at) = stands.into_iter().chain(failed).filter(|at| *at > now).min() {
+            self.wake_at(at);
+        }
+    }
+
+    /// What an operator said about an incident. False: there is none of this id.
+    pub(super) fn ordered(&mut self, turn: &mut Turn, id: IncidentId, by: &str, order: Order) -> bool {
+        let Some(slot) = self.memory.incidents.by_id(id).cloned() else { return false };
+        self.step_taken(turn, &slot, Step::Ordered { by: by.into(), order });
+        if let Some(incident) = self.memory.incidents.get_mut(&slot) {
+            incident.course.order(by, order);
+        }
+        if order == Order::Resolve {
+            self.end(turn, slot, Resolution::Closed);
+        }
+        true
+    }
+
+    /// Says it when it is news.
+    fn say(&mut self, turn: &mut Turn, slot: &Slot, said: Said, step: Step) {
+        let Some(incident) = self.memory.incidents.get_mut(slot) else { return };
+        let news = match (&incident.course.said, &said) {
+            (Said::Held(before), Said::Held(now)) => decide::is_news(before, now),
+            (before, now) => before != now,
+        };
+        if news {
+            incident.course.said = said;
+            self.step_taken(turn, slot, step);
+        }
+    }
+
+    pub(super) fn step_taken(&self, turn: &mut Turn, slot: &Slot, step: Step) {
+        let Some(incident) = self.memory.incidents.get(slot) else { return };
+        let fact = Fact::Remedy { incident: incident.id, condition: incident.finding.condition(), step };
+        let (name, node) = (incident.name.clone(), incident.node.clone());
+        self.tell(turn, Entry { at: turn.now, subject: slot.subject.clone(), name, node, fact });
+    }
+}
+
+/// What a remedy means for a subject.
+fn action(remedy: Remedy, subject: &Subject, node: Option<&NodeName>, finding: &Finding) -> Option<Action> {
+    match (remedy, subject) {
+        (Remedy::Start, Subject::Guest(guest)) => {
+            Some(Action::StartGuest { guest: *guest, node: node?.clone() })
+        }
+        // Only what stopped it to lose nothing is over when its storage has room; the rest needs a restart.
+        (Remedy::Resume, Subject::Guest(guest)) => {
+            let stands = matches!(finding, Finding::GuestFault { fault: Fault::IoError });
+            stands.then_some(Action::ResumeGuest { guest: *guest, node: node?.clone() })
+        }
+        (Remedy::Wake, Subject::Node(node)) => Some(Action::WakeNode { node: node.clone() }),
+        (Remedy::RestartService, Subject::Service(service)) => {
+            Some(Action::RestartService { service: service.clone() })
+        }
+        (
+            Remedy::Start | Remedy::Resume | Remedy::Wake | Remedy::RestartService | Remedy::Nothing,
+            Subject::Cluster
+            | Subject::Node(_)
+            | Subject::Guest(_)
+            | Subject::Storage(_)
+            | Subject::Service(_),
+        ) => None,
+    }
+}
+
+/// What of a look was not answered.
+fn missing(review: &GuestReview) -> Option<Box<str>> {
+    let not = |why: &crate::observe::Blindness| Some(why.words.as_str().into());
+    match (&review.config, &review.current, &review.tasks) {
+        (Seen::At { .. }, Seen::At { .. }, Seen::At { .. }) => None,
+        (Seen::NotReached(why), _, _) | (_, Seen::NotReached(why), _) | (_, _, Seen::NotReached(why)) => {
+            not(why)
+        }
+        (Seen::NotAsked, _, _) | (_, Seen::NotAsked, _) | (_, _, Seen::NotAsked) => {
+            Some("it was not asked".into())
+        }
+    }
+}
+
+fn facts<'a>(
+    review: &'a GuestReview,
+    fresh: bool,
+    own: &'a [Box<str>],
+    cause_stands: Option<&'a str>,
+) -> Option<GuestFacts<'a>> {
+    let (config, current) = (review.config.value()?.as_ref(), review.current.value()?.as_ref());
+    Some(GuestFacts {
+        fresh,
+        onboot: config.is_some_and(|config| config.onboot),
+        template: config.is_some_and(|config| config.template),
+        lock: config
+            .and_then(|config| config.lock.as_deref())
+            .or_else(|| current.and_then(|current| current.lock.as_deref())),
+        tags: config.map_or(&[], |config| &config.tags),
+        state: config.and(current).map(|current| current.status.as_str()),
+        tasks: review.tasks.value()?,
+        own,
+        cause_stands,
+    })
+}

@@ -1,0 +1,209 @@
+//! What is done about incidents, turn by turn: a table of what happens, and the log that comes of it.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by its panic")]
+
+mod world;
+
+use engine::act::Outcome;
+use engine::decide::{Autonomy, Controls, KillSwitch};
+use engine::observe::{GuestStatus, Round};
+use engine::policy::Policy;
+use engine::record::Order;
+use engine::{Command, Input};
+use expect_test::expect;
+use world::{Watch, World};
+
+/// A watch that has seen everything run, and may do this much.
+fn watch(world: &World, level: Autonomy) -> Watch {
+    let mut watch = Watch::allowed(Policy::default(), level);
+    watch.critical(world, 5);
+    watch
+}
+
+fn crash(world: &mut World, id: &str) {
+    world.guest(id).status = GuestStatus::Stopped;
+}
+
+/// Rounds each 12 s from `from` on, up to `to`, with every wake in between, and what is allowed is done: a start takes
+/// two seconds and works, unless the world is said to be broken.
+fn play(watch: &mut Watch, world: &mut World, from: i64, to: i64, works: bool) {
+    let mut round = from;
+    while round <= to {
+        watch.step(round, world.round(Round::Critical, round));
+        let next = (round + 12).min(to);
+        for second in round..next {
+            for _ in 0..5 {
+                watch.look(world, second, 0);
+            }
+            for permit in std::mem::take(&mut watch.permits) {
+                let (incident, subject, attempt) = permit.redeem();
+                let outcome = if works {
+                    world.start(&subject.to_string(), second + 1);
+                    Outcome::Done { upid: Some("UPID:pve1:qmstart".into()), said: "OK".into() }
+                } else {
+                    let why = "start failed: QEMU exited with code 1".into();
+                    Outcome::Failed { upid: Some("UPID:pve1:qmstart".into()), why }
+                };
+                watch.step(second + 2, Input::Acted { incident, attempt: attempt.number, outcome });
+            }
+        }
+        round += 12;
+    }
+}
+
+#[test]
+fn a_crashed_guest_is_started_and_looked_after() {
+    let mut world = World::new();
+    let mut watch = watch(&world, Autonomy::ActReport);
+    crash(&mut world, "qemu/101");
+    play(&mut watch, &mut world, 17, 150, true);
+    watch.check(expect![[r#"
+        19   inspect   pve1 qemu/101
+        19   opened    VM_CRASHED         qemu/101 (web01): running to stopped, and no task asked for it (a crash, or a power-off from inside)
+        19   held      VM_CRASHED         qemu/101 (web01): it may heal by itself for 0:15
+        34   inspect   qemu/101 closely
+        34   acting    VM_CRASHED         qemu/101 (web01): start it on pve1, attempt 1 of 3 (vm-crashed-restart)
+        36   acted     VM_CRASHED         qemu/101 (web01): its task ended: OK
+        51   inspect   qemu/101 closely
+        71   inspect   qemu/101 closely
+        91   inspect   qemu/101 closely
+        95   inspect   qemu/101 closely
+        95   verified  VM_CRASHED         qemu/101 (web01): it has run for 1:00
+        95   resolved  VM_CRASHED         qemu/101 (web01): running again, mended by Jarvis after 1:16"#]]);
+}
+
+#[test]
+fn three_attempts_and_then_people() {
+    let mut world = World::new();
+    let mut watch = watch(&world, Autonomy::ActReport);
+    crash(&mut world, "qemu/101");
+    play(&mut watch, &mut world, 17, 600, false);
+    watch.check(expect![[r#"
+        19   inspect   pve1 qemu/101
+        19   opened    VM_CRASHED         qemu/101 (web01): running to stopped, and no task asked for it (a crash, or a power-off from inside)
+        19   held      VM_CRASHED         qemu/101 (web01): it may heal by itself for 0:15
+        34   inspect   qemu/101 closely
+        34   acting    VM_CRASHED         qemu/101 (web01): start it on pve1, attempt 1 of 3 (vm-crashed-restart)
+        36   acted     VM_CRASHED         qemu/101 (web01): its task failed: start failed: QEMU exited with code 1
+        37   inspect   qemu/101 closely
+        37   missed    VM_CRASHED         qemu/101 (web01): it is stopped: start failed: QEMU exited with code 1
+        37   held      VM_CRASHED         qemu/101 (web01): the last attempt was a moment ago; 0:57 more
+        94   inspect   qemu/101 closely
+        94   acting    VM_CRASHED         qemu/101 (web01): start it on pve1, attempt 2 of 3 (vm-crashed-restart)
+        96   acted     VM_CRASHED         qemu/101 (web01): its task failed: start failed: QEMU exited with code 1
+        97   inspect   qemu/101 closely
+        97   missed    VM_CRASHED         qemu/101 (web01): it is stopped: start failed: QEMU exited with code 1
+        97   held      VM_CRASHED         qemu/101 (web01): the last attempt was a moment ago; 0:57 more
+        154  inspect   qemu/101 closely
+        154  acting    VM_CRASHED         qemu/101 (web01): start it on pve1, attempt 3 of 3 (vm-crashed-restart)
+        156  acted     VM_CRASHED         qemu/101 (web01): its task failed: start failed: QEMU exited with code 1
+        157  inspect   qemu/101 closely
+        157  missed    VM_CRASHED         qemu/101 (web01): it is stopped: start failed: QEMU exited with code 1
+        157  escalated VM_CRASHED         qemu/101 (web01): 3 attempts within 1:00:00 have not helped (vm-crashed-restart); nothing more is done until it is over, or somebody says so"#]]);
+}
+
+#[test]
+fn a_recommendation_is_done_when_somebody_approves() {
+    let mut world = World::new();
+    let mut watch = watch(&world, Autonomy::Recommend);
+    crash(&mut world, "lxc/200");
+    play(&mut watch, &mut world, 17, 77, true);
+    let incident = watch.engine.open_incidents().next().unwrap().1.id;
+    let order = Command::Order { incident, by: "bob".into(), order: Order::Approve };
+    watch.step(80, Input::Commanded(order));
+    play(&mut watch, &mut world, 81, 200, true);
+    watch.check(expect![[r#"
+        19   inspect   pve1 lxc/200
+        19   opened    CT_CRASHED         lxc/200 (dns): running to stopped, and no task asked for it (a crash, or a power-off from inside)
+        19   held      CT_CRASHED         lxc/200 (dns): it may heal by itself for 0:15
+        34   inspect   lxc/200 closely
+        34   advised   CT_CRASHED         lxc/200 (dns): start it on pve1, if somebody approves
+        80   ordered   CT_CRASHED         lxc/200 (dns): approved by bob
+        80   inspect   lxc/200 closely
+        81   acting    CT_CRASHED         lxc/200 (dns): start it on pve1, attempt 1 of 3 (ct-crashed-restart), approved by bob
+        83   acted     CT_CRASHED         lxc/200 (dns): its task ended: OK
+        93   inspect   lxc/200 closely
+        113  inspect   lxc/200 closely
+        133  inspect   lxc/200 closely
+        142  inspect   lxc/200 closely
+        142  verified  CT_CRASHED         lxc/200 (dns): it has run for 1:00
+        142  resolved  CT_CRASHED         lxc/200 (dns): running again, mended by Jarvis after 2:03"#]]);
+}
+
+#[test]
+fn with_the_kill_switch_nothing_is_done_and_off_it_is() {
+    let mut world = World::new();
+    let mut watch = watch(&world, Autonomy::ActReport);
+    let set = |kill_switch| Controls { kill_switch, level: Autonomy::ActReport, ..Controls::default() };
+    watch.set(6, set(KillSwitch::On));
+    crash(&mut world, "qemu/101");
+    play(&mut watch, &mut world, 17, 89, true);
+    watch.set(90, set(KillSwitch::Off));
+    play(&mut watch, &mut world, 101, 220, true);
+    watch.check(expect![[r#"
+        19   inspect   pve1 qemu/101
+        19   opened    VM_CRASHED         qemu/101 (web01): running to stopped, and no task asked for it (a crash, or a power-off from inside)
+        19   held      VM_CRASHED         qemu/101 (web01): the kill switch is on; it may heal by itself for 0:15
+        90   inspect   qemu/101 closely
+        101  acting    VM_CRASHED         qemu/101 (web01): start it on pve1, attempt 1 of 3 (vm-crashed-restart)
+        103  acted     VM_CRASHED         qemu/101 (web01): its task ended: OK
+        118  inspect   qemu/101 closely
+        138  inspect   qemu/101 closely
+        158  inspect   qemu/101 closely
+        162  inspect   qemu/101 closely
+        162  verified  VM_CRASHED         qemu/101 (web01): it has run for 1:00
+        162  resolved  VM_CRASHED         qemu/101 (web01): running again, mended by Jarvis after 2:23"#]]);
+}
+
+#[test]
+fn one_node_at_a_time_and_on_it_in_its_start_order() {
+    let mut world = World::new();
+    world.orders.insert("lxc/200".parse().unwrap(), 1);
+    world.orders.insert("qemu/101".parse().unwrap(), 2);
+    let mut watch = watch(&world, Autonomy::ActReport);
+    for id in ["qemu/101", "lxc/200", "qemu/102"] {
+        crash(&mut world, id);
+    }
+    play(&mut watch, &mut world, 17, 300, true);
+    watch.check(expect![[r#"
+        19   inspect   pve1 qemu/101 lxc/200
+        19   inspect   pve2 qemu/102
+        19   opened    VM_CRASHED         qemu/101 (web01): running to stopped, and no task asked for it (a crash, or a power-off from inside)
+        19   opened    CT_CRASHED         lxc/200 (dns): running to stopped, and no task asked for it (a crash, or a power-off from inside)
+        19   held      VM_CRASHED         qemu/101 (web01): it may heal by itself for 0:15
+        19   held      CT_CRASHED         lxc/200 (dns): it may heal by itself for 0:15
+        19   opened    VM_CRASHED         qemu/102 (db01): running to stopped, and no task asked for it (a crash, or a power-off from inside)
+        19   held      VM_CRASHED         qemu/102 (db01): it may heal by itself for 0:15
+        34   inspect   qemu/101 closely
+        34   inspect   qemu/102 closely
+        34   inspect   lxc/200 closely
+        34   acting    VM_CRASHED         qemu/102 (db01): start it on pve2, attempt 1 of 3 (vm-crashed-restart)
+        34   held      CT_CRASHED         lxc/200 (dns): pve2 is worked on, and one node at a time
+        34   held      VM_CRASHED         qemu/101 (web01): pve2 is worked on, and one node at a time
+        36   acted     VM_CRASHED         qemu/102 (db01): its task ended: OK
+        51   inspect   qemu/102 closely
+        71   inspect   qemu/102 closely
+        91   inspect   qemu/102 closely
+        95   inspect   qemu/102 closely
+        95   verified  VM_CRASHED         qemu/102 (db01): it has run for 1:00
+        95   resolved  VM_CRASHED         qemu/102 (db01): running again, mended by Jarvis after 1:16
+        95   inspect   lxc/200 closely
+        95   inspect   qemu/101 closely
+        95   acting    CT_CRASHED         lxc/200 (dns): start it on pve1, attempt 1 of 3 (ct-crashed-restart)
+        95   held      VM_CRASHED         qemu/101 (web01): the guest before it was just started; 0:03 more
+        97   acted     CT_CRASHED         lxc/200 (dns): its task ended: OK
+        98   acting    VM_CRASHED         qemu/101 (web01): start it on pve1, attempt 1 of 3 (vm-crashed-restart)
+        100  acted     VM_CRASHED         qemu/101 (web01): its task ended: OK
+        107  inspect   lxc/200 closely
+        115  inspect   qemu/101 closely
+        127  inspect   lxc/200 closely
+        135  inspect   qemu/101 closely
+        147  inspect   lxc/200 closely
+        155  inspect   qemu/101 closely
+        156  inspect   lxc/200 closely
+        156  verified  CT_CRASHED         lxc/200 (dns): it has run for 1:00
+        156  resolved  CT_CRASHED         lxc/200 (dns): running again, mended by Jarvis after 2:17
+        159  inspect   qemu/101 closely
+        159  verified  VM_CRASHED         qemu/101 (web01): it has run for 1:00
+        159  resolved  VM_CRASHED         qemu/101 (web01): running again, mended by Jarvis after 2:20"#]]);
+}

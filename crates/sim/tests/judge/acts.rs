@@ -1,0 +1,294 @@
+//! Judges what was done by what was really so: no act on what must be left alone, and none left out that should be made.
+//!
+//! What the engine could not know yet is no fault of its: what changed within [`UNSEEN`] before an act is excused.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use engine::act::Action;
+use engine::decide::{Autonomy, Controls, Hold, IGNORE_TAG, KillSwitch, Permit, RESTART_TAG};
+use engine::incident::{IncidentId, Said, State};
+use engine::observe::{GuestId, NodeName, Subject};
+use engine::record::{Entry, Fact, Order, Step};
+use engine::{Command, Effect, Input};
+use jiff::{SignedDuration, Timestamp};
+use sim::cluster::{Befell, Cluster};
+use sim::run::Moment;
+use sim::script::Script;
+
+/// From a look at a guest until it is acted on, and the time that its answer took.
+const UNSEEN: SignedDuration = SignedDuration::from_secs(25);
+/// A round that the engine still believes.
+const VIEW: SignedDuration = SignedDuration::from_secs(60);
+/// What may be acted on is, when nothing else was worked on and nothing stood against it for so long: the cooldown, and
+/// looks of which most fail.
+const DUE_AFTER: SignedDuration = SignedDuration::from_secs(240);
+const ATTEMPTS_MAX: usize = 3;
+const WINDOW: SignedDuration = SignedDuration::from_hours(1);
+const COOLDOWN: SignedDuration = SignedDuration::from_secs(60);
+/// PVE's own start of its guests, and the engine's patience with it.
+const BOOT_SETTLE: SignedDuration = SignedDuration::from_secs(330);
+
+#[derive(Clone, Default)]
+pub(crate) struct Acts {
+    protect: BTreeSet<Subject>,
+    controls: Option<Controls>,
+    /// Since when each guest has been as it is: with a lock or without, with a process or without.
+    locked: BTreeMap<GuestId, (bool, Timestamp)>,
+    runs: BTreeMap<GuestId, (bool, Timestamp)>,
+    /// When somebody's side could last decide.
+    quorate_at: Option<Timestamp>,
+    /// Acts by subject.
+    made: BTreeMap<String, Vec<Timestamp>>,
+    approved: BTreeSet<IncidentId>,
+    /// Since when nothing stands against acting on a guest.
+    free: BTreeMap<GuestId, Timestamp>,
+    last_end: BTreeMap<GuestId, (Befell, Timestamp)>,
+    read: usize,
+    /// How often each guardrail objected.
+    pub(crate) objections: BTreeMap<&'static str, u64>,
+    pub(crate) acts: u64,
+    pub(crate) mended: u64,
+    pub(crate) escalated: u64,
+}
+
+/// Attempts count for each runbook and subject.
+fn key(runbook: &str, subject: &Subject) -> String {
+    format!("{runbook} {subject}")
+}
+
+impl Acts {
+    pub(crate) fn new(script: &Script) -> Acts {
+        let controls =
+            Controls { kill_switch: KillSwitch::Off, level: script.autonomy, ..Controls::default() };
+        let protect = script.protect.iter().cloned().collect();
+        Acts { protect, controls: Some(controls), ..Acts::default() }
+    }
+
+    pub(crate) fn see(&mut self, moment: &Moment) {
+        self.read_truth(moment);
+        if let Input::Commanded(Command::Controls(controls)) = moment.input {
+            self.controls = Some(controls.clone());
+        }
+        for effect in moment.effects {
+            match effect {
+                Effect::Record(entry) => self.entry(entry),
+                Effect::Act(permit) => self.act(moment, permit),
+                Effect::Inspect(_) | Effect::Notify(_) => {}
+            }
+        }
+        let nodes: BTreeSet<&NodeName> = moment
+            .engine
+            .open_incidents()
+            .filter_map(|(_, incident)| incident.state.attempt())
+            .map(|attempt| attempt.action.node())
+            .collect();
+        assert!(nodes.len() <= 1, "BREACH at {}: two nodes are worked on at once: {nodes:?}", moment.at);
+        self.due(moment, nodes.is_empty());
+    }
+
+    fn read_truth(&mut self, moment: &Moment) {
+        let cluster = moment.cluster;
+        for truth in &cluster.truth()[self.read..] {
+            match truth.befell {
+                Befell::Died | Befell::PoweredOff | Befell::Asked | Befell::NodeLost => {
+                    self.last_end.insert(truth.guest, (truth.befell, truth.at));
+                }
+                Befell::Began
+                | Befell::Lent
+                | Befell::Returned
+                | Befell::Restarted
+                | Befell::Moved
+                | Befell::Removed => {}
+            }
+        }
+        self.read = cluster.truth().len();
+        for (id, guest) in cluster.guests() {
+            let note = |known: &mut BTreeMap<GuestId, (bool, Timestamp)>, is: bool| {
+                let entry = known.entry(*id).or_insert((is, moment.at - WINDOW));
+                if entry.0 != is {
+                    *entry = (is, moment.at);
+                }
+            };
+            note(&mut self.locked, guest.spec.lock.is_some());
+            note(&mut self.runs, guest.process.is_some());
+        }
+        if cluster.nodes().iter().any(|(name, node)| node.alive() && cluster.quorate(name)) {
+            self.quorate_at = Some(moment.at);
+        }
+    }
+
+    fn entry(&mut self, entry: &Entry) {
+        let Fact::Remedy { incident, step, .. } = &entry.fact else { return };
+        match step {
+            Step::Held { holds, .. } => {
+                for hold in holds {
+                    *self.objections.entry(hold.as_str()).or_default() += 1;
+                }
+            }
+            Step::Ordered { order: Order::Approve, .. } => {
+                self.approved.insert(*incident);
+            }
+            Step::Ordered { order: Order::Dismiss, .. } => {
+                self.approved.remove(incident);
+            }
+            Step::Verified { helped: true, .. } => self.mended += 1,
+            Step::Escalated { .. } => self.escalated += 1,
+            Step::Recommended { .. }
+            | Step::Intended { .. }
+            | Step::Acted { .. }
+            | Step::Verified { .. }
+            | Step::Ordered { .. } => {}
+        }
+    }
+
+    fn act(&mut self, moment: &Moment, permit: &Permit) {
+        let (now, subject) = (moment.at, permit.subject());
+        let breach = |what: &str| panic!("BREACH at {now}: {subject} is acted on, and {what}");
+        let lately = |since: Timestamp| now.duration_since(since) <= UNSEEN;
+        let controls = self.controls.clone().unwrap_or_default();
+        let approved = self.approved.remove(&permit.incident());
+        if controls.kill_switch != KillSwitch::Off {
+            breach("the kill switch is on");
+        }
+        if controls.level < Autonomy::ActReport && !approved {
+            breach("nobody allowed it");
+        }
+        let node = permit.attempt().action.node();
+        if controls.maintenance.iter().any(|window| {
+            let meant = window.subject == *subject || window.subject == Subject::Node(node.clone());
+            window.from <= now && now < window.until && (meant || window.subject == Subject::Cluster)
+        }) {
+            breach("it is in maintenance");
+        }
+        if self.protect.contains(subject) {
+            breach("it is protected");
+        }
+        if self.quorate_at.is_none_or(|at| now.duration_since(at) > VIEW) {
+            breach("there is no quorum");
+        }
+        if let Action::StartGuest { guest, .. } | Action::ResumeGuest { guest, .. } = &permit.attempt().action
+        {
+            self.guest(moment.cluster, *guest, &permit.attempt().action, &breach, &lately);
+        }
+        let made = self.made.entry(key(&permit.attempt().runbook, subject)).or_default();
+        made.retain(|at| now.duration_since(*at) < WINDOW);
+        if made.len() >= ATTEMPTS_MAX && !approved {
+            breach("it was tried three times within the hour");
+        }
+        if made.last().is_some_and(|last| now.duration_since(*last) < COOLDOWN) {
+            breach("it was tried a moment ago");
+        }
+        made.push(now);
+        self.acts += 1;
+    }
+
+    fn guest(
+        &self,
+        cluster: &Cluster,
+        id: GuestId,
+        action: &Action,
+        breach: &dyn Fn(&str),
+        lately: &dyn Fn(Timestamp) -> bool,
+    ) {
+        // One that is not there any more was destroyed a moment ago, or the rows of its node are old.
+        let Some(guest) = cluster.guests().get(&id) else { return };
+        let old = |known: &BTreeMap<GuestId, (bool, Timestamp)>| {
+            known.get(&id).is_some_and(|(is, since)| *is && !lately(*since))
+        };
+        if guest.spec.template {
+            breach("it is a template");
+        }
+        if guest.ha_managed().is_some() {
+            breach("HA manages it");
+        }
+        if old(&self.locked) {
+            breach("it is locked");
+        }
+        if guest.spec.tags.iter().any(|tag| tag == IGNORE_TAG) {
+            breach("its tag forbids it");
+        }
+        let Action::StartGuest { .. } = action else { return };
+        if old(&self.runs) {
+            breach("it has a process");
+        }
+        if !guest.spec.onboot && !guest.spec.tags.iter().any(|tag| tag == RESTART_TAG) {
+            breach("nothing says that it is to run");
+        }
+        if let Some((Befell::Asked, at)) = self.last_end.get(&id)
+            && !lately(*at)
+        {
+            breach("somebody stopped it");
+        }
+    }
+
+    /// What may be acted on and is not.
+    fn due(&mut self, moment: &Moment, idle: bool) {
+        let controls = self.controls.clone().unwrap_or_default();
+        let allowed = controls.kill_switch == KillSwitch::Off && controls.level >= Autonomy::ActReport;
+        let open = idle && allowed && controls.maintenance.is_empty() && moment.engine.seeing();
+        let mut free = BTreeSet::new();
+        if open {
+            for (slot, incident) in moment.engine.open_incidents() {
+                let Subject::Guest(id) = slot.subject else { continue };
+                let crashed = matches!(incident.finding.condition().as_str(), "VM_CRASHED" | "CT_CRASHED");
+                let waits = match (&incident.state, &incident.course.said) {
+                    (State::Open { .. }, Said::Held(holds)) => {
+                        // The engine's own reasons are not believed, but for what only it can count.
+                        !holds.iter().any(|hold| matches!(hold, Hold::Storm | Hold::Dismissed(_)))
+                    }
+                    (State::Open { .. }, Said::Nothing | Said::Recommended(_)) => true,
+                    (_, _) => false,
+                };
+                if crashed && waits && incident.course.dismissed.is_none() && self.may_start(moment, id) {
+                    free.insert(id);
+                }
+            }
+        }
+        self.free.retain(|id, _| free.contains(id));
+        for id in free {
+            let since = *self.free.entry(id).or_insert(moment.at);
+            assert!(
+                moment.at.duration_since(since) < DUE_AFTER,
+                "STUCK at {}: nothing has stood against starting {id} since {since}",
+                moment.at
+            );
+        }
+    }
+
+    fn may_start(&self, moment: &Moment, id: GuestId) -> bool {
+        let cluster = moment.cluster;
+        let Some(guest) = cluster.guests().get(&id) else { return false };
+        let Some(node) = cluster.nodes().get(&guest.spec.node) else { return false };
+        let vmid = id.vmid.to_string();
+        let lately = |at: Timestamp| moment.at.duration_since(at) < DUE_AFTER;
+        let busy = node.tasks.newest_first().any(|task| {
+            let about = task.id == vmid || task.id.is_empty();
+            // Who stops a guest that is down wants it to stay so.
+            let stops = ["stop", "shutdown", "suspend"].iter().any(|word| task.kind.contains(word));
+            let since = self.last_end.get(&id).is_some_and(|(_, at)| task.started_at >= *at - UNSEEN);
+            (about && stops && since) || about && task.ended.as_ref().is_none_or(|(ended, _)| lately(*ended))
+        });
+        let tags = &guest.spec.tags;
+        let wanted = guest.spec.onboot || tags.iter().any(|tag| tag == RESTART_TAG);
+        let ended = self.last_end.get(&id).map(|(befell, _)| *befell);
+        let attempts = self
+            .made
+            .get(&Subject::Guest(id).to_string())
+            .map_or(0, |made| made.iter().filter(|at| moment.at.duration_since(**at) < WINDOW).count());
+        guest.process.is_none()
+            && wanted
+            && !tags.iter().any(|tag| tag == IGNORE_TAG)
+            && !guest.spec.template
+            && guest.spec.lock.is_none()
+            && guest.ha_managed().is_none()
+            && guest.spec.ha.is_none()
+            && !self.protect.contains(&Subject::Guest(id))
+            && matches!(ended, Some(Befell::Died | Befell::PoweredOff))
+            && node.alive()
+            && moment.at.duration_since(node.booted_at) > BOOT_SETTLE
+            && cluster.nodes().values().all(|node| node.alive() && !node.clusterfs_down)
+            && cluster.nodes().keys().all(|name| cluster.quorate(name))
+            && !busy
+            && attempts < ATTEMPTS_MAX
+    }
+}
