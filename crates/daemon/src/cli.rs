@@ -9,6 +9,7 @@ mod list;
 mod offline;
 mod pin;
 mod table;
+mod tls;
 mod who;
 
 use std::path::PathBuf;

@@ -573,8 +573,8 @@ impl Store {
     }
 
     /// Changes to them, with what the journal says about it: all or nothing.
-    pub async fn change_accounts(&self, changes: Vec<AccountChange>, entry: Option<NewEntry>) -> Answer<()> {
-        self.write(users::ChangeAccounts { changes, entry }).await.map(drop)
+    pub async fn change_accounts(&self, changes: Vec<AccountChange>, entries: Vec<NewEntry>) -> Answer<()> {
+        self.write(users::ChangeAccounts { changes, entries }).await.map(drop)
     }
 
     async fn prune(&self, aged: Aged, days: u32, now: Timestamp) -> Answer<u64> {

@@ -2,20 +2,16 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use jiff::Timestamp;
 use reqwest::header::CONTENT_TYPE;
 use reqwest::{Method, RequestBuilder, StatusCode, Url};
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::ClientConfig;
 use serde_json::Value;
 
-use super::pin::Pinned;
-use super::{Reach, table, who};
+use super::{Reach, table, tls, who};
 use crate::config::{self, Secret};
 use crate::key;
 use crate::report::{Call, SEAL_HEADER, prove};
@@ -34,6 +30,9 @@ pub(super) enum Failure {
     /// Do as it says.
     #[error("refused: {0}")]
     Refused(String),
+    /// Make the store fit to be written, and do it again.
+    #[error("{0}")]
+    Unstored(String),
     /// Look whether the address is the daemon's.
     #[error("{url} answers what no jarvis does: {what}")]
     Foreign { url: String, what: String },
@@ -58,6 +57,7 @@ enum Shows {
 pub(super) struct Client {
     url: Url,
     shows: Shows,
+    trust: tls::Trust,
     http: reqwest::Client,
 }
 
@@ -88,7 +88,8 @@ impl Client {
                 (Url::parse(&format!("{scheme}://{}", reachable(found.listen)))?, shows)
             }
         };
-        Ok(Client { url, shows, http: http(reach, own.as_deref())? })
+        let (config, trust) = tls::config(reach, own.as_deref())?;
+        Ok(Client { url, shows, trust, http: http(config)? })
     }
 
     pub(super) async fn get(&self, path: &str) -> Result<Value, Failure> {
@@ -142,10 +143,8 @@ impl Client {
         }
         let (status, seal, bytes) = self.send(request).await?;
         // A refusal may come before the daemon has seen who asks; it does not say that something was done.
-        if let Some((key, file, proof)) = proof
-            && status.is_success()
-            && !proof.answers(key, status, &bytes, &seal)
-        {
+        let sealed = proof.as_ref().is_none_or(|(key, _, proof)| proof.answers(key, status, &bytes, &seal));
+        if let (true, false, Some((_, file, _))) = (status.is_success(), sealed, &proof) {
             return Err(self.foreign(&format!("it does not show that it has the key {}", file.display())));
         }
         if status.is_success() {
@@ -154,6 +153,9 @@ impl Client {
         let value: Value = serde_json::from_slice(&bytes).unwrap_or_default();
         let words = ["error", "detail", "title"].iter().find_map(|key| value[key].as_str());
         Err(match (words, &self.shows) {
+            (Some(words), _) if sealed && value["killSwitch"] == true => {
+                Failure::Unstored(table::plain(words))
+            }
             (Some(words), Shows::Key { file, .. }) if status == StatusCode::UNAUTHORIZED => {
                 let (words, file) = (table::plain(words), file.display());
                 Failure::Refused(format!("{words} (it was asked with the key {file}: is that the daemon's?)"))
@@ -192,7 +194,10 @@ impl Client {
         let mut why = error.to_string();
         let mut next = std::error::Error::source(&error);
         while let Some(error) = next {
-            why = error.to_string();
+            why = match tls::failed(error) {
+                Some(failed) => tls::words(failed, self.trust),
+                None => error.to_string(),
+            };
             next = error.source();
         }
         if error.is_timeout() {
@@ -254,33 +259,7 @@ fn reachable(listen: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, listen.port())
 }
 
-/// `own`: the certificate that the configuration has the daemon show.
-fn http(reach: &Reach, own: Option<&Path>) -> anyhow::Result<reqwest::Client> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let tls =
-        ClientConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions()?;
-    let tls = match (reach.cert_file.as_deref().or(own), &reach.ca_file) {
-        (Some(file), _) => {
-            // Its chain may follow; the daemon's own comes first.
-            let own = certificates(file)?.into_iter().next();
-            let own = own.with_context(|| format!("{} holds no certificate", file.display()))?;
-            let pinned = Arc::new(Pinned::new(own, provider));
-            tls.dangerous().with_custom_certificate_verifier(pinned).with_no_client_auth()
-        }
-        (None, Some(file)) => {
-            let mut roots = RootCertStore::empty();
-            for certificate in certificates(file)? {
-                roots.add(certificate).with_context(|| format!("{}", file.display()))?;
-            }
-            ensure!(!roots.is_empty(), "{} holds no certificate", file.display());
-            tls.with_root_certificates(roots).with_no_client_auth()
-        }
-        (None, None) => {
-            let mut roots = RootCertStore::empty();
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-            tls.with_root_certificates(roots).with_no_client_auth()
-        }
-    };
+fn http(tls: ClientConfig) -> anyhow::Result<reqwest::Client> {
     let client = reqwest::Client::builder()
         .tls_backend_preconfigured(tls)
         .http1_only()
@@ -292,12 +271,6 @@ fn http(reach: &Reach, own: Option<&Path>) -> anyhow::Result<reqwest::Client> {
         .user_agent(concat!("jarvis/", env!("CARGO_PKG_VERSION")))
         .build()?;
     Ok(client)
-}
-
-fn certificates(file: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {
-    let pem = std::fs::read(file).with_context(|| format!("{} cannot be read", file.display()))?;
-    let certificates = CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>();
-    certificates.with_context(|| format!("{} is no PEM", file.display()))
 }
 
 #[cfg(test)]

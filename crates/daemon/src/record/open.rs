@@ -30,6 +30,7 @@ use super::journal::Head;
 use super::migrate::{Refusal, migrate};
 use super::seal::{self, CheckedIn, HeadFile, Seal};
 use crate::key;
+use crate::secret_file::open_itself;
 
 /// How long a statement waits for a foreign hand on the file: a `sqlite3` with an open transaction.
 const BUSY_MAX: Duration = Duration::from_secs(5);
@@ -338,7 +339,14 @@ fn lock(path: &Path) -> Result<(Lock, bool), OpenError> {
     if !name.exists() {
         look_at(path)?;
     }
-    let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&name);
+    // Never through a link: whoever may write to the folder would have us write into any file that we may write to.
+    let made = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&name);
+    let file = match made {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            open_itself(&name, OpenOptions::new().read(true).write(true))
+        }
+        made => made,
+    };
     let mut file = file.map_err(|error| from_io(&name, error))?;
     match file.try_lock() {
         Ok(()) => {

@@ -116,6 +116,7 @@ impl From<Objection> for Problem {
             Objection::Malformed(_) => StatusCode::BAD_REQUEST,
             Objection::Denied(denied) => return Refusal::from(*denied).into(),
             Objection::Store(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            Objection::Unstored(_) => StatusCode::SERVICE_UNAVAILABLE,
         };
         Problem::new(status, objection.to_string())
     }

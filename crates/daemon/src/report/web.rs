@@ -63,6 +63,7 @@ pub(super) struct App {
     pub(super) limits: Limits,
     /// The highest autonomy level that the configuration allows.
     pub(super) ceiling: u8,
+    pub(super) switching: Arc<control::Switching>,
     pub(super) tools: Tools,
     pub(super) logins: Logins,
     pub(super) turns: Arc<Turns>,
@@ -499,19 +500,28 @@ pub(super) fn parse_body<T: for<'a> Deserialize<'a>>(bytes: &[u8], shape: &str) 
     body.ok_or_else(|| Refusal::new(StatusCode::BAD_REQUEST, format!("The body must be JSON: {shape}")))
 }
 
-/// As [`read_body`], for `/api/v1`: a body that says that it is JSON, which no form of another page can.
+/// As [`read_body`], of a body that says that it is JSON, which no form of another page can.
+pub(super) async fn read_said<T: for<'a> Deserialize<'a>>(
+    limits: &Limits,
+    request: Request,
+    shape: &str,
+) -> Answer<T> {
+    let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    let kind = kind.and_then(|kind| kind.split(';').next()).unwrap_or_default().trim();
+    if !kind.eq_ignore_ascii_case("application/json") {
+        let error = "Send the body as JSON, with Content-Type: application/json";
+        return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, error));
+    }
+    read_body(limits, request, shape).await
+}
+
+/// As [`read_said`], for `/api/v1`.
 pub(super) async fn read_json<T: for<'a> Deserialize<'a>>(
     limits: &Limits,
     request: Request,
     shape: &str,
 ) -> Result<T, Problem> {
-    let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
-    let kind = kind.and_then(|kind| kind.split(';').next()).unwrap_or_default().trim();
-    if !kind.eq_ignore_ascii_case("application/json") {
-        let error = "Send the body as JSON, with Content-Type: application/json";
-        return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, error));
-    }
-    Ok(read_body(limits, request, shape).await?)
+    Ok(read_said(limits, request, shape).await?)
 }
 
 #[cfg(test)]

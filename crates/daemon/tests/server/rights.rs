@@ -280,7 +280,7 @@ async fn whoever_sees_some_clusters_is_told_no_count_of_all() {
     let counted = |name: &&String| name.starts_with("jarvis_") || name.starts_with("process_");
     assert_eq!(
         own.iter().filter(counted).collect::<Vec<_>>(),
-        ["jarvis_build_info", "jarvis_cluster_seen", "jarvis_store_failing"],
+        ["jarvis_build_info", "jarvis_cluster_seen", "jarvis_kill_switch", "jarvis_store_failing"],
     );
     for name in ["jarvis_sessions", "jarvis_socket_clients", "jarvis_events_total", "jarvis_journal_head"] {
         assert!(every.contains(name), "{name} is not in {every:?}");
