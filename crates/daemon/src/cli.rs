@@ -9,6 +9,7 @@ mod list;
 mod offline;
 mod pin;
 mod table;
+mod tls;
 mod who;
 
 use std::path::PathBuf;
@@ -69,7 +70,8 @@ pub enum Command {
         #[command(flatten)]
         rows: Rows,
     },
-    /// What was done about incidents, in all clusters, newest first.
+    /// What Jarvis did about incidents by itself, in all clusters, newest first. What operators did by hand is among the
+    /// events.
     Actions {
         #[command(flatten)]
         reach: Reach,

@@ -202,9 +202,11 @@ storage = {{ high = 97, critical = 99, clear = 1 }}
         thresholds.for[1].storage        lab: high above 70 % until below 68 %, critical above 95 % until below 93 %, after 0s  (jarvis.toml:62:11)
         thresholds.for[2].storage        storage/backup: high above 97 % until below 96 %, critical above 99 % until below 98 %, after 0s  (jarvis.toml:67:11)
         note: autonomy.level 4: crashed guests are started, lost nodes woken and failed services restarted, within the guardrails; operators may lower it, and raise it again up to this
+        note: the configured password is admin's for as long as it is configured; it is not stored, and one that was set otherwise rests as long
         note: tiers.live is off: a stop is noticed by the critical tier, 2s later at worst
         note: cluster edge: where Jarvis itself runs is not said (self); if that is a guest or node of this cluster, say so: it is never to act on itself
         note: cluster plain: where Jarvis itself runs is not said (self); if that is a guest or node of this cluster, say so: it is never to act on itself
+        warning: [::]:4001 speaks no TLS: it answers this machine and the proxies in behind_proxy alone, and refuses everybody else; what a proxy sends to it travels in clear
         warning: cluster edge is insecure: whoever sits between here and the cluster can read its token. Give its ca_file (/etc/pve/pve-root-ca.pem on any of its nodes) or a fingerprint
         warning: DIR/edge.secret (cluster[1].token_secret_file) can be read by every user of this machine: chmod 600 DIR/edge.secret
         warning: cluster[2].token_secret stands in the configuration file itself: put it into a file of its own (token_secret_file)

@@ -37,6 +37,13 @@ fn notes(config: &Config) -> Vec<String> {
                 "crashed guests are started, lost nodes woken and failed services restarted, within the guardrails",
         }
     )];
+    if config.server.password.is_some() {
+        notes.push(
+            "the configured password is admin's for as long as it is configured; it is not stored, and one that was set \
+             otherwise rests as long"
+                .to_owned(),
+        );
+    }
     if config.tiers.live == Live::Off {
         let critical = jiff::SignedDuration::try_from(config.tiers.critical).unwrap_or_default();
         notes.push(format!(

@@ -10,7 +10,7 @@
 //! | `params`, `cursor`, `answer` | how a call is asked and answered |
 //! | [`document`] | OpenAPI, made of all calls, the old ones too |
 //!
-//! Nothing here asks a cluster. What `orders` says to an engine is all that changes anything.
+//! Nothing here asks a cluster. What `orders` says to an engine, and that an event is over, is all that changes anything.
 
 mod answer;
 mod cursor;
@@ -60,6 +60,7 @@ pub(super) fn router() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(orders::order))
         .routes(routes!(list::events))
         .routes(routes!(list::event))
+        .routes(routes!(list::resolve_event))
         .routes(routes!(list::actions))
         .routes(routes!(list::journal))
         .routes(routes!(list::preferences))
