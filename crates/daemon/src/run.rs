@@ -76,6 +76,8 @@ pub struct Watched {
     pub first: bool,
     /// The highest level that the configuration allows, 0 to 4.
     pub autonomy_ceiling: u8,
+    /// Whether it never acts, whatever operators set.
+    pub standby: bool,
 }
 
 /// Watches one cluster until the daemon stops: its pollers, each kept alive by itself, and the loop.
@@ -93,6 +95,7 @@ pub async fn watch(watched: Watched, stop: Stop) -> anyhow::Result<()> {
         hands,
         first,
         autonomy_ceiling,
+        standby,
     } = watched;
     let engine = restore::engine(&store, &name, policy, clock.now()).await?;
     let (sender, inputs) = mpsc::channel(INPUTS_MAX);
@@ -141,6 +144,7 @@ pub async fn watch(watched: Watched, stop: Stop) -> anyhow::Result<()> {
         store_again: None,
         first,
         autonomy_ceiling,
+        standby,
         controls: None,
         reread: false,
     };
@@ -171,6 +175,7 @@ struct Loop {
     settings: watch::Receiver<u64>,
     first: bool,
     autonomy_ceiling: u8,
+    standby: bool,
     /// What the engine was last told that operators have set.
     controls: Option<Controls>,
     /// Whether it is to be read again although this store was told of nothing: somebody may have written to the file.
@@ -215,6 +220,7 @@ impl Loop {
             }
             false => self.read_controls().await,
         };
+        let controls = Controls { standby: self.standby, ..controls };
         if self.controls.as_ref() != Some(&controls) {
             self.controls = Some(controls.clone());
             self.turn(Input::Commanded(Command::Controls(controls))).await;

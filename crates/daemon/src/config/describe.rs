@@ -33,9 +33,14 @@ fn notes(config: &Config) -> Vec<String> {
         match config.autonomy_level {
             0 | 1 => "nothing is done, and nothing proposed",
             2 => "what could be done is proposed, and done when somebody approves",
-            _ => "crashed guests are started, lost nodes woken and failed services restarted, within the guardrails",
+            _ =>
+                "crashed guests are started, lost nodes woken and failed services restarted, within the guardrails",
         }
     )];
+    if config.standby {
+        let words = "autonomy.standby: this jarvis only watches and tells; no runbook is followed, whatever the level and whoever approves";
+        notes.push(words.into());
+    }
     if config.tiers.live == Live::Off {
         let critical = jiff::SignedDuration::try_from(config.tiers.critical).unwrap_or_default();
         notes.push(format!(
@@ -43,7 +48,7 @@ fn notes(config: &Config) -> Vec<String> {
         ));
     }
     let without_self = config.clusters.iter().filter(|cluster| cluster.own.is_none());
-    for cluster in without_self.filter(|_| config.autonomy_level > 2) {
+    for cluster in without_self.filter(|_| config.autonomy_level > 2 && !config.standby) {
         notes.push(format!(
             "cluster {}: where Jarvis itself runs is not said (self); if that is a guest or node of this cluster, say so: \
              it is never to act on itself",
