@@ -236,7 +236,8 @@ def test_jarvis_has_the_names_of_the_exporter():
                 url = f"http://{address[1]}"
                 assert refused_metrics(url) == 401
                 body = json.dumps({"password": "clients"}).encode()
-                login = urllib.request.Request(f"{url}/api/auth/login", data=body, method="POST")
+                kind = {"Content-Type": "application/json"}
+                login = urllib.request.Request(f"{url}/api/auth/login", data=body, headers=kind, method="POST")
                 with urllib.request.urlopen(login, timeout=PATIENCE_S) as reply:
                     token = json.load(reply)["token"]
                 ours = until("jarvis sees the cluster", lambda: seen_metrics(url, token))

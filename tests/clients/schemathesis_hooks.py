@@ -3,17 +3,50 @@
 A cursor is opaque: only one that the list itself gave is taken, and every other is a 400. So where it would send some
 text of the right length, it sends one that the list gave; those of a wrong length or kind stay as they are.
 
-Some calls end what the whole run logs in with, or cost what a run does not have; see each.
+Some calls end what the whole run logs in with, or something that is there once; see each.
 """
 
 import functools
+import itertools
 import os
 
 import requests
 import schemathesis
 
-NOBODY = "nobody-of-that-name"
-NO_TOKEN = "00000000-0000-4000-8000-000000000000"
+ADMIN, NOBODY = "admin", "nobody-of-that-name"
+LOGOUTS = [("POST", "/api/auth/logout"), ("DELETE", "/api/v1/session")]
+NUMBERS = itertools.count()
+
+
+@functools.cache
+def browser():
+    """Known by its cookie from its first login on: what is guessed beside it takes none of its tries."""
+    return requests.Session()
+
+
+def log_in():
+    answer = browser().post(
+        os.environ["JARVIS_URL"] + "/api/auth/login", json={"password": os.environ["JARVIS_PASSWORD_OF_DEMO"]}, timeout=10
+    )
+    answer.raise_for_status()
+    return answer.json()["token"]
+
+
+def tell(path, body):
+    headers = {"Authorization": "Bearer " + os.environ["JARVIS_TOKEN"]}
+    answer = requests.post(os.environ["JARVIS_URL"] + path, json=body, headers=headers, timeout=10)
+    answer.raise_for_status()
+    return answer.json()
+
+
+@schemathesis.auth(refresh_interval=None)
+class Login:
+    def get(self, case, context):
+        # What ends its login has one of its own.
+        return log_in() if (case.method, case.path) in LOGOUTS else os.environ["JARVIS_TOKEN"]
+
+    def set(self, case, data, context):
+        case.headers["Authorization"] = "Bearer " + data
 
 
 @functools.cache
@@ -24,12 +57,19 @@ def given(base, path):
 
 
 def spare(case):
-    """Nobody whom the run needs is changed, and it does not revoke its own token."""
+    """Nobody whom the run needs is changed, and what goes is made for it."""
     names = case.path_parameters or {}
-    if case.path.startswith("/api/v1/users/") and names.get("name") in ("admin", os.environ["JARVIS_USER"]):
+    if case.path.startswith("/api/v1/users/") and names.get("name") == ADMIN:
         names["name"] = NOBODY
-    if case.path.startswith("/api/v1/tokens/") and names.get("id") == os.environ["JARVIS_TOKEN_ID"]:
-        names["id"] = NO_TOKEN
+    if case.method != "DELETE":
+        return
+    if case.path == "/api/v1/users/{name}" and names.get("name") == os.environ["JARVIS_SPARE"]:
+        names["name"] = f"goes-{next(NUMBERS)}"
+        tell("/api/v1/users", {"name": names["name"], "role": "viewer"})
+    if case.path == "/api/v1/tokens/{id}" and names.get("id") == os.environ["JARVIS_INCIDENT"]:
+        user = f"shows-{next(NUMBERS)}"
+        tell("/api/v1/users", {"name": user, "role": "viewer"})
+        names["id"] = tell("/api/v1/tokens", {"name": "goes", "user": user})["token"]["id"]
 
 
 def watched(case):

@@ -4,10 +4,12 @@
 //! What is printed for people may change; `--json` is what the daemon answered.
 
 mod client;
+mod incident;
 mod list;
 mod offline;
 mod pin;
 mod table;
+mod tls;
 mod who;
 
 use std::path::PathBuf;
@@ -68,12 +70,48 @@ pub enum Command {
         #[command(flatten)]
         rows: Rows,
     },
-    /// What was done about incidents, in all clusters, newest first.
+    /// What Jarvis did about incidents by itself, in all clusters, newest first. What operators did by hand is among the
+    /// events.
     Actions {
         #[command(flatten)]
         reach: Reach,
         #[command(flatten)]
         rows: Rows,
+    },
+    /// The story of one incident: why it was told, what was decided, done and seen.
+    Why {
+        /// Its id or the beginning of it, its key (VM_CRASHED:101) or its subject (qemu/101).
+        incident: String,
+        #[command(flatten)]
+        reach: Reach,
+    },
+    /// Have done what is recommended, or have it tried once more; every guardrail but the level still stands.
+    Approve {
+        /// As for `why`.
+        incident: String,
+        #[command(flatten)]
+        reach: Reach,
+    },
+    /// Have nothing done about an incident.
+    Dismiss {
+        /// As for `why`.
+        incident: String,
+        #[command(flatten)]
+        reach: Reach,
+    },
+    /// Say that an incident was seen.
+    Acknowledge {
+        /// As for `why`.
+        incident: String,
+        #[command(flatten)]
+        reach: Reach,
+    },
+    /// Close an incident; if it is still true, it is told again.
+    Resolve {
+        /// As for `why`.
+        incident: String,
+        #[command(flatten)]
+        reach: Reach,
     },
     /// Stop everything that Jarvis does on its own, or let it act again.
     KillSwitch {
@@ -133,6 +171,11 @@ pub async fn run(command: Command) -> anyhow::Result<()> {
         Command::Incidents { reach, rows } => list::list(&reach, &rows, List::Incidents).await,
         Command::Events { reach, rows } => list::list(&reach, &rows, List::Events).await,
         Command::Actions { reach, rows } => list::list(&reach, &rows, List::Actions).await,
+        Command::Why { incident, reach } => incident::why(&reach, &incident).await,
+        Command::Approve { incident, reach } => incident::order(&reach, &incident, "approve").await,
+        Command::Dismiss { incident, reach } => incident::order(&reach, &incident, "dismiss").await,
+        Command::Acknowledge { incident, reach } => incident::order(&reach, &incident, "acknowledge").await,
+        Command::Resolve { incident, reach } => incident::order(&reach, &incident, "resolve").await,
         Command::KillSwitch { what, reach, offline } => kill_switch(&reach, what, offline).await,
         Command::Autonomy { level, reach, offline } => autonomy(&reach, level, offline).await,
     }

@@ -262,7 +262,11 @@ impl Config {
     /// From a file (`jarvis.toml` in the working directory when none is named) and this process's environment.
     /// Relative paths in it start at the working directory.
     pub fn from_process(path: Option<&Path>) -> Result<Config, ConfigError> {
-        Config::load(path, &|name| std::env::var(name).ok())
+        // One that is not there is named in full: it is missed in the folder in which this process was started.
+        let missed = path.filter(|path| !path.exists()).map(|path| absolute(path.to_owned()));
+        let mut config = Config::load(missed.as_deref().or(path), &|name| std::env::var(name).ok())?;
+        config.store.path = absolute(config.store.path);
+        Ok(config)
     }
 
     /// From a file and an environment.
@@ -303,7 +307,13 @@ impl Config {
 /// # Errors
 /// The file cannot be read, or what is needed of it is wrong.
 pub fn reach(file: &Path) -> Result<Reach, ConfigError> {
-    reach_with(file, &|name| std::env::var(name).ok())
+    let found = reach_with(file, &|name| std::env::var(name).ok())?;
+    Ok(Reach { store: absolute(found.store), tls_cert: found.tls_cert.map(absolute), ..found })
+}
+
+/// As whoever reads a message can find it: which folder this process was started in is not in the message.
+fn absolute(path: PathBuf) -> PathBuf {
+    std::path::absolute(&path).unwrap_or(path)
 }
 
 /// As [`reach`], with another environment.
@@ -314,7 +324,8 @@ pub fn reach_with(file: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<R
     let name = file.display().to_string();
     let text = read_file(file).map_err(|words| ConfigError {
         problems: vec![format!(
-            "{name}: {words}; name another one with --config FILE, or a daemon with --url"
+            "{}: {words}; name another one with --config FILE, or a daemon with --url",
+            absolute(file.to_owned()).display()
         )],
     })?;
     let mut problems = Problems::new(&name, &text);

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use engine::observe::ClusterName;
 use engine::policy::Policy;
+use engine::report::{EventKind, Severity};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -15,7 +16,7 @@ use crate::act::Hands;
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::observe::{Source, Tiers};
-use crate::record::Store;
+use crate::record::{self, Checked, NewEvent, Store};
 use crate::report::auth::{Auth, Password};
 use crate::report::live::Live;
 use crate::report::page::Page;
@@ -234,6 +235,7 @@ impl Daemon {
             };
             watches.spawn(watch(watched, stop.clone()));
         }
+        watches.spawn(looked_through(store.clone(), Arc::clone(&clock), stop.clone()));
         watches.spawn(retention(store.clone(), clock, settings.tiers, settings.retention_days, stop));
         tracing::info!("[Monitor] Autonomous monitoring service started");
         Ok(Daemon { server, store, stop: sender, watches })
@@ -306,6 +308,39 @@ async fn watch(watched: Watched, stop: Stop) {
     let name = format!("{} watch", watched.name);
     let cut = stop.clone();
     supervise::keep_alive(name, stop, move || run::watch(watched.clone(), cut.clone())).await;
+}
+
+/// Whether the store is as it was left: a damaged page may lie where nobody reads for weeks, and until then backups of it
+/// push out the good ones.
+async fn looked_through(store: Store, clock: Arc<Clock>, mut stop: Stop) {
+    let stopping = stop.clone();
+    let checked = tokio::select! {
+        checked = store.check(move || stopping.is_asked()) => checked,
+        () = stop.asked() => return,
+    };
+    let said = match checked {
+        Ok(Checked::Whole) => return tracing::debug!("the store's pages fit"),
+        Ok(Checked::Unfinished) => {
+            return tracing::warn!(
+                "the store is too large to be looked through in time; `jarvis audit verify` does it whole"
+            );
+        }
+        Ok(Checked::Damaged(said)) => said,
+        Err(error) => {
+            let error = anyhow::Error::from(error);
+            return tracing::error!("whether the store is whole is not known: {error:#}");
+        }
+    };
+    tracing::error!(path = %store.path().display(), "the store is damaged ({said}): restore a backup, or move it away to begin anew");
+    let message = format!(
+        "its pages do not fit: {said}. What is recorded may be lost: restore a backup, or move it away to begin anew"
+    );
+    let (alert, critical) = (EventKind::Alert, Severity::Critical);
+    let event =
+        NewEvent::plain(clock.now(), alert, critical, record::Source::System, "Database damaged", &message);
+    if let Err(error) = store.save_event(event).await {
+        tracing::error!("its damage could not be told: {:#}", anyhow::Error::from(error));
+    }
 }
 
 /// The background tier's other half: what is older than it may be goes.

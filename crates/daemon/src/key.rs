@@ -14,33 +14,36 @@ use sha2::Sha256;
 use crate::secret_file::SecretFile;
 
 /// The file's name, in the folder of the database.
-const NAME: &str = "jarvis.key";
+pub(crate) const NAME: &str = "jarvis.key";
 
 /// The key in `folder`, made on first start.
 ///
 /// # Errors
 /// A file that cannot be read, written or understood.
 pub(crate) fn read_or_make(folder: &Path) -> anyhow::Result<[u8; 32]> {
-    if let Some(key) = read(folder)? {
-        return Ok(key);
+    let file = SecretFile::new(folder.join(NAME));
+    if let Some(text) = file.read()? {
+        return parsed(&file, &text);
     }
     let key = random::<32>()?;
-    SecretFile::new(folder.join(NAME)).write(&BASE64.encode(key))?;
+    file.write(&BASE64.encode(key))?;
     Ok(key)
 }
 
-/// The key in `folder`, where there is one. Makes nothing.
+/// The key in `folder`, where there is one. Makes and changes nothing.
 ///
 /// # Errors
 /// A file that cannot be read or understood.
 pub(crate) fn read(folder: &Path) -> anyhow::Result<Option<[u8; 32]>> {
     let file = SecretFile::new(folder.join(NAME));
-    let Some(text) = file.read()? else { return Ok(None) };
+    file.look()?.map(|text| parsed(&file, &text)).transpose()
+}
+
+fn parsed(file: &SecretFile, text: &str) -> anyhow::Result<[u8; 32]> {
     let bytes = BASE64.decode(text.trim()).ok().and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
-    let key = bytes.context("not 32 bytes in base64").with_context(|| {
+    bytes.context("not 32 bytes in base64").with_context(|| {
         format!("{file} does not hold a key; remove it, and a new one is made (every login ends, and the journal notes that it was signed with another)")
-    })?;
-    Ok(Some(key))
+    })
 }
 
 /// HMAC-SHA-256.

@@ -28,6 +28,7 @@ pub mod demo;
 mod key;
 mod observe;
 pub mod open_files;
+pub mod operate;
 pub mod ops;
 pub mod record;
 pub mod report;

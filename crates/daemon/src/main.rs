@@ -1,12 +1,14 @@
 //! The command line: reads arguments, starts, waits for a signal, stops.
 
+use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
-use clap::{Parser, Subcommand};
+use clap::parser::ValueSource;
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use daemon::config::{self, Config};
 use daemon::daemon::{Daemon, Settings};
 use daemon::{cli, core_dump, demo, open_files, ops};
@@ -58,8 +60,16 @@ enum Command {
 fn main() -> ExitCode {
     // Before anything secret is read.
     let dumps = core_dump::off();
-    let arguments = Arguments::parse();
-    let ended = log_to_stderr(arguments.log.as_deref(), &arguments.command).and_then(|()| {
+    let matches = Arguments::command().get_matches_from(words(std::env::args_os()));
+    let from = match matches.value_source("log") {
+        Some(ValueSource::EnvVariable) => "JARVIS_LOG",
+        Some(_) | None => "--log",
+    };
+    let arguments = match Arguments::from_arg_matches(&matches) {
+        Ok(arguments) => arguments,
+        Err(error) => error.exit(),
+    };
+    let ended = log_to_stderr(arguments.log.as_deref(), from, &arguments.command).and_then(|()| {
         if let Err(error) = dumps {
             tracing::warn!(
                 "core dumps could not be switched off ({error}): a crash may leave secrets on the disk"
@@ -83,11 +93,21 @@ fn main() -> ExitCode {
     }
 }
 
+/// `jarvis help --help` asks for nothing else than `jarvis help`; the parser takes it for a command of that name.
+fn words(given: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let mut words: Vec<OsString> = given.collect();
+    if words.get(1).is_some_and(|word| word == "help") {
+        words.retain(|word| word != "--help" && word != "-h");
+    }
+    words
+}
+
 const OWN_DEBUG: &str = "info,daemon=debug,engine=debug,pve=debug,sim=debug,jarvis=debug";
 
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
-fn log_to_stderr(filter: Option<&str>, command: &Command) -> anyhow::Result<()> {
+/// `from`: what people call the filter's place.
+fn log_to_stderr(filter: Option<&str>, from: &str, command: &Command) -> anyhow::Result<()> {
     let default = match command {
         Command::Run { .. } | Command::CheckConfig { .. } => "info",
         // Its terminal shows what happens to the cluster; the log would say it twice.
@@ -100,14 +120,14 @@ fn log_to_stderr(filter: Option<&str>, command: &Command) -> anyhow::Result<()> 
         let level = word.rsplit('=').next().unwrap_or(word).to_lowercase();
         if !LEVELS.contains(&&*level) {
             bail!(
-                "--log {filter}: `{word}` is no level; write one of {}, or MODULE=LEVEL",
+                "{from} {filter}: `{word}` is no level; write one of {}, or MODULE=LEVEL",
                 LEVELS.join(", ")
             );
         }
     }
     // Who asks for our rounds is not asking for every statement and connection of the libraries; `trace` shows those too.
     let filter = if filter.trim().eq_ignore_ascii_case("debug") { OWN_DEBUG } else { filter };
-    let filter = EnvFilter::try_new(filter).with_context(|| format!("--log {filter}"))?;
+    let filter = EnvFilter::try_new(filter).with_context(|| format!("{from} {filter}"))?;
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     // Colours are for eyes; a file or a journal is read by programs too.
     match std::io::stderr().is_terminal() {

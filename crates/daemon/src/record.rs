@@ -7,6 +7,7 @@
 //! It knows no clock: what is stored with a time is handed one.
 
 mod change;
+mod damage;
 mod incidents;
 mod journal;
 mod list;
@@ -40,15 +41,18 @@ use change::{Aged, Prune, ResolveEvent, SaveAction, SaveSnapshot, SaveTurn, SetP
 use seal::Seal;
 use write::{Counts, Message, Writer};
 
+pub use damage::Checked;
 pub use incidents::{IncidentRow, Resolution, Told};
 pub use journal::{JournalRow, Kind, Misfit};
 pub use list::{ActionFilter, EventFilter, IncidentFilter, JournalFilter, ListPage, Part, Position, Window};
 pub use new::{Checkpoint, Kept, NewAction, NewEntry, NewEvent, Operator};
 pub use open::{Cause, OpenError};
-pub use operate::{Done, KILL_SWITCH, LEVEL, Setting, kill_switch_in_force, level_in_force, level_name};
+pub use operate::{
+    Done, Ended, KILL_SWITCH, LEVEL, Setting, kill_switch_in_force, level_in_force, level_name,
+};
 pub use row::{
-    ActionResult, ActionRow, EventRow, Preference, RestAction, RestEvent, SnapshotRow, SocketEvent, Source,
-    kind_from_word, severity_from_word, split_summary,
+    ActionResult, ActionRow, EventRow, JSON_DEPTH_MAX, Preference, RestAction, RestEvent, SnapshotRow,
+    SocketEvent, Source, kind_from_word, severity_from_word, sound_json, split_summary,
 };
 pub use scope::{Ahead, LOOKED_AT_MAX, Scope};
 pub use users::{AccountChange, AccountRows, PasswordText, PeerRow, SessionRow, TokenRow, UserRow};
@@ -418,6 +422,12 @@ impl Store {
         self.write(ResolveEvent { id, by, at }).await
     }
 
+    /// As [`Store::resolve_event`], of what no incident ends, and with what the journal and everybody is told of it: all or
+    /// nothing.
+    pub async fn end_event(&self, id: i64, by: &Operator, at: Timestamp) -> Answer<Ended> {
+        Ok(self.write(operate::EndEvent { id, by: by.clone(), at }).await?.ended)
+    }
+
     /// Stores an outcome of an attempt.
     pub async fn save_autonomy_action(&self, action: NewAction) -> Answer<ActionRow> {
         self.write(SaveAction(action.fitted())).await
@@ -563,8 +573,8 @@ impl Store {
     }
 
     /// Changes to them, with what the journal says about it: all or nothing.
-    pub async fn change_accounts(&self, changes: Vec<AccountChange>, entry: Option<NewEntry>) -> Answer<()> {
-        self.write(users::ChangeAccounts { changes, entry }).await.map(drop)
+    pub async fn change_accounts(&self, changes: Vec<AccountChange>, entries: Vec<NewEntry>) -> Answer<()> {
+        self.write(users::ChangeAccounts { changes, entries }).await.map(drop)
     }
 
     async fn prune(&self, aged: Aged, days: u32, now: Timestamp) -> Answer<u64> {

@@ -72,6 +72,7 @@ use crate::open_files;
 use crate::record::Store;
 use crate::supervise;
 use auth::Auth;
+use listen::Admission;
 use live::Live;
 use local::Local;
 use logins::Logins;
@@ -235,6 +236,7 @@ impl Server {
             origins: origins.clone(),
             limits,
             ceiling: autonomy_ceiling,
+            switching: Arc::default(),
             tools: Tools::new(hands),
             logins: Logins::new(limits.login_burst, limits.login_every),
             turns: Arc::new(Turns::new(limits.requests)),
@@ -242,6 +244,7 @@ impl Server {
             stop: stop.clone(),
             tally: tally::Tally::default(),
         });
+        control::begin(&app).await;
         tools::finish_left(&app).await;
         let (sockets, io) = socket::build(app.clone())?;
         // The last layer is the outermost: what the sockets answer needs the headers too.
@@ -251,12 +254,13 @@ impl Server {
             .layer(web::cors(origins))
             .layer(axum::middleware::from_fn(web::hardened));
         let proxies = behind_proxy.iter().map(IpAddr::to_canonical).collect();
+        let admission = Admission::new(address.ip(), tls.is_some(), proxies);
         let tls = tls.map(|(tls, seen)| {
             let tls = Arc::new(tls);
             tokio::spawn(tls.clone().keep(seen, limits.certificate, stop.clone()));
             tls
         });
-        let serving = tokio::spawn(listen::serve(listener, router, limits, proxies, tls, stop));
+        let serving = tokio::spawn(listen::serve(listener, router, limits, admission, tls, stop));
         tracing::info!("[Emitter] Real-time emitter started on {scheme}://{address}");
         Ok(Server { address, app, io, stop: sender, serving })
     }

@@ -24,6 +24,7 @@ use tokio::sync::{mpsc, watch};
 use crate::act::Hands;
 use crate::clock::Clock;
 use crate::observe::{Observer, Source, Tiers};
+use crate::operate::{ORDERS_MAX, Ordered, Taken};
 use crate::record::{self, NewEntry, NewEvent, Store};
 use crate::report::live::Live;
 use crate::report::page::Page;
@@ -100,7 +101,8 @@ pub async fn watch(watched: Watched, stop: Stop) -> anyhow::Result<()> {
     let engine = restore::engine(&store, &name, policy, clock.now()).await?;
     let (sender, inputs) = mpsc::channel(INPUTS_MAX);
     let (cluster, own) = (name.clone(), sender.clone());
-    let actor = Arc::new(Actor { cluster, hands, store: store.clone(), inputs: own });
+    let actor =
+        Arc::new(Actor { cluster, hands, store: store.clone(), live: Arc::clone(&live), inputs: own });
     let observer =
         Observer::new(name.clone(), clients, Arc::clone(&clock), sender).with_meter(live.meter(&name));
     let observer = Arc::new(observer.with_sensors(temperature, tiers.routine));
@@ -131,12 +133,15 @@ pub async fn watch(watched: Watched, stop: Stop) -> anyhow::Result<()> {
         pollers.spawn(supervise::keep_alive(format!("{name} page poller"), stop, make));
     }
     let kept = Checkpointed { last: None, due: false };
+    let (desk, orders) = mpsc::channel(ORDERS_MAX);
+    live.open_desk(&name, desk);
     let mut turns = Loop {
         engine,
         observer,
         actor,
         clock,
         settings: store.settings_changed(),
+        halts: live.halts(),
         store,
         live,
         waiting: Waiting::default(),
@@ -146,9 +151,10 @@ pub async fn watch(watched: Watched, stop: Stop) -> anyhow::Result<()> {
         autonomy_ceiling,
         standby,
         controls: None,
+        failed: false,
         reread: false,
     };
-    turns.run(inputs, stop).await
+    turns.run(inputs, orders, stop).await
 }
 
 /// How far the checkpoints are.
@@ -173,17 +179,26 @@ struct Loop {
     actor: Arc<Actor>,
     /// Tells that an operator set something.
     settings: watch::Receiver<u64>,
+    /// Tells that the kill switch was turned, also where that could not be stored.
+    halts: watch::Receiver<bool>,
     first: bool,
     autonomy_ceiling: u8,
     standby: bool,
     /// What the engine was last told that operators have set.
     controls: Option<Controls>,
+    /// Whether the store failed when the engine was last told.
+    failed: bool,
     /// Whether it is to be read again although this store was told of nothing: somebody may have written to the file.
     reread: bool,
 }
 
 impl Loop {
-    async fn run(&mut self, mut inputs: mpsc::Receiver<Input>, mut stop: Stop) -> anyhow::Result<()> {
+    async fn run(
+        &mut self,
+        mut inputs: mpsc::Receiver<Input>,
+        mut orders: mpsc::Receiver<Ordered>,
+        mut stop: Stop,
+    ) -> anyhow::Result<()> {
         loop {
             self.control().await;
             let wake = self.engine.next_wake();
@@ -192,9 +207,20 @@ impl Loop {
                     Some(input) => input,
                     None => break,
                 },
+                ordered = orders.recv() => match ordered {
+                    Some(ordered) => {
+                        self.ordered(ordered).await;
+                        continue;
+                    }
+                    None => break,
+                },
                 () = sleep_until(&self.clock, wake) => Input::Tick,
                 // Whoever sets something sets it through the store, which is there as long as this loop.
                 _ = self.settings.changed() => continue,
+                _ = self.halts.changed() => {
+                    self.reread = true;
+                    continue;
+                }
                 () = stop.asked() => break,
             };
             self.turn(input).await;
@@ -205,22 +231,36 @@ impl Loop {
         Ok(())
     }
 
+    /// Hands the engine what an operator said, and says what became of it.
+    async fn ordered(&mut self, Ordered { incident, by, order, reply }: Ordered) {
+        let open = self.engine.open_incidents().any(|(_, open)| open.id == incident);
+        if open {
+            self.turn(Input::Commanded(Command::Order { incident, by, order })).await;
+        }
+        let taken = match (open, self.waiting.is_empty()) {
+            (false, _) => Taken::NotOpen,
+            (true, true) => Taken::Recorded,
+            (true, false) => Taken::NotRecorded,
+        };
+        if reply.send(taken).is_err() {
+            tracing::debug!("nobody waits for what became of an order");
+        }
+    }
+
     /// Tells the engine what holds, where that is something else than before: what operators have set, and whether what
     /// is done can be recorded.
     async fn control(&mut self) {
         let failing = self.store_again.is_some() || !self.waiting.is_empty();
         let unread = self.controls.is_none() || self.reread || self.settings.has_changed().unwrap_or(false);
-        let failed = self.controls.as_ref().is_some_and(|known| known.kill_switch == KillSwitch::StoreFails);
-        if !unread && failing == failed {
+        if !unread && failing == self.failed {
             return;
         }
-        let controls = match failing {
-            true => {
-                Controls { kill_switch: KillSwitch::StoreFails, ..self.controls.clone().unwrap_or_default() }
-            }
-            false => self.read_controls().await,
-        };
-        let controls = Controls { standby: self.standby, ..controls };
+        self.failed = failing;
+        let mut controls = Controls { standby: self.standby, ..self.read_controls().await };
+        // A switch that is on says more than a store that fails.
+        if failing && controls.kill_switch != KillSwitch::On {
+            controls.kill_switch = KillSwitch::StoreFails;
+        }
         if self.controls.as_ref() != Some(&controls) {
             self.controls = Some(controls.clone());
             self.turn(Input::Commanded(Command::Controls(controls))).await;
@@ -239,14 +279,16 @@ impl Loop {
             Ok((switch, level)) => {
                 let text =
                     |stored: &Option<record::Preference>| stored.as_ref().map(|stored| stored.value.clone());
-                let on = record::kill_switch_in_force(text(&switch).as_deref());
+                let on = self.live.halted() || record::kill_switch_in_force(text(&switch).as_deref());
                 let level = record::level_in_force(text(&level).as_deref(), self.autonomy_ceiling);
                 let level = Autonomy::ALL.get(usize::from(level)).copied().unwrap_or(Autonomy::Observe);
                 Controls { kill_switch: if on { KillSwitch::On } else { KillSwitch::Off }, level, ..known }
             }
             Err(error) => {
                 tracing::error!(cluster = %self.engine.cluster(), "what operators have set cannot be read: {error}");
-                Controls { kill_switch: KillSwitch::StoreFails, ..known }
+                // To be tried again with the next round, at the latest.
+                let kill_switch = if self.live.halted() { KillSwitch::On } else { KillSwitch::StoreFails };
+                Controls { kill_switch, ..known }
             }
         }
     }

@@ -8,6 +8,8 @@
 mod acts;
 #[path = "e2e/held.rs"]
 mod held;
+#[path = "e2e/remedy.rs"]
+mod remedy;
 #[path = "e2e/temperature.rs"]
 mod temperature;
 
@@ -352,7 +354,7 @@ fn a_mistyped_log_level_is_refused_and_an_empty_one_is_none() {
     let config = folder.write("jarvis.toml", "[tiers]\n");
     #[rustfmt::skip]
     let table = [
-        ("a typo",          "trce",                       "`trce` is no level; write one of off, error"),
+        ("a typo",          "trce",                       "jarvis: JARVIS_LOG trce: `trce` is no level; write one of off, error"),
         ("a level",         "warn",                       "cluster"),
         ("by module",       "info,daemon::observe=debug", "cluster"),
         ("empty",           "",                           "cluster"),
@@ -363,6 +365,24 @@ fn a_mistyped_log_level_is_refused_and_an_empty_one_is_none() {
         let said = String::from_utf8_lossy(&ended.stderr);
         assert!(said.contains(expected), "{row}: {said}");
     }
+    for arguments in [["--log", "trce", "openapi"], ["openapi", "--log", "trce"]] {
+        let ended = Jarvis::command(&arguments).env("JARVIS_LOG", "info").output().unwrap();
+        let said = String::from_utf8_lossy(&ended.stderr);
+        assert!(said.starts_with("jarvis: --log trce: `trce` is no level"), "{said}");
+    }
+}
+
+#[test]
+fn help_is_given_however_it_is_asked_for() {
+    let shown = |arguments: &[&str]| {
+        let ended = Jarvis::command(arguments).output().unwrap();
+        assert!(ended.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&ended.stderr));
+        String::from_utf8(ended.stdout).unwrap()
+    };
+    let all = shown(&["help"]);
+    assert!(all.contains("check-config"), "{all}");
+    assert_eq!(shown(&["help", "--help"]), all);
+    assert_eq!(shown(&["help", "run", "-h"]), shown(&["help", "run"]));
 }
 
 #[test]

@@ -29,6 +29,8 @@ mod slow;
 mod tls;
 #[path = "server/tools.rs"]
 mod tools;
+#[path = "server/unwritable.rs"]
+mod unwritable;
 #[path = "server/users.rs"]
 mod users;
 #[path = "server/v1.rs"]
@@ -210,7 +212,7 @@ async fn whatever_is_refused_is_refused_in_json() {
         ),
     ];
     for (name, call, body, expected) in table {
-        let reply = fixture.call(call, &[&token], body).await;
+        let reply = fixture.call(call, &[&token, "Content-Type: application/json"], body).await;
         assert_eq!(reply.shown(), expected, "{name}");
         assert_eq!(reply.header("content-type"), Some("application/json"), "{name}");
     }
@@ -283,8 +285,7 @@ async fn slow_and_surplus_callers_are_let_go() {
     let endless = send("GET /api/health HTTP/1.1\r\nHost: x\r\nX-Slow: ").await;
     assert_eq!(endless.status, 0, "headers that never end are not answered");
     let slow =
-        send("POST /api/auth/login HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 9\r\n\r\n{")
-            .await;
+        send("POST /api/auth/login HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{").await;
     assert_eq!(slow.shown(), r#"408 {"error":"The body came too slowly"}"#);
     let idle = send("GET / HTTP/1.1\r\nHost: x\r\n\r\n").await;
     assert_eq!(idle.status, 200, "answered, and then closed for its silence");
@@ -322,7 +323,8 @@ async fn too_many_calls_and_calls_that_take_too_long_are_told_to_come_again() {
 
     let request = Duration::from_millis(100);
     let fixture = Fixture::within(Limits { request, ..Limits::default() }).await;
-    let long = fixture.call("POST /api/auth/login", &["Content-Length: 9"], "").await;
+    let lines = ["Content-Type: application/json", "Content-Length: 9"];
+    let long = fixture.call("POST /api/auth/login", &lines, "").await;
     assert_eq!(long.shown(), r#"503 {"error":"The answer took too long, try again"}"#);
     fixture.stop().await;
 }

@@ -4,6 +4,8 @@
 
 #[path = "store/bulk.rs"]
 mod bulk;
+#[path = "store/damage.rs"]
+mod damage;
 #[path = "store/help.rs"]
 mod help;
 #[path = "store/incidents.rs"]
@@ -12,6 +14,8 @@ mod incidents;
 mod journal;
 #[path = "store/list.rs"]
 mod list;
+#[path = "store/names.rs"]
+mod names;
 #[path = "store/schemas.rs"]
 mod schemas;
 #[path = "store/trouble.rs"]

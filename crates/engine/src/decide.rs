@@ -133,6 +133,8 @@ pub struct Case<'a> {
     pub dismissed: Option<&'a str>,
     /// What operators have set.
     pub controls: &'a Controls,
+    /// Who stopped it since, as it was known before it was moved.
+    pub stopped: Option<&'a By>,
     /// Until when work is announced that this subject is part of.
     pub maintenance: Option<Timestamp>,
     /// Whether the cluster can decide, as it was last seen.

@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 use crate::act::{Action, Attempt};
 use crate::decide::Hold;
 use crate::detect::{Check, Finding};
-use crate::observe::{NodeName, Subject};
-use crate::record::Order;
+use crate::observe::{Door, NodeName, Subject};
+use crate::record::{By, Order};
 use crate::verify::Watch;
 
 /// An incident's identity: 128 bits, written as a UUID (version 8, RFC 9562).
@@ -26,6 +26,20 @@ impl fmt::Display for IncidentId {
         write!(f, "{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
     }
 }
+
+impl std::str::FromStr for IncidentId {
+    type Err = BadIncidentId;
+    fn from_str(text: &str) -> Result<IncidentId, BadIncidentId> {
+        let digits: String = text.split('-').collect();
+        let read = u128::from_str_radix(&digits, 16).ok().filter(|_| digits.len() == 32).map(IncidentId);
+        read.filter(|id| id.to_string() == text.to_ascii_lowercase()).ok_or(BadIncidentId)
+    }
+}
+
+/// Why a text is no incident's id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("an incident's id is a UUID")]
+pub struct BadIncidentId;
 
 /// Makes incident ids from a seed, so that a replay makes the same ones.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -173,6 +187,9 @@ pub struct Course {
     /// A call that could not be made is not tried again before this.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_before: Option<Timestamp>,
+    /// Who stopped it since, and on which node that is written down: elsewhere nobody knows of it any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopped: Option<(By, NodeName)>,
 }
 
 /// What was said last.
@@ -365,11 +382,8 @@ impl Incidents {
             }
             State::Open { .. } | State::Acting { .. } | State::Verifying { .. } | State::Escalated { .. } => {
                 let from = std::mem::replace(&mut incident.finding, finding);
-                let turned = from.condition() != incident.finding.condition()
-                    || matches!(
-                        (&from, &incident.finding),
-                        (Finding::Blind { cause: before, .. }, Finding::Blind { cause: now, .. }) if before != now
-                    );
+                let turned =
+                    from.condition() != incident.finding.condition() || is_another(&from, &incident.finding);
                 turned.then(|| Change::Turned { incident: incident.clone(), from })
             }
         }
@@ -380,6 +394,18 @@ impl Incidents {
         let incident = self.open.remove(slot)?;
         let since = incident.state.told_at()?;
         Some(Change::Resolved { incident, since, by })
+    }
+}
+
+/// Whether what is wrong is something else than before, although it is called the same.
+fn is_another(before: &Finding, now: &Finding) -> bool {
+    match (before, now) {
+        (Finding::Blind { cause: before, .. }, Finding::Blind { cause: now, .. }) => before != now,
+        // A node whose cluster file system went down is no member any more; one that is slow in another way is the same.
+        (Finding::NodeApi { door: before }, Finding::NodeApi { door: now }) => {
+            (*before == Door::ClusterFsDown) != (*now == Door::ClusterFsDown)
+        }
+        (_, _) => false,
     }
 }
 

@@ -343,7 +343,11 @@ impl Resolution {
             Resolution::Removed => "gone from the cluster".into(),
             Resolution::Unwatched => "not watched any more".into(),
             Resolution::Superseded => "part of something worse".into(),
-            Resolution::Mended => format!("{}, mended by Jarvis", finding.over()),
+            Resolution::Mended => {
+                // Resumed, it has not stopped.
+                let fault = matches!(finding, Finding::GuestFault { .. });
+                format!("{}, mended by Jarvis", if fault { "works again" } else { finding.over() })
+            }
             Resolution::Closed => "closed by an operator".into(),
         }
     }

@@ -108,11 +108,8 @@ fn a_recommendation_is_done_when_somebody_approves() {
     let mut watch = watch(&world, Autonomy::Recommend);
     crash(&mut world, "lxc/200");
     play(&mut watch, &mut world, 17, 77, true);
-    let incident = watch.journal.iter().find_map(|entry| match &entry.fact {
-        engine::record::Fact::Opened { incident, .. } => Some(*incident),
-        _ => None,
-    });
-    let order = Command::Order { incident: incident.unwrap(), by: "bob".into(), order: Order::Approve };
+    let incident = watch.engine.open_incidents().next().unwrap().1.id;
+    let order = Command::Order { incident, by: "bob".into(), order: Order::Approve };
     watch.step(80, Input::Commanded(order));
     play(&mut watch, &mut world, 81, 200, true);
     watch.check(expect![[r#"

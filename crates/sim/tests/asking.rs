@@ -196,7 +196,7 @@ fn doors() {
 
 #[test]
 fn a_routine_round_has_services_and_sensors_of_each_node() {
-    let lines = "every routine 1m\nservice pve2 chrony failed\ntemperature pve3 cpu 91";
+    let lines = "autonomy 1\nevery routine 1m\nservice pve2 chrony failed\ntemperature pve3 cpu 91";
     let (inputs, _) = inputs(lines, &Faults::None);
     let (_, last) = rounds(&inputs, Round::Routine).pop().unwrap();
     let services = last.services[&node("pve2")].value().unwrap();

@@ -1,21 +1,17 @@
 //! The command line's client: one daemon, one token, one question at a time.
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use jiff::Timestamp;
 use reqwest::header::CONTENT_TYPE;
 use reqwest::{Method, RequestBuilder, StatusCode, Url};
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::ClientConfig;
 use serde_json::Value;
 
-use super::pin::Pinned;
-use super::{Reach, table, who};
+use super::{Reach, table, tls, who};
 use crate::config::{self, Secret};
 use crate::key;
 use crate::report::{Call, SEAL_HEADER, prove};
@@ -34,6 +30,9 @@ pub(super) enum Failure {
     /// Do as it says.
     #[error("refused: {0}")]
     Refused(String),
+    /// Make the store fit to be written, and do it again.
+    #[error("{0}")]
+    Unstored(String),
     /// Look whether the address is the daemon's.
     #[error("{url} answers what no jarvis does: {what}")]
     Foreign { url: String, what: String },
@@ -48,6 +47,8 @@ enum Shows {
     /// The key beside the store, from which each call has a proof of its own, and under that name.
     Key {
         key: [u8; 32],
+        /// Where it lies, for people.
+        file: PathBuf,
         name: String,
     },
 }
@@ -56,6 +57,7 @@ enum Shows {
 pub(super) struct Client {
     url: Url,
     shows: Shows,
+    trust: tls::Trust,
     http: reqwest::Client,
 }
 
@@ -76,14 +78,18 @@ impl Client {
                 let found = config::reach(&reach.config)?;
                 let shows = match given {
                     Some(token) => Shows::Token(token),
-                    None => Shows::Key { key: own_key(&found.store)?, name: who::name() },
+                    None => {
+                        let (key, file) = own_key(&found.store)?;
+                        Shows::Key { key, file, name: who::name() }
+                    }
                 };
                 let scheme = if found.tls_cert.is_some() { "https" } else { "http" };
                 own = found.tls_cert;
                 (Url::parse(&format!("{scheme}://{}", reachable(found.listen)))?, shows)
             }
         };
-        Ok(Client { url, shows, http: http(reach, own.as_deref())? })
+        let (config, trust) = tls::config(reach, own.as_deref())?;
+        Ok(Client { url, shows, trust, http: http(config)? })
     }
 
     pub(super) async fn get(&self, path: &str) -> Result<Value, Failure> {
@@ -92,6 +98,10 @@ impl Client {
 
     pub(super) async fn put(&self, path: &str, body: &Value) -> Result<Value, Failure> {
         self.ask(Method::PUT, path, Some(body)).await
+    }
+
+    pub(super) async fn post(&self, path: &str, body: &Value) -> Result<Value, Failure> {
+        self.ask(Method::POST, path, Some(body)).await
     }
 
     /// How Jarvis is; that it is not well is an answer too. Anybody may ask, so nothing is shown and nothing is sealed.
@@ -104,17 +114,27 @@ impl Client {
         }
     }
 
+    /// What an answer is, as it came.
+    pub(super) async fn get_bytes(&self, path: &str) -> Result<Vec<u8>, Failure> {
+        self.ask_bytes(Method::GET, path, None).await
+    }
+
     async fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, Failure> {
+        let bytes = self.ask_bytes(method, path, body).await?;
+        serde_json::from_slice(&bytes).map_err(|_| self.foreign("no JSON that can be read"))
+    }
+
+    async fn ask_bytes(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Vec<u8>, Failure> {
         let Ok(url) = self.url.join(path) else { return Err(self.foreign("no path")) };
         let body = body.map(Value::to_string);
         let call =
             Call { method: method.as_str(), path, body: body.as_deref().unwrap_or_default().as_bytes() };
         let (token, proof) = match &self.shows {
             Shows::Token(token) => (token.expose().to_owned(), None),
-            Shows::Key { key, name } => {
+            Shows::Key { key, file, name } => {
                 let proof = prove(key, name, call, Timestamp::now());
                 let proof = proof.map_err(|error| Failure::Unproved(format!("{error:#}")))?;
-                (proof.token.clone(), Some((key, proof)))
+                (proof.token.clone(), Some((key, file, proof)))
             }
         };
         let mut request = self.http.request(method, url).bearer_auth(token);
@@ -123,22 +143,26 @@ impl Client {
         }
         let (status, seal, bytes) = self.send(request).await?;
         // A refusal may come before the daemon has seen who asks; it does not say that something was done.
-        let ours = proof.is_none_or(|(key, proof)| proof.answers(key, status, &bytes, &seal));
-        if status.is_success() && !ours {
-            return Err(self.foreign("it does not show that it has the key of this machine's daemon"));
+        let sealed = proof.as_ref().is_none_or(|(key, _, proof)| proof.answers(key, status, &bytes, &seal));
+        if let (true, false, Some((_, file, _))) = (status.is_success(), sealed, &proof) {
+            return Err(self.foreign(&format!("it does not show that it has the key {}", file.display())));
         }
-        let value: Option<Value> = serde_json::from_slice(&bytes).ok();
-        match value {
-            Some(value) if status.is_success() => Ok(value),
-            Some(value) => {
-                let words = ["error", "detail", "title"].iter().find_map(|key| value[key].as_str());
-                Err(match words {
-                    Some(words) => Failure::Refused(table::plain(words)),
-                    None => self.foreign(status.as_str()),
-                })
+        if status.is_success() {
+            return Ok(bytes);
+        }
+        let value: Value = serde_json::from_slice(&bytes).unwrap_or_default();
+        let words = ["error", "detail", "title"].iter().find_map(|key| value[key].as_str());
+        Err(match (words, &self.shows) {
+            (Some(words), _) if sealed && value["killSwitch"] == true => {
+                Failure::Unstored(table::plain(words))
             }
-            None => Err(self.foreign(status.as_str())),
-        }
+            (Some(words), Shows::Key { file, .. }) if status == StatusCode::UNAUTHORIZED => {
+                let (words, file) = (table::plain(words), file.display());
+                Failure::Refused(format!("{words} (it was asked with the key {file}: is that the daemon's?)"))
+            }
+            (Some(words), _) => Failure::Refused(table::plain(words)),
+            (None, _) => self.foreign(status.as_str()),
+        })
     }
 
     /// The answer's status, seal and body.
@@ -170,7 +194,10 @@ impl Client {
         let mut why = error.to_string();
         let mut next = std::error::Error::source(&error);
         while let Some(error) = next {
-            why = error.to_string();
+            why = match tls::failed(error) {
+                Some(failed) => tls::words(failed, self.trust),
+                None => error.to_string(),
+            };
             next = error.source();
         }
         if error.is_timeout() {
@@ -180,22 +207,25 @@ impl Client {
     }
 }
 
-/// Whoever may read the key beside the store needs no other token on this machine.
-fn own_key(store: &Path) -> anyhow::Result<[u8; 32]> {
+/// Whoever may read the key beside the store needs no other token on this machine. The key, and where it lies.
+fn own_key(store: &Path) -> anyhow::Result<([u8; 32], PathBuf)> {
     let folder = store.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let file = folder.join(key::NAME);
     let key = key::read(folder).with_context(|| {
         format!(
-            "the key beside {} shows who may speak for this machine: run this as the user that the daemon runs as, \
-             or give a token (JARVIS_TOKEN, --token-file)",
-            store.display()
+            "{} shows who may speak for this machine: run this as the user that the daemon runs as, or give a token \
+             (JARVIS_TOKEN, --token-file)",
+            file.display()
         )
     })?;
-    key.with_context(|| {
+    let key = key.with_context(|| {
         format!(
-            "there is no key beside {}: the daemon has never run with this configuration from here",
-            store.display()
+            "there is no {}: the daemon has not run with this configuration, or was started in another folder, where a \
+             relative store.path begins: start this there, or make the path absolute",
+            file.display()
         )
-    })
+    })?;
+    Ok((key, file))
 }
 
 fn address(text: &str) -> anyhow::Result<Url> {
@@ -229,33 +259,7 @@ fn reachable(listen: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, listen.port())
 }
 
-/// `own`: the certificate that the configuration has the daemon show.
-fn http(reach: &Reach, own: Option<&Path>) -> anyhow::Result<reqwest::Client> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let tls =
-        ClientConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions()?;
-    let tls = match (reach.cert_file.as_deref().or(own), &reach.ca_file) {
-        (Some(file), _) => {
-            // Its chain may follow; the daemon's own comes first.
-            let own = certificates(file)?.into_iter().next();
-            let own = own.with_context(|| format!("{} holds no certificate", file.display()))?;
-            let pinned = Arc::new(Pinned::new(own, provider));
-            tls.dangerous().with_custom_certificate_verifier(pinned).with_no_client_auth()
-        }
-        (None, Some(file)) => {
-            let mut roots = RootCertStore::empty();
-            for certificate in certificates(file)? {
-                roots.add(certificate).with_context(|| format!("{}", file.display()))?;
-            }
-            ensure!(!roots.is_empty(), "{} holds no certificate", file.display());
-            tls.with_root_certificates(roots).with_no_client_auth()
-        }
-        (None, None) => {
-            let mut roots = RootCertStore::empty();
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-            tls.with_root_certificates(roots).with_no_client_auth()
-        }
-    };
+fn http(tls: ClientConfig) -> anyhow::Result<reqwest::Client> {
     let client = reqwest::Client::builder()
         .tls_backend_preconfigured(tls)
         .http1_only()
@@ -267,12 +271,6 @@ fn http(reach: &Reach, own: Option<&Path>) -> anyhow::Result<reqwest::Client> {
         .user_agent(concat!("jarvis/", env!("CARGO_PKG_VERSION")))
         .build()?;
     Ok(client)
-}
-
-fn certificates(file: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {
-    let pem = std::fs::read(file).with_context(|| format!("{} cannot be read", file.display()))?;
-    let certificates = CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>();
-    certificates.with_context(|| format!("{} is no PEM", file.display()))
 }
 
 #[cfg(test)]

@@ -3,6 +3,8 @@
 use anyhow::{Context, ensure};
 use engine::observe::ClusterName;
 use jiff::Timestamp;
+use serde::Deserialize;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::client::Client;
@@ -19,6 +21,7 @@ pub(super) enum List {
     /// What is not over.
     Incidents,
     Events,
+    /// What Jarvis did by itself.
     Actions,
 }
 
@@ -35,7 +38,17 @@ impl List {
         match self {
             List::Incidents => "nothing is open",
             List::Events => "nothing happened yet",
-            List::Actions => "nothing was done yet",
+            List::Actions => "Jarvis has done nothing by itself yet",
+        }
+    }
+
+    /// Where else to look, in a line of its own.
+    fn elsewhere(self) -> &'static str {
+        match self {
+            List::Incidents | List::Events => "",
+            List::Actions => {
+                "what operators did by hand: jarvis events, or with who it was /api/v1/journal?kind=operator\n"
+            }
         }
     }
 
@@ -72,7 +85,7 @@ pub(super) async fn list(reach: &Reach, rows: &Rows, which: List) -> anyhow::Res
     }
     let Some(last) = items.last() else {
         let when = if rows.before.is_some() { " before that" } else { "" };
-        return print(&format!("{}{when}\n", which.none()));
+        return print(&format!("{}{when}\n{}", which.none(), which.elsewhere()));
     };
     // Rows of a cluster that is watched no more are not to be taken for the one that is.
     let is_other = |row: &Value| row["cluster"].as_str().is_some_and(|name| !watched.contains(&name));
@@ -91,25 +104,52 @@ async fn gather(client: &Client, rows: &Rows, which: List) -> anyhow::Result<(Ve
     let Rows { limit, cluster, before } = rows;
     let limit = *limit as usize;
     let (mut items, mut next): (Vec<Value>, Option<String>) = (Vec::new(), None);
+    let mut unread = 0;
     for _ in 0..PAGES_MAX {
-        let mut path = format!("{}limit={}", which.path(), limit - items.len());
+        let mut path = format!("{}limit={}", which.path(), limit - items.len() - unread);
         // Names, times and cursors are made of what a path may hold.
         cluster.iter().for_each(|cluster| path.push_str(&format!("&cluster={cluster}")));
         before.iter().for_each(|before| path.push_str(&format!("&until={before}")));
         next.iter().for_each(|next| path.push_str(&format!("&cursor={next}")));
-        let mut page = client.get(&path).await?;
-        let Value::Array(more) = page["items"].take() else {
-            anyhow::bail!("the daemon's answer holds no list");
-        };
-        items.extend(more);
-        next = page["next"].as_str().map(str::to_owned);
-        if next.is_none() || items.len() >= limit {
+        let bytes = client.get_bytes(&path).await?;
+        let page = Page::read(&bytes).context("the daemon's answer holds no list")?;
+        items.extend(page.rows);
+        unread += page.unread;
+        next = page.next;
+        if next.is_none() || items.len() + unread >= limit {
+            if unread > 0 {
+                // Beside what was asked for, and not in it.
+                tracing::warn!("{unread} of the rows cannot be read and are left out");
+            }
             return Ok((items, next));
         }
     }
     anyhow::bail!(
         "the daemon's list does not end: ask for less with --limit, or for a part of it with --before"
     )
+}
+
+/// A page of a list. One row that cannot be read must not take the others with it.
+#[derive(Debug, PartialEq)]
+struct Page {
+    rows: Vec<Value>,
+    /// How many are left out.
+    unread: usize,
+    next: Option<String>,
+}
+
+impl Page {
+    fn read(bytes: &[u8]) -> Option<Page> {
+        #[derive(Deserialize)]
+        struct Answer<'a> {
+            #[serde(borrow)]
+            items: Vec<&'a RawValue>,
+            next: Option<String>,
+        }
+        let Answer { items, next } = serde_json::from_slice(bytes).ok()?;
+        let rows: Vec<_> = items.iter().filter_map(|item| serde_json::from_str(item.get()).ok()).collect();
+        Some(Page { unread: items.len() - rows.len(), rows, next })
+    }
 }
 
 /// A cluster's name, as `--cluster` gives it.
@@ -128,6 +168,19 @@ pub(super) fn time(text: &str) -> Result<Timestamp, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_row_that_cannot_be_read_does_not_hide_the_others() {
+        let deep = format!("{}{}", "[".repeat(200), "]".repeat(200));
+        for (name, row) in [("a number", "1e99999"), ("half a character", r#""\ud800""#), ("depth", &deep)] {
+            let text = format!(r#"{{"items":[{{"n":1}},{{"details":{row}}},{{"n":3}}],"next":"x"}}"#);
+            let rows = vec![json!({ "n": 1 }), json!({ "n": 3 })];
+            let expected = Page { rows, unread: 1, next: Some("x".into()) };
+            assert_eq!(Page::read(text.as_bytes()), Some(expected), "{name}");
+        }
+        assert_eq!(Page::read(b"{}"), None);
+        assert_eq!(Page::read(b"<html>"), None);
+    }
 
     #[test]
     fn times_as_people_have_them() {

@@ -45,8 +45,12 @@ pub(super) async fn autonomy(config: &Path, level: Option<u8>) -> anyhow::Result
 }
 
 async fn open(path: &Path) -> anyhow::Result<Store> {
-    let about = std::fs::metadata(path)
-        .with_context(|| format!("{}: there is no store to work on", path.display()))?;
+    let about = std::fs::metadata(path).with_context(|| {
+        format!(
+            "{}: there is no store to work on (a relative store.path begins where this is started)",
+            path.display()
+        )
+    })?;
     // What this process wrote beside it (the journal's head, SQLite's own files) would belong to its user, and the
     // daemon could not open its store any more.
     ensure!(

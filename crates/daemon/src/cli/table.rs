@@ -103,6 +103,37 @@ pub(super) fn actions(rows: &[Value], with_cluster: bool) -> String {
     shown(head, cells, with_cluster)
 }
 
+/// `jarvis why`: an incident's story, by the journal; for a viewer, who may not read it, by what was told.
+pub(super) fn story(story: &Value) -> String {
+    let incident = &story["incident"];
+    let [key, subject, target, cluster, id] =
+        ["key", "subject", "target", "cluster", "id"].map(|key| text(&incident[key]));
+    let name = if target == subject { subject } else { format!("{subject} ({target})") };
+    let node = incident["node"].as_str().map(|node| format!(" on {}", plain(node))).unwrap_or_default();
+    let end = match incident["resolvedAt"].as_str() {
+        Some(_) => format!("over since {}: {}", time(&incident["resolvedAt"]), text(&incident["resolution"])),
+        None => "not over".to_owned(),
+    };
+    let mut shown = format!("{key}: {name}{node}, cluster {cluster}; {end}\n{id}\n\n");
+    let rows = story["journal"].as_array().or_else(|| story["events"].as_array());
+    for row in rows.into_iter().flatten() {
+        // The words begin with the kind, the condition and the subject, which stand above.
+        let line = match row["words"].as_str() {
+            Some(words) => {
+                let kind = words.split(' ').next().unwrap_or_default();
+                let (_, what) = words.split_once(": ").unwrap_or(("", words));
+                format!("{:<10} {}", plain(kind), plain(what))
+            }
+            None => format!("{}: {}", text(&row["title"]), text(&row["message"])),
+        };
+        shown.push_str(&format!("{}  {line}\n", time(&row["at"])));
+    }
+    if story["truncated"] == Value::Bool(true) {
+        shown.push_str("there is more than is shown\n");
+    }
+    shown
+}
+
 /// The cluster's column, the third of each list, only where there is more than one.
 fn shown<const N: usize>(
     head: [String; N],

@@ -107,6 +107,12 @@ impl Checker<'_, '_> {
             text.parse::<IpAddr>().map_err(|_| "must be an IP address like 10.0.0.5")
         });
         let tls = self.tls(typed.tls_cert.as_ref(), typed.tls_key.as_ref());
+        if let Some(listen) = listen.filter(|listen| !listen.ip().is_loopback() && typed.tls_cert.is_none()) {
+            self.warnings.push(format!(
+                "{listen} speaks no TLS: it answers this machine and the proxies in behind_proxy alone, and refuses everybody \
+                 else; what a proxy sends to it travels in clear"
+            ));
+        }
         let password = self.password(typed.password_file.as_ref());
         Some(Server { listen: listen?, allowed_origins, behind_proxy, tls, password })
     }

@@ -38,8 +38,16 @@ fn notes(config: &Config) -> Vec<String> {
         }
     )];
     if config.standby {
-        let words = "autonomy.standby: this jarvis only watches and tells; no runbook is followed, whatever the level and whoever approves";
+        let words = "autonomy.standby: this jarvis only watches and tells; no runbook is followed, whatever the level and \
+                     whoever approves";
         notes.push(words.into());
+    }
+    if config.server.password.is_some() {
+        notes.push(
+            "the configured password is admin's for as long as it is configured; it is not stored, and one that was set \
+             otherwise rests as long"
+                .to_owned(),
+        );
     }
     if config.tiers.live == Live::Off {
         let critical = jiff::SignedDuration::try_from(config.tiers.critical).unwrap_or_default();

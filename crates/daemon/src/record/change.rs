@@ -214,6 +214,7 @@ impl Write for StartAnew {
             kind: Kind::Anew,
             entry,
             told: None,
+            about: None,
             action: None,
         };
         let next = journal::head(conn).await?.seq.saturating_add(1);

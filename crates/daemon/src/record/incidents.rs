@@ -210,11 +210,20 @@ pub(super) async fn project(
     after: i64,
     entries: &[NewEntry],
 ) -> Result<(), sqlx::Error> {
-    let told = (after.saturating_add(1)..).zip(entries).filter_map(|(seq, entry)| {
+    let numbered = || (after.saturating_add(1)..).zip(entries);
+    let told = numbered().filter_map(|(seq, entry)| {
         let told = entry.told.as_deref()?;
         Some((entry.cluster.as_deref()?, seq, told))
     });
-    write(conn, told).await
+    write(conn, told).await?;
+    let about: Vec<(&str, &str, i64)> = numbered()
+        .filter_map(|(seq, entry)| Some((entry.cluster.as_deref()?, entry.about.as_deref()?, seq)))
+        .collect();
+    if about.is_empty() {
+        return Ok(());
+    }
+    let links = serde_json::to_string(&about).map_err(|error| sqlx::Error::Encode(error.into()))?;
+    sqlx::query(LINK).bind(links).execute(conn).await.map(drop)
 }
 
 async fn write<'a>(

@@ -39,6 +39,8 @@ pub struct NewEntry {
     pub entry: String,
     /// What it says of an incident, where it is about one: the row of `incidents` goes with it. Boxed: most say nothing.
     pub told: Option<Box<Told>>,
+    /// The incident whose story it is part of, where it says nothing of how the incident itself is.
+    pub about: Option<Box<str>>,
     /// The row of `autonomy_actions` that goes with it, where it is an outcome.
     pub action: Option<Box<NewAction>>,
 }
@@ -73,6 +75,15 @@ impl NewEntry {
             kind,
             entry: fit_json(json, ENTRY_MAX),
             told: incidents::told(cluster, entry).map(Box::new),
+            about: match &entry.fact {
+                Fact::Remedy { incident, .. } => Some(incident.to_string().into()),
+                Fact::Opened { .. }
+                | Fact::Turned { .. }
+                | Fact::Resolved { .. }
+                | Fact::Noted(_)
+                | Fact::Heartbeat(_)
+                | Fact::Storm { .. } => None,
+            },
             action: remedy::action(cluster, first, entry).map(|action| Box::new(action.fitted())),
         }
     }
@@ -92,7 +103,7 @@ impl NewEntry {
     pub fn by_operator(at: Timestamp, by: &Operator, did: &str, what: &serde_json::Value) -> NewEntry {
         let entry = serde_json::json!({ "by": by.name, "via": by.via, "did": did, "what": what });
         let entry = fit_json(entry.to_string(), ENTRY_MAX);
-        NewEntry { at, cluster: None, kind: Kind::Operator, entry, told: None, action: None }
+        NewEntry { at, cluster: None, kind: Kind::Operator, entry, told: None, about: None, action: None }
     }
 }
 

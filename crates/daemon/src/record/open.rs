@@ -1,11 +1,13 @@
 //! Opening a store: its folder, its file, its lock, its schema; and every way in which that can be refused.
 //!
-//! **One process per store.** The holder has an advisory lock (`flock`) on a file of its own beside the database,
-//! `NAME.lock`. Weighed against the other ways:
+//! **One process per store.** The holder has two advisory locks (`flock`): on a file of its own beside the database,
+//! `NAME.lock`, which names the holder, and on the database itself, which is the same by whatever name the file is
+//! reached (a bind mount, another link). SQLite's own locks are POSIX ones, which know nothing of these. Closing *any*
+//! descriptor of a file drops all POSIX locks that the process holds on it, so ours is opened before SQLite opens the
+//! file, and closed after it. A file with several names is refused: SQLite's write-ahead log goes by the name, and what
+//! was written by one name is lost by the other. Weighed against the other ways:
 //! - `PRAGMA locking_mode = EXCLUSIVE` would also shut out readers, and `sqlite3 data/jarvis.db` while the daemon
 //!   runs is what operators' scripts do.
-//! - A lock on the database file itself: closing *any* descriptor of a file drops all POSIX locks that the process
-//!   holds on it, SQLite's own among them.
 //! - A file with a process id in it outlives its process, and then somebody has to judge whether it is stale.
 //!   The kernel drops a lock when its holder dies, however it dies, so a stale one cannot be. The process id is
 //!   written into the file too, but only to name the holder in the message.
@@ -28,6 +30,7 @@ use super::journal::Head;
 use super::migrate::{Refusal, migrate};
 use super::seal::{self, CheckedIn, HeadFile, Seal};
 use crate::key;
+use crate::secret_file::open_itself;
 
 /// How long a statement waits for a foreign hand on the file: a `sqlite3` with an open transaction.
 const BUSY_MAX: Duration = Duration::from_secs(5);
@@ -41,6 +44,9 @@ const READER_WAIT_MAX: Duration = Duration::from_secs(5);
 /// What the write-ahead log is cut down to after a checkpoint, in bytes.
 const WAL_KEPT_MAX: u32 = 64 * 1024 * 1024;
 
+/// What each database of SQLite's begins with; https://www.sqlite.org/fileformat2.html#magic_header_string
+const MAGIC: &[u8; 16] = b"SQLite format 3\0";
+
 /// Why a store could not be opened. Each variant calls for another deed.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -49,8 +55,19 @@ pub enum OpenError {
     InUse {
         /// The database.
         path: PathBuf,
-        /// ` (process 1234)`, where the lock says so.
+        /// ` (process 1234)`, where the lock says so; ` (by another name of the file)`.
         holder: String,
+    },
+    /// Leave it one name.
+    #[error(
+        "{} is one of {names} names of the same file (hard links): SQLite would keep a log for each of them and lose what \
+         is in it. Remove the other name, or give this one a copy of its own (cp)", path.display()
+    )]
+    Linked {
+        /// The database.
+        path: PathBuf,
+        /// How many.
+        names: u64,
     },
     /// Give the right.
     #[error(
@@ -202,21 +219,23 @@ impl Identity {
 pub(super) struct Lock {
     /// Held open, never read again: the lock ends with it.
     _file: File,
+    /// The database, the same way. Not to be closed before SQLite has closed it.
+    _database: File,
 }
 
 #[cfg(test)]
 impl Lock {
     /// For a store that is in no file.
     pub(super) fn of_nothing() -> Lock {
-        Lock { _file: File::open("/dev/null").unwrap() }
+        let nothing = || File::open("/dev/null").unwrap();
+        Lock { _file: nothing(), _database: nothing() }
     }
 }
 
 pub(super) async fn open(path: &Path) -> Result<Opened, OpenError> {
     // Blocking calls on an async thread, but once, before anything else runs.
     let path = resolve(path)?;
-    let lock = lock(&path)?;
-    let created = create(&path)?;
+    let (lock, created) = lock(&path)?;
     let options = SqliteConnectOptions::new()
         .filename(&path)
         // FULL: a commit is on the disk, not in its cache, before anyone is told.
@@ -311,11 +330,23 @@ fn resolve(path: &Path) -> Result<PathBuf, OpenError> {
     Ok(folder.join(path.file_name().unwrap_or_default()))
 }
 
-fn lock(path: &Path) -> Result<Lock, OpenError> {
+/// Both locks, and whether the database had to be made.
+fn lock(path: &Path) -> Result<(Lock, bool), OpenError> {
     let mut name = path.as_os_str().to_owned();
     name.push(".lock");
     let name = PathBuf::from(name);
-    let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&name);
+    // Nothing is left beside what is none of ours.
+    if !name.exists() {
+        look_at(path)?;
+    }
+    // Never through a link: whoever may write to the folder would have us write into any file that we may write to.
+    let made = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&name);
+    let file = match made {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            open_itself(&name, OpenOptions::new().read(true).write(true))
+        }
+        made => made,
+    };
     let mut file = file.map_err(|error| from_io(&name, error))?;
     match file.try_lock() {
         Ok(()) => {
@@ -324,28 +355,65 @@ fn lock(path: &Path) -> Result<Lock, OpenError> {
             if let Err(error) = written {
                 tracing::warn!(path = %name.display(), %error, "the lock does not name its holder");
             }
-            Ok(Lock { _file: file })
         }
         Err(TryLockError::WouldBlock) => {
             let mut holder = String::new();
             let id = file.take(20).read_to_string(&mut holder).ok().and(holder.trim().parse::<u32>().ok());
             let holder = id.map(|id| format!(" (process {id})")).unwrap_or_default();
-            Err(OpenError::InUse { path: path.to_owned(), holder })
+            return Err(OpenError::InUse { path: path.to_owned(), holder });
         }
-        Err(TryLockError::Error(error)) => Err(from_io(&name, error)),
+        Err(TryLockError::Error(error)) => return Err(from_io(&name, error)),
+    }
+    let (database, created) = create(path)?;
+    match database.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let holder = " (by another name of the file)".to_owned();
+            return Err(OpenError::InUse { path: path.to_owned(), holder });
+        }
+        Err(TryLockError::Error(error)) => return Err(from_io(path, error)),
+    }
+    // The names are counted after the lock: a name that comes later finds it locked.
+    let names = database.metadata().map_err(|error| from_io(path, error))?.nlink();
+    if names > 1 {
+        return Err(OpenError::Linked { path: path.to_owned(), names });
+    }
+    Ok((Lock { _file: file, _database: database }, created))
+}
+
+/// Whether a file that is there can be a database at all: what SQLite says of it comes only after the lock is made.
+fn look_at(path: &Path) -> Result<(), OpenError> {
+    // A pipe would be waited for.
+    if fs::metadata(path).is_ok_and(|about| !about.is_file()) {
+        return Err(OpenError::NotADatabase { path: path.to_owned() });
+    }
+    let mut file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(from_io(path, error)),
+    };
+    let mut head = [0; MAGIC.len()];
+    match file.read_exact(&mut head) {
+        Ok(()) if head == *MAGIC => Ok(()),
+        // An empty one becomes a store.
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+            let empty = file.metadata().map_err(|error| from_io(path, error))?.len() == 0;
+            if empty { Ok(()) } else { Err(OpenError::NotADatabase { path: path.to_owned() }) }
+        }
+        Ok(()) => Err(OpenError::NotADatabase { path: path.to_owned() }),
+        Err(error) => Err(from_io(path, error)),
     }
 }
 
-/// Whether the file had to be made. SQLite would make it readable for others, and its journals take after it.
+/// The database, and whether it had to be made. SQLite would make it readable for others, and its journals take after it.
 ///
-/// An existing file is opened for writing once, because SQLite would silently fall back to reading. This must
-/// happen before SQLite opens it: closing a descriptor drops the process's locks on the file.
-fn create(path: &Path) -> Result<bool, OpenError> {
-    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
-        Ok(_) => Ok(true),
+/// An existing file is opened for writing, because SQLite would silently fall back to reading.
+fn create(path: &Path) -> Result<(File, bool), OpenError> {
+    match OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path) {
+        Ok(made) => Ok((made, true)),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            OpenOptions::new().write(true).open(path).map_err(|error| from_io(path, error))?;
-            Ok(false)
+            let there = OpenOptions::new().read(true).write(true).open(path);
+            Ok((there.map_err(|error| from_io(path, error))?, false))
         }
         Err(error) => Err(from_io(path, error)),
     }

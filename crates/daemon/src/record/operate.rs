@@ -1,4 +1,4 @@
-//! Operators' settings: the kill switch, the level, and every other preference, with who changed them.
+//! What operators set: the kill switch, the level, every other preference, and that an event is over; with who it was.
 //!
 //! One transaction stores the preference, its row of the journal and, where something is different now, the event
 //! that tells everybody. What is in force is read here too, from a text that anybody may have written: what cannot be
@@ -9,8 +9,9 @@ use jiff::Timestamp;
 use serde_json::json;
 use sqlx::{Row, SqliteConnection};
 
-use super::change::{SaveTurn, Saved, SetPreference};
+use super::change::{ResolveEvent, SaveTurn, Saved, SetPreference};
 use super::new::{NewEntry, NewEvent, Operator, cut};
+use super::read;
 use super::row::{EventRow, Preference, Source};
 use super::write::Write;
 
@@ -23,6 +24,8 @@ pub const LEVEL: &str = "autonomy.level";
 const PREFERENCES_MAX: i64 = 1_000;
 /// Longest value that the journal repeats, in bytes: it is to say what was changed, not to be a second store.
 const REPEATED_MAX: usize = 1_000;
+/// Longest name of who ended an event, in bytes.
+const NAME_MAX: usize = 200;
 
 /// What an operator sets.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -183,6 +186,75 @@ impl Write for Operate {
 
     fn head(operated: &Self::Output) -> Option<super::journal::Head> {
         SaveTurn::head(&operated.saved)
+    }
+}
+
+/// What became of somebody's word that an event is over.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Ended {
+    /// It is over; `now` by this word.
+    Over {
+        /// The event.
+        row: Box<EventRow>,
+        /// Not before.
+        now: bool,
+    },
+    /// It belongs to an incident, which is over when what it is about is.
+    OfIncident,
+    /// There is none.
+    Absent,
+}
+
+/// Somebody says that an event is over.
+pub(super) struct EndEvent {
+    pub(super) id: i64,
+    pub(super) by: Operator,
+    pub(super) at: Timestamp,
+}
+
+/// What was written, if anything.
+pub(super) struct EndedEvent {
+    pub(super) ended: Ended,
+    saved: Saved,
+}
+
+impl Write for EndEvent {
+    type Output = EndedEvent;
+
+    async fn apply(&self, conn: &mut SqliteConnection) -> Result<Self::Output, sqlx::Error> {
+        let EndEvent { id, by, at } = self;
+        let nothing = |ended| EndedEvent { ended, saved: Saved { rows: Vec::new(), head: None } };
+        let Some(before) = read::event(&mut *conn, *id).await? else { return Ok(nothing(Ended::Absent)) };
+        if before.incident_id.is_some() {
+            return Ok(nothing(Ended::OfIncident));
+        }
+        if before.resolved {
+            return Ok(nothing(Ended::Over { row: before.into(), now: false }));
+        }
+        let mut name = by.name.clone();
+        cut(&mut name, NAME_MAX);
+        let ended = ResolveEvent { id: *id, by: name, at: *at }.apply(conn).await?;
+        let Some(row) = ended else { return Ok(nothing(Ended::Absent)) };
+        let what =
+            json!({ "seq": id, "uuid": row.uuid.to_string(), "cluster": row.cluster, "title": row.title });
+        let entry = NewEntry::by_operator(*at, by, "eventResolved", &what);
+        // Its own title is not repeated in the new one: some words there mean something to every page (contract 5).
+        let message = format!("{} ({}) says that it is over: {}", by.name, by.via, row.title);
+        let title = format!("Event {id} resolved");
+        let event = NewEvent::plain(*at, EventKind::Status, Severity::Info, Source::User, &title, &message);
+        let (cluster, node) = (row.cluster.clone(), row.node.clone());
+        let event = NewEvent { resolves: true, cluster, node, ..event }.fitted();
+        let saved =
+            SaveTurn { entries: vec![entry], events: vec![event], checkpoint: None }.apply(conn).await?;
+        Ok(EndedEvent { ended: Ended::Over { row: row.into(), now: true }, saved })
+    }
+
+    fn events(ended: &Self::Output) -> &[std::sync::Arc<EventRow>] {
+        SaveTurn::events(&ended.saved)
+    }
+
+    fn head(ended: &Self::Output) -> Option<super::journal::Head> {
+        SaveTurn::head(&ended.saved)
     }
 }
 

@@ -3,7 +3,7 @@
 use engine::observe::ClusterName;
 use engine::report::EventKind;
 use jiff::Timestamp;
-use sqlx::{Row, SqlitePool};
+use sqlx::{Row, SqliteExecutor, SqlitePool};
 
 use super::list::part;
 use super::new::{Checkpoint, Kept};
@@ -71,8 +71,8 @@ pub(super) const SINCE: &str = concat!(
      ORDER BY timestamp DESC, id DESC LIMIT ?3"
 );
 
-pub(super) async fn event(pool: &SqlitePool, id: i64) -> Result<Option<EventRow>, sqlx::Error> {
-    let row = events!("WHERE id = ?1").bind(id).fetch_optional(pool).await?;
+pub(super) async fn event(on: impl SqliteExecutor<'_>, id: i64) -> Result<Option<EventRow>, sqlx::Error> {
+    let row = events!("WHERE id = ?1").bind(id).fetch_optional(on).await?;
     Ok(row.as_ref().map(EventRow::read))
 }
 

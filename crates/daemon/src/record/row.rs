@@ -6,6 +6,7 @@
 use engine::report::{EventKind, Severity};
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
+use serde_json::Value;
 use serde_json::value::RawValue;
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
@@ -461,11 +462,28 @@ struct Json<'a>(&'a str);
 
 impl Serialize for Json<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match serde_json::from_str::<&RawValue>(self.0) {
-            Ok(value) => value.serialize(serializer),
-            Err(_) => serializer.serialize_str(self.0),
+        match sound_json(self.0) {
+            Some(value) => value.serialize(serializer),
+            None => serializer.serialize_str(self.0),
         }
     }
+}
+
+/// Deepest JSON that is kept or told as such. Readers give up at 128, and it stands some levels deep in what they are sent.
+pub const JSON_DEPTH_MAX: usize = 100;
+
+/// A JSON text that everybody can read. Its syntax allows more than that: numbers that no computer has, halves of
+/// characters, any depth. A single one of these would make whole lists unreadable.
+pub fn sound_json(text: &str) -> Option<&RawValue> {
+    fn depth(value: &Value) -> usize {
+        match value {
+            Value::Array(items) => 1 + items.iter().map(depth).max().unwrap_or(0),
+            Value::Object(items) => 1 + items.values().map(depth).max().unwrap_or(0),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => 0,
+        }
+    }
+    let value: Value = serde_json::from_str(text).ok()?;
+    serde_json::from_str(text).ok().filter(|_| depth(&value) <= JSON_DEPTH_MAX)
 }
 
 /// A column as text. SQLite's columns hold any type, whatever they are declared as: a number is its digits, bytes
@@ -548,9 +566,16 @@ mod tests {
             ("cut off",          r#"{"a": "#,     r#""{\"a\": ""#),
             ("two values",       "1 2",           r#""1 2""#),
             ("nothing",          "",              r#""""#),
+            ("no number of ours", r#"{"a":1e99999}"#, r#""{\"a\":1e99999}""#),
+            ("half a character", r#"["\ud800"]"#, r#""[\"\\ud800\"]""#),
+            ("a large number",   "1e300",         "1e300"),
         ];
         for (name, stored, expected) in table {
             assert_eq!(serde_json::to_string(&Json(stored)).unwrap(), expected, "{name}");
+        }
+        let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+        for (depth, sound) in [(1, true), (100, true), (101, false), (129, false), (30_000, false)] {
+            assert_eq!(sound_json(&nested(depth)).is_some(), sound, "{depth} deep");
         }
     }
 }

@@ -208,6 +208,7 @@ pub(super) async fn check_in(
             kind: Kind::Break,
             entry: entry.to_string(),
             told: None,
+            about: None,
             action: None,
         };
         head = journal::append(conn, head, &[entry]).await?;

@@ -141,7 +141,7 @@ pub enum AccountChange {
 /// Changes and what the journal says of them.
 pub(super) struct ChangeAccounts {
     pub(super) changes: Vec<AccountChange>,
-    pub(super) entry: Option<NewEntry>,
+    pub(super) entries: Vec<NewEntry>,
 }
 
 impl Write for ChangeAccounts {
@@ -151,9 +151,11 @@ impl Write for ChangeAccounts {
         for change in &self.changes {
             change.apply(conn).await?;
         }
-        let Some(entry) = &self.entry else { return Ok(None) };
+        if self.entries.is_empty() {
+            return Ok(None);
+        }
         let end = journal::head(conn).await?;
-        journal::append(conn, end, std::slice::from_ref(entry)).await.map(Some)
+        journal::append(conn, end, &self.entries).await.map(Some)
     }
 
     fn head(head: &Self::Output) -> Option<Head> {

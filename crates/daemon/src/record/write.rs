@@ -20,6 +20,7 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use super::StoreError;
+use super::damage::Damage;
 use super::journal::Head;
 use super::open::{Cause, Code, Identity, Lock};
 use super::row::EventRow;
@@ -118,6 +119,7 @@ pub(super) struct Counts {
     pub(super) events: [AtomicU64; 4],
     /// Number of the newest row of the journal.
     pub(super) journal_head: AtomicI64,
+    pub(super) damage: Damage,
 }
 
 pub(super) struct Writer {
@@ -189,6 +191,9 @@ impl Writer {
             Err(error) => Err(error),
         };
         self.counts.failing.store(result.is_err(), Ordering::Relaxed);
+        if let Err(error) = &result {
+            self.counts.damage.note_error(error);
+        }
         match &result {
             Ok(()) => {
                 self.counts.writes.fetch_add(group.len() as u64, Ordering::Relaxed);

@@ -5,13 +5,16 @@
 //! then applied here, one after the other, by a task of its own: a caller who hangs up in the middle leaves nothing half
 //! done. Whoever is let in for longer than a call hears of each change ([`Auth::changes`]) and asks again.
 //!
-//! A password in the configuration is *the* password of `admin` for as long as it stands there. Beside the database lies
-//! `jarvis.key`, 256 random bits that only its owner may read: what a page shows against forged requests is made of it.
+//! A password in the configuration is *the* password of `admin` for as long as it stands there, and takes the place of none
+//! that is stored ([`configured`]). Beside the database lies `jarvis.key`, 256 random bits that only its owner may read:
+//! what a page shows against forged requests is made of it.
 //!
 //! It does not say what a role may: that is [`super::caller`]. Nor how often somebody may try: that is `logins`.
 
 mod accounts;
+mod books;
 mod change;
+mod configured;
 mod device;
 mod hash;
 mod ticket;
@@ -19,7 +22,7 @@ mod ticket;
 use std::fmt;
 use std::net::IpAddr;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context;
 use base64::Engine as _;
@@ -27,7 +30,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use jiff::{SignedDuration, Timestamp};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq;
-use tokio::sync::{OnceCell, OwnedMutexGuard, watch};
+use tokio::sync::{OnceCell, watch};
 
 use super::caller::Role;
 use super::token::{self, Digest, Issued, Purpose};
@@ -35,6 +38,7 @@ use crate::key::{self, mac, random};
 use crate::record::{AccountChange, NewEntry, Operator, PasswordText, SessionRow, Store, StoreError};
 use crate::secret_file::SecretFile;
 use accounts::Accounts;
+use books::{Books, Turn};
 use hash::Hasher;
 use ticket::Tickets;
 
@@ -67,8 +71,8 @@ pub enum Denied {
     /// The setup code has done its work.
     #[error("A password is already set")]
     AlreadySetUp,
-    /// A new password that is too short or too long.
-    #[error("The password must have {PASSWORD_MIN} to {PASSWORD_MAX} bytes")]
+    /// A new password that is too short or too long, or nothing but blanks.
+    #[error("The password must have {PASSWORD_MIN} to {PASSWORD_MAX} bytes, and not blanks alone")]
     BadPassword,
     /// Too many wait for their turn.
     #[error("Too many logins at once, try again")]
@@ -95,25 +99,16 @@ pub struct Attempt {
 pub struct Auth {
     key: [u8; 32],
     books: Arc<Books>,
-    /// One change at a time: what is decided on one state is not written on another.
     turns: Arc<tokio::sync::Mutex<()>>,
     configured: Option<Password>,
-    /// Set once the configured password has become the stored one.
-    settled: OnceCell<()>,
+    /// The configured password's hash, once it was made, or none.
+    settled: OnceCell<Option<PasswordText>>,
+    /// Which password was configured last, so that another one ends the logins of before.
+    last_configured: SecretFile,
     setup: Mutex<Setup>,
     hasher: Hasher,
     tickets: Mutex<Tickets>,
 }
-
-/// What is stored, and its image in memory.
-struct Books {
-    store: Store,
-    accounts: RwLock<Accounts>,
-    changes: watch::Sender<u64>,
-}
-
-/// The right to change something.
-type Turn = OwnedMutexGuard<()>;
 
 struct Setup {
     /// SHA-256 of the code: 100 random bits need no slow hash.
@@ -139,7 +134,7 @@ impl Auth {
         if let Some(password) = &configured {
             let length = password.bytes().len();
             anyhow::ensure!(
-                length > 0,
+                !password.is_blank(),
                 "the configured password is empty: set JARVIS_PASSWORD or password_file to one, or remove both"
             );
             anyhow::ensure!(
@@ -149,12 +144,12 @@ impl Auth {
         }
         let key = key::read_or_make(folder)?;
         let rows = store.accounts().await.context("the users could not be read")?;
-        let books = Arc::new(Books {
-            store,
-            accounts: RwLock::new(Accounts::read(rows)),
-            changes: watch::Sender::new(0),
-        });
+        let books = Arc::new(Books::new(store, Accounts::read(rows)));
         take_over(&books, &SecretFile::new(folder.join("jarvis.password"))).await?;
+        let last_configured = SecretFile::new(folder.join(configured::FILE));
+        if configured.is_none() {
+            configured::forget(&books, &last_configured).await?;
+        }
         let setup = if configured.is_none() && !books.read().ruled() {
             let code = setup_code()?;
             let until = Timestamp::now() + SETUP_LASTS;
@@ -168,6 +163,7 @@ impl Auth {
             turns: Arc::default(),
             configured,
             settled: OnceCell::new(),
+            last_configured,
             setup: Mutex::new(setup),
             hasher: Hasher::new(),
             tickets: Mutex::default(),
@@ -177,39 +173,6 @@ impl Auth {
     /// The setup code, once: for whoever shows it to the operator.
     pub fn take_setup_code(&self) -> Option<String> {
         self.setup.lock().unwrap_or_else(PoisonError::into_inner).unread.take()
-    }
-
-    /// Makes the configured password that of `admin`. Costs one hash, so it runs beside the start, not in it; a
-    /// login that comes earlier waits for it.
-    ///
-    /// # Errors
-    /// [`Denied::Broken`] when the hash cannot be made.
-    pub async fn settle(&self) -> Result<(), Denied> {
-        self.settled.get_or_try_init(|| self.settle_once()).await.copied()
-    }
-
-    async fn settle_once(&self) -> Result<(), Denied> {
-        let Some(password) = &self.configured else { return Ok(()) };
-        let admin = self.books.read().user(&UserName::admin()).cloned();
-        let current = admin.as_ref().and_then(|admin| admin.password.clone());
-        let same = match current {
-            Some(hash) => self.hasher.matches(Lane::Known, password.clone(), Some(hash)).await?,
-            None => false,
-        };
-        if same && admin.is_some_and(|admin| admin.disabled.is_none()) {
-            return Ok(());
-        }
-        let hash = self.hasher.hash(password.clone()).await?;
-        let by = Operator { name: "configuration".into(), via: "start".into() };
-        let (changes, stored) = self.set_admins_password(hash, &by, !same, Timestamp::now()).await;
-        if let Err(error) = stored {
-            // Whoever wants to stop something must be let in, also with a full disk. The next start tries again.
-            tracing::error!(
-                "the configured password could not be stored, and counts until the next restart: {error:#}"
-            );
-            self.books.apply(changes);
-        }
-        Ok(())
     }
 
     /// A login for whoever knows the password.
@@ -228,7 +191,7 @@ impl Auth {
         let name: Option<UserName> = attempt.name.parse().ok();
         if name == Some(UserName::admin()) {
             self.settle().await?;
-            if !self.books.read().ruled() {
+            if self.configured.is_none() && !self.books.read().ruled() {
                 return Err(Denied::NotSetUp);
             }
         }
@@ -251,6 +214,9 @@ impl Auth {
     fn hash_of(&self, name: &UserName) -> Option<PasswordText> {
         let accounts = self.books.read();
         let user = accounts.user(name).filter(|user| user.disabled.is_none())?;
+        if self.configured.is_some() && *name == UserName::admin() {
+            return self.settled.get().cloned().flatten();
+        }
         user.password.clone()
     }
 
@@ -285,9 +251,7 @@ impl Auth {
             }
             setup.digest = None;
         }
-        let by = Operator { name: ADMIN.into(), via: "setup code".into() };
-        let (_, stored) = self.set_admins_password(hash, &by, true, now).await;
-        if let Err(error) = stored {
+        if let Err(error) = self.set_admins_password(hash, now).await {
             self.setup.lock().unwrap_or_else(PoisonError::into_inner).digest = Some(given);
             return Err(broken("the password could not be written")(error));
         }
@@ -319,7 +283,7 @@ impl Auth {
         changes.extend(self.books.read().room_for(name, now));
         let row = SessionRow { digest, user: name.to_string(), cookie: page, created: now, expires };
         changes.push(AccountChange::PutSession(row));
-        if let Err(error) = self.commit(turn, changes.clone(), None).await {
+        if let Err(error) = self.books.commit(turn, changes.clone(), None).await {
             // Whoever wants to stop something must be let in, also with a full disk.
             tracing::warn!("a login could not be stored and ends with the next restart: {error:#}");
             self.books.apply(changes);
@@ -379,7 +343,7 @@ impl Auth {
 
     /// Turns at each change by which somebody may be let in no more, or may do less or more.
     pub fn changes(&self) -> watch::Receiver<u64> {
-        self.books.changes.subscribe()
+        self.books.changes()
     }
 
     /// Whether somebody of that name has logged in from there within a month.
@@ -416,78 +380,31 @@ impl Auth {
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             let store = self.books.store.clone();
             runtime.spawn(async move {
-                if let Err(error) = store.change_accounts(vec![change], None).await {
+                if let Err(error) = store.change_accounts(vec![change], Vec::new()).await {
                     tracing::debug!("that a token was used could not be noted: {error}");
                 }
             });
         }
     }
 
-    /// What is to become of `admin`, and whether it was stored; if not, it is not applied either.
-    async fn set_admins_password(
-        &self,
-        hash: PasswordText,
-        by: &Operator,
-        ends_logins: bool,
-        now: Timestamp,
-    ) -> (Vec<AccountChange>, Result<(), StoreError>) {
+    /// Sets the first password.
+    async fn set_admins_password(&self, hash: PasswordText, now: Timestamp) -> Result<(), StoreError> {
         let turn = self.turn().await;
         let name = UserName::admin();
         let (mut changes, created) = {
             let accounts = self.books.read();
-            let ends = if ends_logins { accounts.ends_of(&name, None) } else { Vec::new() };
-            (ends, accounts.user(&name).map_or(now, |admin| admin.created))
+            (accounts.ends_of(&name, None), accounts.user(&name).map_or(now, |admin| admin.created))
         };
         let admin =
             User { name, role: Role::Admin, clusters: None, password: Some(hash), created, disabled: None };
         changes.push(AccountChange::PutUser(admin.row()));
-        let what = serde_json::json!({ "user": ADMIN });
-        let entry = NewEntry::by_operator(now, by, "passwordSet", &what);
-        let stored = self.commit(turn, changes.clone(), Some(entry)).await;
-        (changes, stored)
+        let by = Operator { name: ADMIN.into(), via: "setup code".into() };
+        let entry = NewEntry::by_operator(now, &by, "passwordSet", &serde_json::json!({ "user": ADMIN }));
+        self.books.commit(turn, changes, Some(entry)).await
     }
 
     async fn turn(&self) -> Turn {
         self.turns.clone().lock_owned().await
-    }
-
-    /// Writes, and then applies what was written; also when nobody waits for it any more.
-    async fn commit(
-        &self,
-        turn: Turn,
-        changes: Vec<AccountChange>,
-        entry: Option<NewEntry>,
-    ) -> Result<(), StoreError> {
-        let books = self.books.clone();
-        let done = tokio::spawn(async move {
-            books.store.change_accounts(changes.clone(), entry).await?;
-            books.apply(changes);
-            drop(turn);
-            Ok(())
-        });
-        // A task that panicked has written nothing that is not read at the next start.
-        done.await.unwrap_or(Err(StoreError::Closed))
-    }
-}
-
-impl Books {
-    fn read(&self) -> RwLockReadGuard<'_, Accounts> {
-        self.accounts.read().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn write(&self) -> std::sync::RwLockWriteGuard<'_, Accounts> {
-        self.accounts.write().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn apply(&self, changes: Vec<AccountChange>) {
-        // A thousand sockets need not ask again because somebody logged in.
-        let may_end = changes.iter().any(accounts::may_end);
-        let mut accounts = self.write();
-        changes.into_iter().for_each(|change| accounts.apply(change));
-        drop(accounts);
-        if may_end {
-            self.changes.send_modify(|number| *number += 1);
-        }
     }
 }
 
@@ -516,7 +433,7 @@ async fn take_over(books: &Books, file: &SecretFile) -> anyhow::Result<()> {
         let what = serde_json::json!({ "user": ADMIN, "role": "admin", "passwordTakenOver": found });
         let entry = NewEntry::by_operator(now, &by, "userAdded", &what);
         let changes = vec![AccountChange::PutUser(admin.row())];
-        books.store.change_accounts(changes.clone(), Some(entry)).await.context("admin could not be made")?;
+        books.store.change_accounts(changes.clone(), vec![entry]).await.context("admin could not be made")?;
         books.apply(changes);
     }
     if found {
@@ -529,7 +446,7 @@ async fn take_over(books: &Books, file: &SecretFile) -> anyhow::Result<()> {
 /// Whether a text will do as a new password.
 fn check_password(password: &Password) -> Result<(), Denied> {
     let fits = (PASSWORD_MIN..=PASSWORD_MAX).contains(&password.bytes().len());
-    if fits { Ok(()) } else { Err(Denied::BadPassword) }
+    if fits && !password.is_blank() { Ok(()) } else { Err(Denied::BadPassword) }
 }
 
 /// Five groups of four signs, 100 bits, without the signs that look like others.

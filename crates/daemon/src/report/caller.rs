@@ -95,13 +95,6 @@ impl Caller {
         within && self.role >= role
     }
 
-    /// Whether a row is for the caller: one of their clusters, or of none. An unknown name is nobody's but theirs who see
-    /// all.
-    pub fn sees_named(&self, cluster: Option<&str>) -> bool {
-        let (Some(own), Some(cluster)) = (&self.clusters, cluster) else { return true };
-        own.iter().any(|name| name.as_str() == cluster)
-    }
-
     /// Whether the caller may see anything of a cluster.
     pub fn sees(&self, cluster: &ClusterName) -> bool {
         self.may(Role::Viewer, Some(cluster))
@@ -168,8 +161,10 @@ pub const NEEDS: &[(Method, &str, Role)] = &[
     (Method::GET, "/api/v1/storages", Role::Viewer),
     (Method::GET, "/api/v1/incidents", Role::Viewer),
     (Method::GET, "/api/v1/incidents/{id}", Role::Viewer),
+    (Method::POST, "/api/v1/incidents/{id}/{order}", Role::Operator),
     (Method::GET, "/api/v1/events", Role::Viewer),
     (Method::GET, "/api/v1/events/{seq}", Role::Viewer),
+    (Method::POST, "/api/v1/events/{seq}/resolve", Role::Operator),
     (Method::GET, "/api/v1/actions", Role::Viewer),
     (Method::GET, "/api/v1/journal", Role::Operator),
     (Method::GET, "/api/v1/preferences", Role::Viewer),

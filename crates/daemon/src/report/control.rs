@@ -20,6 +20,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
+use tokio::sync::{Mutex, Semaphore};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -43,6 +44,9 @@ const SUMMARY_MAX: usize = 2_000;
 /// Longest name of a node, in bytes: a DNS label.
 const NODE_MAX: usize = 63;
 
+/// Who may wait for the kill switch to be stored; whoever stops everything has stopped it without waiting.
+const SWITCHING_MAX: usize = 64;
+
 /// Where the kill switch is set.
 pub(super) const KILL_SWITCH_PATH: &str = "/api/monitor/killswitch";
 const KILL_SWITCH_SHAPE: &str = r#"{"active": true} or {"active": false}"#;
@@ -64,7 +68,8 @@ pub(super) struct InForce {
     pub(super) kill_switch: bool,
 }
 
-/// Where the store does not say, nothing may be done: the kill switch counts as on.
+/// Where the store does not say, nothing may be done: the kill switch counts as on. It is on in memory, too, where it could
+/// not be stored.
 pub(super) async fn in_force(app: &App) -> InForce {
     let read = async {
         let level = app.store.get_preference(LEVEL).await?;
@@ -75,13 +80,22 @@ pub(super) async fn in_force(app: &App) -> InForce {
         })
     };
     match tokio::time::timeout(IN_FORCE_WAIT, read).await {
-        Ok(Ok(in_force)) => return in_force,
+        Ok(Ok(InForce { level, kill_switch })) => {
+            return InForce { level, kill_switch: kill_switch || app.live.halted() };
+        }
         Ok(Err(error)) => {
             tracing::error!("what is in force cannot be read: {:#}", anyhow::Error::from(error))
         }
         Err(_) => tracing::error!("the store does not say what is in force; the kill switch counts as on"),
     }
     InForce { level: 0, kill_switch: true }
+}
+
+/// What was stored is in force from the start.
+pub(super) async fn begin(app: &App) {
+    if in_force(app).await.kill_switch {
+        app.live.halt(true);
+    }
 }
 
 fn bad(error: impl Into<String>) -> Refusal {
@@ -119,7 +133,64 @@ async fn set_kill_switch(
     Query::parse(request.uri(), &[])?;
     let KillSwitch { active } = read_body(&app.limits, request, KILL_SWITCH_SHAPE).await?;
     set(&app, &caller, Setting::KillSwitch(active)).await?;
-    Ok(Json(KillSwitchSet { kill_switch: active }))
+    // Who let it go on may have been overtaken by somebody who stopped it.
+    Ok(Json(KillSwitchSet { kill_switch: active || app.live.halted() }))
+}
+
+/// The kill switch. It stops first and is stored then, so that it works whatever the store does; what is to go on is stored
+/// first. A caller who hangs up leaves nothing half done.
+async fn switch(app: &App, active: bool, by: Operator) -> Answer<Option<Done>> {
+    if active {
+        app.live.halt(true);
+    }
+    let (store, live, turn) = (app.store.clone(), Arc::clone(&app.live), Arc::clone(&app.switching));
+    let stored = async move {
+        let place = Arc::clone(&turn.places).try_acquire_owned().ok()?;
+        let done = tokio::spawn(async move {
+            // One after the other, so that what is in force and what is stored last were said last.
+            let turn = turn.turn.lock().await;
+            if active {
+                live.halt(true);
+            }
+            let stops = live.stops();
+            let done = store.set_by_operator(Setting::KillSwitch(active), &by, Timestamp::now()).await;
+            if !active && done.is_ok() {
+                live.go_on_since(stops);
+            }
+            drop((turn, place));
+            done
+        });
+        Some(done.await.unwrap_or(Err(record::StoreError::Closed)))
+    };
+    match stored.await {
+        Some(Ok(done)) => Ok(done),
+        Some(Err(error)) if active => {
+            tracing::error!(
+                "the kill switch is on, and could not be stored: {:#}",
+                anyhow::Error::from(error)
+            );
+            Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, ON_UNSTORED).stopped())
+        }
+        None if active => Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, ON_UNSTORED).stopped()),
+        Some(Err(error)) => Err(error.into()),
+        None => Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "Too many requests at once, try again")),
+    }
+}
+
+/// What a caller is told whose stop could not be stored.
+const ON_UNSTORED: &str = "The kill switch is on, until the next restart of Jarvis: it could not be stored (the log says why); \
+                           set it once more when the store can be written";
+
+/// Who sets the kill switch does so one after the other, and only so many wait.
+pub(super) struct Switching {
+    places: Arc<Semaphore>,
+    turn: Mutex<()>,
+}
+
+impl Default for Switching {
+    fn default() -> Switching {
+        Switching { places: Arc::new(Semaphore::new(SWITCHING_MAX)), turn: Mutex::new(()) }
+    }
 }
 
 #[derive(ToSchema)]
@@ -232,7 +303,12 @@ fn setting_of(app: &App, key: String, value: String) -> Answer<Setting> {
 async fn set(app: &App, caller: &Caller, setting: Setting) -> Answer<Done> {
     may_set(caller, &setting)?;
     let key = setting.key().to_owned();
-    let done = app.store.set_by_operator(setting, &caller.operator(), Timestamp::now()).await?;
+    let done = match setting {
+        Setting::KillSwitch(active) => switch(app, active, caller.operator()).await?,
+        setting @ (Setting::Level { .. } | Setting::Other { .. }) => {
+            app.store.set_by_operator(setting, &caller.operator(), Timestamp::now()).await?
+        }
+    };
     let done = done.ok_or_else(|| {
         Refusal::new(StatusCode::CONFLICT, "There are 1000 preferences already; no other one is kept")
     })?;
@@ -279,7 +355,7 @@ struct GivenEvent {
     source: Option<String>,
     #[schema(pattern = "^[!-~]+$", max_length = 63)]
     node: Option<String>,
-    /// Any JSON.
+    /// Any JSON of at most 100 levels, with numbers below 1e308 and whole characters.
     #[schema(value_type = Option<Value>)]
     details: Option<Box<RawValue>>,
     /// One that is watched.
@@ -300,15 +376,7 @@ pub(super) async fn save_event(State(app): Shared, caller: Caller, request: Requ
     let given: GivenEvent = read_body(&app.limits, request, EVENT_SHAPE).await?;
     let cluster = match &given.cluster {
         None => None,
-        Some(name) => {
-            let named = app.pages.iter().map(|(cluster, _)| cluster).find(|cluster| cluster.as_str() == name);
-            // Whoever may not see a cluster does not learn here that it exists.
-            Some(
-                named
-                    .filter(|named| caller.sees(named))
-                    .ok_or_else(|| bad("cluster is none that is watched"))?,
-            )
-        }
+        Some(named) => Some(app.named_cluster(&caller, named).map_err(bad)?.0),
     };
     match cluster {
         None => for_all(&caller, "An event without a cluster is told to everybody and")?,
@@ -360,10 +428,18 @@ fn new_event(given: GivenEvent, cluster: Option<&ClusterName>, at: Timestamp) ->
     }
     let event =
         NewEvent::plain(at, kind, severity, source, &title.unwrap_or_default(), &message.unwrap_or_default());
+    let details = details.map(|details| details.get().to_owned()).filter(|details| details != "null");
+    if details.as_deref().is_some_and(|details| record::sound_json(details).is_none()) {
+        return Err(bad(format!(
+            "details must be JSON that every program reads: numbers below 1e308, whole characters, at most \
+             {} levels deep",
+            record::JSON_DEPTH_MAX
+        )));
+    }
     Ok(NewEvent {
         summary: Some(summary.to_owned()),
         node,
-        details: details.map(|details| details.get().to_owned()).filter(|details| details != "null"),
+        details,
         cluster: cluster.map(ToString::to_string),
         ..event
     })
@@ -419,6 +495,10 @@ mod tests {
         let bad = |error: &str| Err(error.to_owned());
         let good = |shown: &str| Ok(shown.to_owned());
         let line = "summary must be one line of 1 to 2000 bytes";
+        let unsound = "details must be JSON that every program reads: numbers below 1e308, whole characters, at most 100 levels deep";
+        let with = |details: String| format!(r#"{{"type":"alert","summary":"x","details":{details}}}"#);
+        let deep = with(format!("{}{}", "[".repeat(129), "]".repeat(129)));
+        let digits = with("9".repeat(400));
         let long = format!(r#"{{"type":"alert","summary":"{}"}}"#, "x".repeat(2_001));
         #[rustfmt::skip]
         let table = [
@@ -437,6 +517,10 @@ mod tests {
             ("in the message they are words", r#"{"type":"status","summary":"[User] Drill: the kill switch was tried"}"#, good("status info user Drill | the kill switch was tried | -")),
             ("two lines", r#"{"type":"alert","summary":"a\nb"}"#, bad(line)),
             ("a book", long.as_str(), bad(line)),
+            ("a number that nobody has", r#"{"type":"alert","summary":"x","details":{"a":1e99999}}"#, bad(unsound)),
+            ("half a character", r#"{"type":"alert","summary":"x","details":{"a":"\ud800"}}"#, bad(unsound)),
+            ("129 levels", deep.as_str(), bad(unsound)),
+            ("400 digits", digits.as_str(), bad(unsound)),
             ("no node's name", r#"{"type":"alert","summary":"x","node":"a b"}"#, bad("node must be a name of 1 to 63 plain characters")),
         ];
         for (name, json, expected) in table {

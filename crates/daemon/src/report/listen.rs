@@ -14,6 +14,9 @@ use std::time::Duration;
 use anyhow::Context as _;
 use axum::Router;
 use axum::extract::Request;
+use axum::http::StatusCode;
+use axum::middleware;
+use axum::response::IntoResponse;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
@@ -27,8 +30,10 @@ use tokio_rustls::server::TlsStream;
 
 use super::Limits;
 use super::peer::Peer;
+use super::refusal::Refusal;
 use super::tls::Tls;
 use super::turns::{self, Until};
+use super::{problem, web};
 use crate::supervise::Stop;
 
 /// How many connections the kernel keeps while we are busy.
@@ -78,18 +83,42 @@ pub(super) fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
     })
 }
 
+/// Who may ask a listener: where it speaks no TLS and other machines reach it, only this one and the declared proxies.
+/// Whoever else came would send passwords in clear.
+#[derive(Clone)]
+pub(super) struct Admission {
+    proxies: Arc<[IpAddr]>,
+    in_clear: bool,
+}
+
+impl Admission {
+    pub(super) fn new(listen: IpAddr, tls: bool, proxies: Arc<[IpAddr]>) -> Admission {
+        Admission { proxies, in_clear: !tls && !listen.to_canonical().is_loopback() }
+    }
+
+    /// `here` is the address that was called: who calls it from itself is on this machine.
+    fn admits(&self, from: IpAddr, here: Option<IpAddr>) -> bool {
+        let (from, here) = (from.to_canonical(), here.map(|here| here.to_canonical()));
+        !self.in_clear || from.is_loopback() || here == Some(from) || self.proxies.contains(&from)
+    }
+}
+
+/// What the others are told.
+const IN_CLEAR: &str = "Without TLS this answers its own machine and its proxies (server.behind_proxy) alone: ask through the \
+                        proxy, or give it a certificate (server.tls_cert)";
+
 /// Accepts until the stop, then lets calls end for a short while.
 pub(super) async fn serve(
     listener: TcpListener,
     router: Router,
     limits: Limits,
-    proxies: Arc<[IpAddr]>,
+    admission: Admission,
     tls: Option<Arc<Tls>>,
     mut stop: Stop,
 ) -> anyhow::Result<()> {
     let listener =
         tokio::net::TcpListener::from_std(listener).context("the listening socket is of no use")?;
-    let doors = Arc::new(Doors::new(limits, proxies.clone()));
+    let doors = Arc::new(Doors::new(limits, admission.proxies.clone()));
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
@@ -108,14 +137,14 @@ pub(super) async fn serve(
         match Doors::open(&doors, from.ip().to_canonical()) {
             Some(door) => {
                 let opened = opened(stream, door, tls.clone(), limits.read);
-                let (router, proxies, mut stop) = (router.clone(), proxies.clone(), stop.clone());
+                let (router, admission, mut stop) = (router.clone(), admission.clone(), stop.clone());
                 connections.spawn(async move {
                     let opened = tokio::select! {
                         opened = opened => opened,
                         () = stop.asked() => return,
                     };
                     match opened {
-                        Ok(stream) => connection(stream, from, router, limits, proxies, stop).await,
+                        Ok(stream) => connection(stream, from, router, limits, admission, stop).await,
                         Err(error) => tracing::debug!(%from, "no connection came about: {error}"),
                     }
                 });
@@ -144,6 +173,7 @@ async fn opened(
     tls: Option<Arc<Tls>>,
     within: Duration,
 ) -> io::Result<Guarded> {
+    let here = stream.local_addr().ok().map(|here| here.ip());
     let stream = match tls {
         None => Stream::Plain(stream),
         Some(tls) => {
@@ -152,7 +182,7 @@ async fn opened(
             Stream::Tls(Box::new(shaken.map_err(late)??))
         }
     };
-    Ok(Guarded { stream, _door: door })
+    Ok(Guarded { stream, here, _door: door })
 }
 
 /// One connection, until it ends or is upgraded.
@@ -161,14 +191,24 @@ async fn connection(
     from: SocketAddr,
     router: Router,
     limits: Limits,
-    proxies: Arc<[IpAddr]>,
+    admission: Admission,
     mut stop: Stop,
 ) {
+    let refused = || Refusal::new(StatusCode::FORBIDDEN, IN_CLEAR).into_response();
+    let router = if admission.admits(from.ip(), stream.here) {
+        router
+    } else {
+        tracing::debug!(%from, "refused: it speaks no TLS, and is neither this machine nor a proxy of ours");
+        Router::new()
+            .fallback(async move || refused())
+            .layer(middleware::from_fn(problem::spoken))
+            .layer(middleware::from_fn(web::hardened))
+    };
     let router = TowerToHyperService::new(router);
     let tls = matches!(stream.stream, Stream::Tls(_));
     let (until, due) = Until::of_connection();
     let service = service_fn(move |mut request: Request<Incoming>| {
-        let peer = Peer::of(from, tls, request.headers(), &proxies);
+        let peer = Peer::of(from, tls, request.headers(), &admission.proxies);
         request.extensions_mut().insert(peer);
         request.extensions_mut().insert(until.clone());
         router.call(request)
@@ -241,6 +281,8 @@ impl Drop for Door {
 /// A connection that is counted for as long as it lives, as a WebSocket too.
 struct Guarded {
     stream: Stream,
+    /// The address that was called.
+    here: Option<IpAddr>,
     _door: Door,
 }
 
@@ -301,6 +343,74 @@ impl AsyncWrite for Guarded {
         match &self.stream {
             Stream::Plain(stream) => stream.is_write_vectored(),
             Stream::Tls(stream) => stream.is_write_vectored(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+    use crate::supervise;
+
+    #[test]
+    fn who_is_answered_without_tls() {
+        let [lan, any, home] = ["10.0.0.9", "0.0.0.0", "127.0.0.1"].map(|ip| ip.parse::<IpAddr>().unwrap());
+        let table: [(&str, IpAddr, bool, &str, bool); 9] = [
+            ("loopback, where nobody else comes", home, false, "127.0.0.1", true),
+            ("this machine", any, false, "127.0.0.1", true),
+            ("this machine, version 6", any, false, "::1", true),
+            ("this machine by its own address", lan, false, "10.0.0.9", true),
+            ("the proxy", lan, false, "10.0.0.2", true),
+            ("the proxy, mapped", any, false, "::ffff:10.0.0.2", true),
+            ("a neighbour", any, false, "10.0.0.3", false),
+            ("a neighbour of the one address", lan, false, "10.0.0.3", false),
+            ("a neighbour, with TLS", any, true, "10.0.0.3", true),
+        ];
+        let proxies: Arc<[IpAddr]> = ["10.0.0.2".parse().unwrap()].into();
+        for (name, listen, tls, from, expected) in table {
+            let admission = Admission::new(listen, tls, proxies.clone());
+            assert_eq!(admission.admits(from.parse().unwrap(), Some(lan)), expected, "{name}");
+        }
+    }
+
+    /// Over a real connection, of which is said that it comes from elsewhere.
+    #[tokio::test]
+    async fn a_neighbour_without_tls_is_told_why_and_reaches_nothing() {
+        let limits = Limits::default();
+        let proxies: Arc<[IpAddr]> = ["10.0.0.2".parse().unwrap()].into();
+        let admission = Admission::new("0.0.0.0".parse().unwrap(), false, proxies.clone());
+        let (_stopper, stop) = supervise::stop();
+        for (from, path, expected) in [
+            ("10.0.0.2:5000", "/api/auth/login", "200 reached"),
+            ("127.0.0.1:5000", "/api/auth/login", "200 reached"),
+            ("10.0.0.3:5000", "/api/auth/login", r#"403 {"error":"Without TLS"#),
+            ("10.0.0.3:5000", "/socket.io/?EIO=4&transport=websocket", r#"403 {"error":"Without TLS"#),
+            (
+                "10.0.0.3:5000",
+                "/api/v1/session",
+                r#"403 {"status":403,"title":"Forbidden","detail":"Without TLS"#,
+            ),
+        ] {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+            let from: SocketAddr = from.parse().unwrap();
+            let door = Doors::open(&Arc::new(Doors::new(limits, proxies.clone())), from.ip()).unwrap();
+            let stream = listener.accept().await.unwrap().0;
+            let stream = opened(stream, door, None, limits.read).await.unwrap();
+            let router = Router::new().fallback(async || "reached");
+            let serving =
+                tokio::spawn(connection(stream, from, router, limits, admission.clone(), stop.clone()));
+            let call = format!("POST {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+            client.write_all(call.as_bytes()).await.unwrap();
+            let mut text = String::new();
+            client.read_to_string(&mut text).await.unwrap();
+            serving.await.unwrap();
+            let (head, body) = text.split_once("\r\n\r\n").unwrap();
+            let status = head.split(' ').nth(1).unwrap();
+            assert!(format!("{status} {body}").starts_with(expected), "{from} {path}: {text}");
+            assert!(status == "200" || !head.contains("set-cookie"), "{head}");
         }
     }
 }

@@ -6,8 +6,10 @@ use std::time::{Duration, Instant};
 
 use engine::observe::ClusterName;
 use jiff::Timestamp;
+use tokio::sync::watch;
 
 use crate::clock::Clock;
+use crate::operate::Desk;
 
 use super::meter::Meter;
 
@@ -22,6 +24,10 @@ pub struct Live {
     /// died says nothing.
     stale_after: Duration,
     clusters: Box<[Sight]>,
+    /// Whether everything that is done without being asked for is to stop.
+    halt: watch::Sender<bool>,
+    /// How often it was told to stop.
+    stops: AtomicUsize,
     /// The daemon's; the world's where none was given.
     clock: Option<Arc<Clock>>,
 }
@@ -34,6 +40,8 @@ struct Sight {
     /// How many incidents are being worked on.
     remediations: AtomicUsize,
     meter: Arc<Meter>,
+    /// Where what operators say of its incidents is handed in, while it is watched.
+    desk: Mutex<Option<Desk>>,
 }
 
 impl Live {
@@ -47,9 +55,17 @@ impl Live {
                 seen: Mutex::new(None),
                 remediations: AtomicUsize::new(0),
                 meter: Arc::default(),
+                desk: Mutex::new(None),
             })
             .collect();
-        Live { started: now, stale_after: round * ROUNDS, clusters, clock: None }
+        Live {
+            started: now,
+            stale_after: round * ROUNDS,
+            clusters,
+            halt: watch::Sender::new(false),
+            stops: AtomicUsize::new(0),
+            clock: None,
+        }
     }
 
     /// With the daemon's clock, by which the age of what was seen is told.
@@ -84,6 +100,19 @@ impl Live {
         }
     }
 
+    /// Where what operators say of a cluster's incidents is handed in from now on.
+    pub fn open_desk(&self, cluster: &ClusterName, desk: Desk) {
+        if let Some(sight) = self.clusters.iter().find(|sight| sight.name == *cluster) {
+            *sight.desk.lock().unwrap_or_else(PoisonError::into_inner) = Some(desk);
+        }
+    }
+
+    /// Where what operators say of a cluster's incidents is handed in; `None` where it is not watched.
+    pub fn desk(&self, cluster: &ClusterName) -> Option<Desk> {
+        let sight = self.clusters.iter().find(|sight| sight.name == *cluster)?;
+        sight.desk.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// How many incidents of a cluster are being worked on.
     pub fn set_active_remediations(&self, cluster: &ClusterName, count: usize) {
         if let Some(sight) = self.clusters.iter().find(|sight| sight.name == *cluster) {
@@ -94,6 +123,39 @@ impl Live {
     /// How many incidents are being worked on, in all.
     pub fn active_remediations(&self) -> usize {
         self.clusters.iter().map(|sight| sight.remediations.load(Ordering::Relaxed)).sum()
+    }
+
+    /// The kill switch, as it is in force: at once, and whether or not it could be stored. Who acts asks right before each
+    /// act.
+    pub fn halted(&self) -> bool {
+        *self.halt.borrow()
+    }
+
+    /// Turns whenever the kill switch does, for whoever is in the middle of something or waits.
+    pub fn halts(&self) -> watch::Receiver<bool> {
+        self.halt.subscribe()
+    }
+
+    /// Stops everything, or lets it go on. Going on is for whoever has stored it first; see also [`Live::go_on_since`].
+    pub fn halt(&self, stop: bool) {
+        self.halt.send_if_modified(|halted| {
+            self.stops.fetch_add(usize::from(stop), Ordering::Relaxed);
+            std::mem::replace(halted, stop) != stop
+        });
+    }
+
+    /// How often it was told to stop so far.
+    pub(super) fn stops(&self) -> usize {
+        self.stops.load(Ordering::Relaxed)
+    }
+
+    /// Lets it go on, unless somebody has stopped it since: then it stays stopped. Whether it goes on.
+    pub(super) fn go_on_since(&self, stops: usize) -> bool {
+        self.halt.send_if_modified(|halted| {
+            let goes_on = self.stops() == stops;
+            goes_on && std::mem::replace(halted, false)
+        });
+        !self.halted()
     }
 
     /// Each cluster, and whether it is seen.
@@ -131,6 +193,23 @@ impl Live {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_stopped_it_last_is_not_overruled_by_who_let_it_go_on_before() {
+        let live = Live::new([], Duration::from_secs(12), Instant::now());
+        let mut halts = live.halts();
+        assert!(!live.halted());
+        live.halt(true);
+        assert!(live.halted() && halts.has_changed().unwrap() && *halts.borrow_and_update());
+        live.halt(true);
+        assert!(!halts.has_changed().unwrap(), "that it is stopped is no news");
+        // While it is stored that it goes on, somebody stops it again.
+        let asked = live.stops();
+        live.halt(true);
+        assert!(!live.go_on_since(asked) && live.halted());
+        assert!(live.go_on_since(live.stops()) && !live.halted());
+        assert!(halts.has_changed().unwrap() && !*halts.borrow_and_update());
+    }
 
     #[test]
     fn running_means_that_rounds_succeed() {

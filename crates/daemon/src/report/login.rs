@@ -29,7 +29,7 @@ use super::peer::{Peer, Secured};
 use super::problem::Problem;
 use super::refusal::{Error, Refusal};
 use super::token::Issued;
-use super::web::{Answer, App, Shared, read_body, read_bytes};
+use super::web::{Answer, App, Shared, read_bytes, read_said};
 
 /// The contract's words; the page logs out on them, so nothing else may use them.
 pub(super) const NO_TOKEN: &str = "Authentication required";
@@ -199,16 +199,27 @@ pub(super) struct Login {
 
 /// A token for whoever knows the password.
 #[utoipa::path(post, path = "/api/auth/login", tag = "original", security(()), request_body = Login,
-    responses((status = 200, body = Token), (status = 401, description = "Not the password.", body = Error)))]
+    responses((status = 200, body = Token), (status = 401, description = "Not the password.", body = Error),
+        (status = 403, description = "The page is not ours.", body = Error)))]
 pub(super) async fn login(State(app): Shared, peer: Peer, request: Request) -> Answer<Response> {
     const SHAPE: &str = r#"{"password": TEXT}"#;
+    not_of_another_page(&app, peer, request.headers())?;
     let browser = Browser::of(peer, request.headers());
-    let body: Login = read_body(&app.limits, request, SHAPE).await?;
+    let body: Login = read_said(&app.limits, request, SHAPE).await?;
     let name = body.username.unwrap_or_else(|| ADMIN.into());
     let (issued, device) = log_in(&app, &browser, name, Password::new(body.password), false).await?;
     let mut response = Json::<Token>::from(issued).into_response();
     browser.keep(response.headers_mut(), device);
     Ok(response)
+}
+
+/// Nobody logs in from another page: it would guess in its visitor's name, and use up the tries of the place where that
+/// one is known; or log them in as somebody else, and read what they then do.
+pub(super) fn not_of_another_page(app: &App, peer: Peer, headers: &HeaderMap) -> Answer<()> {
+    match app.origins.from(headers, peer.secured) {
+        From::Ours | From::Nobody => Ok(()),
+        From::Others => Err(Refusal::new(StatusCode::FORBIDDEN, "This page may not log in here")),
+    }
 }
 
 /// Who tries to log in, and what it brought along from an earlier login.
@@ -288,11 +299,13 @@ pub(super) struct SetUp {
 
 /// Sets the first password, once, and gives a token.
 #[utoipa::path(post, path = "/api/auth/setup", tag = "original", security(()), request_body = SetUp,
-    responses((status = 200, body = Token), (status = 401, description = "Not the code.", body = Error)))]
+    responses((status = 200, body = Token), (status = 401, description = "Not the code.", body = Error),
+        (status = 403, description = "The page is not ours.", body = Error)))]
 pub(super) async fn set_up(State(app): Shared, peer: Peer, request: Request) -> Answer<Response> {
     const SHAPE: &str = r#"{"code": TEXT, "password": TEXT}"#;
+    not_of_another_page(&app, peer, request.headers())?;
     let browser = Browser::of(peer, request.headers());
-    let body: SetUp = read_body(&app.limits, request, SHAPE).await?;
+    let body: SetUp = read_said(&app.limits, request, SHAPE).await?;
     let tried = take_try(&app, browser.place(&app, ADMIN), ADMIN)?;
     let (now, peer) = (Timestamp::now(), peer.address);
     let password = Password::new(body.password);

@@ -124,6 +124,8 @@ async fn written(app: &App, sight: &Sight) -> Answer<Bytes> {
     let clusters: Vec<Watched> = seen.map(|(cluster, page)| watched(app, cluster, page)).collect();
     let mut text = Exposition::default();
     own(&mut text, &app.store);
+    let help = "Whether everything that Jarvis does on its own is stopped.";
+    text.alone("jarvis_kill_switch", "gauge", help, u8::from(app.live.halted()));
     if sight.everything {
         whole(&mut text, app);
     }

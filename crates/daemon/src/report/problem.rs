@@ -20,6 +20,8 @@ use crate::record::StoreError;
 pub(super) const MEDIA_TYPE: &str = "application/problem+json";
 /// What this speaks for.
 const WITHIN: &str = "/api/v1";
+/// To whoever asks it for what there is.
+const ROOT: &str = "This is where the calls begin; GET /api/v1/openapi.json says which there are";
 
 /// Why a call was not answered (RFC 9457). Its `type` is left out, which means `about:blank`: the status says it all.
 #[derive(Debug, Serialize, ToSchema)]
@@ -114,6 +116,7 @@ impl From<Objection> for Problem {
             Objection::Malformed(_) => StatusCode::BAD_REQUEST,
             Objection::Denied(denied) => return Refusal::from(*denied).into(),
             Objection::Store(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            Objection::Unstored(_) => StatusCode::SERVICE_UNAVAILABLE,
         };
         Problem::new(status, objection.to_string())
     }
@@ -143,7 +146,9 @@ pub(super) struct Said(pub(super) String);
 /// Every refusal under `/api/v1` is a problem, whoever refused: the login, a limit, the router itself. Headers stay.
 pub(super) async fn spoken(request: Request, next: Next) -> Response {
     let path = request.uri().path();
-    let ours = path.strip_prefix(WITHIN).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    let within = path.strip_prefix(WITHIN);
+    let ours = within.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    let is_root = within.is_some_and(|rest| matches!(rest, "" | "/"));
     let response = next.run(request).await;
     let status = response.status();
     let told = response.headers().get(header::CONTENT_TYPE).is_some_and(|given| given == MEDIA_TYPE);
@@ -151,6 +156,7 @@ pub(super) async fn spoken(request: Request, next: Next) -> Response {
         return response;
     }
     let said = response.extensions().get::<Said>().map(|Said(said)| said.clone());
+    let said = if is_root && status == StatusCode::NOT_FOUND { Some(ROOT.to_owned()) } else { said };
     let detail = said.map_or(Cow::Borrowed("The call cannot be answered as it stands"), Cow::Owned);
     let mut problem = Problem::new(status, detail).into_response();
     let own: Vec<_> = problem.headers().keys().cloned().collect();

@@ -16,17 +16,23 @@ pub(super) struct Refusal {
     pub(super) status: StatusCode,
     pub(super) error: String,
     retry_after: Option<Duration>,
+    stopped: bool,
 }
 
 /// Why a call was refused, for people.
 #[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
 pub(super) struct Error {
     error: String,
+    /// True where the kill switch is on all the same.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    kill_switch: Option<bool>,
 }
 
 impl Refusal {
     pub(super) fn new(status: StatusCode, error: impl Into<String>) -> Refusal {
-        Refusal { status, error: error.into(), retry_after: None }
+        Refusal { status, error: error.into(), retry_after: None, stopped: false }
     }
 
     /// How long to wait before another try, as its header says it.
@@ -34,6 +40,12 @@ impl Refusal {
         // Whole seconds, rounded up: who comes back on time must not be early.
         let seconds = |wait: Duration| wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
         self.retry_after.map(|wait| HeaderValue::from(seconds(wait)))
+    }
+
+    /// The kill switch is on all the same.
+    pub(super) fn stopped(mut self) -> Refusal {
+        self.stopped = true;
+        self
     }
 
     /// When it is worth another try.
@@ -47,7 +59,8 @@ impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let said = Said(self.error.clone());
         let wait = self.wait();
-        let mut response = (self.status, Json(Error { error: self.error })).into_response();
+        let body = Error { error: self.error, kill_switch: self.stopped.then_some(true) };
+        let mut response = (self.status, Json(body)).into_response();
         response.extensions_mut().insert(said);
         if let Some(wait) = wait {
             response.headers_mut().insert(header::RETRY_AFTER, wait);

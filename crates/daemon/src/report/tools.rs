@@ -17,7 +17,7 @@ use axum::Json;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use engine::observe::{ClusterName, GuestId, GuestKind, NodeName, Presence};
+use engine::observe::{ClusterName, GuestId, GuestKind, NodeName, Presence, ServiceName};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
@@ -29,7 +29,7 @@ use uuid::Uuid;
 use super::caller::{Caller, Role};
 use super::page::Page;
 use super::refusal::Refusal;
-use super::web::{Answer, App, Query, Shared, read_body};
+use super::web::{Answer, App, Query, Shared, parse_body, read_bytes};
 use crate::act::{Act, Hands, Verb};
 use deed::Deed;
 pub(super) use left::finish_left;
@@ -43,8 +43,9 @@ const STORED_WITHIN: Duration = Duration::from_secs(1);
 /// Longest name of a service, in bytes.
 const SERVICE_MAX: usize = 64;
 
-const SHAPE: &str =
-    r#"{"tool": NAME, "args": {"node", "vmid" or "service", and "confirmed": true where it is needed}}"#;
+const SHAPE: &str = r#"{"tool": NAME, "args": {"node", "vmid" or "service", "cluster" where there are several, and "confirmed": true where it is needed}}"#;
+/// What belongs into `args`.
+const ARGS: [&str; 6] = ["node", "vmid", "service", "confirmed", "graceful", "cluster"];
 
 /// How much a tool can spoil. What is green looks only, and there is none so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
@@ -238,7 +239,7 @@ struct Args {
     #[serde(default)]
     #[schema(value_type = Option<bool>)]
     graceful: Value,
-    /// Ours: which cluster; the first if none is named.
+    /// Ours: which cluster. It may be left out only where a single one is watched.
     #[serde(default)]
     #[schema(value_type = Option<String>)]
     cluster: Value,
@@ -279,12 +280,13 @@ struct Refused {
 #[derive(Debug)]
 struct Plan {
     act: Act,
-    tier: Tier,
     /// `VM web01 (101)`.
     label: String,
 }
 
 /// Does one thing by hand.
+///
+/// What stops something wants `"confirmed": true` in its `args`; where several clusters are watched, `args` name one.
 #[utoipa::path(post, path = "/api/tools/execute", tag = "original", operation_id = "execute_tool", request_body = Wanted,
     responses(
         (status = 200, body = Succeeded<'static>),
@@ -293,14 +295,15 @@ struct Plan {
         (status = 404, description = "There is no such tool.", body = Refused)))]
 async fn execute(State(app): Shared, caller: Caller, request: Request) -> Result<Response, No> {
     Query::parse(request.uri(), &[])?;
-    let wanted: Wanted = read_body(&app.limits, request, SHAPE).await?;
+    let wanted = read_wanted(&read_bytes(&app.limits, request.into_body()).await?)?;
+    let (tier, tool) = tool_of(&wanted.tool)?;
     let (cluster, page) = cluster_of(&app, &caller, &wanted.args.cluster)?;
     // Before a word is said of what is there.
     if !caller.may(Role::Operator, Some(cluster)) {
         let place = if caller.sees(cluster) { cluster.as_str() } else { "that is meant" };
         return Err(No::Forbidden(format!("{} may not act in the cluster {place}", caller.name)));
     }
-    let Plan { act, tier, label } = plan(&wanted, page)?;
+    let Plan { act, label } = plan(&wanted, tier, tool, page)?;
     if !app.live.clusters(Instant::now()).any(|(name, seen)| name == cluster && seen) {
         return Err(No::Bad(format!(
             "the cluster {cluster} is not seen at the moment: what is there is not known"
@@ -384,26 +387,51 @@ fn succeeded(text: &str, tier: Tier) -> Response {
     Json(Succeeded { result: [Text { text, r#type: "text" }], success: true, tier }).into_response()
 }
 
-fn cluster_of<'a>(app: &'a App, caller: &Caller, given: &Value) -> Result<(&'a ClusterName, &'a Page), No> {
-    let mut pages = app.pages.iter().map(|(name, page)| (name, &**page));
-    let found = match given {
-        Value::Null => pages.next(),
-        Value::String(given) => pages.find(|(name, _)| name.as_str() == given),
-        Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => None,
+/// What is wanted, or what of it stands in the wrong place.
+fn read_wanted(body: &[u8]) -> Result<Wanted, No> {
+    let refused = match parse_body(body, SHAPE) {
+        Ok(wanted) => return Ok(wanted),
+        Err(refused) => refused,
     };
-    // Whoever may not see a cluster does not learn here that it exists.
-    let seen = found.filter(|(name, _)| given.is_null() || caller.sees(name));
-    seen.ok_or_else(|| No::Bad("cluster is none that is watched".into()))
+    let given: Option<Value> = serde_json::from_slice(body).ok();
+    let misplaced = given.and_then(|given| ARGS.into_iter().find(|name| given.get(name).is_some()));
+    Err(match misplaced {
+        Some(name) => No::Bad(format!("{name} belongs into args: {SHAPE}")),
+        None => refused.into(),
+    })
+}
+
+/// The one that is named. Whoever names none means one of their own making: with several, that may be another than the first.
+fn cluster_of<'a>(app: &'a App, caller: &Caller, given: &Value) -> Result<(&'a ClusterName, &'a Page), No> {
+    let named = match given {
+        Value::Null => match &app.pages[..] {
+            [(only, page)] => return Ok((only, page)),
+            _ => {
+                return Err(No::Bad(format!(
+                    "cluster must be named in args: {}",
+                    app.shown_clusters(caller)
+                )));
+            }
+        },
+        Value::String(given) => given.as_str(),
+        Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
+            return Err(No::Bad(format!("cluster must be the name of one: {}", app.shown_clusters(caller))));
+        }
+    };
+    app.named_cluster(caller, named).map_err(No::Bad)
+}
+
+fn tool_of(name: &str) -> Result<(Tier, Tool), No> {
+    let found = TOOLS.iter().find(|(known, ..)| *known == name);
+    found.map(|(_, tier, tool)| (*tier, *tool)).ok_or_else(|| {
+        let known: Vec<_> = TOOLS.iter().map(|(name, ..)| *name).collect();
+        No::Unknown(format!("There is no such tool; there are {}", known.join(", ")))
+    })
 }
 
 /// What a wish comes to, by the current picture of the cluster.
-fn plan(wanted: &Wanted, page: &Page) -> Result<Plan, No> {
+fn plan(wanted: &Wanted, tier: Tier, tool: Tool, page: &Page) -> Result<Plan, No> {
     let Wanted { tool: name, args } = wanted;
-    let found = TOOLS.iter().find(|(known, ..)| known == name);
-    let Some((_, tier, tool)) = found else {
-        let known: Vec<_> = TOOLS.iter().map(|(name, ..)| *name).collect();
-        return Err(No::Unknown(format!("There is no such tool; there are {}", known.join(", "))));
-    };
     let bad = |words: &str| No::Bad(words.to_owned());
     let node: NodeName = text(&args.node)
         .and_then(|node| node.parse().ok())
@@ -425,12 +453,12 @@ fn plan(wanted: &Wanted, page: &Page) -> Result<Plan, No> {
     if !is_guest && !args.vmid.is_null() {
         return Err(No::Bad(format!("vmid is not for {name}")));
     }
-    if *tool != Tool::RestartService && !args.service.is_null() {
+    if tool != Tool::RestartService && !args.service.is_null() {
         return Err(No::Bad(format!("service is not for {name}")));
     }
     let confirm = |what: &str| {
-        if *tier == Tier::Red && !confirmed {
-            return Err(No::Blocked(*tier, format!("{what} needs \"confirmed\": true")));
+        if tier == Tier::Red && !confirmed {
+            return Err(No::Blocked(tier, format!("{what} needs \"confirmed\": true")));
         }
         Ok(())
     };
@@ -440,9 +468,9 @@ fn plan(wanted: &Wanted, page: &Page) -> Result<Plan, No> {
             let vmid =
                 vmid.filter(|vmid| *vmid > 0).ok_or_else(|| bad("vmid must be the number of a guest"))?;
             confirm(name)?;
-            let guest = GuestId { kind: *kind, vmid };
+            let guest = GuestId { kind, vmid };
             let label = guest_there(page, guest, &node)?;
-            let verb = if graceful { Verb::Shutdown } else { *verb };
+            let verb = if graceful { Verb::Shutdown } else { verb };
             (Act::Guest { node, guest, verb }, label)
         }
         Tool::Wake => {
@@ -453,12 +481,9 @@ fn plan(wanted: &Wanted, page: &Page) -> Result<Plan, No> {
             (Act::Wake { node }, label)
         }
         Tool::RestartService => {
-            let service =
-                text(&args.service).map(|service| service.strip_suffix(".service").unwrap_or(service));
-            let plain =
-                |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_@.".contains(&byte);
-            let good = |name: &&str| !name.is_empty() && name.len() <= SERVICE_MAX && name.bytes().all(plain);
-            let service = service.filter(good).ok_or_else(|| bad("service must be the name of a service"))?;
+            let service = text(&args.service).and_then(service_name);
+            let service = service.ok_or_else(|| bad("service must be the name of a service"))?;
+            let service = service.as_str();
             if takes_a_node_out(service) {
                 let words =
                     format!("{service} is never restarted from here: it may cost the node its cluster");
@@ -472,7 +497,20 @@ fn plan(wanted: &Wanted, page: &Page) -> Result<Plan, No> {
             (Act::RestartService { node, service: service.into() }, label)
         }
     };
-    Ok(Plan { act, tier: *tier, label })
+    Ok(Plan { act, label })
+}
+
+/// As PVE has it. However often the suffix is repeated, the service that is meant is the same, and so is what it may cost.
+fn service_name(given: &str) -> Option<ServiceName> {
+    let mut name = given;
+    while let Some(shorter) = name.strip_suffix(".service") {
+        name = shorter;
+    }
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_.".contains(&byte);
+    // A dot at its end, or two in a row, is in no unit's name.
+    let odd = name.ends_with('.') || name.contains("..");
+    let good = name.len() <= SERVICE_MAX && name.bytes().all(plain) && !odd;
+    name.parse().ok().filter(|_| good)
 }
 
 /// A restart of one of these can end in a fence: corosync and what HA and its watchdog stand on.

@@ -4,12 +4,13 @@
 //! |---|---|
 //! | `picture`, `rows` | what is seen: clusters, nodes, guests, storages |
 //! | `list`, `incident` | what is recorded: events, incidents, actions, journal, preferences |
+//! | `orders` | what an operator says about an incident |
 //! | `health` | Jarvis itself |
 //! | `shape` | the words and times that all of them use |
 //! | `params`, `cursor`, `answer` | how a call is asked and answered |
 //! | [`document`] | OpenAPI, made of all calls, the old ones too |
 //!
-//! Nothing here changes anything, and nothing here asks a cluster.
+//! Nothing here asks a cluster. What `orders` says to an engine, and that an event is over, is all that changes anything.
 
 mod answer;
 mod cursor;
@@ -17,6 +18,7 @@ pub mod document;
 mod health;
 mod incident;
 mod list;
+mod orders;
 mod params;
 mod picture;
 mod rows;
@@ -55,8 +57,10 @@ pub(super) fn router() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(picture::storages))
         .routes(routes!(incident::incidents))
         .routes(routes!(incident::incident))
+        .routes(routes!(orders::order))
         .routes(routes!(list::events))
         .routes(routes!(list::event))
+        .routes(routes!(list::resolve_event))
         .routes(routes!(list::actions))
         .routes(routes!(list::journal))
         .routes(routes!(list::preferences))

@@ -40,6 +40,7 @@ use super::turns::{self, Turns, Until};
 use super::{Limits, metrics, page::Page, session, users, v1};
 use crate::record::{self, RestAction, RestEvent, Scope, Store, StoreError};
 use crate::supervise::Stop;
+use crate::words;
 
 /// How many rows a list has when nobody says how many, and at most.
 const ROWS_DEFAULT: u32 = 50;
@@ -62,12 +63,42 @@ pub(super) struct App {
     pub(super) limits: Limits,
     /// The highest autonomy level that the configuration allows.
     pub(super) ceiling: u8,
+    pub(super) switching: Arc<control::Switching>,
     pub(super) tools: Tools,
     pub(super) logins: Logins,
     pub(super) turns: Arc<Turns>,
     pub(super) scrapes: Arc<Scrapes>,
     pub(super) stop: Stop,
     pub(super) tally: Tally,
+}
+
+impl App {
+    /// A cluster that a caller names. Whoever may not see one does not learn here that it exists.
+    ///
+    /// # Errors
+    /// Which one there is none of, for people.
+    pub(super) fn named_cluster(
+        &self,
+        caller: &Caller,
+        named: &str,
+    ) -> Result<(&ClusterName, &Page), String> {
+        let page = self.pages.iter().find(|(name, _)| name.as_str() == named && caller.sees(name));
+        let page = page.map(|(name, page)| (name, &**page));
+        page.ok_or_else(|| {
+            let named: String = words::plain(named).chars().take(100).collect();
+            format!("no cluster `{named}` is watched: {}", self.shown_clusters(caller))
+        })
+    }
+
+    /// `there are lab, edge`: those that a caller may see.
+    pub(super) fn shown_clusters(&self, caller: &Caller) -> String {
+        let names = self.pages.iter().map(|(name, _)| name).filter(|name| caller.sees(name));
+        match &names.map(ClusterName::as_str).collect::<Vec<_>>()[..] {
+            [] => "there is none for you".into(),
+            [one] => format!("there is {one}"),
+            several => format!("there are {}", several.join(", ")),
+        }
+    }
 }
 
 pub(super) type Shared = State<Arc<App>>;
@@ -247,17 +278,24 @@ async fn health(State(app): Shared, uri: Uri) -> Answer<(StatusCode, Json<Health
     let store = tokio::time::timeout(HEALTH_WAIT, app.store.get_preference("autonomy.level")).await;
     // One that can be read but not written tells nothing any more, and nobody else would say so.
     let store = matches!(store, Ok(Ok(_))) && !app.store.is_failing();
+    let damaged = app.store.damage().is_some();
     let monitor = app.live.clusters(now).all(|(_, seen)| seen);
     let word = |well, ill| if well { "ok" } else { ill };
     health.components = Some(Components {
-        store: Component { status: word(store, "down") },
+        store: Component {
+            status: match (store, damaged) {
+                (_, true) => "damaged",
+                (true, false) => "ok",
+                (false, false) => "down",
+            },
+        },
         monitor: Component { status: word(monitor, "blind") },
         sockets: Sockets {
             status: "ok",
             clients: app.tally.count(Kind::Arrays) + app.tally.count(Kind::Deltas),
         },
     });
-    if store && monitor {
+    if store && !damaged && monitor {
         return Ok((StatusCode::OK, Json(health)));
     }
     health.status = "degraded";
@@ -343,7 +381,7 @@ async fn unresolved(State(app): Shared, caller: Caller, uri: Uri) -> Answer<Resp
     Ok(Json(Events { events }).into_response())
 }
 
-/// What was done, newest first.
+/// What Jarvis did by itself, newest first.
 #[utoipa::path(get, path = "/api/monitor/actions", tag = "original", operation_id = "original_actions", params(Limited),
     responses((status = 200, body = Actions<'static>)))]
 async fn actions(State(app): Shared, caller: Caller, uri: Uri) -> Answer<Response> {
@@ -450,27 +488,40 @@ pub(super) async fn read_body<T: for<'a> Deserialize<'a>>(
     request: Request,
     shape: &str,
 ) -> Answer<T> {
-    let bytes = read_bytes(limits, request.into_body()).await?;
+    parse_body(&read_bytes(limits, request.into_body()).await?, shape)
+}
+
+/// A body that was read, as JSON of the given shape.
+pub(super) fn parse_body<T: for<'a> Deserialize<'a>>(bytes: &[u8], shape: &str) -> Answer<T> {
     // Without serde's own words: they would quote the body, which may hold a password. And serde would take a list for
     // an object, its items in the fields' order.
     let object = bytes.trim_ascii_start().starts_with(b"{");
-    let body = if object { serde_json::from_slice(&bytes).ok() } else { None };
+    let body = if object { serde_json::from_slice(bytes).ok() } else { None };
     body.ok_or_else(|| Refusal::new(StatusCode::BAD_REQUEST, format!("The body must be JSON: {shape}")))
 }
 
-/// As [`read_body`], for `/api/v1`: a body that says that it is JSON, which no form of another page can.
+/// As [`read_body`], of a body that says that it is JSON, which no form of another page can.
+pub(super) async fn read_said<T: for<'a> Deserialize<'a>>(
+    limits: &Limits,
+    request: Request,
+    shape: &str,
+) -> Answer<T> {
+    let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    let kind = kind.and_then(|kind| kind.split(';').next()).unwrap_or_default().trim();
+    if !kind.eq_ignore_ascii_case("application/json") {
+        let error = "Send the body as JSON, with Content-Type: application/json";
+        return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, error));
+    }
+    read_body(limits, request, shape).await
+}
+
+/// As [`read_said`], for `/api/v1`.
 pub(super) async fn read_json<T: for<'a> Deserialize<'a>>(
     limits: &Limits,
     request: Request,
     shape: &str,
 ) -> Result<T, Problem> {
-    let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
-    let kind = kind.and_then(|kind| kind.split(';').next()).unwrap_or_default().trim();
-    if !kind.eq_ignore_ascii_case("application/json") {
-        let error = "Send the body as JSON, with Content-Type: application/json";
-        return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, error));
-    }
-    Ok(read_body(limits, request, shape).await?)
+    Ok(read_said(limits, request, shape).await?)
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! The actor: a permit of the engine becomes one call, and what came of it goes back to the engine.
 //!
-//! It chooses nothing. It asks one question, right before the call: whether the kill switch is on, as the store has it
-//! then. What cannot be read stops it, like a switch that is on.
+//! It chooses nothing. It asks one question, right before the call: whether the kill switch is on, in memory or in the
+//! store. What cannot be read stops it, like a switch that is on.
 
 use std::sync::Arc;
 
@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 
 use crate::act::{Act, Begun, Hands, Outcome, Verb};
 use crate::record::{KILL_SWITCH, Store, kill_switch_in_force};
+use crate::report::live::Live;
 
 /// Redeems the permits of one cluster's engine.
 #[derive(Clone)]
@@ -20,6 +21,7 @@ pub(super) struct Actor {
     pub(super) cluster: ClusterName,
     pub(super) hands: Hands,
     pub(super) store: Store,
+    pub(super) live: Arc<Live>,
     pub(super) inputs: mpsc::Sender<Input>,
 }
 
@@ -63,6 +65,10 @@ impl Actor {
     }
 
     async fn refusal(&self) -> Option<&'static str> {
+        // A stop that the store would not take holds all the same.
+        if self.live.halted() {
+            return Some("the kill switch is on");
+        }
         match self.store.get_preference(KILL_SWITCH).await {
             Ok(stored) => {
                 let stored = stored.as_ref().map(|stored| stored.value.as_str());

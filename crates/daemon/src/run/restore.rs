@@ -137,6 +137,7 @@ mod tests {
             kind: Kind::Noted,
             entry,
             told: None,
+            about: None,
             action: None,
         }
     }

@@ -135,7 +135,15 @@ mod tests {
 
     fn entry() -> NewEntry {
         let at = Timestamp::UNIX_EPOCH;
-        NewEntry { at, cluster: None, kind: Kind::Noted, entry: "{}".into(), told: None, action: None }
+        NewEntry {
+            at,
+            cluster: None,
+            kind: Kind::Noted,
+            entry: "{}".into(),
+            told: None,
+            about: None,
+            action: None,
+        }
     }
 
     fn event() -> NewEvent {

@@ -18,7 +18,7 @@ fn cluster(speed: f64) -> Server {
 }
 
 impl Jarvis {
-    async fn seeing(&self) {
+    pub(crate) async fn seeing(&self) {
         // An act is judged by the picture, which has a round of its own.
         let sees = || async {
             let running = self.get("/api/monitor/status").await["running"] == true;

@@ -51,3 +51,32 @@ async fn a_database_that_was_taken_away_is_said_to_be_gone() {
     std::fs::rename(&away, &path).unwrap();
     jarvis.told("(100) crashed").await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_database_is_said_to_be_damaged() {
+    let (folder, cluster) = (Folder::new("damaged"), cluster());
+    let config = config(&folder, &cluster, cluster.ca_pem());
+    let mut jarvis = Jarvis::run(&folder, &config).await;
+    jarvis.signal("-TERM");
+    jarvis.child.wait().unwrap();
+    let path = folder.0.join("jarvis.db");
+    let mut hand = sqlx::sqlite::SqliteConnectOptions::new().filename(&path).connect().await.unwrap();
+    let root = "SELECT rootpage FROM sqlite_schema WHERE name = 'cluster_snapshots'";
+    let page: i64 = sqlx::query_scalar(root).fetch_one(&mut hand).await.unwrap();
+    let size: i64 = sqlx::query_scalar("PRAGMA page_size").fetch_one(&mut hand).await.unwrap();
+    hand.close().await.unwrap();
+    let (page, size) = (usize::try_from(page).unwrap(), usize::try_from(size).unwrap());
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[(page - 1) * size..page * size].fill(0xA5);
+    std::fs::write(&path, bytes).unwrap();
+
+    let jarvis = Jarvis::run(&folder, &config).await;
+    let told = jarvis.told("Database damaged: its pages do not fit: ").await;
+    assert_eq!((&told["severity"], &told["resolved"]), (&json!("critical"), &json!(false)));
+    let health = jarvis.get("/api/health").await;
+    assert_eq!(health["components"]["store"]["status"], "damaged", "{health}");
+    assert_eq!(health["status"], "degraded");
+    let own = jarvis.get("/api/v1/health").await;
+    assert!(own["store"]["damage"].is_string() && own["store"]["status"] == "degraded", "{own}");
+    jarvis.logged("the store is damaged (").await;
+}

@@ -183,7 +183,8 @@ async fn a_request_is_one_request() {
         ("a space before the colon", "Content-Length : 2".into(), format!("{{}}{hidden}"), 400),
     ];
     for (name, headers, body, status) in table {
-        let text = format!("POST /api/auth/login HTTP/1.1\r\nHost: x\r\n{headers}\r\n\r\n{body}");
+        let json = "Content-Type: application/json";
+        let text = format!("POST /api/auth/login HTTP/1.1\r\nHost: x\r\n{json}\r\n{headers}\r\n\r\n{body}");
         let reply = raw(&fixture, &text).await;
         assert_eq!(reply.status, status, "{name}: {}", reply.head);
         assert_eq!(reply.header("connection"), Some("close"), "{name}");

@@ -10,7 +10,7 @@ use engine::report::{EventKind, Severity};
 use serde_json::Value;
 
 use super::at;
-use super::harness::{Fixture, lab};
+use super::harness::{Fixture, Folder, lab};
 use super::v1::{opened, resolved, tell};
 
 /// A command with the configuration of a server, and nothing of this process's environment that it goes by.
@@ -66,7 +66,7 @@ async fn what_each_command_prints_and_how_it_ends() {
     #[rustfmt::skip]
     let table: [(&str, String, &Env, i32, &str, &str); 29] = [
         ("nothing happened", "events".into(), &[], 0, "nothing happened yet\n", ""),
-        ("nothing was done", "actions --limit 5".into(), &[], 0, "nothing was done yet\n", ""),
+        ("nothing was done", "actions --limit 5".into(), &[], 0, "Jarvis has done nothing by itself yet\nwhat operators did by hand: jarvis events, or with who it was /api/v1/journal?kind=operator\n", ""),
         ("nothing is open", "incidents".into(), &[], 0, "nothing is open\n", ""),
         ("how it stands", "status".into(), &[], 0, "cluster      lab: seen, no open incident\ncluster      edge: NOT SEEN, no open incident\nautonomy     2 L2_RECOMMEND\nkill switch  off\n", ""),
         ("for a script", "status --json".into(), &[], 0, r#"{"clusters":[{"cluster":"lab","#, ""),
@@ -161,6 +161,54 @@ async fn lists_are_of_all_clusters_and_go_on_where_they_end() {
     fixture.stop().await;
 }
 
+/// A relative path begins where a command is started: what was looked for, and where, is in the message.
+#[tokio::test]
+async fn what_was_looked_for_is_named_in_full() {
+    let fixture = Fixture::new().await;
+    fixture.live.saw(&lab(), Instant::now());
+    let config = config(&fixture);
+    let text = std::fs::read_to_string(&config).unwrap();
+    let store = fixture.folder.path().join("jarvis.db");
+    std::fs::write(&config, text.replace(store.to_str().unwrap(), "jarvis.db")).unwrap();
+    let (empty, foreign) = (Folder::new(), Folder::new());
+    std::fs::write(foreign.path().join("jarvis.key"), "A".repeat(43)).unwrap();
+    let at = |folder: &Folder, name: &str| {
+        std::path::absolute(folder.path()).unwrap().join(name).display().to_string()
+    };
+    let none = format!(
+        "jarvis: there is no {}: the daemon has not run with this configuration, or was started in another folder",
+        at(&empty, "jarvis.key")
+    );
+    let other = format!(
+        "jarvis: refused: Invalid or expired token (it was asked with the key {}: is that the daemon's?)\n",
+        at(&foreign, "jarvis.key")
+    );
+    let offline = format!("jarvis: {}: there is no store to work on", at(&empty, "jarvis.db"));
+    let missing = format!("jarvis: {}: cannot be opened: No such file", at(&empty, "other.toml"));
+    let full = config.to_str().unwrap();
+    #[rustfmt::skip]
+    let table = [
+        ("in the daemon's folder", &fixture.folder, "kill-switch status", full, ""),
+        ("in another",             &empty,   "kill-switch status", full, none.as_str()),
+        ("beside another's key",   &foreign, "kill-switch status", full, other.as_str()),
+        ("without the daemon",     &empty,   "kill-switch status --offline", full, offline.as_str()),
+        ("without a configuration", &empty,  "status", "other.toml", missing.as_str()),
+        ("a daemon without one",   &empty,   "run", "other.toml", missing.as_str()),
+    ];
+    for (name, folder, words, config, expected) in table {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_jarvis"));
+        command.args(words.split_whitespace()).args(["--config", config]).current_dir(folder.path());
+        for name in ["JARVIS_TOKEN", "JARVIS_LOG", "PORT", "DB_PATH"] {
+            command.env_remove(name);
+        }
+        let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.success(), expected.is_empty(), "{name}: {error}");
+        assert!(error.contains(expected), "{name}: {error}");
+    }
+    fixture.stop().await;
+}
+
 /// TLS in front of a server, with a certificate for a name by which nobody asks for it here. Gives its port.
 async fn in_front_of(fixture: &Fixture, own: &rcgen::CertifiedKey<rcgen::KeyPair>) -> u16 {
     let key = rustls::pki_types::PrivateKeyDer::try_from(own.signing_key.serialize_der()).unwrap();
@@ -207,7 +255,7 @@ async fn the_daemon_s_own_certificate_is_enough_and_no_other_is() {
         let (exit, out, err) = ask(&config, &words, &token).await;
         assert_eq!(exit, code, "{name}: {out}{err}");
         assert!(code != 0 || out == "kill switch: off\n", "{name}: {out}");
-        assert!(code != 1 || err.contains("does not answer: invalid peer certificate"), "{name}: {err}");
+        assert!(code != 1 || err.contains("does not answer: its certificate "), "{name}: {err}");
     }
     fixture.stop().await;
 }
@@ -262,4 +310,38 @@ async fn while_the_daemon_is_down_the_store_itself_is_told() {
     assert!(stderr.contains("jarvis.db: there is no store to work on"), "{stderr}");
     assert!(!path.exists(), "a stop of nothing makes no store");
     let _keep_until_here = &fixture.folder;
+}
+
+/// Where root calls it in a folder of somebody else's: it writes nothing there, and follows nothing out of it.
+#[tokio::test]
+async fn a_command_changes_nothing_beside_the_store_and_follows_no_link() {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    let fixture = Fixture::new().await;
+    let config = config(&fixture);
+    let key = fixture.folder.path().join("jarvis.key");
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let (exit, said, _) = ask(&config, "kill-switch status", &[]).await;
+    assert_eq!((exit, said.as_str(), mode(&key)), (0, "kill switch: off\n", 0o644));
+    let elsewhere = fixture.folder.path().join("elsewhere");
+    std::fs::rename(&key, &elsewhere).unwrap();
+    symlink(&elsewhere, &key).unwrap();
+    let (exit, _, said) = ask(&config, "kill-switch status", &[]).await;
+    assert!(exit == 1 && said.contains("symbolic link"), "{exit} {said}");
+    assert_eq!(mode(&elsewhere), 0o644);
+    fixture.stop().await;
+}
+
+/// The answer is a refusal, and yet everything stopped.
+#[tokio::test]
+async fn a_stop_that_could_not_be_stored_is_said_to_be_in_force() {
+    let fixture = Fixture::new().await;
+    let config = config(&fixture);
+    super::unwritable::refuse_writes(fixture.folder.path()).await;
+    let (exit, _, said) = ask(&config, "kill-switch on", &[]).await;
+    assert_eq!(exit, 1);
+    assert!(said.starts_with("jarvis: The kill switch is on, until the next restart"), "{said}");
+    let (exit, said, _) = ask(&config, "status", &[]).await;
+    assert!(exit == 0 && said.contains("kill switch  ON"), "{said}");
+    fixture.stop().await;
 }

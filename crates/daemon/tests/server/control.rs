@@ -3,10 +3,12 @@
 use std::process::Command;
 
 use daemon::record::{NewEvent, verify};
+use daemon::report::caller::Role;
 use serde_json::Value;
 
 use super::at;
-use super::harness::{Fixture, lab};
+use super::harness::{Fixture, edge, lab};
+use super::v1::{opened, tell};
 
 impl Fixture {
     /// A call with a token and a body.
@@ -254,7 +256,7 @@ async fn an_event_of_somebody_is_kept_told_and_journalled() {
     assert_eq!(refused, r#"400 {"error":"type must be alert, action, status or metric"}"#);
     let elsewhere = r#"{"type":"alert","summary":"x","cluster":"moon"}"#;
     let refused = fixture.set("POST /api/memory/events", elsewhere).await;
-    assert_eq!(refused, r#"400 {"error":"cluster is none that is watched"}"#);
+    assert_eq!(refused, r#"400 {"error":"no cluster `moon` is watched: there are lab, edge"}"#);
     let here = r#"{"type":"alert","summary":"Fan: loud","cluster":"lab"}"#;
     assert!(fixture.set("POST /api/memory/events", here).await.starts_with("201 "));
     let operated = fixture.operated();
@@ -263,6 +265,60 @@ async fn an_event_of_somebody_is_kept_told_and_journalled() {
     assert!(operated[0].contains(r#""summary":"[User] Backup: done by hand""#), "{operated:?}");
     assert!(operated[1].contains(r#""cluster":"lab""#), "{operated:?}");
     fixture.stop().await;
+}
+
+#[tokio::test]
+async fn an_event_that_nothing_ends_is_ended_by_an_operator() {
+    let fixture = Fixture::new().await;
+    let given = |cluster: &str| {
+        format!(r#"{{"type":"alert","summary":"[User] Fan: loud","severity":"error"{cluster}}}"#)
+    };
+    for cluster in ["", r#","cluster":"lab""#, r#","cluster":"edge""#] {
+        assert!(fixture.set("POST /api/memory/events", &given(cluster)).await.starts_with("201 "));
+    }
+    tell(&fixture, "lab", vec![opened(0, 7)]).await;
+    fixture.user("local", Role::Operator, Some(&[edge()])).await;
+    fixture.user("looks", Role::Viewer, None).await;
+    let [admin, local, looks] =
+        [fixture.token(), fixture.token_of("local").await, fixture.token_of("looks").await];
+    let auth = format!(r#"{{"token":"{admin}"}}"#);
+    let screen = fixture.join("/events", &auth).await;
+    screen.hear_until("40/events,").await;
+    #[rustfmt::skip]
+    let table = [
+        ("a viewer's word",              &looks, "1", 403, "needs the role operator"),
+        ("of all, by one's",             &local, "1", 403, "This needs the role operator for all clusters"),
+        ("of another cluster",           &local, "2", 404, "there is no such event, or it is pruned"),
+        ("one's own",                    &local, "3", 200, r#""resolved":true,"resolvedAt":"2"#),
+        ("of all, by all's",             &admin, "1", 200, r#""resolvedBy":"admin""#),
+        ("again, by another",            &admin, "3", 200, r#""resolvedBy":"local""#),
+        ("what an incident told",        &admin, "4", 409, "an incident told it, which ends when what it is about is over"),
+        ("one that is none",             &admin, "99", 404, "there is no such event"),
+        ("no number",                    &admin, "x", 404, "there is no such event"),
+    ];
+    for (name, token, seq, status, words) in table {
+        let reply = fixture.ask(&format!("POST /api/v1/events/{seq}/resolve"), token, "").await;
+        assert_eq!(reply.status, status, "{name}: {}", reply.body);
+        assert!(reply.body.contains(words), "{name}: {}", reply.body);
+    }
+    let operated = fixture.operated();
+    let ended: Vec<_> = operated.iter().filter(|row| row.contains("eventResolved")).collect();
+    let [first, second] = ended[..] else { panic!("{operated:#?}") };
+    assert!(first.starts_with("local (login) eventResolved {\"cluster\":\"edge\",\"seq\":3,"), "{first}");
+    assert!(second.starts_with("admin (login) eventResolved {\"cluster\":null,\"seq\":1,"), "{second}");
+    let heard = screen.hear_until("42/events,").await.concat();
+    assert!(
+        heard.contains("Event 1 resolved") && heard.contains("admin (login) says that it is over: Fan"),
+        "{heard}"
+    );
+    let open = fixture.get("/api/v1/events?resolved=false", &admin).await.body;
+    let left: Vec<_> =
+        ["\"seq\":1,", "\"seq\":2,", "\"seq\":3,"].iter().map(|seq| open.contains(seq)).collect();
+    assert_eq!(left, [false, true, false], "{open}");
+    let path = fixture.folder.path().join("jarvis.db");
+    fixture.server.shutdown().await;
+    assert!(fixture.store.close().await);
+    assert!(verify(&path).await.is_ok(), "the chain holds");
 }
 
 #[tokio::test]

@@ -90,7 +90,7 @@ async fn each_call_for_another_cluster() {
     let revoke = format!("DELETE /api/v1/tokens/{admins}");
     // The least role that gets as far as the answer; less is 403 anyway.
     #[rustfmt::skip]
-    let table: [(&str, &str, Role, u16); 42] = [
+    let table: [(&str, &str, Role, u16); 43] = [
         ("GET /api/v1/clusters",                        "", Viewer, 200),
         ("GET /api/v1/clusters/lab",                    "", Viewer, 404),
         ("GET /api/v1/clusters/lab/nodes",              "", Viewer, 404),
@@ -112,6 +112,7 @@ async fn each_call_for_another_cluster() {
         ("GET /api/v1/events",                          "", Viewer, 200),
         ("GET /api/v1/events?cluster=lab",              "", Viewer, 200),
         ("GET /api/v1/events/1",                        "", Viewer, 404),
+        ("POST /api/v1/events/1/resolve",               "", Operator, 404),
         ("GET /api/v1/actions",                         "", Viewer, 200),
         ("GET /api/v1/actions?cluster=lab",             "", Viewer, 200),
         ("GET /api/v1/journal?cluster=lab",             "", Operator, 200),
@@ -127,7 +128,7 @@ async fn each_call_for_another_cluster() {
         ("POST /api/memory/events",                     r#"{"type":"status","summary":"x"}"#, Operator, 403),
         ("POST /api/memory/events",                     r#"{"type":"status","summary":"x","cluster":"lab"}"#, Operator, 400),
         ("POST /api/tools/execute",                     r#"{"tool":"start_vm","args":{"cluster":"lab","node":"pve1","vmid":101}}"#, Operator, 400),
-        ("POST /api/tools/execute",                     r#"{"tool":"stop_vm","args":{"node":"pve1","vmid":101,"confirmed":true}}"#, Operator, 403),
+        ("POST /api/tools/execute",                     r#"{"tool":"stop_vm","args":{"node":"pve1","vmid":101,"confirmed":true}}"#, Operator, 400),
         ("POST /api/v1/users",                          r#"{"name":"x","role":"viewer"}"#, Role::Admin, 403),
         ("PATCH /api/v1/users/admin",                   r#"{"disabled":true}"#, Role::Admin, 403),
         ("DELETE /api/v1/users/viewer-of-edge",         "", Role::Admin, 403),

@@ -85,7 +85,18 @@ impl Fixture {
         password: Option<Password>,
         hands: Vec<(ClusterName, Hands)>,
     ) -> Fixture {
-        Fixture::made(folder, limits, password, hands, vec![lab()], None).await
+        Fixture::acting_in(folder, limits, password, hands, vec![lab()]).await
+    }
+
+    /// As [`Fixture::acting`], with these clusters.
+    pub(crate) async fn acting_in(
+        folder: Folder,
+        limits: Limits,
+        password: Option<Password>,
+        hands: Vec<(ClusterName, Hands)>,
+        clusters: Vec<ClusterName>,
+    ) -> Fixture {
+        Fixture::made(folder, limits, password, hands, clusters, None).await
     }
 
     /// In a folder that may have been one's before, with these clusters.

@@ -86,8 +86,10 @@ const OK: &str = r#"{"killSwitch":true}"#;
 #[tokio::test]
 async fn who_answers_in_the_daemon_s_place_is_not_believed() {
     let fixture = Fixture::new().await;
+    let key = fixture.folder.path().join("jarvis.key");
     let foreign =
-        "answers what no jarvis does: it does not show that it has the key of this machine's daemon\n";
+        format!("answers what no jarvis does: it does not show that it has the key {}\n", key.display());
+    let foreign = foreign.as_str();
     type Change = (&'static str, &'static str);
     let table: [(&str, &str, Option<&str>, Change, &str); 6] = [
         ("the daemon, by a way round", STOP, None, ("", ""), ""),

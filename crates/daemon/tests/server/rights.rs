@@ -223,18 +223,28 @@ async fn whoever_may_not_act_somewhere_learns_nothing_of_it() {
         let lines = [bearer.as_str(), "Content-Type: application/json"];
         fixture.call(&format!("POST {path}"), &lines, body).await.shown()
     };
-    for wish in [
-        r#"{"tool":"start_vm","args":{"node":"pve1","vmid":101}}"#,
-        r#"{"tool":"wake_node","args":{"node":"pve1"}}"#,
-        r#"{"tool":"none","args":{}}"#,
+    let unnamed = r#"400 {"error":"cluster must be named in args: there is edge","success":false}"#;
+    let not_there = r#"400 {"error":"no cluster `lab` is watched: there is edge","success":false}"#;
+    for (wish, refused) in [
+        (r#"{"tool":"start_vm","args":{"node":"pve1","vmid":101}}"#, unnamed),
+        (r#"{"tool":"wake_node","args":{"node":"pve1"}}"#, unnamed),
+        (r#"{"tool":"wake_node","args":{"node":"pve1","cluster":"lab"}}"#, not_there),
     ] {
-        let refused = r#"403 {"error":"local may not act in the cluster that is meant","success":false}"#;
         assert_eq!(post("/api/tools/execute", wish).await, refused, "{wish}");
     }
     let token = post("/api/v1/tokens", r#"{"name":"x","clusters":["lab"]}"#).await;
     let guess = post("/api/v1/tokens", r#"{"name":"x","clusters":["zzz"]}"#).await;
     assert_eq!(token, guess, "a cluster that is there and one that is not");
     assert!(!guess.contains("lab"), "{guess}");
+    fixture.stop().await;
+    // Where there is one cluster, it is the one that is meant, also by who may not act there.
+    let password = Some(Password::new(PASSWORD));
+    let fixture = Fixture::of(Folder::new(), &["lab"], daemon::report::Limits::default(), password).await;
+    fixture.user("local", Role::Operator, Some(&[edge()])).await;
+    let wish = r#"{"tool":"start_vm","args":{"node":"pve1","vmid":101}}"#;
+    let reply = fixture.ask("POST /api/tools/execute", &fixture.token_of("local").await, wish).await;
+    let refused = r#"403 {"error":"local may not act in the cluster that is meant","success":false}"#;
+    assert_eq!(reply.shown(), refused);
     fixture.stop().await;
 }
 
@@ -270,7 +280,7 @@ async fn whoever_sees_some_clusters_is_told_no_count_of_all() {
     let counted = |name: &&String| name.starts_with("jarvis_") || name.starts_with("process_");
     assert_eq!(
         own.iter().filter(counted).collect::<Vec<_>>(),
-        ["jarvis_build_info", "jarvis_cluster_seen", "jarvis_store_failing"],
+        ["jarvis_build_info", "jarvis_cluster_seen", "jarvis_kill_switch", "jarvis_store_failing"],
     );
     for name in ["jarvis_sessions", "jarvis_socket_clients", "jarvis_events_total", "jarvis_journal_head"] {
         assert!(every.contains(name), "{name} is not in {every:?}");

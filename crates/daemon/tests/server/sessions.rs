@@ -149,6 +149,39 @@ async fn nobody_is_logged_in_by_another_page_or_with_a_session_of_its_making() {
     fixture.stop().await;
 }
 
+/// A page that somebody at the admin's own place has open guesses on and on: it is refused before it takes a try.
+#[tokio::test]
+async fn another_page_takes_none_of_its_visitors_tries() {
+    let fixture = Fixture::new().await;
+    assert_eq!(fixture.post("/api/auth/login", LOGIN).await.status, 200, "the admin is known here");
+    let (json, text) = ("Content-Type: application/json", "Content-Type: text/plain");
+    let table: [(&str, &[&str], u16); 5] = [
+        ("another page", &["Origin: https://evil.example", "Sec-Fetch-Site: cross-site", text], 403),
+        ("another page's JSON", &["Origin: https://evil.example", json], 403),
+        ("a picture or a form", &["Sec-Fetch-Site: cross-site", text], 403),
+        ("another page of the domain", &["Sec-Fetch-Site: same-site", json], 403),
+        ("an old browser, which says nothing", &[text], 415),
+    ];
+    for (call, body) in [
+        ("POST /api/auth/login", r#"{"password":"guess"}"#),
+        ("POST /api/auth/setup", r#"{"code":"AAAA","password":"a good password"}"#),
+        ("POST /api/v1/session", r#"{"password":"guess"}"#),
+    ] {
+        for (name, lines, expected) in table {
+            for _ in 0..7 {
+                let reply = fixture.call(call, lines, body).await;
+                assert_eq!(reply.status, expected, "{call} {name}: {}", reply.body);
+            }
+        }
+    }
+    assert_eq!(fixture.post("/api/auth/login", LOGIN).await.status, 200, "no try was taken");
+    for lines in [&[OWN, json], &[&format!("Origin: {DESK}"), json]] {
+        let reply = fixture.call("POST /api/auth/login", lines, LOGIN).await;
+        assert_eq!(reply.status, 200, "our page, and a listed one: {}", reply.body);
+    }
+    fixture.stop().await;
+}
+
 #[tokio::test]
 async fn through_a_proxy_with_tls_the_cookie_is_bound_to_the_host() {
     let fixture = Fixture::new().await;

@@ -124,3 +124,63 @@ async fn a_renewed_certificate_is_used_without_a_restart() {
     assert_eq!(Reply::read(open).await.status, 200, "who was connected stays so");
     fixture.stop().await;
 }
+
+/// What a person at a terminal is told who has the wrong file, address or port.
+#[tokio::test]
+async fn why_a_command_believes_no_certificate_is_said_in_words() {
+    let folder = Folder::new();
+    let pem = |name: &str, made: &rcgen::Certificate| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, made.pem()).unwrap();
+        path.display().to_string()
+    };
+    // As `openssl req -x509` makes it: an authority that vouches for itself.
+    let mut parameters = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    parameters.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let key = rcgen::KeyPair::generate().unwrap();
+    let made = parameters.self_signed(&key).unwrap();
+    std::fs::write(folder.path().join("key.pem"), key.serialize_pem()).unwrap();
+    let own = pem("cert.pem", &made);
+    let other = pem("other.pem", &rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap().cert);
+    let fixture = listening(folder.path(), Limits::default()).await;
+    let second = Folder::new();
+    renew(second.path());
+    let foreign = listening(second.path(), Limits::default()).await;
+    let plain = Fixture::new().await;
+    let url = |fixture: &Fixture| format!("https://localhost:{}", fixture.address().port());
+    let vouches = "its certificate vouches for itself, and is no authority's for others: this is a server certificate, name it \
+                   with --cert-file and not with --ca-file";
+    let (token, foreign_own) = (fixture.token(), second.path().join("cert.pem").display().to_string());
+    #[rustfmt::skip]
+    let table: [(&str, String, [&str; 2], Option<&str>); 8] = [
+        ("the certificate itself", url(&fixture), ["--cert-file", &own], None),
+        ("as if it were an authority", url(&fixture), ["--ca-file", &own], Some(vouches)),
+        ("neither", url(&fixture), ["--limit", "1"], Some(vouches)),
+        ("another authority", url(&foreign), ["--ca-file", &other],
+            Some("its certificate was not made by the authority in --ca-file")),
+        ("an authority that is not known", url(&foreign), ["--limit", "1"],
+            Some("its certificate was made by an authority that this machine does not know: name that with --ca-file, or the certificate itself with --cert-file")),
+        ("another name", url(&foreign), ["--ca-file", &foreign_own],
+            Some("its certificate is for another name: use the name that it was made for in --url, or name the certificate itself with --cert-file")),
+        ("another certificate", url(&fixture), ["--cert-file", &other],
+            Some("its certificate is not the one in --cert-file: it was renewed, or another program answers there")),
+        ("a port without TLS", url(&plain), ["--cert-file", &own],
+            Some("it speaks no TLS there: write http:// on its own machine, or the port on which it (or a proxy) speaks TLS")),
+    ];
+    for (name, url, words, expected) in table {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_jarvis"));
+        command.args(["events", "--url", &url]).args(words).env("JARVIS_TOKEN", &token);
+        let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        match expected {
+            None => assert!(output.status.success(), "{name}: {said}"),
+            Some(expected) => {
+                let expected = format!("jarvis: the daemon at {url} does not answer: {expected}\n");
+                assert_eq!(said, expected, "{name}");
+            }
+        }
+    }
+    for fixture in [plain, foreign, fixture] {
+        fixture.stop().await;
+    }
+}

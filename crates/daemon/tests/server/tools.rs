@@ -8,6 +8,7 @@ use daemon::clock::Clock;
 use daemon::daemon::clients;
 use daemon::report::Limits;
 use daemon::report::auth::Password;
+use daemon::report::caller::Role;
 use daemon::report::page::{GuestMarks, GuestRow, NodeRow};
 use engine::observe::{GuestId, GuestKind, GuestStatus, Presence};
 use serde_json::Value;
@@ -17,7 +18,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
 use super::at;
-use super::harness::{Fixture, Folder, PASSWORD, lab};
+use super::harness::{Fixture, Folder, PASSWORD, edge, lab};
 
 const LAB: &str = "
     nodes pve1 pve2 pve3
@@ -204,25 +205,79 @@ async fn what_is_refused_never_reaches_the_cluster() {
         ("HA", "restart_service", r#"{"node":"pve1","service":"pve-ha-lrm","confirmed":true}"#, never("pve-ha-lrm")),
         ("HA by its long name", "restart_service", r#"{"node":"pve1","service":"pve-ha-crm.service","confirmed":true}"#, never("pve-ha-crm")),
         ("the watchdog", "restart_service", r#"{"node":"pve1","service":"watchdog-mux","confirmed":true}"#, never("watchdog-mux")),
+        ("corosync, twice its suffix", "restart_service", r#"{"node":"pve1","service":"corosync.service.service","confirmed":true}"#, never("corosync")),
+        ("HA, three times its suffix", "restart_service", r#"{"node":"pve1","service":"pve-ha-lrm.service.service.service","confirmed":true}"#, never("pve-ha-lrm")),
+        ("nothing but suffixes", "restart_service", r#"{"node":"pve1","service":".service.service","confirmed":true}"#, no(400, "service must be the name of a service")),
+        ("a dot", "restart_service", r#"{"node":"pve1","service":".","confirmed":true}"#, no(400, "service must be the name of a service")),
+        ("two dots", "restart_service", r#"{"node":"pve1","service":"..","confirmed":true}"#, no(400, "service must be the name of a service")),
+        ("a dot at its end", "restart_service", r#"{"node":"pve1","service":"corosync.","confirmed":true}"#, no(400, "service must be the name of a service")),
+        ("an option", "restart_service", r#"{"node":"pve1","service":"-corosync","confirmed":true}"#, no(400, "service must be the name of a service")),
+        ("a unit's instance", "restart_service", r#"{"node":"pve1","service":"corosync@1","confirmed":true}"#, no(400, "service must be the name of a service")),
         ("a service as a path", "restart_service", r#"{"node":"pve1","service":"../x","confirmed":true}"#, no(400, "service must be the name of a service")),
         ("capitals", "restart_service", r#"{"node":"pve1","service":"Corosync","confirmed":true}"#, no(400, "service must be the name of a service")),
         ("a node that is off", "restart_service", r#"{"node":"pve3","service":"cron","confirmed":true}"#, no(400, "node pve3 is offline")),
         ("a node that is on", "wake_node", r#"{"node":"pve1"}"#, no(400, "node pve1 is online")),
         ("no such node", "wake_node", r#"{"node":"pve9"}"#, no(400, "there is no node pve9")),
-        ("another cluster", "wake_node", r#"{"node":"pve3","cluster":"edge"}"#, no(400, "cluster is none that is watched")),
+        ("another cluster", "wake_node", r#"{"node":"pve3","cluster":"edge"}"#, no(400, "no cluster `edge` is watched: there is lab")),
+        ("a cluster that is no text", "wake_node", r#"{"node":"pve3","cluster":7}"#, no(400, "cluster must be the name of one: there is lab")),
     ];
     for (name, tool, args, expected) in table {
         assert_eq!(acting.execute(tool, args).await, expected, "{name}");
     }
-    let shape = r#"400 {"error":"The body must be JSON: {\"tool\": NAME, \"args\": {\"node\", \"vmid\" or \"service\", and \"confirmed\": true where it is needed}}","success":false}"#;
+    let shape = r#"400 {"error":"The body must be JSON: {\"tool\": NAME, \"args\": {\"node\", \"vmid\" or \"service\", \"cluster\" where there are several, and \"confirmed\": true where it is needed}}","success":false}"#;
     for body in ["", "[]", r#"{"tool":"start_vm","args":{"node":"pve1","vmid":104,"force":true}}"#] {
         assert_eq!(acting.fixture.set("POST /api/tools/execute", body).await, shape, "{body}");
+    }
+    let misplaced = [
+        ("confirmed", r#"{"tool":"stop_vm","args":{"node":"pve1","vmid":101},"confirmed":true}"#),
+        ("node", r#"{"tool":"start_vm","node":"pve1","vmid":104}"#),
+    ];
+    for (name, body) in misplaced {
+        let answer = acting.fixture.set("POST /api/tools/execute", body).await;
+        let expected = format!(r#"400 {{"error":"{name} belongs into args: {{"#);
+        assert!(answer.starts_with(&expected), "{answer}");
     }
     acting.fixture.live.blind(&lab());
     let blind = no(400, "the cluster lab is not seen at the moment: what is there is not known");
     assert_eq!(acting.execute("start_vm", r#"{"node":"pve1","vmid":104}"#).await, blind);
     assert_eq!(acting.calls("POST") + acting.calls("GET"), 0, "nothing was asked of the cluster");
     assert_eq!(acting.fixture.operated(), Vec::<String>::new());
+    acting.stop().await;
+}
+
+/// The other cluster may have the same node and the same number: a guess would stop somebody else's guest.
+#[tokio::test]
+async fn with_several_clusters_an_act_names_its_own() {
+    let cluster = cluster("full", 20.0);
+    let (password, hands) = (Some(Password::new(PASSWORD)), vec![(lab(), hands(&cluster))]);
+    let clusters = vec![lab(), edge()];
+    let fixture = Fixture::acting_in(Folder::new(), Limits::default(), password, hands, clusters).await;
+    fixture.live.saw(&lab(), Instant::now());
+    publish(&fixture);
+    fixture.user("local", Role::Operator, Some(&[edge()])).await;
+    let acting = Acting { fixture, cluster };
+    let (admin, local) = (acting.fixture.token(), acting.fixture.token_of("local").await);
+    let no = |error: &str| format!(r#"400 {{"error":"{error}","success":false}}"#);
+    let stop = r#"{"tool":"stop_vm","args":{"node":"pve1","vmid":101,"confirmed":true"#;
+    let start = r#"{"tool":"start_vm","args":{"node":"pve1","vmid":104"#;
+    #[rustfmt::skip]
+    let table = [
+        ("a stop of no cluster's",      &admin, stop,  "",                    no("cluster must be named in args: there are lab, edge")),
+        ("a start, too",                &admin, start, r#","cluster":null"#,  no("cluster must be named in args: there are lab, edge")),
+        ("who may see one",             &local, stop,  "",                    no("cluster must be named in args: there is edge")),
+        ("one that is not watched",     &admin, stop,  r#","cluster":"moon""#, no("no cluster `moon` is watched: there are lab, edge")),
+        ("one that is not the caller's", &local, stop, r#","cluster":"lab""#, no("no cluster `lab` is watched: there is edge")),
+        ("another than the first",      &admin, stop,  r#","cluster":"edge""#, no("the cluster has not been seen yet: try again in some seconds")),
+    ];
+    for (name, token, wish, cluster, expected) in table {
+        let body = format!("{wish}{cluster}}}}}");
+        let answer = acting.fixture.ask("POST /api/tools/execute", token, &body).await.shown();
+        assert_eq!(answer, expected, "{name}");
+    }
+    assert_eq!(acting.calls("POST") + acting.calls("GET"), 0, "nothing was asked of the cluster");
+    let body = format!(r#"{start},"cluster":"lab"}}}}"#);
+    let answer = acting.fixture.ask("POST /api/tools/execute", &admin, &body).await.shown();
+    assert!(answer.starts_with("200 "), "{answer}");
     acting.stop().await;
 }
 

@@ -188,7 +188,7 @@ async fn each_way_in_which_a_change_of_users_is_refused() {
         "400 a user's name has 1 to 64 of a-z, 0-9, `.`, `_`, `-`, `@`, and begins with a letter or digit";
     let shape = r#"400 The body must be JSON: {"name": TEXT, "role": "viewer"|"operator"|"admin", "clusters": null|[TEXT], "password": null|TEXT}"#;
     let last = "409 admin is always there, as an admin of all clusters: another admin may disable it";
-    let table: [(&str, &str, &str, String, &str); 22] = [
+    let table: [(&str, &str, &str, String, &str); 24] = [
         (
             "an operator",
             &bob,
@@ -246,7 +246,21 @@ async fn each_way_in_which_a_change_of_users_is_refused() {
             &admin,
             "POST /api/v1/users",
             r#"{"name":"eve","role":"viewer","password":"short"}"#.into(),
-            "400 The password must have 8 to 1024 bytes",
+            "400 The password must have 8 to 1024 bytes, and not blanks alone",
+        ),
+        (
+            "a password of blanks",
+            &admin,
+            "POST /api/v1/users",
+            r#"{"name":"eve","role":"viewer","password":"        "}"#.into(),
+            "400 The password must have 8 to 1024 bytes, and not blanks alone",
+        ),
+        (
+            "a password of other blanks",
+            &admin,
+            "POST /api/v1/users/bob/password",
+            r#"{"new":"\u00a0\u2003\t\u3000\n \u0000"}"#.into(),
+            "400 The password must have 8 to 1024 bytes, and not blanks alone",
         ),
         (
             "nobody",
@@ -351,7 +365,7 @@ async fn a_token_is_shown_once_and_has_no_more_than_its_user() {
     let (admin, bob) = (fixture.token(), fixture.token_of("bob").await);
     let more =
         "403 a token may not have more than its user and whoever makes it: a lesser role, or fewer clusters";
-    let table: [(&str, &str, &str, &str); 9] = [
+    let table: [(&str, &str, &str, &str); 10] = [
         ("a role above one's own", &bob, r#"{"name":"x","role":"admin"}"#, more),
         (
             "a cluster that is not one's own",
@@ -362,12 +376,23 @@ async fn a_token_is_shown_once_and_has_no_more_than_its_user() {
         ("somebody else's", &bob, r#"{"name":"x","user":"admin"}"#, "403 bob may not do this"),
         ("more than its user, by an admin", &admin, r#"{"name":"x","user":"bob","role":"admin"}"#, more),
         ("of nobody", &admin, r#"{"name":"x","user":"eve"}"#, "404 there is no user of that name"),
-        ("without a name", &bob, r#"{"name":" "}"#, "400 a token's name has 1 to 64 bytes, on one line"),
+        (
+            "without a name",
+            &bob,
+            r#"{"name":" "}"#,
+            "400 a token's name has 1 to 64 bytes, on one line, without signs that are not seen",
+        ),
         (
             "with a header in its name",
             &bob,
             r#"{"name":"x\r\nX-Evil: 1"}"#,
-            "400 a token's name has 1 to 64 bytes, on one line",
+            "400 a token's name has 1 to 64 bytes, on one line, without signs that are not seen",
+        ),
+        (
+            "that turns the reading direction",
+            &bob,
+            r#"{"name":"x\u202etxt"}"#,
+            "400 a token's name has 1 to 64 bytes, on one line, without signs that are not seen",
         ),
         (
             "that has ended",

@@ -129,3 +129,18 @@ pub(crate) async fn read_column(path: &Path, sql: &'static str) -> Vec<String> {
         .map(|row| row.try_get_unchecked::<Option<String>, _>(0).unwrap().unwrap_or("NULL".into()))
         .collect()
 }
+
+/// Overwrites the first page of a table. Nobody may have the file open.
+pub(crate) async fn damage(path: &Path, table: &str) {
+    let mut conn = connect(path).await;
+    let page = format!(
+        "SELECT rootpage || ' ' || (SELECT page_size FROM pragma_page_size) FROM sqlite_schema WHERE name = '{table}'"
+    );
+    let row = sqlx::query(AssertSqlSafe(page)).fetch_one(&mut conn).await.unwrap();
+    let numbers: Vec<usize> = row.get::<String, _>(0).split(' ').map(|n| n.parse().unwrap()).collect();
+    conn.close().await.unwrap();
+    let [page, size] = numbers[..] else { panic!("{numbers:?}") };
+    let mut bytes = fs::read(path).unwrap();
+    bytes[(page - 1) * size..page * size].fill(0xA5);
+    fs::write(path, bytes).unwrap();
+}

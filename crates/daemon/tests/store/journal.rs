@@ -13,7 +13,15 @@ use super::help::{Folder, at, checkpoint, event, kept, lab, read_column, run};
 
 fn entry(time: &str, words: &str) -> NewEntry {
     let entry = serde_json::json!({ "words": words }).to_string();
-    NewEntry { at: at(time), cluster: Some("lab".into()), kind: Kind::Noted, entry, told: None, action: None }
+    NewEntry {
+        at: at(time),
+        cluster: Some("lab".into()),
+        kind: Kind::Noted,
+        entry,
+        told: None,
+        about: None,
+        action: None,
+    }
 }
 
 fn edge() -> ClusterName {

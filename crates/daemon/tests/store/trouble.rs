@@ -365,3 +365,19 @@ async fn what_moves_the_cursor_or_breaks_a_line_is_not_stored() {
     assert_eq!((row.title.as_str(), row.message.as_str()), ("web 01", "a\u{fffd}[2J FAKE: critical\u{fffd}"));
     assert!(!row.summary.chars().any(char::is_control), "{:?}", row.summary);
 }
+
+/// Root starts it in a folder of somebody else's, who has put a link where the lock belongs.
+#[tokio::test]
+async fn a_lock_that_is_a_link_is_not_followed() {
+    let folder = Folder::new();
+    fs::write(folder.path("precious"), "precious").unwrap();
+    for (name, target) in [("a file", "precious"), ("nothing", "made")] {
+        symlink(folder.path(target), folder.path("jarvis.db.lock")).unwrap();
+        let error = Store::open(&folder.path("jarvis.db")).await.err().unwrap();
+        let error = format!("{:#}", anyhow::Error::from(error));
+        assert!(error.contains("symbolic link"), "{name}: {error}");
+        fs::remove_file(folder.path("jarvis.db.lock")).unwrap();
+    }
+    assert_eq!(fs::read_to_string(folder.path("precious")).unwrap(), "precious");
+    assert!(!folder.path("made").exists());
+}

@@ -8,17 +8,20 @@ use std::time::{Duration, Instant};
 
 use daemon::act::Hands;
 use daemon::clock::Clock;
-use daemon::record::Store;
+use daemon::operate::{Ordered, Taken};
+use daemon::record::{self, IncidentFilter, Store, Window};
 use daemon::report::live::Live;
 use daemon::run::{self, Watched};
 use daemon::{TemperatureSource, Tiers, supervise};
+use engine::observe::ClusterName;
 use engine::policy::Policy;
-use engine::record::Entry;
+use engine::record::{Entry, Order};
 use jiff::SignedDuration;
 use sim::cluster::Rights;
 use sim::http::{Options, Server};
 use sim::run::BEGIN;
-use sim::script::Script;
+use sim::script::{Command, Jarvis, Script, Step};
+use tokio::sync::oneshot;
 
 const TOKEN: &str = "jarvis@pve!stories";
 const SECRET: &str = "55555555-5555-5555-5555-555555555555";
@@ -94,7 +97,7 @@ pub(crate) fn play(
                 &clock,
             )
             .unwrap(),
-            policy: Policy::default(),
+            policy: Policy { protect: script.protect.clone(), ..Policy::default() },
             temperature: sensors(&cluster),
             tiers: tiers(script),
             clock: Arc::clone(&clock),
@@ -106,9 +109,13 @@ pub(crate) fn play(
             autonomy_ceiling: script.autonomy.number(),
             standby,
         };
+        let live = Arc::clone(&watched.live);
         clock.sleep_until(BEGIN + script.tiers.first - FIRST_ROUND).await;
         let (stop, stopped) = supervise::stop();
         let watch = tokio::spawn(run::watch(watched, stopped));
+        let operator =
+            Operator { store: store.clone(), live, clock: Arc::clone(&clock), name: script.cluster.clone() };
+        let said = tokio::spawn(operator.say(script.steps.clone()));
         if let Some(Lever { at, line }) = lever {
             clock.sleep_until(BEGIN + *at).await;
             cluster.apply(line).unwrap();
@@ -123,6 +130,7 @@ pub(crate) fn play(
             }
             tokio::time::sleep(LOOK_EVERY).await;
         };
+        said.await.unwrap();
         stop.send_replace(true);
         let ended = tokio::time::timeout(STOP_WITHIN, watch).await;
         ended.unwrap_or_else(|_| panic!("{name}: the watch does not stop")).unwrap().unwrap();
@@ -131,6 +139,47 @@ pub(crate) fn play(
         cluster.shutdown().await;
         Played { log: told, failed }
     })
+}
+
+/// Says to the daemon what the script has somebody say, as its server would.
+struct Operator {
+    store: Store,
+    live: Arc<Live>,
+    clock: Arc<Clock>,
+    name: ClusterName,
+}
+
+impl Operator {
+    async fn say(self, steps: Vec<Step>) {
+        for step in steps {
+            let (Command::Jarvis(what), Some(at)) = (step.command, step.at) else { continue };
+            self.clock.sleep_until(BEGIN + at).await;
+            let now = self.clock.now();
+            match what {
+                Jarvis::KillSwitch(on) => {
+                    self.store.set_preference(record::KILL_SWITCH, &on.to_string(), now).await.unwrap();
+                }
+                Jarvis::Level(level) => {
+                    let level = level.number().to_string();
+                    self.store.set_preference(record::LEVEL, &level, now).await.unwrap();
+                }
+                Jarvis::Announce(..) => panic!("maintenance cannot be announced to the daemon yet"),
+                Jarvis::Order(subject, by, order) => self.order(&subject.to_string(), by, order).await,
+            }
+        }
+    }
+
+    async fn order(&self, subject: &str, by: String, order: Order) {
+        let window = Window { limit: 100, ..Window::default() };
+        let filter =
+            IncidentFilter { open: Some(true), subject: Some(subject.into()), ..IncidentFilter::default() };
+        let open = self.store.list_incidents(window, filter).await.unwrap().rows;
+        let incident = open.first().unwrap_or_else(|| panic!("nothing is open on {subject}"));
+        let (reply, taken) = oneshot::channel();
+        let ordered = Ordered { incident: incident.id.parse().unwrap(), by: by.into(), order, reply };
+        self.live.desk(&self.name).unwrap().send(ordered).await.unwrap();
+        assert_eq!(taken.await.unwrap(), Taken::Recorded);
+    }
 }
 
 fn serve(script: &Script, speed: f64) -> Server {

@@ -178,8 +178,17 @@ fn not_stopped(case: &Case) -> Option<Hold> {
 /// Somebody asked for it to be stopped after it had crashed. Then it is to be so.
 fn stopped_by(case: &Case) -> Option<Hold> {
     let began = case.since - CLOCK_SKEW;
-    let stops = |task: &&Task| is_stop(&task.kind) && task.ended_at.is_none_or(|ended| ended >= began);
-    latest(case, stops).map(Hold::StoppedBy)
+    let vmid = guest(case)?.id.vmid.to_string();
+    let tasks = facts(case)?.tasks;
+    // Who started it again afterwards wanted it to run.
+    let undone = |stop: &Task| {
+        let start = |task: &&Task| *task.id == *vmid && is_start(&task.kind) && succeeded(task);
+        tasks.iter().filter(start).any(|start| stop.ended_at.is_some_and(|ended| start.started_at > ended))
+    };
+    let stops = |task: &&Task| {
+        is_stop(&task.kind) && task.ended_at.is_none_or(|ended| ended >= began) && !undone(task)
+    };
+    latest(case, stops).or_else(|| case.stopped.cloned()).map(Hold::StoppedBy)
 }
 
 /// Another hand is at the same work: a second start is one too many, whoever makes it.

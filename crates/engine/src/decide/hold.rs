@@ -80,6 +80,11 @@ pub enum Hold {
 }
 
 impl Hold {
+    /// Who stopped it, where that is what is objected.
+    pub(crate) fn stopped_by(&self) -> Option<&By> {
+        if let Hold::StoppedBy(by) = self { Some(by) } else { None }
+    }
+
     /// When it will be over by itself, where that is known.
     pub fn until(&self) -> Option<Timestamp> {
         match self {

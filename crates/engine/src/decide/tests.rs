@@ -14,6 +14,7 @@ struct World {
     attempts: Vec<Timestamp>,
     approved: bool,
     dismissed: Option<&'static str>,
+    stopped: Option<By>,
     controls: Controls,
     maintenance: Option<Timestamp>,
     quorate: bool,
@@ -60,6 +61,7 @@ fn guest() -> World {
         attempts: Vec::new(),
         approved: false,
         dismissed: None,
+        stopped: None,
         controls: Controls {
             kill_switch: KillSwitch::Off,
             level: Autonomy::ActReport,
@@ -184,6 +186,7 @@ impl World {
             attempts: &self.attempts,
             approved: self.approved,
             dismissed: self.dismissed,
+            stopped: self.stopped.as_ref(),
             controls: &self.controls,
             maintenance: self.maintenance,
             quorate: self.quorate,
@@ -387,7 +390,24 @@ fn what_tasks_say() {
     check(
         vec![
             ("stopped by somebody since", guest().tasks(&[task("qmstop", "101", Some((1052, "OK")))])),
+            ("stopped since, and started again, and down", {
+                let stop = Task { started_at: at(1010), ..task("qmstop", "101", Some((1012, "OK"))) };
+                let start = Task { started_at: at(1020), ..task("qmstart", "101", Some((1022, "OK"))) };
+                guest().tasks(&[stop, start])
+            }),
+            ("stopped since, and started in vain", {
+                let stop = Task { started_at: at(1010), ..task("qmstop", "101", Some((1012, "OK"))) };
+                let start = Task { started_at: at(1020), ..task("qmstart", "101", Some((1022, "failed"))) };
+                guest().tasks(&[stop, start])
+            }),
             ("being stopped", guest().tasks(&[task("qmshutdown", "101", None)])),
+            (
+                "stopped before it was moved",
+                guest().with(|world| {
+                    let by = By { user: "alice@pve".into(), task: "qmstop".into(), upid: "UPID:s".into() };
+                    world.stopped = Some(by);
+                }),
+            ),
             ("another guest was stopped", guest().tasks(&[task("qmstop", "102", Some((1052, "OK")))])),
             ("a stop that was over before", guest().tasks(&[early])),
             ("the node's own stopall", guest().tasks(&[task("stopall", "", Some((1052, "OK")))])),
@@ -414,7 +434,10 @@ fn what_tasks_say() {
         ],
         expect![[r#"
             stopped by somebody since                    hold: stopped since by alice@pve (qmstop)
+            stopped since, and started again, and down   act: start it on pve1, attempt 1
+            stopped since, and started in vain           hold: stopped since by alice@pve (qmstop)
             being stopped                                hold: stopped since by alice@pve (qmshutdown); a task is at work on it, by alice@pve (qmshutdown)
+            stopped before it was moved                  hold: stopped since by alice@pve (qmstop)
             another guest was stopped                    act: start it on pve1, attempt 1
             a stop that was over before                  act: start it on pve1, attempt 1
             the node's own stopall                       hold: stopped since by alice@pve (stopall)

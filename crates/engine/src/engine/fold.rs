@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use super::memory::{Departure, KnownGuest, KnownNode, LiveSeen};
 use super::{Engine, Memory};
 use crate::act::Outcome;
+use crate::decide::Hold;
 use crate::detect::guest::{self, ROW_AGE};
 use crate::detect::{Check, Finding};
 use crate::incident::{Course, Incident, IncidentId, Resolution, Said, Slot, State};
@@ -121,7 +122,12 @@ impl Engine {
         let Some(since) = incident.state.told_at() else { return };
         let course = &mut incident.course;
         match step {
-            Step::Held { holds, .. } => course.said = Said::Held(holds),
+            Step::Held { action, holds, .. } => {
+                let stop = holds.iter().find_map(Hold::stopped_by);
+                let stop = stop.map(|by| (by.clone(), action.node().clone()));
+                course.stopped = course.stopped.take().or(stop);
+                course.said = Said::Held(holds);
+            }
             Step::Recommended { action, .. } => course.said = Said::Recommended(action),
             Step::Intended { attempt, .. } => {
                 (course.said, course.approved) = (Said::Nothing, None);

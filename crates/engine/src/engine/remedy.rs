@@ -192,6 +192,7 @@ impl Engine {
                     self.wake_at(at);
                 }
                 self.look_again(turn.now, &slot);
+                self.remember_stop(&slot, action.node(), &holds);
                 // Whose turn it is within its node is decided within a breath.
                 if matches!(holds[..], [Hold::Queue(_)]) {
                     return;
@@ -333,6 +334,7 @@ impl Engine {
             attempts: &attempts,
             approved: course.approved.is_some(),
             dismissed: course.dismissed.as_deref(),
+            stopped: course.stopped.as_ref().filter(|(_, at)| at != node).map(|(by, _)| by),
             controls: &self.controls,
             maintenance: self.maintained(now, &slot.subject, node),
             quorate: self.memory.quorate,
@@ -477,6 +479,14 @@ impl Engine {
             self.end(turn, slot, Resolution::Closed);
         }
         true
+    }
+
+    /// Whoever stops a guest that is down wants it to stay so, also when it is moved to a node that knows nothing of it.
+    fn remember_stop(&mut self, slot: &Slot, node: &NodeName, holds: &[Hold]) {
+        let Some(incident) = self.memory.incidents.get_mut(slot) else { return };
+        if let (None, Some(by)) = (&incident.course.stopped, holds.iter().find_map(Hold::stopped_by)) {
+            incident.course.stopped = Some((by.clone(), node.clone()));
+        }
     }
 
     /// Says it when it is news.

@@ -2,6 +2,21 @@
 
 /// By name. A test holds it against the folders.
 pub const NAMED: &[(&str, &str)] = &[
+    ("act-approved", include_str!("../../scenarios/act-approved/scenario.txt")),
+    ("act-dies-again", include_str!("../../scenarios/act-dies-again/scenario.txt")),
+    ("act-dismissed", include_str!("../../scenarios/act-dismissed/scenario.txt")),
+    ("act-ignored-by-its-tag", include_str!("../../scenarios/act-ignored-by-its-tag/scenario.txt")),
+    ("act-kill-switch", include_str!("../../scenarios/act-kill-switch/scenario.txt")),
+    ("act-node-woken", include_str!("../../scenarios/act-node-woken/scenario.txt")),
+    ("act-protected", include_str!("../../scenarios/act-protected/scenario.txt")),
+    (
+        "act-resumed-when-there-is-room",
+        include_str!("../../scenarios/act-resumed-when-there-is-room/scenario.txt"),
+    ),
+    ("act-somebody-was-faster", include_str!("../../scenarios/act-somebody-was-faster/scenario.txt")),
+    ("act-start-order", include_str!("../../scenarios/act-start-order/scenario.txt")),
+    ("act-stopped-after-its-crash", include_str!("../../scenarios/act-stopped-after-its-crash/scenario.txt")),
+    ("act-three-attempts", include_str!("../../scenarios/act-three-attempts/scenario.txt")),
     ("api-first-endpoint-refuses", include_str!("../../scenarios/api-first-endpoint-refuses/scenario.txt")),
     ("api-first-node-down", include_str!("../../scenarios/api-first-node-down/scenario.txt")),
     ("api-hangs", include_str!("../../scenarios/api-hangs/scenario.txt")),

@@ -23,6 +23,8 @@ const NODE_QUIET: SignedDuration = SignedDuration::from_secs(450);
 const ROUNDS_MAX: u32 = 12;
 /// From a look at a guest until what is found is told: several calls, one of which may wait for its timeout.
 const ON_ITS_WAY: SignedDuration = SignedDuration::from_secs(15);
+/// PVE shows what a node has not said anew for so long (pve-domain 1.4), and then some.
+const GHOST: SignedDuration = SignedDuration::from_secs(330);
 /// What was so a moment ago may still be told.
 const LATELY: SignedDuration = SignedDuration::from_secs(45);
 
@@ -214,6 +216,10 @@ impl Judge {
                     Some(&format!("{incident}")),
                     "{slot} turned, but another is open"
                 );
+                if let (Subject::Node(name), "NODE_API_DOWN") = (&entry.subject, finding.condition().as_str())
+                {
+                    self.node_told(name);
+                }
             }
             Fact::Resolved { incident, finding, .. } => {
                 let slot = format!("{:?} {}", finding.check(), entry.subject);
@@ -261,7 +267,10 @@ impl Judge {
                 let excused = match why {
                     // Its cause could not be found out, and it says so.
                     Why::NotAsked(_) => true,
-                    Why::Task(_) | Why::HighAvailability { .. } | Why::Locked(_) => !end.due,
+                    // A shutdown that failed may still end it (pve-domain 3.6), and after a time without sight a row may be as
+                    // old as PVE lets it be: whether the guest lived after the task is then not known.
+                    Why::Task(by) => !end.due || ended_lately(moment.cluster, &by.upid, end.at),
+                    Why::HighAvailability { .. } | Why::Locked(_) => !end.due,
                     Why::NodeRestarted | Why::NoTask | Why::StartedBy(_) => !end.due,
                 };
                 assert!(
@@ -353,6 +362,14 @@ impl Judge {
     pub(crate) fn end(&self) {
         assert!(self.read > 0 || self.deaths == 0);
     }
+}
+
+/// Whether a task ended so shortly before that rows of before its end may still be shown.
+fn ended_lately(cluster: &Cluster, upid: &str, at: Timestamp) -> bool {
+    let mut tasks = cluster.nodes().values().flat_map(|node| node.tasks.newest_first());
+    let task = tasks.find(|task| task.upid == upid);
+    let ended = task.and_then(|task| task.ended.as_ref()).map(|(ended, _)| *ended);
+    ended.is_some_and(|ended| at.duration_since(ended) < GHOST)
 }
 
 /// Whether a node is no member of the side that may decide, in truth.

@@ -17,6 +17,7 @@ use crate::record::{AccountChange, NewEntry, Operator, StoreError, TokenRow};
 use crate::report::auth::Lane;
 use crate::report::caller::{Caller, Role, Via};
 use crate::report::token::{self, Purpose};
+use crate::words::plain;
 
 /// Users in all.
 const USERS_MAX: usize = 1_000;
@@ -74,6 +75,12 @@ pub enum Objection {
     /// The log says why.
     #[error("the change could not be stored; the log says why")]
     Store(#[source] StoreError),
+    /// Do it once more when the store can be written, or change anything else.
+    #[error(
+        "this is in force, and could not be stored (the log says why): until it is, which is tried at each change of \
+         users, a restart of Jarvis would undo it"
+    )]
+    Unstored(#[source] StoreError),
 }
 
 impl From<StoreError> for Objection {
@@ -128,7 +135,17 @@ impl Auth {
     /// Everybody, by name.
     pub fn users(&self, by: &Caller) -> Done<Vec<User>> {
         rules(by)?;
-        Ok(self.books.read().users().cloned().collect())
+        Ok(self.books.read().users().cloned().map(|user| self.shown(user)).collect())
+    }
+
+    /// As it is in force: `admin` has the configured password where there is one.
+    fn shown(&self, user: User) -> User {
+        match self.settled.get() {
+            Some(Some(hash)) if user.name == UserName::admin() => {
+                User { password: Some(hash.clone()), ..user }
+            }
+            Some(_) | None => user,
+        }
     }
 
     /// A new user.
@@ -161,7 +178,7 @@ impl Auth {
         }
         let what = json!({ "user": user.name.as_str(), "role": role, "clusters": words(&user.clusters) });
         let changes = vec![AccountChange::PutUser(user.row())];
-        self.commit(turn, changes, Some(entry(now, by, "userAdded", &what))).await?;
+        self.books.commit(turn, changes, Some(entry(now, by, "userAdded", &what))).await?;
         Ok(user)
     }
 
@@ -176,7 +193,7 @@ impl Auth {
     ) -> Done<User> {
         rules(by)?;
         let turn = self.turn().await;
-        let (user, changes) = {
+        let (user, changes, takes) = {
             let accounts = self.books.read();
             let before = accounts.user(name).ok_or(Objection::NoSuchUser)?;
             let mut user = before.clone();
@@ -188,11 +205,9 @@ impl Auth {
                 Some(false) => None,
                 None => user.disabled,
             };
-            if user == *before {
-                return Ok(user);
-            }
             let let_in = before.disabled.is_some() && user.disabled.is_none();
-            if let_in || user.role > before.role || !within(&user.clusters, &before.clusters) {
+            let takes = !let_in && user.role <= before.role && within(&user.clusters, &before.clusters);
+            if !takes {
                 gives(by)?;
             }
             if *name == UserName::admin() {
@@ -203,35 +218,52 @@ impl Auth {
                     return Err(Objection::Configured);
                 }
             }
-            if !accounts.ruled_without(name, Some(&user)) {
+            let ruled = self.configured.is_some() || accounts.ruled_without(name, Some(&user));
+            if user != *before && !ruled {
                 return Err(Objection::LastAdmin);
             }
-            let mut changes = accounts.ends_of(name, None);
-            changes.push(AccountChange::PutUser(user.row()));
-            (user, changes)
+            let mut changes = Vec::new();
+            if user != *before {
+                changes = accounts.ends_of(name, None);
+                changes.push(AccountChange::PutUser(user.row()));
+            }
+            (user, changes, takes)
         };
+        if changes.is_empty() {
+            self.books.catch_up(turn).await.map_err(unstored)?;
+            return Ok(self.shown(user));
+        }
         let what = json!({ "user": name.as_str(), "role": user.role, "clusters": words(&user.clusters), "disabled": user.disabled.is_some() });
-        self.commit(turn, changes, Some(entry(now, by, "userChanged", &what))).await?;
-        Ok(user)
+        let entry = entry(now, by, "userChanged", &what);
+        if takes {
+            self.books.take_away(turn, changes, Some(entry)).await.map_err(unstored)?;
+        } else {
+            self.books.commit(turn, changes, Some(entry)).await?;
+        }
+        Ok(self.shown(user))
     }
 
     /// A user goes, with all tokens and logins.
     pub async fn remove_user(&self, by: &Caller, name: &UserName, now: Timestamp) -> Done<()> {
         rules(by)?;
         let turn = self.turn().await;
+        if self.books.left_in_store(name.as_str()) && self.books.read().user(name).is_none() {
+            return self.books.catch_up(turn).await.map_err(unstored);
+        }
         {
             let accounts = self.books.read();
             accounts.user(name).ok_or(Objection::NoSuchUser)?;
             if *name == UserName::admin() {
                 return Err(Objection::TheAdmin);
             }
-            if !accounts.ruled_without(name, None) {
+            if self.configured.is_none() && !accounts.ruled_without(name, None) {
                 return Err(Objection::LastAdmin);
             }
         }
         let changes = vec![AccountChange::RemoveUser(name.to_string())];
         let what = json!({ "user": name.as_str() });
-        Ok(self.commit(turn, changes, Some(entry(now, by, "userRemoved", &what))).await?)
+        let entry = entry(now, by, "userRemoved", &what);
+        self.books.take_away(turn, changes, Some(entry)).await.map_err(unstored)
     }
 
     /// A new password: one's own by whoever knows the old one, anybody's by an admin. Ends the user's logins but the one
@@ -274,8 +306,12 @@ impl Auth {
             changes.push(AccountChange::PutUser(user.row()));
             changes
         };
-        let what = json!({ "user": name.as_str() });
-        Ok(self.commit(turn, changes, Some(entry(now, by, "passwordSet", &what))).await?)
+        let entry = entry(now, by, "passwordSet", &json!({ "user": name.as_str() }));
+        if before.is_some() {
+            // It takes the old one away, and every login with it.
+            return self.books.take_away(turn, changes, Some(entry)).await.map_err(unstored);
+        }
+        Ok(self.books.commit(turn, changes, Some(entry)).await?)
     }
 
     /// One's own tokens; an admin's are everybody's.
@@ -293,8 +329,10 @@ impl Auth {
         }
         gives(by)?;
         let shown = purpose.trim();
-        if shown.is_empty() || shown.len() > TOKEN_NAME_MAX || shown.chars().any(char::is_control) {
-            let words = format!("a token's name has 1 to {TOKEN_NAME_MAX} bytes, on one line");
+        if shown.is_empty() || shown.len() > TOKEN_NAME_MAX || plain(shown) != shown {
+            let words = format!(
+                "a token's name has 1 to {TOKEN_NAME_MAX} bytes, on one line, without signs that are not seen"
+            );
             return Err(Objection::Malformed(words.into()));
         }
         if expires.is_some_and(|end| end <= now) {
@@ -337,7 +375,7 @@ impl Auth {
         let id = row.id;
         let what = json!({ "token": id.to_string(), "name": shown, "user": name.as_str(), "role": row.role, "clusters": row.clusters });
         changes.push(AccountChange::PutToken(row));
-        self.commit(turn, changes, Some(entry(now, by, "tokenAdded", &what))).await?;
+        self.books.commit(turn, changes, Some(entry(now, by, "tokenAdded", &what))).await?;
         let made = self.books.read().api_token(id).cloned().ok_or(Objection::NoSuchToken)?;
         Ok((made, secret))
     }
@@ -357,12 +395,12 @@ impl Auth {
             Pass::Token(_) | Pass::Session(_) | Pass::Page(_) | Pass::Local => {}
         }
         if token.revoked.is_some() {
-            return Ok(());
+            return self.books.catch_up(turn).await.map_err(unstored);
         }
         let changes = vec![AccountChange::RevokeToken(id, now)];
         let what = json!({ "token": id.to_string(), "name": token.name, "user": token.user.as_str() });
-        let stored = self.commit(turn, changes.clone(), Some(entry(now, by, "tokenRevoked", &what))).await;
-        self.end_in_any_case(stored, changes)
+        let entry = entry(now, by, "tokenRevoked", &what);
+        self.books.take_away(turn, changes, Some(entry)).await.map_err(unstored)
     }
 
     /// A login ends.
@@ -374,17 +412,14 @@ impl Auth {
         };
         let turn = self.turn().await;
         let changes = vec![AccountChange::EndSession(digest)];
-        let stored = self.commit(turn, changes.clone(), None).await;
-        self.end_in_any_case(stored, changes)
+        self.books.take_away(turn, changes, None).await.map_err(unstored)
     }
+}
 
-    /// What cannot be written ends here all the same, and whoever asked is told that it would come back.
-    fn end_in_any_case(&self, stored: Result<(), StoreError>, changes: Vec<AccountChange>) -> Done<()> {
-        if stored.is_err() {
-            self.books.apply(changes);
-        }
-        Ok(stored?)
-    }
+/// It is in force all the same.
+fn unstored(error: StoreError) -> Objection {
+    tracing::error!("a change of the users is in force and could not be stored: {error:#}");
+    Objection::Unstored(error)
 }
 
 /// Users are of all clusters, and so is whoever decides about them.

@@ -36,6 +36,11 @@ impl Password {
         Password(text.into())
     }
 
+    /// Whether there is nothing in it that could be seen.
+    pub(super) fn is_blank(&self) -> bool {
+        self.0.chars().all(|sign| sign.is_whitespace() || sign.is_control())
+    }
+
     pub(super) fn bytes(&self) -> &[u8] {
         self.0.as_bytes()
     }

@@ -119,7 +119,8 @@ fn common(path: &str, method: &str, call: &mut Value) {
     if method != "get" {
         statuses.extend(["408", "409", "413", "429"]);
     }
-    if ours && call.get("requestBody").is_some() {
+    // Nobody logs in with a body that a form of another page could send.
+    if (ours || public) && call.get("requestBody").is_some() {
         statuses.push("415");
     }
     for (_, response) in call["responses"].as_object_mut().into_iter().flatten() {

@@ -49,8 +49,11 @@ pub(super) struct Health {
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct StoreHealth {
-    /// Whether it can be read, and took the last write.
+    /// Whether it can be read, took the last write, and is whole as far as is known.
     status: Status,
+    /// What SQLite says of its damage, once any was seen: restore a backup.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    damage: Option<String>,
     /// Writes since the start; of all clusters, so only for those who see all.
     #[serde(skip_serializing_if = "Option::is_none")]
     writes: Option<u64>,
@@ -86,7 +89,8 @@ pub(super) async fn health(State(app): Shared, caller: Caller, has: Has, _: Aske
     let now = Instant::now();
     let read = tokio::time::timeout(STORE_WAIT, app.store.get_preference("autonomy.level")).await;
     // One that can be read but not written tells nothing any more, and nobody else would say so.
-    let stored = matches!(read, Ok(Ok(_))) && !app.store.is_failing();
+    let damage = app.store.damage();
+    let stored = matches!(read, Ok(Ok(_))) && !app.store.is_failing() && damage.is_none();
     let clusters = seen(&app, &caller, None)?;
     let clusters: Vec<_> = clusters
         .into_iter()
@@ -114,6 +118,7 @@ pub(super) async fn health(State(app): Shared, caller: Caller, has: Has, _: Aske
         uptime_seconds: app.live.uptime(now).as_secs(),
         store: StoreHealth {
             status: word(stored),
+            damage,
             writes: written.map(|written| written.writes),
             commits: written.map(|written| written.commits),
         },

@@ -183,6 +183,12 @@ pub(super) struct IncidentAsked {
     cluster: Option<String>,
 }
 
+impl IncidentAsked {
+    pub(super) fn is_of(&self, cluster: &str) -> bool {
+        self.cluster.as_deref().is_none_or(|meant| meant == cluster)
+    }
+}
+
 impl Asks for IncidentAsked {
     fn read(params: &mut Params) -> IncidentAsked {
         IncidentAsked { cluster: params.word("cluster") }
@@ -202,8 +208,7 @@ pub(super) async fn incident(
 ) -> Reply {
     let found = app.store.incidents_by_id(&id).await?;
     let sees = |row: &IncidentRow| row.cluster.parse().is_ok_and(|cluster| caller.sees(&cluster));
-    let meant = |row: &IncidentRow| asked.cluster.as_deref().is_none_or(|cluster| cluster == row.cluster);
-    let row = found.into_iter().find(|row| sees(row) && meant(row));
+    let row = found.into_iter().find(|row| sees(row) && asked.is_of(&row.cluster));
     let row = row.ok_or_else(|| Problem::not_found("there is no such incident, or it is pruned"))?;
     let events = app.store.incident_events(&row, STORY_MAX).await?;
     let reads = row.cluster.parse().is_ok_and(|cluster| caller.may(Role::Operator, Some(&cluster)));

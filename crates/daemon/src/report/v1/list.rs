@@ -1,6 +1,10 @@
 //! What is recorded: events, actions, the journal, preferences. Newest first, page by page.
 
+use axum::Json;
 use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::IntoResponse;
+use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use utoipa::{IntoParams, ToSchema};
@@ -11,10 +15,11 @@ use super::picture::bad_cursor;
 use super::shape::{ActionResult, EventType, Severity, Source, Time, json};
 use super::{Reply, Shared, bounds, cursor};
 use crate::record::{
-    self, ActionFilter, ActionRow, EventFilter, EventRow, JournalFilter, JournalRow, ListPage,
+    self, ActionFilter, ActionRow, Ended, EventFilter, EventRow, JournalFilter, JournalRow, ListPage,
 };
-use crate::report::caller::Caller;
+use crate::report::caller::{Caller, Role};
 use crate::report::problem::Problem;
+use crate::report::web::App;
 
 /// What every list can be asked for.
 #[derive(IntoParams)]
@@ -250,7 +255,50 @@ pub(super) async fn event(
     Path(seq): Path<String>,
     _: Asked<Nothing>,
 ) -> Reply {
-    let absent = || Problem::not_found("there is no such event, or it is pruned");
+    has.answer(&Event::from(event_seen(&app, &caller, &seq).await?))
+}
+
+/// Says that an event is over, which nothing else would ever end: one that somebody posted, or that Jarvis told of itself.
+///
+/// What an incident told ends with it. One that is over stays as it is.
+#[utoipa::path(post, path = "/api/v1/events/{seq}/resolve", tag = "operators",
+    params(("seq" = i64, Path, description = "Its number", minimum = 1)),
+    responses((status = 200, body = Event), (status = 409, description = "An incident ends it.", body = Problem,
+        content_type = "application/problem+json")))]
+pub(super) async fn resolve_event(
+    State(app): Shared,
+    caller: Caller,
+    Path(seq): Path<String>,
+    _: Asked<Nothing>,
+) -> Reply {
+    let row = event_seen(&app, &caller, &seq).await?;
+    let cluster = row.cluster.as_deref().map(str::parse).transpose().map_err(|_| absent())?;
+    if !caller.may(Role::Operator, cluster.as_ref()) {
+        let place =
+            row.cluster.map_or_else(|| "all clusters".to_owned(), |cluster| format!("the cluster {cluster}"));
+        return Err(Problem::new(StatusCode::FORBIDDEN, format!("This needs the role operator for {place}")));
+    }
+    match app.store.end_event(row.id, &caller.operator(), Timestamp::now()).await? {
+        Ended::Over { row, now } => {
+            if now {
+                tracing::info!(by = %caller.name, via = %caller.via, seq = row.id, "an event is resolved");
+            }
+            Ok(Json(Event::from(*row)).into_response())
+        }
+        Ended::OfIncident => {
+            let words = "an incident told it, which ends when what it is about is over, or by POST /api/v1/incidents/{id}/resolve";
+            Err(Problem::new(StatusCode::CONFLICT, words))
+        }
+        Ended::Absent => Err(absent()),
+    }
+}
+
+fn absent() -> Problem {
+    Problem::not_found("there is no such event, or it is pruned")
+}
+
+/// An event by its number, if it is the caller's to see.
+async fn event_seen(app: &App, caller: &Caller, seq: &str) -> Result<EventRow, Problem> {
     let row = app.store.event(seq.parse().map_err(|_| absent())?).await?.ok_or_else(absent)?;
     let sees = match &row.cluster {
         Some(cluster) => cluster.parse().is_ok_and(|cluster| caller.sees(&cluster)),
@@ -260,7 +308,7 @@ pub(super) async fn event(
     if !sees {
         return Err(absent());
     }
-    has.answer(&Event::from(row))
+    Ok(row)
 }
 
 /// An attempt of Jarvis to mend something, and how it ended.
@@ -362,7 +410,9 @@ impl Asks for ActionsAsked {
     }
 }
 
-/// What was done, newest first.
+/// What Jarvis did by itself, newest first.
+///
+/// What operators did by hand is among the events, and in the journal (`kind=operator`) with who it was.
 #[utoipa::path(get, path = "/api/v1/actions", tag = "recorded", params(Window, ActionsAsked),
     responses((status = 200, body = ActionList)))]
 pub(super) async fn actions(

@@ -438,7 +438,7 @@ fn summary(app: &App, name: &ClusterName, page: &Page, open: &HashMap<String, i6
         },
         guests: Count {
             picture: picture(app, name, guests.as_ref().map(|it| it.seen_at), GUESTS_EVERY),
-            total: guests.as_ref().map(|it| count(it.rows.len())),
+            total: guests.as_ref().map(|it| count(it.rows.iter().filter(|row| !row.marks.template).count())),
             up: guests.map(|it| up(it.rows.iter().filter(|row| row.status == GuestStatus::Running).count())),
         },
         storages: Count {

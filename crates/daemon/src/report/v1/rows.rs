@@ -46,7 +46,7 @@ pub(super) struct Cluster {
     pub(super) quorum: Quorum,
     /// How many nodes there are.
     pub(super) nodes: Count,
-    /// How many guests there are, templates among them.
+    /// How many guests there are, without templates, which never run.
     pub(super) guests: Count,
     /// How many storages there are, one for each node that has it.
     pub(super) storages: Count,

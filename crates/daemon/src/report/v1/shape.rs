@@ -7,7 +7,7 @@ use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
-use crate::record;
+use crate::record::{self, sound_json};
 use crate::report::web::App;
 
 /// A time: ISO 8601 in UTC, to the millisecond.
@@ -157,7 +157,7 @@ words! {
 
 /// JSON text as the value that it is, or, where it is none, as a string of that text.
 pub(super) fn json(text: &str) -> Option<Box<RawValue>> {
-    if let Ok(value) = serde_json::from_str::<&RawValue>(text) {
+    if let Some(value) = sound_json(text) {
         return Some(value.to_owned());
     }
     serde_json::value::to_raw_value(text).ok()
