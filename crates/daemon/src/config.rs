@@ -7,6 +7,7 @@ mod check;
 mod cluster;
 mod describe;
 mod marks;
+mod runbook;
 mod secret;
 mod temperature;
 mod tree;
@@ -41,6 +42,8 @@ pub struct Config {
     pub store: Store,
     /// `autonomy.level`, 0 to 4: where a fresh store starts, and a ceiling.
     pub autonomy_level: u8,
+    /// `autonomy.standby`: this Jarvis only watches.
+    pub standby: bool,
     /// `[tiers]`
     pub tiers: Tiers,
     /// At least one; the first one is what the old calls speak of.

@@ -51,6 +51,8 @@ pub struct Settings {
     pub retention_days: u32,
     /// Where a fresh store starts, and a ceiling.
     pub autonomy_level: u8,
+    /// Whether this Jarvis only watches: another one acts, or nobody.
+    pub standby: bool,
     /// How often each tier asks.
     pub tiers: Tiers,
     /// What is watched; the first is the one that the old page shows.
@@ -89,7 +91,7 @@ impl Settings {
     /// # Errors
     /// An endpoint or token that the PVE client refuses although the configuration took it.
     pub fn from_config(config: Config) -> anyhow::Result<Settings> {
-        let Config { server, store, autonomy_level, tiers, clusters, warnings: _, .. } = config;
+        let Config { server, store, autonomy_level, standby, tiers, clusters, warnings: _, .. } = config;
         let clusters = clusters
             .into_iter()
             .map(|cluster| {
@@ -106,6 +108,7 @@ impl Settings {
             store: store.path,
             retention_days: store.retention_days,
             autonomy_level,
+            standby,
             tiers: Tiers {
                 live: match tiers.live {
                     config::Live::Off => None,
@@ -228,6 +231,7 @@ impl Daemon {
                 hands,
                 first: index == 0,
                 autonomy_ceiling: settings.autonomy_level,
+                standby: settings.standby,
             };
             watches.spawn(watch(watched, stop.clone()));
         }

@@ -137,6 +137,7 @@ fn settings(options: &Options, folder: &Folder, cluster: &Server) -> anyhow::Res
         store: folder.store(),
         retention_days: 30,
         autonomy_level: 3,
+        standby: false,
         tiers: Tiers::default(),
         clusters,
         clock: Clock::faster(from, Instant::now(), options.speed),

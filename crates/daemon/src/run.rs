@@ -77,6 +77,8 @@ pub struct Watched {
     pub first: bool,
     /// The highest level that the configuration allows, 0 to 4.
     pub autonomy_ceiling: u8,
+    /// Whether it never acts, whatever operators set.
+    pub standby: bool,
 }
 
 /// Watches one cluster until the daemon stops: its pollers, each kept alive by itself, and the loop.
@@ -94,6 +96,7 @@ pub async fn watch(watched: Watched, stop: Stop) -> anyhow::Result<()> {
         hands,
         first,
         autonomy_ceiling,
+        standby,
     } = watched;
     let engine = restore::engine(&store, &name, policy, clock.now()).await?;
     let (sender, inputs) = mpsc::channel(INPUTS_MAX);
@@ -146,6 +149,7 @@ pub async fn watch(watched: Watched, stop: Stop) -> anyhow::Result<()> {
         store_again: None,
         first,
         autonomy_ceiling,
+        standby,
         controls: None,
         failed: false,
         reread: false,
@@ -179,6 +183,7 @@ struct Loop {
     halts: watch::Receiver<bool>,
     first: bool,
     autonomy_ceiling: u8,
+    standby: bool,
     /// What the engine was last told that operators have set.
     controls: Option<Controls>,
     /// Whether the store failed when the engine was last told.
@@ -251,7 +256,7 @@ impl Loop {
             return;
         }
         self.failed = failing;
-        let mut controls = self.read_controls().await;
+        let mut controls = Controls { standby: self.standby, ..self.read_controls().await };
         // A switch that is on says more than a store that fails.
         if failing && controls.kill_switch != KillSwitch::On {
             controls.kill_switch = KillSwitch::StoreFails;

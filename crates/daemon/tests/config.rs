@@ -4,6 +4,8 @@
 
 #[path = "config/help.rs"]
 mod help;
+#[path = "config/runbooks.rs"]
+mod runbooks;
 #[path = "config/sensors.rs"]
 mod sensors;
 #[path = "config/tls.rs"]
@@ -26,32 +28,38 @@ use help::*;
 fn the_least_configuration_is_complete() {
     let config = load(MINIMAL, &[]).unwrap();
     expect![[r#"
-        server.listen                127.0.0.1:4000  (default)
-        server.allowed_origins       []  (default)
-        server.behind_proxy          []  (default)
-        server.tls_cert              none: no TLS  (default)
-        server.password              none: the log shows a code with which to set one  (default)
-        store.path                   data/jarvis.db  (default)
-        store.retention_days         30  (default)
-        autonomy.level               2  (default)
-        tiers.live                   2s  (default)
-        tiers.critical               12s  (default)
-        tiers.important              32s  (default)
-        tiers.routine                5m  (default)
-        tiers.background             30m  (default)
-        cluster[0].name              lab  (jarvis.toml:2:8)
-        cluster[0].fingerprint       00:11:22:33:44:55:66:77:88:99:AA:BB:CC:DD:EE:FF:00:11:22:33:44:55:66:77:88:99:AA:BB:CC:DD:EE:FF  (jarvis.toml:6:15)
-        cluster[0].endpoints[0]      https://10.0.0.11:8006  (jarvis.toml:3:14)
-        cluster[0].token_id          jarvis@pve!observe  (jarvis.toml:4:12)
-        cluster[0].token_secret_env  LAB_SECRET  (jarvis.toml:5:20)
-        cluster[0].ignore            []  (default)
-        cluster[0].protect           []  (default)
-        cluster[0].temperature       none: no sensors are read  (default)
-        thresholds.disk              high above 90 % until below 88 %, critical above 95 % until below 93 %, after 0s  (default)
-        thresholds.memory            high above 85 % until below 83 %, critical above 95 % until below 93 %, after 0s  (default)
-        thresholds.cpu               high above 95 % until below 85 %, after 0s  (default)
-        thresholds.storage           high above 85 % until below 83 %, critical above 95 % until below 93 %, after 0s  (default)
-        thresholds.temperature       high above 80 °C until below 75 °C, after 0s  (default)
+        server.listen                 127.0.0.1:4000  (default)
+        server.allowed_origins        []  (default)
+        server.behind_proxy           []  (default)
+        server.tls_cert               none: no TLS  (default)
+        server.password               none: the log shows a code with which to set one  (default)
+        store.path                    data/jarvis.db  (default)
+        store.retention_days          30  (default)
+        autonomy.level                2  (default)
+        autonomy.standby              false  (default)
+        tiers.live                    2s  (default)
+        tiers.critical                12s  (default)
+        tiers.important               32s  (default)
+        tiers.routine                 5m  (default)
+        tiers.background              30m  (default)
+        cluster[0].name               lab  (jarvis.toml:2:8)
+        cluster[0].fingerprint        00:11:22:33:44:55:66:77:88:99:AA:BB:CC:DD:EE:FF:00:11:22:33:44:55:66:77:88:99:AA:BB:CC:DD:EE:FF  (jarvis.toml:6:15)
+        cluster[0].endpoints[0]       https://10.0.0.11:8006  (jarvis.toml:3:14)
+        cluster[0].token_id           jarvis@pve!observe  (jarvis.toml:4:12)
+        cluster[0].token_secret_env   LAB_SECRET  (jarvis.toml:5:20)
+        cluster[0].ignore             []  (default)
+        cluster[0].protect            []  (default)
+        cluster[0].temperature        none: no sensors are read  (default)
+        thresholds.disk               high above 90 % until below 88 %, critical above 95 % until below 93 %, after 0s  (default)
+        thresholds.memory             high above 85 % until below 83 %, critical above 95 % until below 93 %, after 0s  (default)
+        thresholds.cpu                high above 95 % until below 85 %, after 0s  (default)
+        thresholds.storage            high above 85 % until below 83 %, critical above 95 % until below 93 %, after 0s  (default)
+        thresholds.temperature        high above 80 °C until below 75 °C, after 0s  (default)
+        runbook.vm-crashed-restart    VM_CRASHED: start from level 3, 3 in 1h, 1m apart, after 15s; looked at after 15s, well for 1m within 3m  (default)
+        runbook.ct-crashed-restart    CT_CRASHED: start from level 3, 3 in 1h, 1m apart, after 15s; looked at after 10s, well for 1m within 3m  (default)
+        runbook.node-unreachable-wol  NODE_UNREACHABLE: wake from level 3, 3 in 1h, 2m apart, after 1m; looked at after 30s, well for 0s within 5m  (default)
+        runbook.service-down-restart  SERVICE_DOWN: restart-service from level 3, 3 in 1h, 1m apart, after 15s; looked at after 5s, well for 10s within 2m  (default)
+        runbook.vm-fault-resume       VM_FAULT: resume from level 3, 3 in 1h, 1m apart, after 15s; looked at after 5s, well for 30s within 2m  (default)
         note: autonomy.level 2: what could be done is proposed, and done when somebody approves; operators may lower it, and raise it again up to this
     "#]].assert_eq(&describe(&config));
     assert_eq!(config.warnings, Vec::<String>::new());
@@ -154,6 +162,7 @@ storage = {{ high = 97, critical = 99, clear = 1 }}
         store.path                       /var/lib/jarvis/jarvis.db  (jarvis.toml:9:8)
         store.retention_days             90  (jarvis.toml:10:18)
         autonomy.level                   4  (jarvis.toml:13:9)
+        autonomy.standby                 false  (default)
         tiers.live                       off  (jarvis.toml:16:8)
         tiers.critical                   2s  (jarvis.toml:17:12)
         tiers.important                  1m 4s  (jarvis.toml:18:13)
@@ -201,6 +210,11 @@ storage = {{ high = 97, critical = 99, clear = 1 }}
         thresholds.for[1].disk           lab: high above 80 % until below 78 %, critical above 92.5 % until below 90.5 %, after 1m  (jarvis.toml:61:8)
         thresholds.for[1].storage        lab: high above 70 % until below 68 %, critical above 95 % until below 93 %, after 0s  (jarvis.toml:62:11)
         thresholds.for[2].storage        storage/backup: high above 97 % until below 96 %, critical above 99 % until below 98 %, after 0s  (jarvis.toml:67:11)
+        runbook.vm-crashed-restart       VM_CRASHED: start from level 3, 3 in 1h, 1m apart, after 15s; looked at after 15s, well for 1m within 3m  (default)
+        runbook.ct-crashed-restart       CT_CRASHED: start from level 3, 3 in 1h, 1m apart, after 15s; looked at after 10s, well for 1m within 3m  (default)
+        runbook.node-unreachable-wol     NODE_UNREACHABLE: wake from level 3, 3 in 1h, 2m apart, after 1m; looked at after 30s, well for 0s within 5m  (default)
+        runbook.service-down-restart     SERVICE_DOWN: restart-service from level 3, 3 in 1h, 1m apart, after 15s; looked at after 5s, well for 10s within 2m  (default)
+        runbook.vm-fault-resume          VM_FAULT: resume from level 3, 3 in 1h, 1m apart, after 15s; looked at after 5s, well for 30s within 2m  (default)
         note: autonomy.level 4: crashed guests are started, lost nodes woken and failed services restarted, within the guardrails; operators may lower it, and raise it again up to this
         note: the configured password is admin's for as long as it is configured; it is not stored, and one that was set otherwise rests as long
         note: tiers.live is off: a stop is noticed by the critical tier, 2s later at worst
@@ -271,11 +285,11 @@ fn the_environment_goes_before_the_file() {
     let lines = describe(&config);
     let from_outside: Vec<&str> = lines.lines().filter(|line| line.contains("environment ")).collect();
     expect![[r#"
-        server.listen            127.0.0.2:5000  (environment PORT)
-        server.password          (hidden)  (environment JARVIS_PASSWORD)
-        store.path               /srv/b.db  (environment DB_PATH)
-        cluster[0].token_id      other@pam!token  (environment PVE_TOKEN_ID)
-        cluster[0].token_secret  (hidden)  (environment PVE_TOKEN_SECRET)"#]]
+        server.listen                 127.0.0.2:5000  (environment PORT)
+        server.password               (hidden)  (environment JARVIS_PASSWORD)
+        store.path                    /srv/b.db  (environment DB_PATH)
+        cluster[0].token_id           other@pam!token  (environment PVE_TOKEN_ID)
+        cluster[0].token_secret       (hidden)  (environment PVE_TOKEN_SECRET)"#]]
     .assert_eq(&from_outside.join("\n"));
     assert_eq!(config.server.listen.to_string(), "127.0.0.2:5000");
     assert_eq!(config.server.password.unwrap().expose(), "from outside");
@@ -354,19 +368,18 @@ fn the_example_is_good_and_shows_every_default() {
 #[test]
 fn a_wrong_setting_is_named_with_its_place_and_what_is_allowed() {
     #[rustfmt::skip]
-    let table: [(&str, &str, Expect); 54] = [
+    let table: [(&str, &str, Expect); 53] = [
         ("nothing at all",               "",                                       expect!["jarvis.toml: cluster: no [[cluster]] to watch: a cluster needs a name, endpoints, a token and a ca_file or fingerprint"]),
         ("a typo in a table",            "[sever]\nlisten = \"127.0.0.1:1\"",      expect!["jarvis.toml:1:2: sever: unknown key `sever`: did you mean `server`?"]),
         ("a typo in a key",              "[server]\nlisen = \"127.0.0.1:1\"",      expect!["jarvis.toml:2:1: server.lisen: unknown key `lisen`: did you mean `listen`?"]),
         ("a key of another world",       "[server]\nlog_level = 1",                expect!["jarvis.toml:2:1: server.log_level: unknown key `log_level`: known here are listen, allowed_origins, password_file, behind_proxy, tls_cert, tls_key"]),
-        ("a key at the top",             "port = 4000",                            expect!["jarvis.toml:1:1: port: unknown key `port`: known here are server, store, autonomy, tiers, cluster, thresholds"]),
+        ("a key at the top",             "port = 4000",                            expect!["jarvis.toml:1:1: port: unknown key `port`: known here are server, store, autonomy, tiers, cluster, thresholds, runbook"]),
         ("TLS files that are not there",  "[server]\ntls_cert = \"a\"\ntls_key = \"b\"", expect![[r#"
             the configuration has 2 problems:
               jarvis.toml:2:12: server.tls_cert: `a` cannot be opened: No such file or directory (os error 2)
               jarvis.toml:3:11: server.tls_key: `b` cannot be opened: No such file or directory (os error 2)"#]]),
         ("a certificate without a key",  "[server]\ntls_cert = \"a\"",           expect!["jarvis.toml:2:12: server.tls_cert: needs its private key: set tls_key too"]),
         ("a key without a certificate",  "[server]\ntls_key = \"b\"",            expect!["jarvis.toml:2:11: server.tls_key: needs its certificate: set tls_cert too"]),
-        ("runbooks, which come later",   "[[runbook]]\nid = \"x\"",                expect!["jarvis.toml:1:3: runbook: `runbook` is not supported by this version: take it out"]),
         ("a sensor has one mark",        "[thresholds]\ntemperature = { high = 70, critical = 80 }", expect!["jarvis.toml:2:39: thresholds.temperature.critical: temperature has one mark: take `critical` out"]),
         ("a sensor that melts",          "[thresholds]\ntemperature = { high = 151 }", expect!["jarvis.toml:2:15: thresholds.temperature: a mark is a temperature above 0 and at most 150 °C, not 151"]),
         ("a sensor that never clears",   "[thresholds]\ntemperature = { high = 4 }", expect!["jarvis.toml:2:15: thresholds.temperature: clear (5) is how far below a mark a value clears: more than 0 and less than high (4)"]),

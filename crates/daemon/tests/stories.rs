@@ -98,7 +98,9 @@ impl Scenario {
     fn judge(&self, speed: f64) -> Result<(), String> {
         let expected = self.expected();
         let right = |log: &str| expected.compare(&Story::of_log(log));
-        let log = play::play(&self.name, &self.script, self.speed(speed), None, |log| right(log).is_ok()).log;
+        let log =
+            play::play(&self.name, &self.script, self.speed(speed), None, false, |log| right(log).is_ok());
+        let log = log.log;
         right(&log).map_err(|diff| {
             if std::env::var_os("UPDATE_EXPECT").is_some() {
                 std::fs::write(self.folder.join("expected.daemon.log"), &log).unwrap();
@@ -214,7 +216,7 @@ fn a_call_that_fails_changes_no_verdict() {
         let expected = scenario.expected();
         let right = |log: &str| faults::judge(&scenario.script, &expected, &Story::of_log(log));
         let played =
-            play::play(&scenario.name, &scenario.script, scenario.speed(speed), Some(lever), |log| {
+            play::play(&scenario.name, &scenario.script, scenario.speed(speed), Some(lever), false, |log| {
                 right(log).is_ok()
             });
         let wrong = right(&played.log).err().map(|diff| {
@@ -243,4 +245,18 @@ fn a_call_that_fails_changes_no_verdict() {
     println!("{met} of {} faults met a call; STORIES_SEED={seed} plays the same again", sample.len());
     assert!(lies.is_empty(), "STORIES_SEED={seed} STORIES_FAULT=NUMBER plays one of: {lies:#?}");
     assert!(met * 2 > sample.len(), "most faults met no call: the sample proves nothing");
+}
+
+/// A second Jarvis on the same cluster: it sees what the first one sees, says what it would do, and calls nobody.
+#[test]
+fn on_standby_nothing_is_done() {
+    let scenarios = Scenario::all();
+    let scenario = scenarios.iter().find(|scenario| scenario.name == "guest-crash").unwrap();
+    let acts = std::fs::read_to_string(scenario.golden()).unwrap();
+    assert!(acts.contains("acting"), "without standby there is something to do");
+    let held = |log: &str| log.contains("this Jarvis is on standby");
+    let played = play::play("on standby", &scenario.script, scenario.speed(SPEED), None, true, held);
+    assert!(held(&played.log), "{}", played.log);
+    assert!(played.log.contains("VM_CRASHED"), "{}", played.log);
+    assert!(!played.log.contains("acting"), "{}", played.log);
 }

@@ -155,3 +155,21 @@ fn links_between_the_documents_lead_somewhere() {
         }
     }
 }
+
+/// Somebody who reads why nothing was done looks the word up, and somebody who reads of a word must be able to meet it.
+#[test]
+fn every_objection_and_runbook_is_in_the_document() {
+    let read = |name: &str| std::fs::read_to_string(root().join(name)).unwrap();
+    let (hold, document) = (read("crates/engine/src/decide/hold.rs"), read("docs/runbooks.md"));
+    let words = hold.split_once("pub fn as_str").unwrap().1.split_once("pub fn words").unwrap().0;
+    let said: BTreeSet<&str> = words.split('"').skip(1).step_by(2).collect();
+    let guardrails = document.split_once("## The guardrails").unwrap().1.split_once("\n## ").unwrap().0;
+    let rows = guardrails.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`'));
+    let written: BTreeSet<&str> = rows.map(|(word, _)| word).collect();
+    assert!(said.len() >= engine::decide::GUARDRAILS.len(), "the test reads hold.rs wrongly: {said:?}");
+    assert_eq!(said, written, "the objections of decide/hold.rs, and those of docs/runbooks.md");
+    for book in engine::decide::built_in() {
+        let row = format!("| `{}` | `{}` |", book.id, book.condition.as_str());
+        assert!(document.contains(&row), "docs/runbooks.md has no row {row}");
+    }
+}

@@ -21,7 +21,7 @@ pub(crate) use guardrail::ask_again;
 pub use guardrail::{GUARDRAILS, IGNORE_TAG, RESTART_TAG, VITAL};
 pub(crate) use hold::is_news;
 pub use hold::{Hold, words};
-pub use runbook::{Known, Only, Remedy, Runbook, built_in, runbook, usual};
+pub use runbook::{Known, Only, Remedy, Runbook, WINDOW_MAX, built_in, runbook, usual};
 
 /// What the operator allows Jarvis to do by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

@@ -156,6 +156,34 @@ fn with_the_kill_switch_nothing_is_done_and_off_it_is() {
 }
 
 #[test]
+fn the_node_that_carries_jarvis_is_left_alone() {
+    let mut world = World::new();
+    let own = vec!["qemu/102".parse().unwrap()];
+    let mut watch = Watch::allowed(Policy { own, ..Policy::default() }, Autonomy::ActReport);
+    watch.critical(&world, 5);
+    world.services = vec![("chrony", "failed")];
+    for (node, now) in [("pve2", 7), ("pve1", 8)] {
+        watch.step(now, Input::Observed(world.node_round(Round::Routine, node, now)));
+        watch.look(&world, now, 40);
+    }
+    play(&mut watch, &mut world, 29, 89, false);
+    watch.check(expect![[r#"
+        7    heartbeat                    cluster: 2 of 2 nodes online, 3 of 3 guests running, nothing open
+        17   inspect   services of pve2
+        17   opened    SERVICE_DOWN       service/pve2/chrony: is enabled and failed
+        17   held      SERVICE_DOWN       service/pve2/chrony: protected: Jarvis runs on this node; it may heal by itself for 0:15
+        8    heartbeat                    cluster: 2 of 2 nodes online, 3 of 3 guests running, 1 incident open
+        18   inspect   services of pve1
+        18   opened    SERVICE_DOWN       service/pve1/chrony: is enabled and failed
+        18   held      SERVICE_DOWN       service/pve1/chrony: it may heal by itself for 0:15
+        33   acting    SERVICE_DOWN       service/pve1/chrony: restart it on pve1, attempt 1 of 3 (service-down-restart)
+        35   acted     SERVICE_DOWN       service/pve1/chrony: its task failed: start failed: QEMU exited with code 1
+        36   inspect   service/pve1/chrony closely
+        36   missed    SERVICE_DOWN       service/pve1/chrony: it is failed: start failed: QEMU exited with code 1
+        36   held      SERVICE_DOWN       service/pve1/chrony: the last attempt was a moment ago; 0:57 more"#]]);
+}
+
+#[test]
 fn one_node_at_a_time_and_on_it_in_its_start_order() {
     let mut world = World::new();
     world.orders.insert("lxc/200".parse().unwrap(), 1);

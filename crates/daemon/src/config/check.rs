@@ -12,7 +12,7 @@ use jiff::SignedDuration;
 use super::secret::{self, Secret};
 use super::tree::{At, Place, Problems, Spot};
 use super::typed::{self, Typed};
-use super::{Config, Live, Reach, Server, Setting, Store, Tiers, Tls, cluster, marks};
+use super::{Config, Live, Reach, Server, Setting, Store, Tiers, Tls, cluster, marks, runbook};
 use crate::report::auth::PASSWORD_MIN;
 use crate::report::{TlsFiles, Useless, check_tls};
 
@@ -44,12 +44,15 @@ pub(super) fn check(
     let mut checker = Checker { problems, env, warnings: Vec::new(), settings: Vec::new() };
     let server = checker.server(typed.server);
     let store = checker.store(typed.store);
-    let autonomy_level = checker.autonomy(typed.autonomy_level.as_ref());
+    let autonomy_level = checker.autonomy(typed.autonomy.level.as_ref());
+    let standby = checker.standby(typed.autonomy.standby.as_ref());
     let tiers = checker.tiers(&typed.tiers);
     let mut clusters = cluster::clusters(&mut checker, typed.clusters);
     marks::apply(&mut checker, &mut clusters, &typed.thresholds, &typed.thresholds_for);
+    runbook::apply(&mut checker, &mut clusters, &typed.runbooks);
     let Checker { warnings, settings, .. } = checker;
-    Some(Config { server: server?, store: store?, autonomy_level, tiers, clusters, warnings, settings })
+    let (server, store) = (server?, store?);
+    Some(Config { server, store, autonomy_level, standby, tiers, clusters, warnings, settings })
 }
 
 /// What finds the daemon from its own machine. Clusters and secrets are not looked at: whoever asks may have no right to
@@ -63,7 +66,7 @@ pub(super) fn reach(
     let listen = checker.listen(typed.server.listen.as_ref(), secured(&typed.server));
     let tls_cert = typed.server.tls_cert.map(|cert| cert.value.into());
     let store = checker.store(typed.store);
-    let autonomy_level = checker.autonomy(typed.autonomy_level.as_ref());
+    let autonomy_level = checker.autonomy(typed.autonomy.level.as_ref());
     Some(Reach { listen: listen?, tls_cert, store: store?.path, autonomy_level })
 }
 
@@ -257,6 +260,12 @@ impl Checker<'_, '_> {
     fn autonomy(&mut self, typed: Option<&At<i64>>) -> u8 {
         let level = self.whole(typed, "autonomy.level", 0..=4, AUTONOMY_LEVEL);
         u8::try_from(level).unwrap_or_default()
+    }
+
+    fn standby(&mut self, typed: Option<&At<bool>>) -> bool {
+        let standby = typed.is_some_and(|typed| typed.value);
+        self.set("autonomy.standby", standby, typed.map(|typed| typed.place.spot));
+        standby
     }
 
     fn tiers(&mut self, typed: &typed::Tiers) -> Tiers {

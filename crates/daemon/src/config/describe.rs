@@ -37,6 +37,11 @@ fn notes(config: &Config) -> Vec<String> {
                 "crashed guests are started, lost nodes woken and failed services restarted, within the guardrails",
         }
     )];
+    if config.standby {
+        let words = "autonomy.standby: this jarvis only watches and tells; no runbook is followed, whatever the level and \
+                     whoever approves";
+        notes.push(words.into());
+    }
     if config.server.password.is_some() {
         notes.push(
             "the configured password is admin's for as long as it is configured; it is not stored, and one that was set \
@@ -51,7 +56,7 @@ fn notes(config: &Config) -> Vec<String> {
         ));
     }
     let without_self = config.clusters.iter().filter(|cluster| cluster.own.is_none());
-    for cluster in without_self.filter(|_| config.autonomy_level > 2) {
+    for cluster in without_self.filter(|_| config.autonomy_level > 2 && !config.standby) {
         notes.push(format!(
             "cluster {}: where Jarvis itself runs is not said (self); if that is a guest or node of this cluster, say so: \
              it is never to act on itself",

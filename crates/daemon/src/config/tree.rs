@@ -238,14 +238,12 @@ impl<'d> Table<'d> {
         Some(At { value: mixed, place })
     }
 
-    /// Whatever was not asked for is unknown, or not supported by this version.
-    pub(super) fn finish(self, later: &[&str], problems: &mut Problems<'_>) {
+    /// Whatever was not asked for is unknown.
+    pub(super) fn finish(self, problems: &mut Problems<'_>) {
         for key in self.entries.keys() {
             let name: &str = key.get_ref();
             let place = Place { key: self.key(name), spot: Spot::Byte(key.span().start) };
-            if later.contains(&name) {
-                problems.add(&place, format_args!("`{name}` is not supported by this version: take it out"));
-            } else if !self.asked.contains(&name) {
+            if !self.asked.contains(&name) {
                 problems.add(&place, unknown(name, &self.asked));
             }
         }

@@ -6,20 +6,43 @@ use toml::de::DeTable;
 use super::secret::Secret;
 use super::tree::{At, Mixed, Place, Problems, Table};
 
-/// Keys of later versions. A setting that nothing reads would be a lie, so they are refused by name.
-const LATER_ROOT: [&str; 1] = ["runbook"];
-
 type Text = Option<At<String>>;
 
 #[derive(Debug, Default)]
 pub(super) struct Typed {
     pub(super) server: Server,
     pub(super) store: Store,
-    pub(super) autonomy_level: Option<At<i64>>,
+    pub(super) autonomy: Autonomy,
     pub(super) tiers: Tiers,
     pub(super) clusters: Vec<Cluster>,
     pub(super) thresholds: Thresholds,
     pub(super) thresholds_for: Vec<ThresholdsFor>,
+    pub(super) runbooks: Vec<Runbook>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Autonomy {
+    pub(super) level: Option<At<i64>>,
+    pub(super) standby: Option<At<bool>>,
+}
+
+#[derive(Debug)]
+pub(super) struct Runbook {
+    /// The table, for what is missing in it.
+    pub(super) place: Place,
+    pub(super) id: Text,
+    pub(super) cluster: Text,
+    pub(super) condition: Text,
+    pub(super) only: Option<At<Vec<At<String>>>>,
+    pub(super) action: Text,
+    pub(super) level: Option<At<i64>>,
+    pub(super) attempts: Option<At<i64>>,
+    pub(super) window: Text,
+    pub(super) cooldown: Text,
+    pub(super) grace: Text,
+    pub(super) first_look: Text,
+    pub(super) verify_for: Text,
+    pub(super) verify_within: Text,
 }
 
 #[derive(Debug, Default)]
@@ -122,11 +145,7 @@ pub(super) fn read(document: &Spanned<DeTable<'_>>, problems: &mut Problems<'_>)
     let mut typed = Typed {
         server: root.table("server", problems).map(|table| server(table, problems)).unwrap_or_default(),
         store: root.table("store", problems).map(|table| store(table, problems)).unwrap_or_default(),
-        autonomy_level: root.table("autonomy", problems).and_then(|mut table| {
-            let level = table.integer("level", problems);
-            table.finish(&[], problems);
-            level
-        }),
+        autonomy: root.table("autonomy", problems).map(|table| autonomy(table, problems)).unwrap_or_default(),
         tiers: root.table("tiers", problems).map(|table| tiers(table, problems)).unwrap_or_default(),
         clusters: root
             .tables("cluster", problems)
@@ -138,8 +157,38 @@ pub(super) fn read(document: &Spanned<DeTable<'_>>, problems: &mut Problems<'_>)
     if let Some(table) = root.table("thresholds", problems) {
         (typed.thresholds, typed.thresholds_for) = all_thresholds(table, problems);
     }
-    root.finish(&LATER_ROOT, problems);
+    let runbooks = root.tables("runbook", problems).into_iter();
+    typed.runbooks = runbooks.map(|table| runbook(table, problems)).collect();
+    root.finish(problems);
     typed
+}
+
+fn autonomy(mut table: Table<'_>, problems: &mut Problems<'_>) -> Autonomy {
+    let autonomy =
+        Autonomy { level: table.integer("level", problems), standby: table.boolean("standby", problems) };
+    table.finish(problems);
+    autonomy
+}
+
+fn runbook(mut table: Table<'_>, problems: &mut Problems<'_>) -> Runbook {
+    let runbook = Runbook {
+        place: table.place(),
+        id: table.string("id", problems),
+        cluster: table.string("cluster", problems),
+        condition: table.string("condition", problems),
+        only: table.strings("match", problems),
+        action: table.string("action", problems),
+        level: table.integer("level", problems),
+        attempts: table.integer("attempts", problems),
+        window: table.string("window", problems),
+        cooldown: table.string("cooldown", problems),
+        grace: table.string("grace", problems),
+        first_look: table.string("first_look", problems),
+        verify_for: table.string("verify_for", problems),
+        verify_within: table.string("verify_within", problems),
+    };
+    table.finish(problems);
+    runbook
 }
 
 fn server(mut table: Table<'_>, problems: &mut Problems<'_>) -> Server {
@@ -151,7 +200,7 @@ fn server(mut table: Table<'_>, problems: &mut Problems<'_>) -> Server {
         tls_cert: table.string("tls_cert", problems),
         tls_key: table.string("tls_key", problems),
     };
-    table.finish(&[], problems);
+    table.finish(problems);
     server
 }
 
@@ -160,7 +209,7 @@ fn store(mut table: Table<'_>, problems: &mut Problems<'_>) -> Store {
         path: table.string("path", problems),
         retention_days: table.integer("retention_days", problems),
     };
-    table.finish(&[], problems);
+    table.finish(problems);
     store
 }
 
@@ -172,7 +221,7 @@ fn tiers(mut table: Table<'_>, problems: &mut Problems<'_>) -> Tiers {
         routine: table.string("routine", problems),
         background: table.string("background", problems),
     };
-    table.finish(&[], problems);
+    table.finish(problems);
     tiers
 }
 
@@ -205,7 +254,7 @@ fn cluster(mut table: Table<'_>, problems: &mut Problems<'_>) -> Cluster {
         own: table.string("self", problems),
         temperature: table.table("temperature", problems).map(|table| temperature(table, problems)),
     };
-    table.finish(&[], problems);
+    table.finish(problems);
     cluster
 }
 
@@ -217,7 +266,7 @@ fn temperature(mut table: Table<'_>, problems: &mut Problems<'_>) -> Temperature
         user: table.string("user", problems),
         key_file: table.string("key_file", problems),
     };
-    table.finish(&[], problems);
+    table.finish(problems);
     temperature
 }
 
@@ -234,7 +283,7 @@ fn endpoint(item: Mixed<'_>, problems: &mut Problems<'_>) -> Endpoint {
             "is missing: write { url = \"https://HOST:8006\", fingerprint = \"AB:CD:...\" }",
         );
     }
-    table.finish(&[], problems);
+    table.finish(problems);
     endpoint
 }
 
@@ -242,7 +291,7 @@ fn all_thresholds(mut table: Table<'_>, problems: &mut Problems<'_>) -> (Thresho
     let own =
         table.tables("for", problems).into_iter().map(|table| thresholds_for(table, problems)).collect();
     let general = thresholds(&mut table, problems);
-    table.finish(&[], problems);
+    table.finish(problems);
     (general, own)
 }
 
@@ -253,7 +302,7 @@ fn thresholds_for(mut table: Table<'_>, problems: &mut Problems<'_>) -> Threshol
         subject: table.string("subject", problems),
         marks: thresholds(&mut table, problems),
     };
-    table.finish(&[], problems);
+    table.finish(problems);
     own
 }
 
@@ -275,6 +324,6 @@ fn marks(mut table: Table<'_>, problems: &mut Problems<'_>) -> Marks {
         clear: table.number("clear", problems),
         pending: table.string("pending", problems),
     };
-    table.finish(&[], problems);
+    table.finish(problems);
     marks
 }

@@ -79,6 +79,7 @@ pub(crate) fn play(
     script: &Script,
     speed: f64,
     lever: Option<&Lever>,
+    standby: bool,
     done: impl Fn(&str) -> bool,
 ) -> Played {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -106,6 +107,7 @@ pub(crate) fn play(
             hands: hands(script, &cluster, &clock),
             first: true,
             autonomy_ceiling: script.autonomy.number(),
+            standby,
         };
         let live = Arc::clone(&watched.live);
         clock.sleep_until(BEGIN + script.tiers.first - FIRST_ROUND).await;

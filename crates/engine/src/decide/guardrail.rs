@@ -288,16 +288,21 @@ fn is_start(kind: &str) -> bool {
     matches!(kind, "qmstart" | "vzstart" | "hastart" | "qmreboot" | "vzreboot")
 }
 
+/// Tasks after which a guest stands still because somebody wanted what they do: a snapshot without memory leaves it so.
 fn is_stop(kind: &str) -> bool {
     matches!(
         kind,
         "qmstop"
             | "qmshutdown"
             | "qmsuspend"
+            | "qmrollback"
+            | "qmrestore"
             | "qmdestroy"
             | "vzstop"
             | "vzshutdown"
             | "vzsuspend"
+            | "vzrollback"
+            | "vzrestore"
             | "vzdestroy"
             | "hastop"
             | "stopall"

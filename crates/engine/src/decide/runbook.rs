@@ -8,6 +8,9 @@ use super::Autonomy;
 use crate::detect::Condition;
 use crate::observe::{NodeName, Subject};
 
+/// Attempts count for a day at the most: no runbook has a longer window.
+pub const WINDOW_MAX: SignedDuration = SignedDuration::from_hours(24);
+
 /// What is done about one condition.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Runbook {

@@ -400,6 +400,7 @@ fn what_tasks_say() {
                 let start = Task { started_at: at(1020), ..task("qmstart", "101", Some((1022, "failed"))) };
                 guest().tasks(&[stop, start])
             }),
+            ("taken back to a snapshot", guest().tasks(&[task("qmrollback", "101", Some((1052, "OK")))])),
             ("being stopped", guest().tasks(&[task("qmshutdown", "101", None)])),
             (
                 "stopped before it was moved",
@@ -436,6 +437,7 @@ fn what_tasks_say() {
             stopped by somebody since                    hold: stopped since by alice@pve (qmstop)
             stopped since, and started again, and down   act: start it on pve1, attempt 1
             stopped since, and started in vain           hold: stopped since by alice@pve (qmstop)
+            taken back to a snapshot                     hold: stopped since by alice@pve (qmrollback)
             being stopped                                hold: stopped since by alice@pve (qmshutdown); a task is at work on it, by alice@pve (qmshutdown)
             stopped before it was moved                  hold: stopped since by alice@pve (qmstop)
             another guest was stopped                    act: start it on pve1, attempt 1

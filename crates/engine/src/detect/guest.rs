@@ -258,6 +258,16 @@ fn undone(task: &Task, tasks: &[Task], vmid: &str) -> bool {
         })
 }
 
+/// Whether a guest was started, and that worked, after a time.
+pub(crate) fn started_after(tasks: &[Task], id: GuestId, after: Timestamp) -> bool {
+    let vmid = id.vmid.to_string();
+    tasks.iter().any(|task| {
+        let worked =
+            task.status.as_deref().is_some_and(|status| status == "OK" || status.starts_with("WARNINGS"));
+        *task.id == *vmid && matches!(&*task.kind, "qmstart" | "vzstart") && worked && task.started_at > after
+    })
+}
+
 /// What a task is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Scope {

@@ -149,9 +149,15 @@ impl Engine {
         if let Some(review) = review.filter(|_| !helped) {
             self.is_down(slot, review);
         }
-        if helped {
+        // It came too late to count, and runs all the same: then the incident is over by itself.
+        let runs = |review: &Review| match review {
+            Review::Guest(answer) => matches!(answer.current.value(),
+                Some(Some(current)) if current.status == GuestStatus::Running),
+            Review::Services(_) => false,
+        };
+        if helped || review.is_some_and(runs) {
             self.lives(turn.now, slot);
-            self.end(turn, slot.clone(), Resolution::Mended);
+            self.end(turn, slot.clone(), if helped { Resolution::Mended } else { Resolution::Itself });
         } else if let Some(incident) = self.memory.incidents.get_mut(slot) {
             incident.state = State::Open { since };
             (incident.course.said, incident.course.approved) = (Said::Nothing, None);

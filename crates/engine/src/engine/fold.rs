@@ -194,6 +194,7 @@ impl Engine {
             (Note::GuestMoved { to, .. }, Subject::Guest(id)) => {
                 if let Some(known) = self.memory.guests.get_mut(id) {
                     known.guest.node = to;
+                    known.moved_at = Some(at);
                 }
                 self.memory.suspects.remove(id);
             }

@@ -673,6 +673,11 @@ fn verdict(
 ) -> (Stopped, bool) {
     // What began after it was seen to be down did not stop it, though somebody may have asked for that too.
     let down_at = known.down_since.map_or(now, |since| since.min(now));
+    // Unless it was started since, and is down again.
+    let tasks = answer.tasks.value().map_or(&[][..], Vec::as_slice);
+    // What held it may have started it, too, by no task of its own.
+    let held = matches!(suspect.suspicion, Suspicion::Held { .. });
+    let down_at = if held || guest::started_after(tasks, id, down_at) { now } else { down_at };
     let long_asked = suspect.tries >= ASK_TIMES || known.unlisted >= UNLISTED_TIMES;
     let row_stands = long_asked && row_stands(now, id, known, answer);
     let verdict = guest::why_stopped(id, &known.guest, suspect.last_seen, answer, down_at, row_stands);

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use crate::decide::WINDOW_MAX;
 use crate::detect::guest::{self, ROW_AGE, Suspicion};
 use crate::incident::{Incidents, Slot};
 use crate::observe::{
@@ -51,8 +52,6 @@ pub struct Memory {
     pub(super) storm: Option<Timestamp>,
 }
 
-/// Attempts count for a day at the most: no runbook has a longer window.
-pub(crate) const WINDOW_MAX: SignedDuration = SignedDuration::from_hours(24);
 /// Attempts that are remembered of one key. Each makes the others wait, so it is a bound for the memory only.
 const ATTEMPTS_MAX: usize = 1_000;
 

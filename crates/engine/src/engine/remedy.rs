@@ -325,7 +325,7 @@ impl Engine {
                 SubjectCase::Node { views: self.views_of(slot), ha: None, address }
             }
         };
-        let protected = self.policy.protects(&slot.subject, tags);
+        let protected = self.policy.protects(&slot.subject, tags).or_else(|| self.carries_us(&slot.subject));
         let case = Case {
             now,
             runbook,
@@ -401,6 +401,20 @@ impl Engine {
             )
             | None => 0,
         }
+    }
+
+    /// Why a node, or a service of it, is not touched: the guest in which Jarvis runs is there now.
+    fn carries_us(&self, subject: &Subject) -> Option<String> {
+        let node = match subject {
+            Subject::Node(node) => node,
+            Subject::Service(id) => &id.node,
+            Subject::Cluster | Subject::Guest(_) | Subject::Storage(_) => return None,
+        };
+        let ours = self.policy.own.iter().filter_map(|own| match own {
+            Subject::Guest(id) => self.memory.guests.get(id),
+            Subject::Cluster | Subject::Node(_) | Subject::Storage(_) | Subject::Service(_) => None,
+        });
+        ours.into_iter().any(|known| known.guest.node == *node).then(|| "Jarvis runs on this node".to_owned())
     }
 
     /// Until when work is announced that a subject is part of.

@@ -314,6 +314,10 @@ impl Cluster {
             Step::ShutdownIgnored { force: false } => {
                 self.end_task(node, upid, "VM quit/powerdown failed - got timeout");
             }
+            // It was moved meanwhile: the node that waited has no hold on its process there.
+            Step::ShutdownIgnored { force: true } if !self.runs_on(id, node) => {
+                self.end_task(node, upid, "VM quit/powerdown failed - got timeout");
+            }
             Step::ShutdownIgnored { force: true } => {
                 if let Ok(found) = self.node_mut(node) {
                     found.tasks.say(upid, "VM still running - terminating now with SIGTERM");
