@@ -193,8 +193,9 @@ impl Engine {
                 }
                 self.look_again(turn.now, &slot);
                 self.remember_stop(&slot, action.node(), &holds);
-                // Whose turn it is within its node is decided within a breath.
-                if matches!(holds[..], [Hold::Queue(_)]) {
+                // Whose turn it is within its node is decided within a breath; a storm is told once, and not of each of
+                // thousands.
+                if matches!(holds[..], [Hold::Queue(_)]) || holds.contains(&Hold::Storm) {
                     return;
                 }
                 let said = Said::Held(holds.clone());

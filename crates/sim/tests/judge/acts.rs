@@ -43,6 +43,7 @@ pub(crate) struct Acts {
     /// Since when nothing stands against acting on a guest.
     free: BTreeMap<GuestId, Timestamp>,
     last_end: BTreeMap<GuestId, (Befell, Timestamp)>,
+    storm: bool,
     read: usize,
     /// How often each guardrail objected.
     pub(crate) objections: BTreeMap<&'static str, u64>,
@@ -118,6 +119,9 @@ impl Acts {
     }
 
     fn entry(&mut self, entry: &Entry) {
+        if let Fact::Storm { incidents } = &entry.fact {
+            self.storm = *incidents > 0;
+        }
         let Fact::Remedy { incident, step, .. } = &entry.fact else { return };
         match step {
             Step::Held { holds, .. } => {
@@ -225,7 +229,8 @@ impl Acts {
     fn due(&mut self, moment: &Moment, idle: bool) {
         let controls = self.controls.clone().unwrap_or_default();
         let allowed = controls.kill_switch == KillSwitch::Off && controls.level >= Autonomy::ActReport;
-        let open = idle && allowed && controls.maintenance.is_empty() && moment.engine.seeing();
+        let open =
+            idle && allowed && !self.storm && controls.maintenance.is_empty() && moment.engine.seeing();
         let mut free = BTreeSet::new();
         if open {
             for (slot, incident) in moment.engine.open_incidents() {
@@ -234,7 +239,7 @@ impl Acts {
                 let waits = match (&incident.state, &incident.course.said) {
                     (State::Open { .. }, Said::Held(holds)) => {
                         // The engine's own reasons are not believed, but for what only it can count.
-                        !holds.iter().any(|hold| matches!(hold, Hold::Storm | Hold::Dismissed(_)))
+                        !holds.iter().any(|hold| matches!(hold, Hold::Dismissed(_)))
                     }
                     (State::Open { .. }, Said::Nothing | Said::Recommended(_)) => true,
                     (_, _) => false,
