@@ -46,6 +46,7 @@ impl Story {
         }
         for lines in story.0.values_mut() {
             in_one_order(lines);
+            lines.dedup_by(|a, b| a.kind == "held" && b.kind == "held" && a.words == b.words);
         }
         story
     }
@@ -152,6 +153,13 @@ fn read(entry: &str, at: i64, optional: bool) -> Option<(String, Line)> {
         // Why a call was refused is said in the words of whoever made it.
         words = words.split_once(": ").map_or(words, |(before, _)| before);
     }
+    let lasting =
+        words.split("; ").filter(|why| kind != "held" || !WAITS.iter().any(|wait| why.contains(wait)));
+    let words = lasting.collect::<Vec<_>>().join("; ");
+    if words.is_empty() {
+        return None;
+    }
+    let words = words.as_str();
     let words = if REMEDY.contains(&kind) { without_times(words) } else { words.to_owned() };
     let (kind, condition) = (kind.to_owned(), condition.to_owned());
     Some((subject.to_owned(), Line { at, optional, name, kind, condition, words }))
@@ -160,6 +168,15 @@ fn read(entry: &str, at: i64, optional: bool) -> Option<(String, Line)> {
 /// What is told of something done about an incident. How long things took then depends on the machine.
 const REMEDY: [&str; 8] =
     ["held", "advised", "acting", "acted", "verified", "missed", "escalated", "ordered"];
+
+/// What is only waited for: whether it is met depends on when a look was answered. The engine's own run has it.
+const WAITS: [&str; 5] = [
+    "it may heal by itself",
+    "the last attempt was a moment ago",
+    "the guest before it was just started",
+    "is worked on, and one node at a time",
+    "goes first",
+];
 
 /// `m:ss` wherever it stands becomes `T`, and `0:05 after the call` the same.
 fn without_times(words: &str) -> String {
