@@ -11,7 +11,7 @@ test:
 	./scripts/setup.sh test
 	cargo fmt --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
-	cargo test --workspace --all-targets --locked
+	cargo test --workspace --all-targets --locked --no-fail-fast
 	./tests/socketio/run.sh
 	./tests/clients/run.sh
 	./bench/load/run.sh --check

@@ -178,7 +178,11 @@ const CRASHES: &str = "SELECT count(*) || '' FROM events WHERE condition = 'VM_C
 const RETURNS: &str = "SELECT count(*) || '' FROM events WHERE title LIKE 'Resolved: VM_CRASHED%'";
 
 const TOLD: &str = "SELECT subject || ' ' || iif(title LIKE 'Resolved%', 'return', 'death') || ' ' || resolved \
-                    || ' ' || incident_id FROM events WHERE condition = 'VM_CRASHED' ORDER BY id";
+                    || ' ' || incident_id FROM events WHERE condition = 'VM_CRASHED' AND type = 'alert' ORDER BY id";
+
+/// Nothing says that the guests are to run, so nothing is done; that is told too, and once.
+const BLOCKED: &str = "SELECT DISTINCT subject FROM events WHERE title = 'Remediation blocked: VM_CRASHED' \
+                       GROUP BY incident_id HAVING count(*) > 1";
 
 const ROWS: &str = "SELECT kind || ' ' || count(*) FROM journal WHERE kind IN ('opened', 'resolved') \
                     GROUP BY kind ORDER BY kind";
@@ -286,6 +290,11 @@ async fn check(home: &Home, log: &str) {
         let expected = [format!("death 1 {incident}"), format!("return 1 {incident}")];
         assert_eq!(what, expected, "{guest}: told once each, and over\n{log}");
     }
+    assert_eq!(
+        ask(&home.store(), BLOCKED).await,
+        Vec::<String>::new(),
+        "told twice that nothing is done\n{log}"
+    );
     let rows = ask(&home.store(), ROWS).await;
     let expected = [format!("opened {}", GUESTS.len()), format!("resolved {}", GUESTS.len())];
     assert_eq!(rows, expected, "{log}");

@@ -193,10 +193,13 @@ pub fn is_told(fact: &Fact) -> bool {
         | Fact::Heartbeat(_)
         | Fact::Storm { .. } => true,
         Fact::Remedy { step, .. } => match step {
-            // What only takes its time, and what nobody allowed, is no news; a storm is told once for all.
+            // What only takes its time, and what nobody allowed, is no news; a storm is told once for all. Where it stands
+            // again nothing is blocked, whatever else would object.
             Step::Held { holds, .. } => {
                 holds.iter().any(|hold| !hold.is_wait())
-                    && !holds.iter().any(|hold| matches!(hold, Hold::Level { .. } | Hold::Storm))
+                    && !holds
+                        .iter()
+                        .any(|hold| matches!(hold, Hold::Level { .. } | Hold::Storm | Hold::NotStopped(_)))
             }
             Step::Acted { outcome: Outcome::NotMade { .. }, .. } => true,
             // How the call ended is told with what came of it.

@@ -121,7 +121,8 @@ impl Hold {
         }
     }
 
-    /// Whether it is only a matter of time until Jarvis goes on: then nobody needs to be told.
+    /// Whether it is only a matter of time until Jarvis goes on: then nobody needs to be told. That Jarvis cannot see is an
+    /// incident of its own where it lasts; at each start it lasts until the first round.
     pub fn is_wait(&self) -> bool {
         match self {
             Hold::Grace(_)
@@ -132,12 +133,12 @@ impl Hold {
             | Hold::NodeBoots(_)
             | Hold::TaskRuns(_)
             | Hold::StartedBy(_)
+            | Hold::NotSeen(_)
             | Hold::NotStopped(_) => true,
             Hold::KillSwitch(_)
             | Hold::Standby
             | Hold::Level { .. }
             | Hold::NoQuorum
-            | Hold::NotSeen(_)
             | Hold::OneView
             | Hold::NoAddress
             | Hold::Protected(_)
