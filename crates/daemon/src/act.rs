@@ -9,12 +9,14 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use engine::observe::{GuestId, GuestKind, NodeName};
+use engine::observe::{GuestId, GuestKind, MacAddress, NodeName};
 use jiff::{SignedDuration, Timestamp};
 use pve::{Client, Error, ExitStatus, TaskQuery, TaskSource, Upid};
+use tokio::net::UdpSocket;
 use tokio::time::Instant;
 
 use crate::clock::Clock;
@@ -29,6 +31,8 @@ const FOLLOW_MAX: Duration = Duration::from_secs(300);
 /// the list at once, and an endpoint that restarts is back within some seconds.
 const LOST_LOOKS: u32 = 5;
 const LOST_LOOK_EVERY: Duration = Duration::from_secs(2);
+/// Where the packet that wakes a node goes: to everybody on our network, by the port for what is thrown away.
+pub const MAGIC_PACKET_TO: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::BROADCAST), 9);
 /// Tasks of ours that are known before the call: those that the list shows of one subject.
 const KNOWN_MAX: u32 = 50;
 /// How much earlier than we asked for it a task of ours may have begun, by its node's clock. PVE's cluster does not live
@@ -47,10 +51,12 @@ pub enum Act {
         /// What.
         verb: Verb,
     },
-    /// Another node sends the packet that wakes this one.
+    /// Another node sends the packet that wakes this one; where none can be asked to and the address is known, we do.
     Wake {
         /// Which one.
         node: NodeName,
+        /// Its address, where it may be woken without PVE.
+        mac: Option<MacAddress>,
     },
     /// A node restarts one of its services.
     RestartService {
@@ -162,6 +168,8 @@ pub struct Hands {
     clients: Vec<Client>,
     /// Whether the token is one for acts, or the one that observes.
     own_token: bool,
+    /// Where a packet of our own is sent.
+    magic_packet_to: SocketAddr,
     /// What waits go by: the clock of those that are acted on.
     clock: Arc<Clock>,
 }
@@ -179,7 +187,12 @@ impl Hands {
     /// `clients` are the cluster's endpoints in the order in which they are tried; `own_token` says that their token
     /// was given for acts.
     pub fn new(clients: Vec<Client>, own_token: bool) -> Hands {
-        Hands { clients, own_token, clock: Arc::new(Clock::wall()) }
+        Hands { clients, own_token, magic_packet_to: MAGIC_PACKET_TO, clock: Arc::new(Clock::wall()) }
+    }
+
+    /// The same, with another address for the packets that wake a node.
+    pub fn with_magic_packet_to(self, magic_packet_to: SocketAddr) -> Hands {
+        Hands { magic_packet_to, ..self }
     }
 
     /// The same, by a clock that may run faster than the world.
@@ -207,10 +220,30 @@ impl Hands {
             // A node does not wake itself; another endpoint may be another node.
             let wakes_itself = matches!(act, Act::Wake { .. }) && last.contains("is local node");
             if !error.is_endpoint_fault() && !wakes_itself {
-                break;
+                return Begun::Over(Outcome::Failed { upid: None, why: last });
             }
         }
-        Begun::Over(Outcome::Failed { upid: None, why: last })
+        Begun::Over(match act {
+            // What PVE refuses is not done behind its back; that nobody is there to be asked is no refusal.
+            Act::Wake { mac: Some(mac), .. } => self.wake(*mac, &last).await,
+            Act::Guest { .. } | Act::Wake { mac: None, .. } | Act::RestartService { .. } => {
+                Outcome::Failed { upid: None, why: last }
+            }
+        })
+    }
+
+    async fn wake(&self, mac: MacAddress, why: &str) -> Outcome {
+        let to = self.magic_packet_to;
+        match magic_packet(mac, to).await {
+            Ok(()) => Outcome::Done {
+                upid: None,
+                said: format!("Jarvis itself sent a packet to {mac}, as no node could be asked: {why}"),
+            },
+            Err(error) => Outcome::Failed {
+                upid: None,
+                why: format!("{why}; and Jarvis could not send a packet to {to} itself: {error}"),
+            },
+        }
     }
 
     /// The answer was lost, so PVE's list is looked through for the task. A second call could do it twice.
@@ -373,7 +406,7 @@ async fn make(client: &Client, act: &Act) -> Result<Begun, Error> {
                 Verb::Resume => client.guest_resume(&node, guest).await?,
             }
         }
-        Act::Wake { node } => {
+        Act::Wake { node, .. } => {
             let Ok(node) = name(node) else { return Ok(not_tried("no such node")) };
             let mac = client.wake_node(&node).await?;
             let said = format!("a packet to {mac} was sent; a node takes minutes to boot");
@@ -385,6 +418,17 @@ async fn make(client: &Client, act: &Act) -> Result<Begun, Error> {
         }
     };
     Ok(Begun::Task(task))
+}
+
+/// One packet to everybody on the network: six bytes of ones, and the address sixteen times (AMD's white paper 20213).
+async fn magic_packet(mac: MacAddress, to: SocketAddr) -> std::io::Result<()> {
+    let mut packet = vec![0xff; 6];
+    packet.extend(mac.octets().repeat(16));
+    let from: IpAddr = if to.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    let socket = UdpSocket::bind((from, 0)).await?;
+    socket.set_broadcast(true)?;
+    let sent = socket.send_to(&packet, to).await?;
+    if sent == packet.len() { Ok(()) } else { Err(std::io::ErrorKind::WriteZero.into()) }
 }
 
 /// Whether a task is one that this act began, or an earlier one of the same kind of ours.
@@ -440,7 +484,7 @@ mod tests {
             verb,
         };
         let service = Act::RestartService { node: "pve1".parse().unwrap(), service: "pvestatd".into() };
-        let wake = Act::Wake { node: "pve1".parse().unwrap() };
+        let wake = Act::Wake { node: "pve1".parse().unwrap(), mac: None };
         #[rustfmt::skip]
         let table = [
             ("ours",                       guest(Verb::Start),  "qmstart:104:op@pve!act",        true),

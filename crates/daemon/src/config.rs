@@ -143,6 +143,8 @@ pub struct Cluster {
     pub protect: Vec<Selector>,
     /// Where Jarvis itself runs.
     pub own: Option<Subject>,
+    /// Where the packets go that wake its nodes when no node can be asked to send them.
+    pub magic_packet_to: SocketAddr,
     /// Where its nodes' sensors are read, if anywhere.
     pub temperature: Option<Temperature>,
 }

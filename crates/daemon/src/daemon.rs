@@ -73,6 +73,8 @@ pub struct ClusterSettings {
     pub act_token: Option<pve::Token>,
     /// What its engine goes by.
     pub policy: Policy,
+    /// Where the packets go that wake its nodes when no node can be asked to send them.
+    pub magic_packet_to: SocketAddr,
     /// Where its nodes' sensors are read, if anywhere.
     pub temperature: Option<Source>,
 }
@@ -161,6 +163,7 @@ impl ClusterSettings {
             token,
             act_token,
             policy: cluster.policy,
+            magic_packet_to: cluster.magic_packet_to,
             temperature,
         })
     }
@@ -300,7 +303,9 @@ pub fn clients(
 fn hands(cluster: &ClusterSettings, clock: &Arc<Clock>) -> anyhow::Result<Hands> {
     let token = cluster.act_token.as_ref().unwrap_or(&cluster.token).clone();
     let clients = clients(cluster.endpoints.clone(), token, clock)?;
-    Ok(Hands::new(clients, cluster.act_token.is_some()).with_clock(Arc::clone(clock)))
+    Ok(Hands::new(clients, cluster.act_token.is_some())
+        .with_magic_packet_to(cluster.magic_packet_to)
+        .with_clock(Arc::clone(clock)))
 }
 
 /// One cluster's watch, which survives its own panics.

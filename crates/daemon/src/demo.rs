@@ -4,7 +4,7 @@
 //! Jarvis's run faster than the world by the same factor, so that a round of 12 s takes 2.
 
 use std::io::IsTerminal;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 use std::time::Instant;
@@ -126,6 +126,8 @@ fn settings(options: &Options, folder: &Folder, cluster: &Server) -> anyhow::Res
         token: pve::Token::new(TOKEN_ID, pve::Secret::new(TOKEN_SECRET))?,
         act_token: None,
         policy: Policy::default(),
+        // The simulated nodes are woken by the simulated cluster; nothing leaves this machine.
+        magic_packet_to: SocketAddr::new(Ipv4Addr::LOCALHOST.into(), crate::act::MAGIC_PACKET_TO.port()),
         temperature: None,
     }];
     Ok(Settings {

@@ -10,6 +10,8 @@ mod runbooks;
 mod sensors;
 #[path = "config/tls.rs"]
 mod tls;
+#[path = "config/wake.rs"]
+mod wake;
 
 use std::fs;
 use std::path::Path;
@@ -49,6 +51,7 @@ fn the_least_configuration_is_complete() {
         cluster[0].token_secret_env   LAB_SECRET  (jarvis.toml:5:20)
         cluster[0].ignore             []  (default)
         cluster[0].protect            []  (default)
+        cluster[0].magic_packet_to    255.255.255.255:9  (default)
         cluster[0].temperature        none: no sensors are read  (default)
         thresholds.disk               high above 90 % until below 88 %, critical above 95 % until below 93 %, after 0s  (default)
         thresholds.memory             high above 85 % until below 83 %, critical above 95 % until below 93 %, after 0s  (default)
@@ -178,6 +181,7 @@ storage = {{ high = 97, critical = 99, clear = 1 }}
         cluster[0].ignore                [qemu/999, tag:lab, storage/scratch, storage/pve1/local, node/pve3]  (jarvis.toml:28:10)
         cluster[0].protect               [qemu/103, node/pve1]  (jarvis.toml:29:11)
         cluster[0].self                  qemu/103  (jarvis.toml:30:8)
+        cluster[0].magic_packet_to       255.255.255.255:9  (default)
         cluster[0].temperature.source    node_exporter  (jarvis.toml:31:26)
         cluster[0].temperature.url       https://{node}.lab:9443/metrics?collect[]=hwmon  (jarvis.toml:31:49)
         cluster[1].name                  edge  (jarvis.toml:34:8)
@@ -187,6 +191,7 @@ storage = {{ high = 97, critical = 99, clear = 1 }}
         cluster[1].token_secret_file     DIR/edge.secret  (jarvis.toml:38:21)
         cluster[1].ignore                []  (default)
         cluster[1].protect               []  (default)
+        cluster[1].magic_packet_to       255.255.255.255:9  (default)
         cluster[1].temperature.source    ssh  (jarvis.toml:35:26)
         cluster[1].temperature.user      jarvis_1  (jarvis.toml:35:40)
         cluster[1].temperature.key_file  DIR/id_ed25519  (jarvis.toml:35:63)
@@ -197,6 +202,7 @@ storage = {{ high = 97, critical = 99, clear = 1 }}
         cluster[2].token_secret          (hidden)  (jarvis.toml:45:16)
         cluster[2].ignore                []  (default)
         cluster[2].protect               []  (default)
+        cluster[2].magic_packet_to       255.255.255.255:9  (default)
         cluster[2].temperature.source    node_exporter  (jarvis.toml:46:26)
         cluster[2].temperature.url       http://{node}:9100/metrics  (default)
         thresholds.disk                  high above 80 % until below 78 %, critical above 92.5 % until below 90.5 %, after 0s  (jarvis.toml:49:8)

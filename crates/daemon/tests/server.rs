@@ -35,6 +35,8 @@ mod unwritable;
 mod users;
 #[path = "server/v1.rs"]
 mod v1;
+#[path = "server/waking.rs"]
+mod waking;
 
 use std::time::{Duration, Instant};
 

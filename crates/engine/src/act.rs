@@ -8,7 +8,7 @@ use std::fmt;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::observe::{GuestId, NodeName, ServiceId, Subject};
+use crate::observe::{GuestId, MacAddress, NodeName, ServiceId, Subject};
 
 /// One thing that can be done to a cluster.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,10 +27,13 @@ pub enum Action {
         /// Where it stands.
         node: NodeName,
     },
-    /// Have another node send the packet that wakes this one.
+    /// Have another node send the packet that wakes this one; where no node can be asked to, send it.
     WakeNode {
         /// Which one.
         node: NodeName,
+        /// Where to, as it was seen while the node could be asked; `None`: only PVE knows.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        mac: Option<MacAddress>,
     },
     /// Restart a service of a node.
     RestartService {
@@ -45,7 +48,7 @@ impl Action {
         match self {
             Action::StartGuest { node, .. }
             | Action::ResumeGuest { node, .. }
-            | Action::WakeNode { node }
+            | Action::WakeNode { node, .. }
             | Action::RestartService { service: ServiceId { node, .. } } => node,
         }
     }
@@ -54,7 +57,7 @@ impl Action {
     pub fn subject(&self) -> Subject {
         match self {
             Action::StartGuest { guest, .. } | Action::ResumeGuest { guest, .. } => Subject::Guest(*guest),
-            Action::WakeNode { node } => Subject::Node(node.clone()),
+            Action::WakeNode { node, .. } => Subject::Node(node.clone()),
             Action::RestartService { service } => Subject::Service(service.clone()),
         }
     }

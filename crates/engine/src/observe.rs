@@ -12,7 +12,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 pub use ids::{
-    BadId, ClusterName, GuestId, GuestKind, NodeName, ServiceId, ServiceName, StorageId, StorageName, Subject,
+    BadId, ClusterName, GuestId, GuestKind, MacAddress, NodeName, ServiceId, ServiceName, StorageId,
+    StorageName, Subject,
 };
 pub use look::{
     Current, Door, Evidence, GuestConfig, GuestEvidence, GuestLook, GuestReview, Inspection, Live,
@@ -152,7 +153,7 @@ pub struct Snapshot {
     /// Each node's sensors, in degrees Celsius.
     pub temperatures: BTreeMap<NodeName, Seen<BTreeMap<Box<str>, f64>>>,
     /// The address that wakes each node, from its settings; the inner `None`: it has none.
-    pub wakes: BTreeMap<NodeName, Seen<Option<Box<str>>>>,
+    pub wakes: BTreeMap<NodeName, Seen<Option<MacAddress>>>,
 }
 
 impl Snapshot {

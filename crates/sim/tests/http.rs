@@ -443,7 +443,7 @@ async fn a_node_is_woken_by_another_and_restarts_a_service() {
     let server = start(|options| options.speed = 50.0);
     let pve3 = "pve3".parse().unwrap();
     server.change_cluster(|cluster| {
-        cluster.set_mac(&pve3, "AA:BB:CC:DD:EE:03").unwrap();
+        cluster.set_mac(&pve3, "AA:BB:CC:DD:EE:03".parse().unwrap()).unwrap();
         cluster.kill_node(&pve3).unwrap();
         cluster.service(&"pve1".parse().unwrap(), "cron", "failed").unwrap();
     });

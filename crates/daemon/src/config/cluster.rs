@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Read;
-use std::net::Ipv6Addr;
+use std::net::{Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use engine::observe::{ClusterName, Subject};
@@ -16,6 +16,7 @@ use super::secret::{Secret, looks_secret};
 use super::temperature::temperature;
 use super::tree::{At, Place, Spot};
 use super::{Cluster, Endpoint, Selector, Trust, hex, typed};
+use crate::act::MAGIC_PACKET_TO;
 
 /// PVE's own port.
 const PORT: u16 = 8006;
@@ -84,6 +85,7 @@ fn cluster(
     let ignore = checker.list(typed.ignore.as_ref(), &format!("{key}.ignore"), selector);
     let protect = checker.list(typed.protect.as_ref(), &format!("{key}.protect"), selector);
     let own = own(checker, &typed);
+    let magic_packet_to = magic_packet_to(checker, &typed);
     let endpoint_count = typed.endpoints.as_ref().map_or(0, |endpoints| endpoints.value.len());
     let temperature = temperature(checker, typed.temperature.as_ref(), &key, endpoint_count);
     let mut policy = Policy::default();
@@ -109,6 +111,7 @@ fn cluster(
         policy,
         protect,
         own,
+        magic_packet_to: magic_packet_to?,
         temperature,
     })
 }
@@ -469,6 +472,26 @@ fn own(checker: &mut Checker<'_, '_>, typed: &typed::Cluster) -> Option<Subject>
         Ok(Subject::Cluster | Subject::Storage(_) | Subject::Service(_)) | Err(_) => checker.refuse(
             place,
             "must be the guest or node that Jarvis runs on: `qemu/ID`, `lxc/ID` or `node/NAME`",
+        ),
+    }
+}
+
+/// An address, or one with a port.
+fn magic_packet_to(checker: &mut Checker<'_, '_>, typed: &typed::Cluster) -> Option<SocketAddr> {
+    let Some(At { value, place }) = &typed.magic_packet_to else {
+        checker.set(format!("{}.magic_packet_to", typed.place.key), MAGIC_PACKET_TO, None);
+        return Some(MAGIC_PACKET_TO);
+    };
+    let alone = || value.parse().ok().map(|address| SocketAddr::new(address, MAGIC_PACKET_TO.port()));
+    let to = value.parse().ok().or_else(alone).filter(|to| to.port() > 0 && !to.ip().is_unspecified());
+    match to {
+        Some(to) => {
+            checker.set(&place.key, to, Some(place.spot));
+            Some(to)
+        }
+        None => checker.refuse(
+            place,
+            "must be where packets for the nodes' network go: its broadcast address, like 192.168.1.255 or 192.168.1.255:9",
         ),
     }
 }

@@ -86,6 +86,7 @@ pub(super) struct Cluster {
     pub(super) ignore: Option<At<Vec<At<String>>>>,
     pub(super) protect: Option<At<Vec<At<String>>>>,
     pub(super) own: Text,
+    pub(super) magic_packet_to: Text,
     pub(super) temperature: Option<Temperature>,
 }
 
@@ -252,6 +253,7 @@ fn cluster(mut table: Table<'_>, problems: &mut Problems<'_>) -> Cluster {
         ignore: table.strings("ignore", problems),
         protect: table.strings("protect", problems),
         own: table.string("self", problems),
+        magic_packet_to: table.string("magic_packet_to", problems),
         temperature: table.table("temperature", problems).map(|table| temperature(table, problems)),
     };
     table.finish(problems);

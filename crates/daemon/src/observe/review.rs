@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use engine::observe::{
-    GuestId, GuestKind, GuestReview, NodeName, Presence, Review, ReviewLook, Seen, Subject,
+    GuestId, GuestKind, GuestReview, MacAddress, NodeName, Presence, Review, ReviewLook, Seen, Subject,
 };
 use pve::Error;
 use pve::types::LiveGuest;
@@ -66,7 +66,7 @@ impl Observer {
     }
 
     /// The address that wakes each node, from its settings.
-    pub(super) async fn wakes(&self) -> BTreeMap<NodeName, Seen<Option<Box<str>>>> {
+    pub(super) async fn wakes(&self) -> BTreeMap<NodeName, Seen<Option<MacAddress>>> {
         let mut wakes = BTreeMap::new();
         let Ok((_, rows)) = self.resources(super::rounds::SLOW_AGE).await else { return wakes };
         let there =
@@ -81,7 +81,7 @@ impl Observer {
                     let asked = self
                         .endpoints
                         .ask(Call::NodeConfig, about, |client| async move { client.node_config(node).await });
-                    asked.await.map(|config| config.wakeonlan().map(address))
+                    asked.await.map(|config| config.wakeonlan().and_then(address))
                 }
             };
             wakes.insert(name, seen_at(asked_at, answer));
@@ -90,10 +90,11 @@ impl Observer {
     }
 }
 
-/// The MAC address alone; PVE keeps options behind a comma.
-fn address(text: &str) -> Box<str> {
+/// The MAC address alone; PVE keeps options behind a comma. PVE lets nothing else in.
+fn address(text: &str) -> Option<MacAddress> {
     let first = text.split(',').next().unwrap_or_default();
-    first.strip_prefix("mac=").unwrap_or(first).into()
+    let parsed = first.strip_prefix("mac=").unwrap_or(first).parse();
+    parsed.inspect_err(|error| tracing::warn!("the wakeonlan of a node is not used: {error}")).ok()
 }
 
 /// What is not there is an answer too.

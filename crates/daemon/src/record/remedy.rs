@@ -73,7 +73,7 @@ fn args(action: &Action) -> String {
         Action::StartGuest { guest, node } | Action::ResumeGuest { guest, node } => {
             json!({ "node": node.as_str(), "vmid": guest.vmid, "type": guest.kind.as_str() })
         }
-        Action::WakeNode { node } => json!({ "node": node.as_str() }),
+        Action::WakeNode { node, .. } => json!({ "node": node.as_str() }),
         Action::RestartService { service } => {
             json!({ "node": service.node.as_str(), "service": service.name.as_str() })
         }

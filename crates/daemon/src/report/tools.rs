@@ -379,7 +379,7 @@ fn busy_as(label: &str, cluster: &str) -> String {
 
 fn node_of(act: &Act) -> &NodeName {
     match act {
-        Act::Guest { node, .. } | Act::Wake { node } | Act::RestartService { node, .. } => node,
+        Act::Guest { node, .. } | Act::Wake { node, .. } | Act::RestartService { node, .. } => node,
     }
 }
 
@@ -478,7 +478,7 @@ fn plan(wanted: &Wanted, tier: Tier, tool: Tool, page: &Page) -> Result<Plan, No
                 return Err(No::Bad(format!("node {node} is online")));
             }
             let label = format!("node {node}");
-            (Act::Wake { node }, label)
+            (Act::Wake { node, mac: None }, label)
         }
         Tool::RestartService => {
             let service = text(&args.service).and_then(service_name);

@@ -90,7 +90,7 @@ fn deed(action: &Action) -> Act {
         Action::ResumeGuest { guest, node } => {
             Act::Guest { node: node.clone(), guest: *guest, verb: Verb::Resume }
         }
-        Action::WakeNode { node } => Act::Wake { node: node.clone() },
+        Action::WakeNode { node, mac } => Act::Wake { node: node.clone(), mac: *mac },
         Action::RestartService { service } => {
             Act::RestartService { node: service.node.clone(), service: service.name.as_str().into() }
         }

@@ -94,7 +94,7 @@ pub(crate) fn cluster(rights: &str, speed: f64) -> Simulated {
     let cluster = Simulated::start(options).unwrap();
     cluster.change_cluster(|cluster| {
         let name = "pve3".parse().unwrap();
-        cluster.set_mac(&name, "AA:BB:CC:DD:EE:03").unwrap();
+        cluster.set_mac(&name, "AA:BB:CC:DD:EE:03".parse().unwrap()).unwrap();
         cluster.kill_node(&name).unwrap();
     });
     cluster

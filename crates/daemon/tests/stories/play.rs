@@ -1,6 +1,7 @@
 //! Plays one scenario: the simulated cluster behind HTTP, and beside it what watches a cluster in the daemon. What is
 //! told is read from the store's journal at the end.
 
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -21,6 +22,7 @@ use sim::cluster::Rights;
 use sim::http::{Options, Server};
 use sim::run::BEGIN;
 use sim::script::{Command, Jarvis, Script, Step};
+use tokio::net::UdpSocket;
 use tokio::sync::oneshot;
 
 const TOKEN: &str = "jarvis@pve!stories";
@@ -86,7 +88,11 @@ pub(crate) fn play(
     runtime.block_on(async {
         let folder = Folder::new();
         let store = Store::open(&folder.0.join("jarvis.db")).await.unwrap();
-        let cluster = serve(script, speed);
+        let cluster = Arc::new(serve(script, speed));
+        // Where the cluster's nodes hear packets.
+        let network = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let magic_packet_to = network.local_addr().unwrap();
+        let listening = tokio::spawn(listen(network, Arc::clone(&cluster)));
         let clock = Clock::faster(cluster.now().unwrap(), Instant::now(), speed);
         let clock = Arc::new(clock);
         let watched = Watched {
@@ -104,7 +110,7 @@ pub(crate) fn play(
             store: store.clone(),
             live: Arc::new(Live::new([script.cluster.clone()], Duration::from_secs(12), Instant::now())),
             page: None,
-            hands: hands(script, &cluster, &clock),
+            hands: hands(script, &cluster, &clock).with_magic_packet_to(magic_packet_to),
             first: true,
             autonomy_ceiling: script.autonomy.number(),
             standby,
@@ -136,9 +142,24 @@ pub(crate) fn play(
         ended.unwrap_or_else(|_| panic!("{name}: the watch does not stop")).unwrap().unwrap();
         assert!(store.close().await, "{name}: the store does not close");
         let failed = cluster.faults().calls.into_keys().collect();
-        cluster.shutdown().await;
+        listening.abort();
+        listening.await.ok();
+        Arc::into_inner(cluster).unwrap().shutdown().await;
         Played { log: told, failed }
     })
+}
+
+/// The nodes' network cards: a packet of six bytes of ones and sixteen times the same address wakes whose it is.
+async fn listen(network: UdpSocket, cluster: Arc<Server>) {
+    let mut packet = [0; 200];
+    loop {
+        let (length, _) = network.recv_from(&mut packet).await.unwrap();
+        let (ones, addresses) = packet[..length].split_at(6);
+        assert!(length == 102 && ones == [0xff; 6], "no packet that wakes anybody: {:?}", &packet[..length]);
+        let pairs: Vec<String> = addresses[..6].iter().map(|octet| format!("{octet:02x}")).collect();
+        assert!(addresses.chunks(6).all(|address| *address == addresses[..6]), "one address");
+        cluster.change_cluster(|cluster| cluster.packet(pairs.join(":").parse().unwrap())).unwrap();
+    }
 }
 
 /// Says to the daemon what the script has somebody say, as its server would.

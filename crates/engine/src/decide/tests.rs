@@ -104,7 +104,7 @@ fn of(condition: Condition) -> Runbook {
 }
 
 fn node() -> World {
-    let action = Action::WakeNode { node: "pve1".parse().unwrap() };
+    let action = Action::WakeNode { node: "pve1".parse().unwrap(), mac: None };
     World { runbook: of(Condition::NodeUnreachable), action, node: None, ..guest() }
 }
 

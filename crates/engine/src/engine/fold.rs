@@ -5,7 +5,7 @@
 
 use jiff::Timestamp;
 
-use super::memory::{Departure, KnownGuest, KnownNode, LiveSeen};
+use super::memory::{Address, Departure, KnownGuest, KnownNode, LiveSeen};
 use super::{Engine, Memory};
 use crate::act::Outcome;
 use crate::decide::Hold;
@@ -292,7 +292,7 @@ impl Engine {
             believed: false,
             missing: 0,
             departure,
-            wakes: None,
+            address: Address::NotKnown,
         });
         (known.presence, known.departure) = (presence, departure);
         if presence == Presence::Offline {

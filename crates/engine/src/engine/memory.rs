@@ -9,8 +9,8 @@ use crate::decide::WINDOW_MAX;
 use crate::detect::guest::{self, ROW_AGE, Suspicion};
 use crate::incident::{Incidents, Slot};
 use crate::observe::{
-    Cause, Guest, GuestEvidence, GuestId, GuestStatus, Live, Node, NodeName, Presence, Round, Seen,
-    StorageName,
+    Cause, Guest, GuestEvidence, GuestId, GuestStatus, Live, MacAddress, Node, NodeName, Presence, Round,
+    Seen, StorageName,
 };
 
 /// All that the engine remembers, to be written down and given back after a restart. From outside it is opaque.
@@ -110,9 +110,40 @@ pub(super) struct KnownNode {
     /// What became of it, while it is no member and that is known.
     #[serde(default)]
     pub(super) departure: Option<Departure>,
-    /// Whether PVE knows an address to wake it by, as it was last said.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) wakes: Option<bool>,
+    /// The address that wakes it, as it was last said.
+    #[serde(default)]
+    pub(super) address: Address,
+}
+
+/// What is known of the address that wakes a node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Address {
+    /// Its settings have not been read yet.
+    #[default]
+    NotKnown,
+    /// Its settings name none.
+    None,
+    /// This one.
+    Is(MacAddress),
+}
+
+impl Address {
+    /// Whether PVE can wake it at all, where that is known.
+    pub(super) fn is_there(self) -> Option<bool> {
+        match self {
+            Address::NotKnown => None,
+            Address::None => Some(false),
+            Address::Is(_) => Some(true),
+        }
+    }
+
+    /// The address.
+    pub(super) fn mac(self) -> Option<MacAddress> {
+        match self {
+            Address::NotKnown | Address::None => None,
+            Address::Is(mac) => Some(mac),
+        }
+    }
 }
 
 /// What became of a node that is no member.
@@ -285,7 +316,7 @@ impl KnownNode {
                 .or(Some(asked_at)),
             believed,
             missing: 0,
-            wakes: before.and_then(|before| before.wakes),
+            address: before.map(|before| before.address).unwrap_or_default(),
             departure: if member { None } else { before.map_or(Some(Departure::Before), |b| b.departure) },
         }
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::memory::{Departure, KnownNode, NodeSuspect, NodeSuspicion};
+use super::memory::{Address, Departure, KnownNode, NodeSuspect, NodeSuspicion};
 use super::{Effect, Engine, Sight, Turn};
 use crate::detect::node::{self, Left, SHUTDOWN_WITHIN};
 use crate::detect::{Check, Finding, service};
@@ -367,11 +367,11 @@ impl Engine {
         }
     }
 
-    /// Whether each node has an address to be woken by, remembered for the time when it cannot be asked.
+    /// The address that wakes each node, remembered for the time when it cannot be asked.
     pub(super) fn addresses(&mut self, snapshot: &Snapshot) {
         for (name, wakes) in &snapshot.wakes {
             if let (Some(known), Some(wakes)) = (self.memory.nodes.get_mut(name), wakes.value()) {
-                known.wakes = Some(wakes.is_some());
+                known.address = wakes.map_or(Address::None, Address::Is);
             }
         }
     }

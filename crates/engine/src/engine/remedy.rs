@@ -18,8 +18,8 @@ use crate::detect::guest::TASKS_BEFORE;
 use crate::detect::{Condition, Fault, Finding};
 use crate::incident::{IncidentId, Resolution, Said, Slot, State};
 use crate::observe::{
-    GuestReview, Inspection, NodeName, Presence, Review, ReviewLook, Round, Seen, Storage, StorageName,
-    Subject, Usage,
+    GuestReview, Inspection, MacAddress, NodeName, Presence, Review, ReviewLook, Round, Seen, Storage,
+    StorageName, Subject, Usage,
 };
 use crate::record::{Entry, Fact, Order, Step};
 
@@ -265,7 +265,11 @@ impl Engine {
             };
             let condition = incident.finding.condition();
             let runbook = decide::runbook(&self.policy.runbooks, condition, &by)?;
-            let action = action(runbook.remedy, &slot.subject, node, &incident.finding)?;
+            let woken = match &slot.subject {
+                Subject::Node(node) => self.memory.nodes.get(node).and_then(|known| known.address.mac()),
+                Subject::Cluster | Subject::Guest(_) | Subject::Storage(_) | Subject::Service(_) => None,
+            };
+            let action = action(runbook.remedy, &slot.subject, node, &incident.finding, woken)?;
             let reviewed = self.scratch.reviews.get(slot).and_then(|reviewed| reviewed.answer.as_ref());
             let config = reviewed.and_then(|(_, review)| review.config.value()?.as_ref());
             let order = config.and_then(|config| config.order).unwrap_or(u32::MAX);
@@ -322,7 +326,7 @@ impl Engine {
             }),
             (Subject::Service(id), _) => SubjectCase::Service { name: id.name.as_str(), task: None },
             (Subject::Node(_) | Subject::Guest(_) | Subject::Cluster | Subject::Storage(_), _) => {
-                let address = self.memory.nodes.get(node).and_then(|known| known.wakes);
+                let address = self.memory.nodes.get(node).and_then(|known| known.address.is_there());
                 SubjectCase::Node { views: self.views_of(slot), ha: None, address }
             }
         };
@@ -526,7 +530,13 @@ impl Engine {
 }
 
 /// What a remedy means for a subject.
-fn action(remedy: Remedy, subject: &Subject, node: Option<&NodeName>, finding: &Finding) -> Option<Action> {
+fn action(
+    remedy: Remedy,
+    subject: &Subject,
+    node: Option<&NodeName>,
+    finding: &Finding,
+    mac: Option<MacAddress>,
+) -> Option<Action> {
     match (remedy, subject) {
         (Remedy::Start, Subject::Guest(guest)) => {
             Some(Action::StartGuest { guest: *guest, node: node?.clone() })
@@ -536,7 +546,7 @@ fn action(remedy: Remedy, subject: &Subject, node: Option<&NodeName>, finding: &
             let stands = matches!(finding, Finding::GuestFault { fault: Fault::IoError });
             stands.then_some(Action::ResumeGuest { guest: *guest, node: node?.clone() })
         }
-        (Remedy::Wake, Subject::Node(node)) => Some(Action::WakeNode { node: node.clone() }),
+        (Remedy::Wake, Subject::Node(node)) => Some(Action::WakeNode { node: node.clone(), mac }),
         (Remedy::RestartService, Subject::Service(service)) => {
             Some(Action::RestartService { service: service.clone() })
         }

@@ -21,6 +21,9 @@ pub enum BadId {
         "`{0}` is no subject: write `node/NAME`, `qemu/ID`, `lxc/ID`, `storage/NAME`, `service/NODE/NAME` or `cluster`"
     )]
     Subject(String),
+    /// Not six pairs of hexadecimal digits.
+    #[error("`{0}` is no MAC address: write six pairs of hexadecimal digits, like BC:24:11:00:00:03")]
+    Mac(String),
 }
 
 fn checked(name: &str, what: &'static str) -> Result<Box<str>, BadId> {
@@ -87,6 +90,54 @@ name_type!(
     /// A watched cluster, as the configuration names it.
     ClusterName, "cluster"
 );
+
+/// The address of a network card, by which a node is woken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct MacAddress([u8; 6]);
+
+impl MacAddress {
+    /// Its six bytes, as they are sent.
+    pub fn octets(self) -> [u8; 6] {
+        self.0
+    }
+}
+
+impl FromStr for MacAddress {
+    type Err = BadId;
+    fn from_str(text: &str) -> Result<MacAddress, BadId> {
+        let bad = || BadId::Mac(text.chars().take(120).collect());
+        let mut octets = [0; 6];
+        let mut pairs = text.split(':');
+        for octet in &mut octets {
+            let digits = |pair: &&str| pair.len() == 2 && pair.bytes().all(|byte| byte.is_ascii_hexdigit());
+            let pair = pairs.next().filter(digits).ok_or_else(bad)?;
+            *octet = u8::from_str_radix(pair, 16).map_err(|_| bad())?;
+        }
+        if pairs.next().is_some() { Err(bad()) } else { Ok(MacAddress(octets)) }
+    }
+}
+
+impl TryFrom<String> for MacAddress {
+    type Error = BadId;
+    fn try_from(text: String) -> Result<MacAddress, BadId> {
+        text.parse()
+    }
+}
+
+impl From<MacAddress> for String {
+    fn from(mac: MacAddress) -> String {
+        mac.to_string()
+    }
+}
+
+impl fmt::Display for MacAddress {
+    /// As PVE writes it: `BC:24:11:00:00:03`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b, c, d, e, g] = self.0;
+        f.pad(&format!("{a:02X}:{b:02X}:{c:02X}:{d:02X}:{e:02X}:{g:02X}"))
+    }
+}
 
 /// The two kinds of guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -258,5 +309,31 @@ impl TryFrom<String> for Subject {
 impl From<Subject> for String {
     fn from(subject: Subject) -> String {
         subject.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_a_mac_address() {
+        #[rustfmt::skip]
+        let table = [
+            ("as PVE writes it",    "BC:24:11:00:00:03",    Some("BC:24:11:00:00:03")),
+            ("in small letters",    "bc:24:11:0a:0b:0c",    Some("BC:24:11:0A:0B:0C")),
+            ("five pairs",          "BC:24:11:00:00",       None),
+            ("seven pairs",         "BC:24:11:00:00:03:04", None),
+            ("a pair of three",     "BC:24:11:00:00:003",   None),
+            ("a sign",              "BC:24:11:00:00:+3",    None),
+            ("other separators",    "BC-24-11-00-00-03",    None),
+            ("nothing",             "",                     None),
+        ];
+        for (name, text, expected) in table {
+            let mac = text.parse::<MacAddress>().ok();
+            assert_eq!(mac.map(|mac| mac.to_string()).as_deref(), expected, "{name}");
+            let stored = mac.map(|mac| serde_json::from_str(&serde_json::to_string(&mac).unwrap()).unwrap());
+            assert_eq!(stored, mac, "{name}: stored and read again");
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use engine::observe::{GuestId, NodeName, StorageName};
+use engine::observe::{GuestId, MacAddress, NodeName, StorageName};
 use jiff::Timestamp;
 
 use super::task::TaskLog;
@@ -24,7 +24,7 @@ pub struct NodeSpec {
     /// Root disk in bytes.
     pub disk: u64,
     /// The address that wakes it, as its settings name it.
-    pub mac: Option<Box<str>>,
+    pub mac: Option<MacAddress>,
 }
 
 impl NodeSpec {

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use engine::observe::{GuestId, GuestKind, NodeName};
+use engine::observe::{GuestId, GuestKind, MacAddress, NodeName};
 use jiff::{SignedDuration, Timestamp};
 
 use super::act::{Refusal, Verb};
@@ -53,27 +53,37 @@ impl Cluster {
     }
 
     /// A node's settings name the MAC address that wakes it.
-    pub fn set_mac(&mut self, name: &NodeName, mac: &str) -> Result<(), Trouble> {
-        self.node_mut(name)?.spec.mac = Some(mac.into());
+    pub fn set_mac(&mut self, name: &NodeName, mac: MacAddress) -> Result<(), Trouble> {
+        self.node_mut(name)?.spec.mac = Some(mac);
         Ok(())
     }
 
     /// One node sends the packet that wakes another, which gives the MAC address that it was made of. It does nothing to
     /// a node that is on.
-    pub fn wake_node(&mut self, from: &NodeName, name: &NodeName) -> Result<Box<str>, Refusal> {
+    pub fn wake_node(&mut self, from: &NodeName, name: &NodeName) -> Result<MacAddress, Refusal> {
         if from == name {
             return Err(Refusal(format!("'{name}' is local node, cannot wake my self!")));
         }
         let Some(node) = self.nodes.get(name) else {
             return Err(Refusal(format!("no such cluster node '{name}'")));
         };
-        let Some(mac) = node.spec.mac.clone() else {
+        let Some(mac) = node.spec.mac else {
             return Err(Refusal(format!("No wake on LAN MAC address defined for '{name}'!")));
         };
         if node.power == Power::Off && self.start_node(name).is_err() {
             return Err(Refusal(format!("node '{name}' does not start")));
         }
         Ok(mac)
+    }
+
+    /// A packet to an address, from somewhere on the network: a node that is off and has it wakes.
+    pub fn packet(&mut self, mac: MacAddress) {
+        let mut nodes = self.nodes.values();
+        let asleep = nodes.find(|node| node.spec.mac == Some(mac) && node.power == Power::Off);
+        let name = asleep.map(|node| node.spec.name.clone());
+        if let Some(name) = name {
+            self.start_node(&name).ok(); // One that does not start is not to be had by this packet either.
+        }
     }
 
     /// A node loses power and is up again before anybody notices: it never leaves the cluster.

@@ -255,7 +255,7 @@ fn handle(desk: &mut Desk, errand: &Errand, parts: &[&str]) -> Result<Data, Fail
         let name =
             parts[1].parse().map_err(|_| Fail::Died(format!("no such cluster node '{}'", parts[1])))?;
         let mac = desk.cluster.wake_node(desk.viewer, &name).map_err(|refusal| Fail::Died(refusal.0))?;
-        return Ok(print(desk.rng, Json::from(mac.into_string()), None));
+        return Ok(print(desk.rng, Json::from(mac.to_string()), None));
     }
     if call.what == What::RestartService {
         known(desk.cluster, &errand.at)?;

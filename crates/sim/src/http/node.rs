@@ -103,7 +103,7 @@ pub(super) fn time(cluster: &Cluster) -> Json<'_> {
 /// `/nodes/N/config`: a node whose settings nobody changed has none.
 pub(super) fn config(node: &Node) -> Json<'_> {
     Json::Map(match &node.spec.mac {
-        Some(mac) => row! { "wakeonlan" => &**mac },
+        Some(mac) => row! { "wakeonlan" => mac.to_string() },
         None => Vec::new(),
     })
 }

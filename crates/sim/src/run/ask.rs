@@ -68,7 +68,9 @@ pub(super) enum Called {
     Through(NodeName),
     /// It was sent, and its answer was lost.
     Lost(String),
-    /// It was refused, or not sent.
+    /// It was refused.
+    Refused(String),
+    /// No endpoint could be reached, so it was not sent.
     Not(String),
 }
 
@@ -136,7 +138,7 @@ impl Asker {
                     takes += slow;
                     snapshot.services.insert(node.clone(), seen(cluster, services));
                     let wakes = self.on_node(cluster, "node config", &node, By::Proxy, |_| {
-                        Ok(cluster.nodes().get(&node).and_then(|node| node.spec.mac.clone()))
+                        Ok(cluster.nodes().get(&node).and_then(|node| node.spec.mac))
                     });
                     takes += wakes.1;
                     snapshot.wakes.insert(node.clone(), seen(cluster, wakes.0));
@@ -221,7 +223,7 @@ impl Asker {
                 Failed::Answered => false,
             };
             if !elsewhere {
-                break;
+                return (Called::Refused(last), spent);
             }
         }
         (Called::Not(last), spent)

@@ -4,7 +4,7 @@
 
 use engine::act::{Action, Attempt, Outcome};
 use engine::incident::IncidentId;
-use engine::observe::NodeName;
+use engine::observe::{MacAddress, NodeName};
 use jiff::{SignedDuration, Timestamp};
 
 use super::ask::{Asker, Called};
@@ -77,14 +77,24 @@ impl Deed {
         let lost = match &called {
             Called::Through(_) => None,
             Called::Lost(words) => Some(words.clone()),
+            Called::Refused(words) => {
+                let why = words.as_str().into();
+                return Move::Ended(Outcome::Failed { upid: None, why }, takes);
+            }
             Called::Not(words) => {
+                if let Action::WakeNode { mac: Some(mac), .. } = self.attempt.action {
+                    cluster.packet(mac);
+                    let said =
+                        format!("Jarvis itself sent a packet to {mac}, as no node could be asked: {words}");
+                    return Move::Ended(Outcome::Done { upid: None, said: said.into() }, takes);
+                }
                 let why = words.as_str().into();
                 return Move::Ended(Outcome::Failed { upid: None, why }, takes);
             }
         };
         let viewer = match &called {
             Called::Through(viewer) => viewer.clone(),
-            Called::Lost(_) | Called::Not(_) => asker.home_node(),
+            Called::Lost(_) | Called::Not(_) | Called::Refused(_) => asker.home_node(),
         };
         if asker.rights() == Rights::Auditor {
             let why = "403 Permission check failed (VM.PowerMgmt)".into();
@@ -113,7 +123,7 @@ impl Deed {
 
 enum Made {
     Task(String),
-    Sent(Box<str>),
+    Sent(MacAddress),
 }
 
 fn make(cluster: &mut Cluster, viewer: &NodeName, action: &Action) -> Result<Made, Refusal> {
@@ -123,7 +133,7 @@ fn make(cluster: &mut Cluster, viewer: &NodeName, action: &Action) -> Result<Mad
         Action::ResumeGuest { guest, node } => {
             cluster.request(&by, node, *guest, Verb::Resume).map(Made::Task)
         }
-        Action::WakeNode { node } => cluster.wake_node(viewer, node).map(Made::Sent),
+        Action::WakeNode { node, .. } => cluster.wake_node(viewer, node).map(Made::Sent),
         Action::RestartService { service } => {
             Ok(Made::Task(cluster.restart_service(&by, &service.node, service.name.as_str())))
         }

@@ -15,7 +15,7 @@ pub(super) fn node_spec(rest: &[&str]) -> Said<NodeSpec> {
             Some(("cores", value)) => spec.cores = number(value)?,
             Some(("memory", value)) => spec.memory = size(value)?,
             Some(("disk", value)) => spec.disk = size(value)?,
-            Some(("mac", value)) => spec.mac = Some(value.into()),
+            Some(("mac", value)) => spec.mac = Some(value.parse().map_err(|error| format!("{error}"))?),
             Some(_) | None => return Err(format!("`{option}`? {}", form("node"))),
         }
     }

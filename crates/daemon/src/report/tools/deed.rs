@@ -132,7 +132,7 @@ impl Deed {
             NewEvent::plain(Timestamp::now(), EventKind::Action, severity, Source::User, &title, &message);
         let subject = match &self.act {
             Some(Act::Guest { guest, .. }) => Some(guest.to_string()),
-            Some(Act::Wake { node } | Act::RestartService { node, .. }) => Some(format!("node/{node}")),
+            Some(Act::Wake { node, .. } | Act::RestartService { node, .. }) => Some(format!("node/{node}")),
             None => None,
         };
         NewEvent {
@@ -167,7 +167,7 @@ pub(super) fn read(node: &str, act: &Value) -> Option<Act> {
     if let Some(service) = act["service"].as_str() {
         return Some(Act::RestartService { node, service: service.into() });
     }
-    (act["wake"] == true).then_some(Act::Wake { node })
+    (act["wake"] == true).then_some(Act::Wake { node, mac: None })
 }
 
 const VERBS: [Verb; 5] = [Verb::Start, Verb::Stop, Verb::Shutdown, Verb::Reboot, Verb::Resume];
@@ -192,7 +192,7 @@ mod tests {
         let guest: GuestId = "lxc/200".parse().unwrap();
         let guests = VERBS.map(|verb| Act::Guest { node: node.clone(), guest, verb });
         let service = Act::RestartService { node: node.clone(), service: "pvestatd".into() };
-        for act in guests.into_iter().chain([service, Act::Wake { node }]) {
+        for act in guests.into_iter().chain([service, Act::Wake { node, mac: None }]) {
             assert_eq!(read("pve1", &written(&act)).as_ref(), Some(&act), "{act:?}");
         }
         #[rustfmt::skip]
