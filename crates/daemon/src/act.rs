@@ -20,6 +20,7 @@ use tokio::net::UdpSocket;
 use tokio::time::Instant;
 
 use crate::clock::Clock;
+use crate::kill_point;
 
 /// A task is looked at for the first time after this: most fail, and some end, within it.
 const FIRST_LOOK: Duration = Duration::from_millis(300);
@@ -208,9 +209,13 @@ impl Hands {
             Err(why) => return not_tried(&why),
         };
         let mut last = String::from("no endpoint is configured");
+        kill_point::at("act.known");
         for client in &self.clients {
             let error = match make(client, act).await {
-                Ok(begun) => return begun,
+                Ok(begun) => {
+                    kill_point::at("act.called");
+                    return begun;
+                }
                 Err(error) => error,
             };
             if error.may_have_acted() {
@@ -342,8 +347,12 @@ impl Hands {
         while Instant::now() < until {
             self.clock.sleep(wait).await;
             wait = LOOK_EVERY;
+            kill_point::at("act.followed");
             last = match self.exit_of(upid).await {
-                Ok(Some(exit)) => return ended(upid, &exit),
+                Ok(Some(exit)) => {
+                    kill_point::at("act.exit");
+                    return ended(upid, &exit);
+                }
                 Ok(None) => Ok(()),
                 Err(error) => {
                     tracing::debug!(%upid, "the task's state is not known: {error}");

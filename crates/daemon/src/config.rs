@@ -355,6 +355,11 @@ pub fn token_from_file(file: &Path) -> Result<Secret, String> {
     secret::from_file(file).map(|read| read.secret)
 }
 
+/// Where a process of a test is to die ([`crate::kill_point`]); never anywhere in a release build.
+pub fn kill_point() -> Option<String> {
+    cfg!(debug_assertions).then(|| std::env::var("JARVIS_KILL_AT").ok()).flatten()
+}
+
 /// For whom `sudo` was called, if it was.
 pub fn sudo_user() -> Option<String> {
     std::env::var("SUDO_USER").ok().filter(|user| !user.is_empty())

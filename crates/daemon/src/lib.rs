@@ -26,6 +26,7 @@ pub mod core_dump;
 pub mod daemon;
 pub mod demo;
 mod key;
+pub mod kill_point;
 mod observe;
 pub mod open_files;
 pub mod operate;

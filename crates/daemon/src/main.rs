@@ -158,7 +158,12 @@ fn run(command: Command) -> anyhow::Result<()> {
         .build()?;
     runtime.block_on(async {
         match command {
-            Command::Run { config } => watch(Config::from_process(Some(&config))?).await,
+            Command::Run { config } => {
+                if let Some(point) = config::kill_point() {
+                    daemon::kill_point::aim(&point);
+                }
+                watch(Config::from_process(Some(&config))?).await
+            }
             Command::Demo(options) => demo::run(options).await,
             Command::Sim(options) => ops::sim(options).await,
             Command::Audit(audit) => ops::audit(audit).await,

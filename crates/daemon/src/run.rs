@@ -23,6 +23,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::act::Hands;
 use crate::clock::Clock;
+use crate::kill_point;
 use crate::observe::{Observer, Source, Tiers};
 use crate::operate::{ORDERS_MAX, Ordered, Taken};
 use crate::record::{self, NewEntry, NewEvent, Store};
@@ -99,6 +100,7 @@ pub async fn watch(watched: Watched, stop: Stop) -> anyhow::Result<()> {
         standby,
     } = watched;
     let engine = restore::engine(&store, &name, policy, clock.now()).await?;
+    kill_point::at("start.restored");
     let (sender, inputs) = mpsc::channel(INPUTS_MAX);
     let (cluster, own) = (name.clone(), sender.clone());
     let actor =
@@ -263,6 +265,7 @@ impl Loop {
         }
         if self.controls.as_ref() != Some(&controls) {
             self.controls = Some(controls.clone());
+            kill_point::at("start.controls");
             self.turn(Input::Commanded(Command::Controls(controls))).await;
         }
     }
@@ -313,6 +316,7 @@ impl Loop {
             }
         }
         self.kept.due |= self.waiting.end_turn();
+        kill_point::of("turn.stepped", || self.waiting.kinds());
         self.reread |= round;
         if round && self.engine.seeing() {
             self.live.saw(self.engine.cluster(), Instant::now());
@@ -372,6 +376,7 @@ impl Loop {
                 return;
             }
         };
+        kill_point::at("checkpoint.made");
         let bytes = checkpoint.state.len();
         let apart = bytes > CHECKPOINT_TOGETHER_MAX;
         // It includes what waits, so it is never in the store before that.

@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
+use crate::kill_point;
+
 /// A secret has some hundred bytes; a larger file is something else.
 const SIZE_MAX: u64 = 4096;
 
@@ -108,6 +110,7 @@ impl SecretFile {
         let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
         writeln!(file, "{text}")?;
         file.sync_all()?;
+        kill_point::at("file.written");
         fs::rename(&new, &self.0)?;
         let folder = self.0.parent().filter(|folder| !folder.as_os_str().is_empty());
         fs::File::open(folder.unwrap_or(std::path::Path::new(".")))?.sync_all()

@@ -7,20 +7,20 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by its panic")]
 
+mod lives;
+
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::PathBuf;
+use std::process::{Child, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant};
 
 use sim::http::{Options, Server};
 use sim::script::Script;
-use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{ConnectOptions, Connection, Row};
 
-const TOKEN: &str = "jarvis@pve!kill=33333333-3333-3333-3333-333333333333";
+use lives::{Home, Rng, TOKEN, ask, count, jarvis, seen_once, verify};
+
 const GUESTS: std::ops::Range<u32> = 100..108;
 /// Another one is taken with `SEED=... cargo test`.
 const SEED: u64 = 20_261_123;
@@ -30,85 +30,12 @@ const LINES_MAX: usize = 10_000;
 /// A phase is over when everybody told everything; this is how long that may take on a slow machine.
 const PHASE_MAX: Duration = Duration::from_secs(90);
 
-/// splitmix64.
-struct Rng(u64);
-
-impl Rng {
-    fn next(&mut self, below: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % below
-    }
-
-    fn millis(&mut self, from: u64, to: u64) -> Duration {
-        Duration::from_millis(from + self.next(to - from))
-    }
-}
-
 /// When a life ends.
 #[derive(Clone, Copy, Debug)]
 enum Death {
     After(Duration),
     /// As soon as so many lines of this kind were logged: that is before they are stored.
     AtLine(&'static str, u64),
-}
-
-/// A folder with a configuration and a store, removed at the end.
-struct Home(PathBuf);
-
-impl Home {
-    fn new(number: usize, cluster: &Server) -> Home {
-        let path = std::env::temp_dir().join(format!("jarvis-kill-{}-{number}", std::process::id()));
-        std::fs::create_dir_all(&path).unwrap();
-        let (id, secret) = TOKEN.split_once('=').unwrap();
-        let write = |name: &str, text: &str| {
-            let file = path.join(name);
-            std::fs::write(&file, text).unwrap();
-            std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
-            file
-        };
-        let (ca, secret) = (write("ca.pem", cluster.ca_pem()), write("secret", secret));
-        let config = format!(
-            "[server]\nlisten = \"127.0.0.1:0\"\n[store]\npath = {:?}\n[tiers]\ncritical = \"2s\"\n\
-             [[cluster]]\nname = \"lab\"\nendpoints = {:?}\ntoken_id = {id:?}\ntoken_secret_file = {secret:?}\n\
-             ca_file = {ca:?}\n",
-            path.join("jarvis.db"),
-            cluster.endpoints()
-        );
-        write("jarvis.toml", &config);
-        Home(path)
-    }
-
-    fn store(&self) -> PathBuf {
-        self.0.join("jarvis.db")
-    }
-}
-
-impl Drop for Home {
-    fn drop(&mut self) {
-        std::fs::remove_dir_all(&self.0).ok();
-    }
-}
-
-/// What a store holds, read from outside.
-async fn ask(store: &Path, sql: &'static str) -> Vec<String> {
-    let options = SqliteConnectOptions::new().filename(store).read_only(true);
-    let mut conn = options.busy_timeout(Duration::from_secs(5)).connect().await.unwrap();
-    let rows = sqlx::query(sql).fetch_all(&mut conn).await.unwrap();
-    conn.close().await.unwrap();
-    rows.iter().map(|row| row.get(0)).collect()
-}
-
-async fn count(store: &Path, sql: &'static str) -> usize {
-    ask(store, sql).await.first().unwrap().parse().unwrap()
-}
-
-fn jarvis(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_jarvis"));
-    command.args(arguments).env("JARVIS_PASSWORD", "kill").env("NO_COLOR", "1").stdin(Stdio::null());
-    command
 }
 
 /// One life of a daemon, ended by its id.
@@ -120,7 +47,7 @@ struct Life {
 
 impl Life {
     fn begin(home: &Home) -> Life {
-        let config = home.0.join("jarvis.toml");
+        let config = home.config();
         let mut child =
             jarvis(&["run", "--config", config.to_str().unwrap()]).stderr(Stdio::piped()).spawn().unwrap();
         let (sender, lines) = sync_channel(LINES_MAX);
@@ -237,11 +164,11 @@ async fn killed_at_any_moment_each_death_and_each_return_is_told_once() {
     let cluster = Server::start(options).unwrap();
 
     // Everybody has seen the cluster once, and has it written down although there was nothing to tell.
-    let homes: Vec<Home> = (0..DAEMONS).map(|number| Home::new(number, &cluster)).collect();
+    let homes: Vec<Home> = (0..DAEMONS).map(|number| Home::new(&number.to_string(), &cluster, "")).collect();
     let first: Vec<Life> = homes.iter().map(Life::begin).collect();
     let began = Instant::now();
     for home in &homes {
-        while !home.store().exists() || !seen_once(&home.store()).await {
+        while !seen_once(&home.store()).await {
             assert!(began.elapsed() < PHASE_MAX, "no first round");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
@@ -272,11 +199,6 @@ async fn killed_at_any_moment_each_death_and_each_return_is_told_once() {
     }
 }
 
-async fn seen_once(store: &Path) -> bool {
-    let tables = "SELECT count(*) || '' FROM sqlite_schema WHERE name = 'checkpoints'";
-    count(store, tables).await == 1 && count(store, "SELECT count(*) || '' FROM checkpoints").await == 1
-}
-
 async fn check(home: &Home, log: &str) {
     let mut told: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for line in ask(&home.store(), TOLD).await {
@@ -299,10 +221,6 @@ async fn check(home: &Home, log: &str) {
     let expected = [format!("opened {}", GUESTS.len()), format!("resolved {}", GUESTS.len())];
     assert_eq!(rows, expected, "{log}");
     assert_eq!(ask(&home.store(), "PRAGMA integrity_check").await, ["ok"]);
-    let store = home.store();
-    let verified = jarvis(&["audit", "verify", "--store", store.to_str().unwrap()]).output().unwrap();
-    let said =
-        String::from_utf8_lossy(&verified.stdout).into_owned() + &String::from_utf8_lossy(&verified.stderr);
-    assert!(verified.status.success() && said.contains("the journal is whole"), "{said}\n{log}");
+    verify(home).unwrap_or_else(|said| panic!("{said}\n{log}"));
     assert!(!log.contains("panicked"), "{log}");
 }

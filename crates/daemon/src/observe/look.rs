@@ -22,6 +22,7 @@ use super::doors::out_of_time;
 use super::rounds::{SERVICES_WITHIN, no_path, path_name};
 use super::skew::in_our_time;
 use super::{Observer, evidence, seen_at, translate};
+use crate::kill_point;
 
 /// Tasks of one node looked through on a suspicion; PVE itself keeps some 500 to 1000.
 const TASKS_MAX: u32 = 500;
@@ -54,12 +55,14 @@ impl Observer {
                 }
                 Inspection::Node(_) => observer.node_looks.acquire().await,
             };
+            kill_point::of("look.begun", || Some(word(&inspection)));
             let answer = match &inspection {
                 Inspection::Guests(look) => Evidence::Guests(observer.guest_evidence(look).await),
                 Inspection::Node(look) => Evidence::Node(observer.node_evidence(look).await),
                 Inspection::Services(node) => Evidence::Services(observer.service_evidence(node).await),
                 Inspection::Review(look) => Evidence::Review(observer.review(look).await),
             };
+            kill_point::of("look.answered", || Some(word(&inspection)));
             let answered = observer.inputs.send(Input::Inspected { inspection, answer }).await;
             if answered.is_err() {
                 tracing::debug!("an answer came after the end");
@@ -369,6 +372,16 @@ fn unseen(blindness: Blindness) -> GuestEvidence {
         booted_at: Seen::NotReached(blindness),
         journal: Seen::NotAsked,
         current: BTreeMap::new(),
+    }
+}
+
+/// What is looked at, for the kill points.
+fn word(inspection: &Inspection) -> &'static str {
+    match inspection {
+        Inspection::Guests(_) => "guests",
+        Inspection::Node(_) => "node",
+        Inspection::Services(_) => "services",
+        Inspection::Review(_) => "review",
     }
 }
 

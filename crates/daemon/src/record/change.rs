@@ -14,6 +14,7 @@ use super::read::{action_columns, event_columns};
 use super::row::{ActionRow, EventRow, Preference, SnapshotRow, Source};
 use super::time;
 use super::write::Write;
+use crate::kill_point;
 
 /// Rows in one statement: with 21 columns each far below SQLite's 32,766 parameters, and the text of a full statement
 /// is always the same, so it is parsed once.
@@ -43,6 +44,7 @@ impl Write for SaveTurn {
         if !entries.is_empty() {
             let end = journal::head(conn).await?;
             head = Some(journal::append(conn, end, entries).await?);
+            kill_point::of("turn.entries", || self.kinds());
             incidents::project(conn, end.seq, entries).await?;
             for action in entries.iter().filter_map(|entry| entry.action.as_deref()) {
                 insert_action(conn, action).await?;
@@ -58,6 +60,7 @@ impl Write for SaveTurn {
             };
             upsert_checkpoint(conn, checkpoint, end.seq).await?;
         }
+        kill_point::of("turn.events", || self.kinds());
         Ok(Saved { rows, head })
     }
 
@@ -67,6 +70,10 @@ impl Write for SaveTurn {
 
     fn head(saved: &Self::Output) -> Option<Head> {
         saved.head
+    }
+
+    fn kinds(&self) -> Vec<&'static str> {
+        self.entries.iter().map(|entry| entry.kind.as_str()).collect()
     }
 }
 

@@ -22,6 +22,7 @@ use tokio::sync::watch;
 use super::journal::{self, Hash, Head, Kind, Misfit};
 use super::new::NewEntry;
 use crate::key;
+use crate::kill_point;
 use crate::secret_file::SecretFile;
 
 /// The head has some 200 bytes; a larger file is something else.
@@ -112,10 +113,14 @@ impl HeadFile {
         let mut failing = false;
         while heads.changed().await.is_ok() {
             let head = *heads.borrow_and_update();
+            kill_point::at("head.begun");
             let (file, seal) = (self.clone(), seal.clone());
             let written = tokio::task::spawn_blocking(move || file.write(&seal, head)).await;
             match written.map_err(anyhow::Error::from).and_then(|written| written) {
-                Ok(()) => failing = false,
+                Ok(()) => {
+                    failing = false;
+                    kill_point::at("head.kept");
+                }
                 // The rows are safe; said once, not with every row.
                 Err(error) if !failing => {
                     failing = true;

@@ -24,6 +24,7 @@ use super::damage::Damage;
 use super::journal::Head;
 use super::open::{Cause, Code, Identity, Lock};
 use super::row::EventRow;
+use crate::kill_point;
 
 /// Most writes in one transaction. With one event each that is some 20 ms on the machine where it was measured.
 const GROUP_MAX: usize = 256;
@@ -50,6 +51,11 @@ pub(super) trait Write: Send + Sync + 'static {
     fn head(_: &Self::Output) -> Option<Head> {
         None
     }
+
+    /// The kinds of entries in it, for the kill points.
+    fn kinds(&self) -> Vec<&'static str> {
+        Vec::new()
+    }
 }
 
 /// What the writer is sent.
@@ -64,6 +70,7 @@ pub(super) trait Job: Send {
     fn apply<'a>(&'a mut self, conn: &'a mut SqliteConnection) -> Applied<'a>;
     fn events(&self) -> &[Arc<EventRow>];
     fn head(&self) -> Option<Head>;
+    fn kinds(&self) -> Vec<&'static str>;
     fn answer(self: Box<Self>, result: Result<(), StoreError>);
 }
 
@@ -96,6 +103,10 @@ impl<W: Write> Job for Pending<W> {
 
     fn head(&self) -> Option<Head> {
         self.output.as_ref().and_then(W::head)
+    }
+
+    fn kinds(&self) -> Vec<&'static str> {
+        self.write.kinds()
     }
 
     fn answer(self: Box<Self>, result: Result<(), StoreError>) {
@@ -212,6 +223,7 @@ impl Writer {
 
     /// It is committed: everybody hears of it, in the order of the rows' numbers, and then its caller.
     fn tell(&self, job: Box<dyn Job>) {
+        kill_point::of("turn.committed", || job.kinds());
         if let Some(head) = job.head() {
             self.counts.journal_head.store(head.seq, Ordering::Relaxed);
             self.heads.send_replace(head);
@@ -222,6 +234,7 @@ impl Writer {
             let listeners = self.committed.send(Arc::clone(event)).unwrap_or(0);
             tracing::trace!(seq = event.id, listeners, "told");
         }
+        kill_point::of("turn.told", || job.kinds());
         job.answer(Ok(()));
     }
 

@@ -12,6 +12,7 @@ use engine::observe::ClusterName;
 use tokio::sync::mpsc;
 
 use crate::act::{Act, Begun, Hands, Outcome, Verb};
+use crate::kill_point;
 use crate::record::{KILL_SWITCH, Store, kill_switch_in_force};
 use crate::report::live::Live;
 
@@ -32,11 +33,13 @@ impl Actor {
         tokio::spawn(async move {
             let (incident, subject, attempt) = permit.redeem();
             let number = attempt.number;
+            kill_point::at("act.redeemed");
             let outcome = match actor.refusal().await {
                 Some(why) => Told::NotMade { why: why.into() },
                 None => {
                     let cluster = &actor.cluster;
                     tracing::info!(%cluster, %subject, "{}: attempt {number}", attempt.action);
+                    kill_point::at("act.allowed");
                     told(match actor.hands.begin(&deed(&attempt.action)).await {
                         Begun::Task(upid) => actor.hands.follow(&upid).await,
                         Begun::Over(outcome) => outcome,
@@ -44,6 +47,7 @@ impl Actor {
                 }
             };
             let input = Input::Acted { incident, attempt: number, outcome };
+            kill_point::at("act.ended");
             if actor.inputs.send(input).await.is_err() {
                 // The journal has the intent; the next start looks whether it was done.
                 tracing::warn!(cluster = %actor.cluster, "an act ended after the end of its watch");

@@ -79,6 +79,11 @@ impl Waiting {
         said
     }
 
+    /// The kinds of the entries that wait, for the kill points.
+    pub fn kinds(&self) -> impl Iterator<Item = &'static str> {
+        self.pieces.iter().flat_map(|piece| &piece.entries).map(|entry| entry.kind.as_str())
+    }
+
     /// Entries and events that wait.
     pub fn len(&self) -> usize {
         self.pieces.iter().map(Piece::len).sum()
