@@ -1,5 +1,5 @@
 # The two commands of the README are `make demo` and `make test`; the others are for daily work.
-.PHONY: demo test check bench fmt swarm
+.PHONY: demo test check bench fmt swarm chaos
 
 # No cluster needed: a simulated one on loopback, and Jarvis watching it.
 demo:
@@ -27,6 +27,10 @@ check:
 swarm:
 	SWARM_FAULTS=1000000 cargo test --locked --release -p sim --test swarm -- --nocapture
 	EACH_CALL=all cargo test --locked --release -p sim --test each_call -- --nocapture
+
+# Deaths at random moments, while a guest is started again.
+chaos:
+	CHAOS_ROUNDS=100 cargo test --locked -p daemon --test kill_points -- --nocapture
 
 # The figures of docs/BENCH.md: the release binary as its own process against the simulator.
 bench:
