@@ -98,6 +98,10 @@ pub struct Store {
     pub path: PathBuf,
     /// Age at which events, actions and snapshots are taken away.
     pub retention_days: u32,
+    /// Age at which a tape is taken away; zero: none is kept.
+    pub tape_days: u32,
+    /// What the tape of one cluster may take, in MiB.
+    pub tape_mib: u32,
 }
 
 /// How often the cluster is asked.

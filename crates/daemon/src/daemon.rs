@@ -9,6 +9,7 @@ use anyhow::Context;
 use engine::observe::ClusterName;
 use engine::policy::Policy;
 use engine::report::{EventKind, Severity};
+use jiff::SignedDuration;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -23,6 +24,7 @@ use crate::report::page::Page;
 use crate::report::{Server, ServerOptions, TlsFiles};
 use crate::run::{self, Watched};
 use crate::supervise::{self, Stop};
+use crate::tape;
 
 /// Actions are kept this long (contract 2).
 const ACTIONS_KEPT_DAYS: u32 = 30;
@@ -53,6 +55,8 @@ pub struct Settings {
     pub autonomy_level: u8,
     /// Whether this Jarvis only watches: another one acts, or nobody.
     pub standby: bool,
+    /// Where the clusters' tapes are kept, if anywhere.
+    pub tape: Option<tape::Settings>,
     /// How often each tier asks.
     pub tiers: Tiers,
     /// What is watched; the first is the one that the old page shows.
@@ -101,7 +105,9 @@ impl Settings {
                 ClusterSettings::from_config(cluster).with_context(|| format!("cluster {name}"))
             })
             .collect::<anyhow::Result<Vec<_>>>()?;
+        let tape = tape_of(&store);
         Ok(Settings {
+            tape,
             listen: server.listen,
             allowed_origins: server.allowed_origins,
             behind_proxy: server.behind_proxy,
@@ -235,6 +241,7 @@ impl Daemon {
                 first: index == 0,
                 autonomy_ceiling: settings.autonomy_level,
                 standby: settings.standby,
+                tape: settings.tape.clone(),
             };
             watches.spawn(watch(watched, stop.clone()));
         }
@@ -297,6 +304,15 @@ pub fn clients(
         });
     }
     Ok(clients)
+}
+
+/// Where tapes are kept by this configuration, if they are.
+pub fn tape_of(store: &config::Store) -> Option<tape::Settings> {
+    (store.tape_days > 0).then(|| tape::Settings {
+        folder: tape::Settings::folder_of(&store.path),
+        keep: SignedDuration::from_hours(24 * i64::from(store.tape_days)),
+        size_max: u64::from(store.tape_mib) << 20,
+    })
 }
 
 /// What acts in a cluster. Connections and seats of its own: an operator's act does not wait behind a round of polls.

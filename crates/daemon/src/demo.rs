@@ -139,6 +139,7 @@ fn settings(options: &Options, folder: &Folder, cluster: &Server) -> anyhow::Res
         store: folder.store(),
         retention_days: 30,
         autonomy_level: 3,
+        tape: None,
         standby: false,
         tiers: Tiers::default(),
         clusters,

@@ -36,6 +36,7 @@ pub mod report;
 pub mod run;
 mod secret_file;
 pub mod supervise;
+pub mod tape;
 mod words;
 
 pub use observe::{Observer, Source as TemperatureSource, Tiers};

@@ -11,7 +11,7 @@ use clap::parser::ValueSource;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use daemon::config::{self, Config};
 use daemon::daemon::{Daemon, Settings};
-use daemon::{cli, core_dump, demo, open_files, ops};
+use daemon::{cli, core_dump, demo, open_files, ops, tape};
 use tracing_subscriber::EnvFilter;
 
 /// Watches Proxmox VE clusters and tells what happens to them.
@@ -48,6 +48,10 @@ enum Command {
         #[arg(long, value_name = "FILE", default_value = "jarvis.toml")]
         config: PathBuf,
     },
+    /// Print what is on the tapes: what was seen and said, kept for a while.
+    Record(tape::command::RecordOptions),
+    /// Play the tapes with a policy (this configuration's, another level), and print what would be said otherwise. Reads only.
+    Replay(tape::command::ReplayOptions),
     /// Print the OpenAPI document of all calls, for programs that make clients of it.
     Openapi,
     /// Look after the journal of what happened.
@@ -112,7 +116,12 @@ fn log_to_stderr(filter: Option<&str>, from: &str, command: &Command) -> anyhow:
         Command::Run { .. } | Command::CheckConfig { .. } => "info",
         // Its terminal shows what happens to the cluster; the log would say it twice.
         Command::Demo(_) => "warn,jarvis::told=off",
-        Command::Sim(_) | Command::Audit(_) | Command::Ask(_) | Command::Openapi => "warn",
+        Command::Sim(_)
+        | Command::Audit(_)
+        | Command::Record(_)
+        | Command::Replay(_)
+        | Command::Ask(_)
+        | Command::Openapi => "warn",
     };
     let filter = filter.filter(|filter| !filter.trim().is_empty()).unwrap_or(default);
     // The filter takes any word for the name of a module, and then logs nothing at all.
@@ -168,6 +177,8 @@ fn run(command: Command) -> anyhow::Result<()> {
             Command::Sim(options) => ops::sim(options).await,
             Command::Audit(audit) => ops::audit(audit).await,
             Command::Ask(command) => cli::run(command).await,
+            Command::Record(options) => tape::command::record(&options),
+            Command::Replay(options) => tape::command::play(&options, jiff::Timestamp::now()),
             Command::CheckConfig { .. } | Command::Openapi => Ok(()),
         }
     })

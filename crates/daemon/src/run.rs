@@ -30,6 +30,7 @@ use crate::record::{self, NewEntry, NewEvent, Store};
 use crate::report::live::Live;
 use crate::report::page::Page;
 use crate::supervise::{self, Stop};
+use crate::tape::{self, Tape};
 use crate::words::plain;
 use actor::Actor;
 use waiting::{NotTaken, Waiting};
@@ -80,6 +81,8 @@ pub struct Watched {
     pub autonomy_ceiling: u8,
     /// Whether it never acts, whatever operators set.
     pub standby: bool,
+    /// Where its tape is kept, if it is.
+    pub tape: Option<tape::Settings>,
 }
 
 /// Watches one cluster until the daemon stops: its pollers, each kept alive by itself, and the loop.
@@ -98,7 +101,9 @@ pub async fn watch(watched: Watched, stop: Stop) -> anyhow::Result<()> {
         first,
         autonomy_ceiling,
         standby,
+        tape,
     } = watched;
+    let tape = Tape::new(&name, tape.as_ref())?;
     let engine = restore::engine(&store, &name, policy, clock.now()).await?;
     kill_point::at("start.restored");
     let (sender, inputs) = mpsc::channel(INPUTS_MAX);
@@ -155,6 +160,7 @@ pub async fn watch(watched: Watched, stop: Stop) -> anyhow::Result<()> {
         controls: None,
         failed: false,
         reread: false,
+        tape,
     };
     turns.run(inputs, orders, stop).await
 }
@@ -192,6 +198,7 @@ struct Loop {
     failed: bool,
     /// Whether it is to be read again although this store was told of nothing: somebody may have written to the file.
     reread: bool,
+    tape: Tape,
 }
 
 impl Loop {
@@ -299,10 +306,16 @@ impl Loop {
     async fn turn(&mut self, input: Input) {
         let mut permits: Vec<Permit> = Vec::new();
         let round = matches!(&input, Input::Observed(snapshot) if snapshot.round == Round::Critical);
-        for (count, effect) in self.engine.step(self.clock.now(), input).into_iter().enumerate() {
+        let now = self.clock.now();
+        let taped = self.tape.before(now, &self.engine, &input);
+        let mut said = Vec::new();
+        for (count, effect) in self.engine.step(now, input).into_iter().enumerate() {
             match effect {
                 Effect::Record(entry) => {
                     log(self.engine.cluster(), &entry);
+                    if taped.is_some() {
+                        said.push(entry.to_string());
+                    }
                     self.waiting.record(NewEntry::from_engine(self.engine.cluster(), self.first, &entry));
                 }
                 Effect::Inspect(inspection) => self.observer.inspect(inspection),
@@ -315,6 +328,7 @@ impl Loop {
                 tokio::task::yield_now().await;
             }
         }
+        self.tape.after(taped, said);
         self.kept.due |= self.waiting.end_turn();
         kill_point::of("turn.stepped", || self.waiting.kinds());
         self.reread |= round;

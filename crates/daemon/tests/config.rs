@@ -2,6 +2,8 @@
 
 #![cfg(test)]
 
+#[path = "config/clusters.rs"]
+mod clusters;
 #[path = "config/help.rs"]
 mod help;
 #[path = "config/runbooks.rs"]
@@ -10,8 +12,6 @@ mod runbooks;
 mod sensors;
 #[path = "config/tls.rs"]
 mod tls;
-#[path = "config/wake.rs"]
-mod wake;
 
 use std::fs;
 use std::path::Path;
@@ -37,6 +37,8 @@ fn the_least_configuration_is_complete() {
         server.password               none: the log shows a code with which to set one  (default)
         store.path                    data/jarvis.db  (default)
         store.retention_days          30  (default)
+        store.tape_days               7  (default)
+        store.tape_mib                256  (default)
         autonomy.level                2  (default)
         autonomy.standby              false  (default)
         tiers.live                    2s  (default)
@@ -164,6 +166,8 @@ storage = {{ high = 97, critical = 99, clear = 1 }}
         server.password_file             DIR/password  (jarvis.toml:6:17)
         store.path                       /var/lib/jarvis/jarvis.db  (jarvis.toml:9:8)
         store.retention_days             90  (jarvis.toml:10:18)
+        store.tape_days                  7  (default)
+        store.tape_mib                   256  (default)
         autonomy.level                   4  (jarvis.toml:13:9)
         autonomy.standby                 false  (default)
         tiers.live                       off  (jarvis.toml:16:8)
@@ -305,22 +309,6 @@ fn the_environment_goes_before_the_file() {
     let config = load(&text, &unset).unwrap();
     assert_eq!(config.server.listen.to_string(), "127.0.0.2:4001", "set to nothing is not set");
     assert_eq!(config.server.password.unwrap().expose(), "from the file");
-}
-
-#[test]
-fn a_second_token_is_for_acts_only() {
-    let text = format!(
-        "[[cluster]]\nname = \"lab\"\nendpoints = [\"https://a\"]\ntoken_id = \"j@pve!observe\"\n\
-         token_secret_env = \"LAB_SECRET\"\nact_token_id = \"j@pve!act\"\nact_token_secret = \"{SECRET}\"\n"
-    );
-    let config = load(&text, &[("LAB_SECRET", "observes")]).unwrap();
-    let cluster = &config.clusters[0];
-    assert_eq!((cluster.token_id.as_str(), cluster.token_secret.expose()), ("j@pve!observe", "observes"));
-    let (id, secret) = cluster.act_token.as_ref().unwrap();
-    assert_eq!((id.as_str(), secret.expose()), ("j@pve!act", SECRET));
-    let shown = describe(&config);
-    assert!(shown.contains("cluster[0].act_token_secret") && !shown.contains(SECRET), "{shown}");
-    assert!(shown.contains("cluster[0].act_token_secret stands in the configuration file itself"), "{shown}");
 }
 
 #[test]
@@ -535,26 +523,6 @@ fn a_wrong_cluster_is_named_with_its_place_and_what_is_allowed() {
         assert!(MINIMAL.contains(line), "{name}: nothing is broken");
         let text = MINIMAL.replace(line, &replacement);
         expected.assert_eq(&folder.strip(&complaint(name, &text, &[])));
-    }
-}
-
-#[test]
-fn clusters_are_told_apart_by_their_names() {
-    #[rustfmt::skip]
-    let table = [
-        ("two names",        "edge", ""),
-        ("one begins so",    "lab2", ""),
-        ("the same",         "lab",  "jarvis.toml:8:8: cluster[1].name: `lab` is already the name of cluster[0]"),
-        ("but for its case", "LAB",  "jarvis.toml:8:8: cluster[1].name: `LAB` is already the name of cluster[0], which is written `lab`: names must differ in more than their case"),
-        ("one letter of it", "laB",  "jarvis.toml:8:8: cluster[1].name: `laB` is already the name of cluster[0], which is written `lab`: names must differ in more than their case"),
-    ];
-    for (name, second, expected) in table {
-        let other = MINIMAL.replace("\"lab\"", &format!("{second:?}")).replace(".11", ".12");
-        let text = format!("{MINIMAL}{other}");
-        match expected {
-            "" => assert!(load(&text, &[]).is_ok(), "{name}: {}", complaint(name, &text, &[])),
-            expected => assert_eq!(complaint(name, &text, &[]), expected, "{name}"),
-        }
     }
 }
 

@@ -84,7 +84,7 @@ type Place = (&'static str, &'static str, &'static [&'static str], &'static str)
 fn each_thing_in_its_place() {
     #[rustfmt::skip]
     let places: [Place; 7] = [
-        ("engine.step(",          "crates/",           &["crates/daemon/src/run.rs", "crates/daemon/src/observe/recorded.rs", "crates/sim/src/run.rs", "crates/sim/tests/", "crates/engine/"], "one loop, one door"),
+        ("engine.step(",          "crates/",           &["crates/daemon/src/run.rs", "crates/daemon/src/observe/recorded.rs", "crates/daemon/src/tape/replay.rs", "crates/sim/src/run.rs", "crates/sim/tests/", "crates/engine/"], "one loop, one door; a replay acts on nothing"),
         ("SELECT ",         "crates/daemon/src", &["crates/daemon/src/record"], "SQL lives in record"),
         ("INSERT INTO",     "crates/daemon/src", &["crates/daemon/src/record"], "SQL lives in record"),
         ("std::env::var",   "crates/daemon/src", &["crates/daemon/src/config"], "the environment is read in config"),

@@ -80,7 +80,7 @@ pub enum KillSwitch {
 }
 
 /// What operators have set. It comes from outside, and is safe until it does.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Controls {
     /// Whether everything is stopped.
     pub kill_switch: KillSwitch,

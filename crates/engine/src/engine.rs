@@ -29,12 +29,13 @@ use crate::policy::Policy;
 use crate::record::{Entry, Fact, Note, Order, Summary};
 use crate::report::{self, Event};
 use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
 
 /// Two failed rounds in a row are blindness; one may be a lost packet.
 const BLIND_AFTER: u32 = 2;
 
 /// Everything that can happen to the engine; there is no other door.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Input {
     /// A round of polling is complete.
     Observed(Snapshot),
@@ -61,7 +62,7 @@ pub enum Input {
 }
 
 /// What operators say.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Command {
     /// What holds from now on.
     Controls(Controls),
@@ -87,6 +88,15 @@ pub enum Effect {
     Notify(Event),
     /// Do this once, after what stands before it is recorded; not at all where that fails.
     Act(Permit),
+}
+
+/// All that an engine knows at one moment, but not its policy: for who wants to go through what followed once more. Not for a
+/// restart, after which the world must be asked anew ([`Checkpoint`]).
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Moment {
+    memory: Memory,
+    controls: Controls,
+    scratch: Scratch,
 }
 
 /// Watches one cluster.
@@ -147,9 +157,26 @@ impl Engine {
         engine
     }
 
+    /// What [`Engine::resume`] needs.
+    pub fn moment(&self) -> Moment {
+        Moment { memory: self.memory.clone(), controls: self.controls.clone(), scratch: self.scratch.clone() }
+    }
+
+    /// An engine in the middle of what another one was at: the same inputs give the same effects, the ids of incidents
+    /// included, as far as the policies agree.
+    pub fn resume(cluster: ClusterName, policy: Policy, moment: Moment) -> Engine {
+        let Moment { memory, controls, scratch } = moment;
+        Engine { cluster, policy, memory, controls, scratch }
+    }
+
     /// What [`Engine::restore`] needs.
     pub fn checkpoint(&self) -> &Checkpoint {
         &self.memory
+    }
+
+    /// What operators have set, as this engine was last told.
+    pub fn controls(&self) -> &Controls {
+        &self.controls
     }
 
     /// The cluster that this engine watches.

@@ -250,7 +250,7 @@ pub(crate) enum Change {
 pub(crate) struct Incidents {
     ids: Ids,
     // A list on the wire: a map with a struct as its key has no JSON form.
-    #[serde(with = "as_list")]
+    #[serde(with = "crate::as_list")]
     open: BTreeMap<Slot, Incident>,
 }
 
@@ -406,23 +406,5 @@ fn is_another(before: &Finding, now: &Finding) -> bool {
             (*before == Door::ClusterFsDown) != (*now == Door::ClusterFsDown)
         }
         (_, _) => false,
-    }
-}
-
-mod as_list {
-    use super::{BTreeMap, Incident, Slot};
-    use serde::{Deserialize, Deserializer, Serializer};
-
-    pub(super) fn serialize<S: Serializer>(
-        open: &BTreeMap<Slot, Incident>,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(open.iter())
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<BTreeMap<Slot, Incident>, D::Error> {
-        Ok(Vec::<(Slot, Incident)>::deserialize(deserializer)?.into_iter().collect())
     }
 }

@@ -19,6 +19,8 @@
 //! (`clippy.toml` beside this crate forbids the rest). What must be asked of the world leaves as an
 //! [`engine::Effect`]; the answer comes back as an [`engine::Input`].
 
+mod as_list;
+
 pub mod act;
 pub mod decide;
 pub mod detect;
@@ -30,4 +32,4 @@ pub mod record;
 pub mod report;
 pub mod verify;
 
-pub use engine::{Checkpoint, Command, Effect, Engine, Input};
+pub use engine::{Checkpoint, Command, Effect, Engine, Input, Moment};

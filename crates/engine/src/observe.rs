@@ -127,7 +127,7 @@ impl Cause {
 }
 
 /// What one round of polling one cluster saw. What it could not see is marked, never left out.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Snapshot {
     /// The tier that asked.
     pub round: Round,
@@ -143,6 +143,7 @@ pub struct Snapshot {
     /// stayed empty. Otherwise it is a glitch, or a lost right (pve-domain 5.4, 9.24).
     pub empty_is_true: bool,
     /// Every storage on every node that the token may see.
+    #[serde(with = "crate::as_list::seen")]
     pub storages: Seen<BTreeMap<(StorageName, NodeName), Storage>>,
     /// Each node's own list of its virtual machines, live. A node that was not asked is not in it.
     pub live: BTreeMap<NodeName, Seen<BTreeMap<GuestId, Live>>>,

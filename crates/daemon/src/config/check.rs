@@ -22,6 +22,10 @@ const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 4000
 const STORE_PATH: &str = "data/jarvis.db";
 /// The original's age, in days.
 const RETENTION_DAYS: i64 = 30;
+/// A week, to try another policy on.
+const TAPE_DAYS: i64 = 7;
+/// Enough for a week of some hundred guests.
+const TAPE_MIB: i64 = 256;
 /// Recommend: nothing is touched before somebody has said yes.
 const AUTONOMY_LEVEL: i64 = 2;
 /// Most items in one list.
@@ -245,6 +249,9 @@ impl Checker<'_, '_> {
         self.set("store.path", &path.value, spot);
         let retention_days =
             self.whole(typed.retention_days.as_ref(), "store.retention_days", 1..=3_650, RETENTION_DAYS);
+        let tape_days = self.whole(typed.tape_days.as_ref(), "store.tape_days", 0..=365, TAPE_DAYS);
+        // Two pieces at least: one that is written and one that is whole.
+        let tape_mib = self.whole(typed.tape_mib.as_ref(), "store.tape_mib", 16..=1_048_576, TAPE_MIB);
         if path.value.contains("://") {
             return self.refuse(
                 &path.place,
@@ -254,7 +261,12 @@ impl Checker<'_, '_> {
         if path.value.trim().is_empty() || path.value.ends_with('/') {
             return self.refuse(&path.place, "must be the path of a file, like data/jarvis.db");
         }
-        Some(Store { path: PathBuf::from(path.value), retention_days: u32::try_from(retention_days).ok()? })
+        Some(Store {
+            path: PathBuf::from(path.value),
+            retention_days: u32::try_from(retention_days).ok()?,
+            tape_days: u32::try_from(tape_days).ok()?,
+            tape_mib: u32::try_from(tape_mib).ok()?,
+        })
     }
 
     fn autonomy(&mut self, typed: Option<&At<i64>>) -> u8 {

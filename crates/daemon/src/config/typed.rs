@@ -59,6 +59,8 @@ pub(super) struct Server {
 pub(super) struct Store {
     pub(super) path: Text,
     pub(super) retention_days: Option<At<i64>>,
+    pub(super) tape_days: Option<At<i64>>,
+    pub(super) tape_mib: Option<At<i64>>,
 }
 
 #[derive(Debug, Default)]
@@ -209,6 +211,8 @@ fn store(mut table: Table<'_>, problems: &mut Problems<'_>) -> Store {
     let store = Store {
         path: table.string("path", problems),
         retention_days: table.integer("retention_days", problems),
+        tape_days: table.integer("tape_days", problems),
+        tape_mib: table.integer("tape_mib", problems),
     };
     table.finish(problems);
     store

@@ -13,6 +13,7 @@ use daemon::operate::{Ordered, Taken};
 use daemon::record::{self, IncidentFilter, Store, Window};
 use daemon::report::live::Live;
 use daemon::run::{self, Watched};
+use daemon::tape::{self, replay::replay};
 use daemon::{TemperatureSource, Tiers, supervise};
 use engine::observe::ClusterName;
 use engine::policy::Policy;
@@ -88,6 +89,11 @@ pub(crate) fn play(
     runtime.block_on(async {
         let folder = Folder::new();
         let store = Store::open(&folder.0.join("jarvis.db")).await.unwrap();
+        let tape = tape::Settings {
+            folder: folder.0.join("tapes"),
+            keep: SignedDuration::from_hours(24),
+            size_max: 1 << 30,
+        };
         let cluster = Arc::new(serve(script, speed));
         // Where the cluster's nodes hear packets.
         let network = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
@@ -114,6 +120,7 @@ pub(crate) fn play(
             first: true,
             autonomy_ceiling: script.autonomy.number(),
             standby,
+            tape: Some(tape.clone()),
         };
         let live = Arc::clone(&watched.live);
         clock.sleep_until(BEGIN + script.tiers.first - FIRST_ROUND).await;
@@ -140,6 +147,8 @@ pub(crate) fn play(
         stop.send_replace(true);
         let ended = tokio::time::timeout(STOP_WITHIN, watch).await;
         ended.unwrap_or_else(|_| panic!("{name}: the watch does not stop")).unwrap().unwrap();
+        let said = told.lines().filter(|line| !line.contains("heartbeat")).count();
+        same_again(name, script, &tape, said).await;
         assert!(store.close().await, "{name}: the store does not close");
         let failed = cluster.faults().calls.into_keys().collect();
         listening.abort();
@@ -147,6 +156,29 @@ pub(crate) fn play(
         Arc::into_inner(cluster).unwrap().shutdown().await;
         Played { log: told, failed }
     })
+}
+
+/// The tape of a story, played once more with the same policy, says nothing else than was said.
+async fn same_again(name: &str, script: &Script, tape: &tape::Settings, told: usize) {
+    let pieces = tape::pieces(&tape.folder.join(script.cluster.as_str())).unwrap();
+    assert!(!pieces.is_empty(), "{name}: no tape");
+    let (began, mut said) = (Instant::now(), 0);
+    for (_, piece) in pieces {
+        let policy = Policy { protect: script.protect.clone(), ..Policy::default() };
+        let again = loop {
+            let again = replay(&piece, policy.clone(), None).unwrap_or_else(|why| panic!("{name}: {why}"));
+            // The last of it is written when the watch is over.
+            if !again.cut || began.elapsed() > STOP_WITHIN {
+                break again;
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        };
+        assert!(!again.cut, "{name}: the tape has no end");
+        said += again.said;
+        assert_eq!(again.differences, [], "{name}: played again");
+    }
+    // More may have been said since the story was read.
+    assert!(said >= told as u64, "{name}: {said} of {told} lines are on the tape");
 }
 
 /// The nodes' network cards: a packet of six bytes of ones and sixteen times the same address wakes whose it is.

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
 
 use super::attempt::CALL_MAX;
 use super::{Effect, Engine, Turn};
@@ -44,7 +45,7 @@ const COUNTED_MAX: usize = 1_000;
 const FULL: f64 = 98.0;
 
 /// What was found out about a subject for a decision. It is not kept over a restart: then it is looked at anew.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Reviewed {
     /// When it was asked for, while the answer is to come.
     asked_at: Option<Timestamp>,
@@ -55,8 +56,9 @@ pub(super) struct Reviewed {
 }
 
 /// What is only known while the process lives.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Scratch {
+    #[serde(with = "crate::as_list")]
     pub(super) reviews: BTreeMap<Slot, Reviewed>,
     /// When a decision may change although nothing happens.
     pub(super) wake: Option<Timestamp>,
@@ -65,7 +67,7 @@ pub(super) struct Scratch {
     /// Tasks that our own acts began.
     pub(super) own: Vec<Box<str>>,
     /// Storages without room, or away, as the last critical round had them, and how they are.
-    pub(super) full: Vec<(StorageName, NodeName, &'static str)>,
+    pub(super) full: Vec<(StorageName, NodeName, Box<str>)>,
 }
 
 /// An open incident about which something may be done.
@@ -449,7 +451,7 @@ impl Engine {
         };
         let full = storages
             .iter()
-            .filter_map(|((name, node), storage)| Some((name.clone(), node.clone(), how(storage)?)));
+            .filter_map(|((name, node), storage)| Some((name.clone(), node.clone(), how(storage)?.into())));
         self.scratch.full = full.collect();
     }
 
