@@ -212,7 +212,7 @@ impl Reel {
                 }
                 self.prune(head.at)?;
                 let file = create(&self.folder, head.at)?;
-                let to = GzEncoder::new(Counted { file, bytes: 0 }, Compression::fast());
+                let to = GzEncoder::new(Counted { file, bytes: 0 }, Compression::default());
                 let piece = self.piece.insert(Piece { to, began: head.at, flushed: head.at });
                 line(&mut piece.to, &head)
             }
