@@ -123,7 +123,8 @@ pub async fn sim(options: SimOptions) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Becomes ready at the first SIGTERM, SIGINT or SIGHUP (a terminal that was closed) after the call.
+/// Becomes ready at the first SIGTERM, SIGINT or SIGHUP (a terminal that was closed) after the call. SIGXFSZ ends nothing any
+/// more.
 ///
 /// # Errors
 /// When the signals cannot be caught.
@@ -131,6 +132,11 @@ pub fn signal() -> anyhow::Result<impl Future<Output = ()>> {
     let mut terminate = on(SignalKind::terminate()).context("SIGTERM cannot be caught")?;
     let mut interrupt = on(SignalKind::interrupt()).context("SIGINT cannot be caught")?;
     let mut hangup = on(SignalKind::hangup()).context("SIGHUP cannot be caught")?;
+    // A file that reaches a limit on sizes is a failing store, which is told; by default it would be the end of the process.
+    drop(
+        on(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))
+            .context("SIGXFSZ cannot be caught")?,
+    );
     Ok(async move {
         tokio::select! {
             _ = hangup.recv() => {}

@@ -1,11 +1,12 @@
 //! A foreign hand on the database: the cluster is watched all the same, and what happened is recorded afterwards.
 
+use std::path::Path;
 use std::time::Duration;
 
 use serde_json::json;
 use sqlx::{ConnectOptions, Connection};
 
-use super::{Folder, Jarvis, cluster, config, within};
+use super::{Folder, Jarvis, cluster, config, remedy, within};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_locked_database_does_not_blind() {
@@ -79,4 +80,81 @@ async fn a_damaged_database_is_said_to_be_damaged() {
     let own = jarvis.get("/api/v1/health").await;
     assert!(own["store"]["damage"].is_string() && own["store"]["status"] == "degraded", "{own}");
     jarvis.logged("the store is damaged (").await;
+}
+
+/// What keeps a store from being written, and how it ends.
+enum Fault {
+    /// Another process holds it.
+    Locked(sqlx::SqliteConnection),
+    /// No file may grow, as on a full disk.
+    Full,
+    /// It is somewhere else.
+    Away,
+}
+
+fn limit(jarvis: &Jarvis, bytes: &str) {
+    let id = jarvis.child.id().to_string();
+    let fsize = format!("--fsize={bytes}:unlimited");
+    assert!(std::process::Command::new("prlimit").args(["--pid", &id, &fsize]).status().unwrap().success());
+}
+
+async fn break_store(jarvis: &Jarvis, path: &Path, what: &str) -> Fault {
+    match what {
+        "locked" => {
+            let mut hand = sqlx::sqlite::SqliteConnectOptions::new().filename(path).connect().await.unwrap();
+            sqlx::query("BEGIN EXCLUSIVE").execute(&mut hand).await.unwrap();
+            Fault::Locked(hand)
+        }
+        "full" => {
+            let log = std::fs::metadata(path.with_extension("db-wal")).unwrap().len();
+            limit(jarvis, &log.to_string());
+            Fault::Full
+        }
+        "away" => {
+            std::fs::rename(path, path.with_extension("away")).unwrap();
+            Fault::Away
+        }
+        other => panic!("no such fault: {other}"),
+    }
+}
+
+async fn mend_store(jarvis: &Jarvis, path: &Path, fault: Fault) {
+    match fault {
+        Fault::Locked(mut hand) => {
+            sqlx::query("ROLLBACK").execute(&mut hand).await.unwrap();
+            hand.close().await.unwrap();
+        }
+        Fault::Full => limit(jarvis, "unlimited"),
+        Fault::Away => std::fs::rename(path.with_extension("away"), path).unwrap(),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_recorded_is_not_done_until_it_can_be() {
+    for what in ["locked", "full", "away"] {
+        let (folder, cluster) = (Folder::new(what), remedy::cluster());
+        let config = config(&folder, &cluster, cluster.ca_pem());
+        let text = std::fs::read_to_string(&config).unwrap();
+        let text = format!(
+            "{text}[autonomy]\nlevel = 3\n[[runbook]]\nid = \"vm-crashed-restart\"\ngrace = \"0s\"\n\
+             first_look = \"1s\"\nverify_for = \"2s\"\n"
+        );
+        let config = folder.write("jarvis.toml", &text);
+        let jarvis = Jarvis::run(&folder, &config).await;
+        jarvis.seeing().await;
+        let path = folder.0.join("jarvis.db");
+        let fault = break_store(&jarvis, &path, what).await;
+        cluster.apply("crash qemu/101").unwrap();
+        // It is said, and said why nothing is done.
+        jarvis.logged("opened    VM_CRASHED         qemu/101").await;
+        jarvis.logged("the store does not take what is to be told").await;
+        jarvis.logged("nothing can be recorded (the store fails), so nothing is done").await;
+        assert_eq!(remedy::starts(&cluster), 0, "{what}: {}", jarvis.text());
+        mend_store(&jarvis, &path, fault).await;
+        // By itself, and once.
+        jarvis.told("Resolved- VM_CRASHED").await;
+        assert_eq!(remedy::starts(&cluster), 1, "{what}: {}", jarvis.text());
+        let rows = jarvis.get("/api/monitor/actions").await;
+        assert_eq!(rows["actions"][0]["result"], "success", "{what}: {rows}");
+    }
 }

@@ -10,7 +10,7 @@ use sim::script::Script;
 use super::{Folder, Jarvis, TOKEN, config, within};
 
 /// Guest 101 is to run. The cluster's time runs faster than the daemon's, so that a minute of uptime is soon over.
-fn cluster() -> Server {
+pub(super) fn cluster() -> Server {
     let script = "nodes pve1 pve2\nguest qemu/101 web01 on pve1 running onboot\n\
                   guest qemu/102 db01 on pve2 running\nat 1:00:00 end";
     let mut options = Options::script(&Script::parse(script).unwrap()).unwrap();
@@ -20,7 +20,7 @@ fn cluster() -> Server {
 }
 
 /// The starts that PVE was asked for.
-fn starts(cluster: &Server) -> usize {
+pub(super) fn starts(cluster: &Server) -> usize {
     let count = cluster.with_cluster(|cluster| {
         let tasks = cluster.nodes()[&"pve1".parse().unwrap()].tasks.newest_first();
         tasks.filter(|task| task.kind == "qmstart").count()
