@@ -22,11 +22,12 @@ check:
 	cargo clippy -p engine -p pve --all-targets --locked -- -D warnings
 	cargo test -p engine -p pve --locked
 
-# A million faults: random clusters, operators, HA, backups, failing calls and kills, judged by the truth; and every call
-# of every scenario failing in every way.
+# A million faults: random clusters, operators, HA, backups, failing calls and kills, judged by the truth; every call of
+# every scenario failing in every way; and every state that small clusters can reach.
 swarm:
 	SWARM_FAULTS=1000000 cargo test --locked --release -p sim --test swarm -- --nocapture
 	EACH_CALL=all cargo test --locked --release -p sim --test each_call -- --nocapture
+	MODEL=large cargo test --locked --release -p sim --test model -- --nocapture
 
 # Deaths at random moments, while a guest is started again.
 chaos:
