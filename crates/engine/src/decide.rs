@@ -184,9 +184,20 @@ pub enum SubjectCase<'a> {
     Service {
         /// Its name.
         name: &'a str,
-        /// A restart of it that is at work, or was a moment ago.
-        task: Option<By>,
+        /// What was found when it was looked at just now; `None`: not yet.
+        review: Option<ServiceFacts<'a>>,
     },
+}
+
+impl SubjectCase<'_> {
+    /// The same, as if it had not been looked at.
+    pub(crate) fn before_the_look(self) -> Self {
+        match self {
+            SubjectCase::Guest(guest) => SubjectCase::Guest(GuestCase { review: None, ..guest }),
+            SubjectCase::Service { name, .. } => SubjectCase::Service { name, review: None },
+            SubjectCase::Node { views, ha, address } => SubjectCase::Node { views, ha, address },
+        }
+    }
 }
 
 /// What is known of a guest.
@@ -227,6 +238,19 @@ pub struct GuestFacts<'a> {
     pub own: &'a [Box<str>],
     /// What keeps it from working and is still there, in words.
     pub cause_stands: Option<&'a str>,
+}
+
+/// What a look at a service found, made for this decision.
+#[derive(Clone, Debug)]
+pub struct ServiceFacts<'a> {
+    /// As of a guest.
+    pub fresh: bool,
+    /// systemd's word for it; `None`: its node does not know it.
+    pub active: Option<&'a str>,
+    /// Its node's tasks since some time before the incident.
+    pub tasks: &'a [Task],
+    /// Our own tasks.
+    pub own: &'a [Box<str>],
 }
 
 /// What is to be done.
@@ -288,7 +312,8 @@ pub fn decide(case: &Case, incident: IncidentId, subject: &Subject) -> Decision 
     }
     let fresh = match &case.subject {
         SubjectCase::Guest(guest) => guest.review.as_ref().map(|facts| facts.fresh),
-        SubjectCase::Node { .. } | SubjectCase::Service { .. } => Some(true),
+        SubjectCase::Service { review, .. } => review.as_ref().map(|facts| facts.fresh),
+        SubjectCase::Node { .. } => Some(true),
     };
     let allowed = case.approved || case.controls.level >= case.runbook.level;
     match fresh {

@@ -176,6 +176,7 @@ fn the_node_that_carries_jarvis_is_left_alone() {
         18   inspect   services of pve1
         18   opened    SERVICE_DOWN       service/pve1/chrony: is enabled and failed
         18   held      SERVICE_DOWN       service/pve1/chrony: it may heal by itself for 0:15
+        33   inspect   service/pve1/chrony closely
         33   acting    SERVICE_DOWN       service/pve1/chrony: restart it on pve1, attempt 1 of 3 (service-down-restart)
         35   acted     SERVICE_DOWN       service/pve1/chrony: its task failed: start failed: QEMU exited with code 1
         36   inspect   service/pve1/chrony closely

@@ -212,6 +212,8 @@ pub enum Command {
     Side(u8, Vec<NodeName>),
     /// A service of a node is in another state, in systemd's words.
     Service(NodeName, String, String),
+    /// Somebody has PVE start or stop a service of a node: a task says who it was.
+    ServiceBy(NodeName, String, String, Actor),
     /// A sensor of a node, in degrees Celsius.
     Temperature(NodeName, String, f64),
     /// HA takes a node out of service, or back.

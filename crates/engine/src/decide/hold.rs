@@ -61,6 +61,8 @@ pub enum Hold {
     StoppedBy(By),
     /// It is not as the incident says: it runs, or stands still.
     NotStopped(Box<str>),
+    /// It has not failed: it ended in order.
+    NotFailed,
     /// It is not where it was.
     NotThere,
     /// Its node has just booted: `startall` goes first (pve-domain 9.6).
@@ -112,6 +114,7 @@ impl Hold {
             | Hold::StartedBy(_)
             | Hold::StoppedBy(_)
             | Hold::NotStopped(_)
+            | Hold::NotFailed
             | Hold::NotThere
             | Hold::NodeAway(_)
             | Hold::CauseStands(_)
@@ -148,6 +151,7 @@ impl Hold {
             | Hold::Locked(_)
             | Hold::HighAvailability(_)
             | Hold::StoppedBy(_)
+            | Hold::NotFailed
             | Hold::NotThere
             | Hold::NodeAway(_)
             | Hold::CauseStands(_)
@@ -183,6 +187,7 @@ impl Hold {
             Hold::StartedBy(_) => "startedBy",
             Hold::StoppedBy(_) => "stoppedBy",
             Hold::NotStopped(_) => "notStopped",
+            Hold::NotFailed => "notFailed",
             Hold::NotThere => "notThere",
             Hold::NodeBoots(_) => "nodeBoots",
             Hold::NodeAway(_) => "nodeAway",
@@ -232,6 +237,9 @@ impl Hold {
             Hold::StartedBy(by) => format!("just started by {by}"),
             Hold::StoppedBy(by) => format!("stopped since by {by}"),
             Hold::NotStopped(state) => format!("it is {state}"),
+            Hold::NotFailed => {
+                "it has not failed: it ended in order (inactive), as one does that somebody stops".into()
+            }
             Hold::NotThere => "it is not on its node any more".into(),
             Hold::NodeBoots(until) => {
                 format!("its node has just booted, and PVE starts its guests first; {} more", left(until))

@@ -34,7 +34,13 @@ struct World {
     node_ha: Option<&'static str>,
     address: Option<bool>,
     service: &'static str,
-    service_task: Option<By>,
+    looked: Option<ServiceLook>,
+}
+
+struct ServiceLook {
+    fresh: bool,
+    active: Option<&'static str>,
+    tasks: Vec<Task>,
 }
 
 struct Facts {
@@ -95,7 +101,7 @@ fn guest() -> World {
         node_ha: None,
         address: Some(true),
         service: "",
-        service_task: None,
+        looked: None,
     }
 }
 
@@ -111,7 +117,8 @@ fn node() -> World {
 fn service(name: &'static str) -> World {
     let service = ServiceId { node: "pve1".parse().unwrap(), name: name.parse().unwrap() };
     let action = Action::RestartService { service };
-    World { runbook: of(Condition::ServiceDown), action, service: name, ..guest() }
+    let looked = Some(ServiceLook { fresh: true, active: Some("failed"), tasks: Vec::new() });
+    World { runbook: of(Condition::ServiceDown), action, service: name, looked, ..guest() }
 }
 
 fn fault() -> World {
@@ -138,6 +145,11 @@ impl World {
         self.review.as_mut().unwrap()
     }
 
+    fn looked(mut self, change: impl FnOnce(&mut ServiceLook)) -> World {
+        change(self.looked.as_mut().unwrap());
+        self
+    }
+
     fn tasks(mut self, tasks: &[Task]) -> World {
         self.facts().tasks = tasks.to_vec();
         self
@@ -155,7 +167,13 @@ impl World {
                 SubjectCase::Node { views: self.views, ha: self.node_ha, address: self.address }
             }
             Action::RestartService { .. } => {
-                SubjectCase::Service { name: self.service, task: self.service_task.clone() }
+                let review = self.looked.as_ref().map(|look| ServiceFacts {
+                    fresh: look.fresh,
+                    active: look.active,
+                    tasks: &look.tasks,
+                    own: &own,
+                });
+                SubjectCase::Service { name: self.service, review }
             }
             Action::StartGuest { guest, .. } | Action::ResumeGuest { guest, .. } => {
                 SubjectCase::Guest(GuestCase {
@@ -512,10 +530,6 @@ fn nodes_services_and_faults() {
             ("HA's cluster manager", service("pve-ha-crm")),
             ("the watchdog", service("watchdog-mux")),
             ("a service on a node that is away", service("pvestatd").with(|world| world.node = None)),
-            ("somebody restarts it", {
-                let by = By { user: "alice@pve".into(), task: "srvrestart".into(), upid: "UPID:s".into() };
-                service("pvestatd").with(|world| world.service_task = Some(by))
-            }),
             ("a machine with a disk error", fault()),
             ("its storage is full", fault().with(|w| w.facts().cause = Some("storage ceph is full"))),
             ("it has stopped since", fault().with(|w| w.facts().state = Some("stopped"))),
@@ -536,11 +550,58 @@ fn nodes_services_and_faults() {
             HA's cluster manager                         hold: restarting it may cut its node off
             the watchdog                                 hold: restarting it may cut its node off
             a service on a node that is away             hold: pve1 is not there to be asked
-            somebody restarts it                         hold: a task is at work on it, by alice@pve (srvrestart)
             a machine with a disk error                  act: resume it on pve1, attempt 1
             its storage is full                          hold: storage ceph is full
             it has stopped since                         hold: it is stopped
             it goes on already                           hold: it is running
             it need not start with its node              act: resume it on pve1, attempt 1"#]],
+    );
+}
+
+#[test]
+fn a_service_is_looked_at_and_what_somebody_stopped_is_left_alone() {
+    let active = |word| service("chrony").looked(|look| look.active = word);
+    let tasks = |tasks: &[Task]| service("chrony").looked(|look| look.tasks = tasks.to_vec());
+    let srv = |kind, second: i64, ended| Task { started_at: at(second), ..task(kind, "chrony", ended) };
+    let ours =
+        Task { upid: "UPID:qmstart-own".into(), ..srv("srvrestart", 1060, Some((1061, "command failed"))) };
+    check(
+        vec![
+            ("not looked at yet", service("chrony").with(|world| world.looked = None)),
+            ("looked at a while ago", service("chrony").looked(|look| look.fresh = false)),
+            ("it has failed", active(Some("failed"))),
+            ("it ended in order", active(Some("inactive"))),
+            ("it runs again", active(Some("active"))),
+            ("it is just being started", active(Some("activating"))),
+            ("its node does not know it", active(None)),
+            ("somebody restarts it", tasks(&[srv("srvrestart", 1098, None)])),
+            ("somebody stops it", tasks(&[srv("srvstop", 1098, None)])),
+            ("somebody stopped it before it was told", tasks(&[srv("srvstop", 400, Some((401, "OK")))])),
+            ("and started it again, and then it failed", {
+                tasks(&[srv("srvstop", 400, Some((401, "OK"))), srv("srvstart", 500, Some((501, "OK")))])
+            }),
+            ("somebody restarted it a moment ago", tasks(&[srv("srvrestart", 1070, Some((1071, "OK")))])),
+            ("our own restart, a moment ago", tasks(&[ours])),
+            ("another service was stopped", {
+                tasks(&[Task { id: "cron".into(), ..srv("srvstop", 1050, Some((1051, "OK"))) }])
+            }),
+            ("a guest of this name was stopped", tasks(&[srv("qmstop", 1050, Some((1051, "OK")))])),
+        ],
+        expect![[r#"
+            not looked at yet                            look
+            looked at a while ago                        look
+            it has failed                                act: restart it on pve1, attempt 1
+            it ended in order                            hold: it has not failed: it ended in order (inactive), as one does that somebody stops
+            it runs again                                hold: it is active
+            it is just being started                     hold: it is activating
+            its node does not know it                    hold: it is not on its node any more
+            somebody restarts it                         hold: just started by alice@pve (srvrestart); a task is at work on it, by alice@pve (srvrestart)
+            somebody stops it                            hold: stopped since by alice@pve (srvstop); a task is at work on it, by alice@pve (srvstop)
+            somebody stopped it before it was told       hold: stopped since by alice@pve (srvstop)
+            and started it again, and then it failed     act: restart it on pve1, attempt 1
+            somebody restarted it a moment ago           hold: just started by alice@pve (srvrestart)
+            our own restart, a moment ago                act: restart it on pve1, attempt 1
+            another service was stopped                  act: restart it on pve1, attempt 1
+            a guest of this name was stopped             act: restart it on pve1, attempt 1"#]],
     );
 }

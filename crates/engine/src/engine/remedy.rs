@@ -13,14 +13,15 @@ use super::attempt::CALL_MAX;
 use super::{Effect, Engine, Turn};
 use crate::act::Action;
 use crate::decide::{
-    self, Case, Decision, GuestCase, GuestFacts, Hold, Known, NodeCase, Remedy, Runbook, SubjectCase,
+    self, Case, Decision, GuestCase, GuestFacts, Hold, Known, NodeCase, Remedy, Runbook, ServiceFacts,
+    SubjectCase,
 };
 use crate::detect::guest::TASKS_BEFORE;
 use crate::detect::{Condition, Fault, Finding};
 use crate::incident::{IncidentId, Resolution, Said, Slot, State};
 use crate::observe::{
-    GuestReview, Inspection, MacAddress, NodeName, Presence, Review, ReviewLook, Round, Seen, Storage,
-    StorageName, Subject, Usage,
+    GuestReview, Inspection, MacAddress, NodeName, Presence, Review, ReviewLook, Round, Seen, ServiceName,
+    ServiceReview, Storage, StorageName, Subject, Usage,
 };
 use crate::record::{Entry, Fact, Order, Step};
 
@@ -50,7 +51,7 @@ pub(super) struct Reviewed {
     /// When it was asked for, while the answer is to come.
     asked_at: Option<Timestamp>,
     /// When it was answered, and what.
-    answer: Option<(Timestamp, GuestReview)>,
+    answer: Option<(Timestamp, Review)>,
     /// When it could not be found out, and why.
     failed: Option<(Timestamp, Box<str>)>,
 }
@@ -103,18 +104,17 @@ impl Engine {
         for slot in slots {
             let Some(reviewed) = self.scratch.reviews.get_mut(&slot) else { continue };
             let Some(asked_at) = reviewed.asked_at else { continue };
-            if let Review::Guest(answer) = answer {
-                let made_at = answer.current.asked_at();
-                if made_at.is_some_and(|at| at < asked_at) {
-                    continue; // The answer to an earlier question.
-                }
-                reviewed.asked_at = None;
-                match missing(answer) {
-                    None => (reviewed.answer, reviewed.failed) = (Some((turn.now, answer.clone())), None),
-                    Some(why) => reviewed.failed = Some((turn.now, why)),
-                }
-            } else {
-                reviewed.asked_at = None;
+            let made_at = match answer {
+                Review::Guest(found) => found.current.asked_at(),
+                Review::Service(found) => found.services.asked_at(),
+            };
+            if made_at.is_some_and(|at| at < asked_at) {
+                continue; // The answer to an earlier question.
+            }
+            reviewed.asked_at = None;
+            match missing(answer) {
+                None => (reviewed.answer, reviewed.failed) = (Some((turn.now, answer.clone())), None),
+                Some(why) => reviewed.failed = Some((turn.now, why)),
             }
             self.verify(turn, &slot, Some(answer));
         }
@@ -273,7 +273,10 @@ impl Engine {
             };
             let action = action(runbook.remedy, &slot.subject, node, &incident.finding, woken)?;
             let reviewed = self.scratch.reviews.get(slot).and_then(|reviewed| reviewed.answer.as_ref());
-            let config = reviewed.and_then(|(_, review)| review.config.value()?.as_ref());
+            let config = reviewed.and_then(|(_, review)| match review {
+                Review::Guest(found) => found.config.value()?.as_ref(),
+                Review::Service(_) => None,
+            });
             let order = config.and_then(|config| config.order).unwrap_or(u32::MAX);
             let (slot, incident) = (slot.clone(), incident.id);
             Some(Candidate { slot, incident, condition, since, action, runbook: runbook.clone(), order })
@@ -326,7 +329,12 @@ impl Engine {
                     facts(review, now.duration_since(*at) < FRESH, &self.scratch.own, cause.as_deref())
                 }),
             }),
-            (Subject::Service(id), _) => SubjectCase::Service { name: id.name.as_str(), task: None },
+            (Subject::Service(id), _) => SubjectCase::Service {
+                name: id.name.as_str(),
+                review: answer.and_then(|(at, review)| {
+                    service_facts(review, &id.name, now.duration_since(*at) < FRESH, &self.scratch.own)
+                }),
+            },
             (Subject::Node(_) | Subject::Guest(_) | Subject::Cluster | Subject::Storage(_), _) => {
                 let address = self.memory.nodes.get(node).and_then(|known| known.address.is_there());
                 SubjectCase::Node { views: self.views_of(slot), ha: None, address }
@@ -355,10 +363,8 @@ impl Engine {
             subject,
         };
         // What was found long ago still objects, but not alone: then it is time to look again.
-        if answer.is_some_and(|(at, _)| now.duration_since(*at) >= STANDS)
-            && let SubjectCase::Guest(guest) = &case.subject
-        {
-            let anew = SubjectCase::Guest(GuestCase { review: None, ..guest.clone() });
+        if answer.is_some_and(|(at, _)| now.duration_since(*at) >= STANDS) {
+            let anew = case.subject.clone().before_the_look();
             let anew = Case { subject: anew, ..case.clone() };
             if decide::decide(&anew, *incident, &slot.subject) == Decision::Look {
                 return Decision::Look;
@@ -564,25 +570,29 @@ fn action(
 }
 
 /// What of a look was not answered.
-fn missing(review: &GuestReview) -> Option<Box<str>> {
-    let not = |why: &crate::observe::Blindness| Some(why.words.as_str().into());
-    match (&review.config, &review.current, &review.tasks) {
-        (Seen::At { .. }, Seen::At { .. }, Seen::At { .. }) => None,
-        (Seen::NotReached(why), _, _) | (_, Seen::NotReached(why), _) | (_, _, Seen::NotReached(why)) => {
-            not(why)
+fn missing(review: &Review) -> Option<Box<str>> {
+    fn of<T>(part: &Seen<T>) -> Option<Box<str>> {
+        match part {
+            Seen::At { .. } => None,
+            Seen::NotReached(why) => Some(why.words.as_str().into()),
+            Seen::NotAsked => Some("it was not asked".into()),
         }
-        (Seen::NotAsked, _, _) | (_, Seen::NotAsked, _) | (_, _, Seen::NotAsked) => {
-            Some("it was not asked".into())
+    }
+    match review {
+        Review::Guest(GuestReview { config, current, tasks }) => {
+            of(config).or_else(|| of(current)).or_else(|| of(tasks))
         }
+        Review::Service(ServiceReview { services, tasks }) => of(services).or_else(|| of(tasks)),
     }
 }
 
 fn facts<'a>(
-    review: &'a GuestReview,
+    review: &'a Review,
     fresh: bool,
     own: &'a [Box<str>],
     cause_stands: Option<&'a str>,
 ) -> Option<GuestFacts<'a>> {
+    let Review::Guest(review) = review else { return None };
     let (config, current) = (review.config.value()?.as_ref(), review.current.value()?.as_ref());
     Some(GuestFacts {
         fresh,
@@ -597,4 +607,15 @@ fn facts<'a>(
         own,
         cause_stands,
     })
+}
+
+fn service_facts<'a>(
+    review: &'a Review,
+    name: &ServiceName,
+    fresh: bool,
+    own: &'a [Box<str>],
+) -> Option<ServiceFacts<'a>> {
+    let Review::Service(ServiceReview { services, tasks }) = review else { return None };
+    let found = services.value()?.iter().find(|service| service.name == *name);
+    Some(ServiceFacts { fresh, active: found.map(|service| &*service.active), tasks: tasks.value()?, own })
 }

@@ -69,7 +69,7 @@ pub const COMMANDS: &[(&str, &str)] = &[
     ("reset-node", "reset-node NODE"),
     ("resume", "resume KIND/ID [by USER]"),
     ("rollback", "rollback KIND/ID [by USER]"),
-    ("service", "service NODE NAME active|failed|inactive|activating|disabled"),
+    ("service", "service NODE NAME active|failed|inactive|activating|disabled, or active|inactive by USER"),
     ("shutdown", "shutdown KIND/ID [force] [timeout=S] [by USER]"),
     ("shutdown-node", "shutdown-node NODE"),
     ("side", "side N NODE NODE..."),
@@ -227,6 +227,10 @@ fn command(words: &[&str]) -> Said<Command> {
         "service" => match rest {
             [name, service, word] if SERVICE_WORDS.contains(word) => {
                 Command::Service(node(name)?, (*service).into(), (*word).into())
+            }
+            [name, service, word @ ("active" | "inactive"), "by", _] => {
+                let (_, by) = by(rest, first)?;
+                Command::ServiceBy(node(name)?, (*service).into(), (*word).into(), by)
             }
             _ => return Err(form(first)),
         },
