@@ -12,6 +12,7 @@ mod damage;
 mod incidents;
 mod journal;
 mod list;
+mod look;
 mod migrate;
 mod new;
 mod open;
@@ -47,6 +48,7 @@ pub use damage::Checked;
 pub use incidents::{IncidentRow, Resolution, Told};
 pub use journal::{JournalRow, Kind};
 pub use list::{ActionFilter, EventFilter, IncidentFilter, JournalFilter, ListPage, Part, Position, Window};
+pub use look::{Looked, look};
 pub use new::{Checkpoint, Kept, NewAction, NewEntry, NewEvent, Operator};
 pub use open::{Cause, OpenError};
 pub use operate::{

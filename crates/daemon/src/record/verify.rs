@@ -165,7 +165,7 @@ pub async fn verify(path: &Path) -> Result<Verified, VerifyError> {
 
 /// Reading alone. Where the folder cannot be written and nobody has the file open, SQLite wants to be told that it
 /// does not change.
-async fn open(path: &Path) -> Result<SqliteConnection, sqlx::Error> {
+pub(super) async fn open(path: &Path) -> Result<SqliteConnection, sqlx::Error> {
     let options = SqliteConnectOptions::new().filename(path).read_only(true).busy_timeout(BUSY_MAX);
     let mut wal = path.as_os_str().to_owned();
     wal.push("-wal");
