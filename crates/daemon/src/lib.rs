@@ -9,6 +9,7 @@
 //! | [`run`] | the loop; nothing else may call the engine's `step` |
 //! | [`daemon`] | all of it put together: start and clean stop |
 //! | [`cli`] | the commands that ask the daemon, or its store while it is down |
+//! | [`doctor`] | whether everything is set up so that it can work, and what mends it |
 //! | [`demo`], [`ops`] | the other commands of the binary |
 //! | `words` | words of others, made fit to be shown |
 //! | `key`, `secret_file` | the key beside the database, with which logins and the journal are signed |
@@ -25,6 +26,7 @@ pub mod config;
 pub mod core_dump;
 pub mod daemon;
 pub mod demo;
+pub mod doctor;
 mod key;
 pub mod kill_point;
 mod observe;

@@ -11,7 +11,7 @@ use clap::parser::ValueSource;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use daemon::config::{self, Config};
 use daemon::daemon::{Daemon, Settings};
-use daemon::{cli, core_dump, demo, open_files, ops, tape};
+use daemon::{cli, core_dump, demo, doctor, open_files, ops, tape};
 use tracing_subscriber::EnvFilter;
 
 /// Watches Proxmox VE clusters and tells what happens to them.
@@ -44,6 +44,12 @@ enum Command {
     Sim(ops::SimOptions),
     /// Read the configuration, print what is in force, and say what is wrong with it.
     CheckConfig {
+        /// The configuration.
+        #[arg(long, value_name = "FILE", default_value = "jarvis.toml")]
+        config: PathBuf,
+    },
+    /// Ask each configured endpoint and look at the store, and print what is missing with the commands that mend it. Reads only.
+    Doctor {
         /// The configuration.
         #[arg(long, value_name = "FILE", default_value = "jarvis.toml")]
         config: PathBuf,
@@ -116,6 +122,8 @@ fn log_to_stderr(filter: Option<&str>, from: &str, command: &Command) -> anyhow:
         Command::Run { .. } | Command::CheckConfig { .. } => "info",
         // Its terminal shows what happens to the cluster; the log would say it twice.
         Command::Demo(_) => "warn,jarvis::told=off",
+        // It says in its own words what the log would.
+        Command::Doctor { .. } => "error",
         Command::Sim(_)
         | Command::Audit(_)
         | Command::Record(_)
@@ -175,6 +183,7 @@ fn run(command: Command) -> anyhow::Result<()> {
             }
             Command::Demo(options) => demo::run(options).await,
             Command::Sim(options) => ops::sim(options).await,
+            Command::Doctor { config } => doctor::run(Config::from_process(Some(&config))?).await,
             Command::Audit(audit) => ops::audit(audit).await,
             Command::Ask(command) => cli::run(command).await,
             Command::Record(options) => tape::command::record(&options),

@@ -6,11 +6,13 @@
 //!
 //! It knows no clock: what is stored with a time is handed one.
 
+mod chain;
 mod change;
 mod damage;
 mod incidents;
 mod journal;
 mod list;
+mod look;
 mod migrate;
 mod new;
 mod open;
@@ -41,10 +43,12 @@ use change::{Aged, Prune, ResolveEvent, SaveAction, SaveSnapshot, SaveTurn, SetP
 use seal::Seal;
 use write::{Counts, Message, Writer};
 
+pub use chain::Misfit;
 pub use damage::Checked;
 pub use incidents::{IncidentRow, Resolution, Told};
-pub use journal::{JournalRow, Kind, Misfit};
+pub use journal::{JournalRow, Kind};
 pub use list::{ActionFilter, EventFilter, IncidentFilter, JournalFilter, ListPage, Part, Position, Window};
+pub use look::{Looked, look};
 pub use new::{Checkpoint, Kept, NewAction, NewEntry, NewEvent, Operator};
 pub use open::{Cause, OpenError};
 pub use operate::{
@@ -186,7 +190,7 @@ impl Store {
         let (ended, has_ended) = watch::channel(false);
         let counts = Arc::new(Counts::default());
         counts.journal_head.store(head.seq, Ordering::Relaxed);
-        let (heads, newest) = watch::channel(journal::Head::NONE);
+        let (heads, newest) = watch::channel(chain::Head::NONE);
         let keeper = tokio::spawn(head_file.keep(seal.clone(), newest));
         // Brought up to date: after a kill it may be some rows behind.
         heads.send_replace(head);
@@ -294,14 +298,14 @@ impl Store {
             within("a checkpoint", checkpoint.state.len(), DOCUMENT_MAX)?;
         }
         let events = events.into_iter().map(NewEvent::fitted).collect();
-        Ok(self.write(SaveTurn { entries, events, checkpoint }).await?.rows)
+        Ok(self.write(SaveTurn { signer: self.signer(), entries, events, checkpoint }).await?.rows)
     }
 
     /// A cluster's engine begins anew, for a reason: what it had told and not ended is ended by the system, which
     /// says so in an event and in the journal. `checkpoint` is where it begins.
     pub async fn start_anew(&self, reason: &str, checkpoint: Checkpoint) -> Answer<Vec<Arc<EventRow>>> {
         within("a checkpoint", checkpoint.state.len(), DOCUMENT_MAX)?;
-        Ok(self.write(StartAnew { reason: reason.to_owned(), checkpoint }).await?.rows)
+        Ok(self.write(StartAnew { signer: self.signer(), reason: reason.to_owned(), checkpoint }).await?.rows)
     }
 
     /// Whether something that was told of a cluster's incidents is not over.
@@ -425,7 +429,7 @@ impl Store {
     /// As [`Store::resolve_event`], of what no incident ends, and with what the journal and everybody is told of it: all or
     /// nothing.
     pub async fn end_event(&self, id: i64, by: &Operator, at: Timestamp) -> Answer<Ended> {
-        Ok(self.write(operate::EndEvent { id, by: by.clone(), at }).await?.ended)
+        Ok(self.write(operate::EndEvent { signer: self.signer(), id, by: by.clone(), at }).await?.ended)
     }
 
     /// Stores an outcome of an attempt.
@@ -499,7 +503,8 @@ impl Store {
             within("a preference's key", key.len(), KEY_MAX)?;
             within("a preference's value", value.len(), VALUE_MAX)?;
         }
-        let done = self.write(operate::Operate { setting, by: by.clone(), at }).await?.done;
+        let done =
+            self.write(operate::Operate { signer: self.signer(), setting, by: by.clone(), at }).await?.done;
         self.shared.settings.send_modify(|changes| *changes += 1);
         Ok(done)
     }
@@ -574,7 +579,7 @@ impl Store {
 
     /// Changes to them, with what the journal says about it: all or nothing.
     pub async fn change_accounts(&self, changes: Vec<AccountChange>, entries: Vec<NewEntry>) -> Answer<()> {
-        self.write(users::ChangeAccounts { changes, entries }).await.map(drop)
+        self.write(users::ChangeAccounts { signer: self.signer(), changes, entries }).await.map(drop)
     }
 
     async fn prune(&self, aged: Aged, days: u32, now: Timestamp) -> Answer<u64> {
@@ -588,6 +593,11 @@ impl Store {
             }
         }
         Ok(gone)
+    }
+
+    /// What appends to the journal signs its rows.
+    fn signer(&self) -> chain::Signer {
+        self.shared.seal.signer.clone()
     }
 
     async fn write<W: write::Write>(&self, write: W) -> Answer<W::Output> {

@@ -24,6 +24,11 @@ const MIGRATIONS: &[Migration] = &[
     Migration { version: 5, name: "incidents", sql: include_str!("../../migrations/0005_incidents.sql") },
 ];
 
+/// The schema that this version brings a file up to.
+pub(super) fn newest() -> i64 {
+    MIGRATIONS.last().map_or(0, |migration| migration.version)
+}
+
 /// The columns without which a table is not the original's, whatever it is called.
 const ORIGINAL: [(&str, &[&str]); 4] = [
     (
