@@ -45,6 +45,7 @@ mod refusal;
 mod seats;
 mod session;
 mod socket;
+mod switches;
 mod tally;
 mod tls;
 pub mod token;
