@@ -449,8 +449,10 @@ fn new_event(given: GivenEvent, cluster: Option<&ClusterName>, at: Timestamp) ->
     }
     let (title, message) = record::split_summary(summary);
     // Every page takes such a title for the switch itself (contract 5).
-    let shown = title.as_deref().unwrap_or(summary).to_lowercase();
-    if shown.contains("kill switch") || shown.contains("activated") {
+    // A page makes capitals of it, which turns some other letters into these.
+    let shown = title.as_deref().unwrap_or(summary).to_uppercase();
+    let shown = shown.split_whitespace().collect::<Vec<_>>().join(" ");
+    if shown.contains("KILL SWITCH") || shown.contains("ACTIVATED") {
         return Err(bad("the words \"kill switch\" and \"activated\" are Jarvis's own in a title"));
     }
     let event =
@@ -541,6 +543,9 @@ mod tests {
             ("an empty summary", r#"{"type":"alert","summary":"  "}"#, bad(line)),
             ("the kill switch, made up", r#"{"type":"status","summary":"[Monitor] KILL SWITCH OFF: ok"}"#, bad("the words \"kill switch\" and \"activated\" are Jarvis's own in a title")),
             ("and in one piece", r#"{"type":"status","summary":"All DeActivated"}"#, bad("the words \"kill switch\" and \"activated\" are Jarvis's own in a title")),
+            ("as a page makes capitals of it", r#"{"type":"status","summary":"[User] acTıvated: ok"}"#, bad("the words \"kill switch\" and \"activated\" are Jarvis's own in a title")),
+            ("with another letter", r#"{"type":"status","summary":"[User] Kill ſwitch off: ok"}"#, bad("the words \"kill switch\" and \"activated\" are Jarvis's own in a title")),
+            ("with another blank", r#"{"type":"status","summary":"[User] KILL\u00a0 SWITCH off: ok"}"#, bad("the words \"kill switch\" and \"activated\" are Jarvis's own in a title")),
             ("in the message they are words", r#"{"type":"status","summary":"[User] Drill: the kill switch was tried"}"#, good("status info user Drill | the kill switch was tried | -")),
             ("two lines", r#"{"type":"alert","summary":"a\nb"}"#, bad(line)),
             ("a book", long.as_str(), bad(line)),
