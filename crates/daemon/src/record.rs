@@ -7,6 +7,7 @@
 //! It knows no clock: what is stored with a time is handed one.
 
 mod change;
+mod course;
 mod damage;
 mod incidents;
 mod journal;
@@ -25,6 +26,7 @@ mod users;
 mod verify;
 mod write;
 
+use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -41,6 +43,7 @@ use change::{Aged, Prune, ResolveEvent, SaveAction, SaveSnapshot, SaveTurn, SetP
 use seal::Seal;
 use write::{Counts, Message, Writer};
 
+pub use course::Course;
 pub use damage::Checked;
 pub use incidents::{IncidentRow, Resolution, Told};
 pub use journal::{JournalRow, Kind, Misfit};
@@ -400,6 +403,11 @@ impl Store {
         Ok(incidents::by_id(&self.shared.readers, id).await?)
     }
 
+    /// How far what is done about incidents has come, by their numbers.
+    pub async fn courses(&self, incidents: &[i64]) -> Answer<HashMap<i64, Course>> {
+        Ok(course::courses(&self.shared.readers, incidents).await?)
+    }
+
     /// What was told of an incident, oldest first.
     pub async fn incident_events(&self, incident: &IncidentRow, limit: u32) -> Answer<Part<EventRow>> {
         Ok(incidents::events(&self.shared.readers, incident, rows(limit)).await?)
@@ -628,6 +636,17 @@ mod tests {
         };
     }
 
+    /// One incident's rows of the journal.
+    macro_rules! course {
+        ($number:literal) => {
+            concat!(
+                " / CORRELATED SCALAR SUBQUERY ",
+                $number,
+                " / SEARCH e USING PRIMARY KEY (incident=?) / SEARCH j USING INTEGER PRIMARY KEY (rowid=?)"
+            )
+        };
+    }
+
     /// In a table of years nearly every row has `resolved` 0, so the obvious index is as good as none.
     #[tokio::test]
     async fn no_frequent_statement_reads_the_whole_table() {
@@ -646,6 +665,7 @@ mod tests {
             ("open",       read::OPEN_INCIDENT,     "SCAN CONSTANT ROW / SCALAR SUBQUERY 1 / SCAN events USING INDEX idx_events_unresolved"),
             ("story",      incidents::EVENTS,       "SEARCH events USING INDEX idx_events_incident_id (incident_id=?) / USE TEMP B-TREE FOR ORDER BY"),
             ("entries",    incidents::ENTRIES,      "SEARCH journal USING INTEGER PRIMARY KEY (rowid=?) / LIST SUBQUERY 1 / SEARCH incident_entries USING PRIMARY KEY (incident=?) / CREATE BLOOM FILTER"),
+            ("courses",    course::COURSES,         concat!("SCAN i VIRTUAL TABLE INDEX 1:", course!("1"), course!("2"))),
             ("changing",   incidents::CHANGE,       "SCAN t VIRTUAL TABLE INDEX 1: / SEARCH incidents USING INDEX idx_incidents_id (<expr>=?)"),
             ("opening",    incidents::OPEN,         "SCAN t VIRTUAL TABLE INDEX 1: / CORRELATED SCALAR SUBQUERY 1 / SEARCH i USING INDEX idx_incidents_id (<expr>=?)"),
             ("linking",    incidents::LINK,         "SCAN t VIRTUAL TABLE INDEX 1: / SEARCH i USING INDEX idx_incidents_id (<expr>=?)"),
