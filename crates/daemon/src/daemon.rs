@@ -1,6 +1,6 @@
 //! Daemon: everything put together, started in order and stopped in order.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -197,6 +197,7 @@ impl Daemon {
         });
         let hands = hands.collect::<anyhow::Result<Vec<_>>>()?;
         let actors: Vec<Hands> = hands.iter().map(|(_, hands)| hands.clone()).collect();
+        let scheme = if settings.tls.is_some() { "https" } else { "http" };
         let server = Server::start(ServerOptions {
             listen: settings.listen,
             allowed_origins: settings.allowed_origins,
@@ -211,8 +212,14 @@ impl Daemon {
         })
         .await?;
         if let Some(code) = auth.take_setup_code() {
+            // A line to be pasted into a shell of this machine, whatever it listens to.
+            let mut at = server.local_addr();
+            if at.ip().is_unspecified() {
+                at.set_ip(if at.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() });
+            }
             tracing::warn!(
-                "no password is set; set one within 24 hours with: POST /api/auth/setup {{\"code\":\"{code}\",\"password\":\"...\"}}"
+                "no password is set; set one within 24 hours, on this machine with: curl {scheme}://{at}/api/auth/setup \
+                 -H 'content-type: application/json' -d '{{\"code\":\"{code}\",\"password\":\"...\"}}'"
             );
         }
         let (sender, stop) = supervise::stop();

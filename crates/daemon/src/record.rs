@@ -8,6 +8,7 @@
 
 mod chain;
 mod change;
+mod course;
 mod damage;
 mod incidents;
 mod journal;
@@ -27,6 +28,7 @@ mod users;
 mod verify;
 mod write;
 
+use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -44,6 +46,7 @@ use seal::Seal;
 use write::{Counts, Message, Writer};
 
 pub use chain::Misfit;
+pub use course::Course;
 pub use damage::Checked;
 pub use incidents::{IncidentRow, Resolution, Told};
 pub use journal::{JournalRow, Kind};
@@ -404,6 +407,11 @@ impl Store {
         Ok(incidents::by_id(&self.shared.readers, id).await?)
     }
 
+    /// How far what is done about incidents has come, by their numbers.
+    pub async fn courses(&self, incidents: &[i64]) -> Answer<HashMap<i64, Course>> {
+        Ok(course::courses(&self.shared.readers, incidents).await?)
+    }
+
     /// What was told of an incident, oldest first.
     pub async fn incident_events(&self, incident: &IncidentRow, limit: u32) -> Answer<Part<EventRow>> {
         Ok(incidents::events(&self.shared.readers, incident, rows(limit)).await?)
@@ -638,6 +646,17 @@ mod tests {
         };
     }
 
+    /// One incident's rows of the journal.
+    macro_rules! course {
+        ($number:literal) => {
+            concat!(
+                " / CORRELATED SCALAR SUBQUERY ",
+                $number,
+                " / SEARCH e USING PRIMARY KEY (incident=?) / SEARCH j USING INTEGER PRIMARY KEY (rowid=?)"
+            )
+        };
+    }
+
     /// In a table of years nearly every row has `resolved` 0, so the obvious index is as good as none.
     #[tokio::test]
     async fn no_frequent_statement_reads_the_whole_table() {
@@ -656,6 +675,7 @@ mod tests {
             ("open",       read::OPEN_INCIDENT,     "SCAN CONSTANT ROW / SCALAR SUBQUERY 1 / SCAN events USING INDEX idx_events_unresolved"),
             ("story",      incidents::EVENTS,       "SEARCH events USING INDEX idx_events_incident_id (incident_id=?) / USE TEMP B-TREE FOR ORDER BY"),
             ("entries",    incidents::ENTRIES,      "SEARCH journal USING INTEGER PRIMARY KEY (rowid=?) / LIST SUBQUERY 1 / SEARCH incident_entries USING PRIMARY KEY (incident=?) / CREATE BLOOM FILTER"),
+            ("courses",    course::COURSES,         concat!("SCAN i VIRTUAL TABLE INDEX 1:", course!("1"), course!("2"))),
             ("changing",   incidents::CHANGE,       "SCAN t VIRTUAL TABLE INDEX 1: / SEARCH incidents USING INDEX idx_incidents_id (<expr>=?)"),
             ("opening",    incidents::OPEN,         "SCAN t VIRTUAL TABLE INDEX 1: / CORRELATED SCALAR SUBQUERY 1 / SEARCH i USING INDEX idx_incidents_id (<expr>=?)"),
             ("linking",    incidents::LINK,         "SCAN t VIRTUAL TABLE INDEX 1: / SEARCH i USING INDEX idx_incidents_id (<expr>=?)"),

@@ -412,6 +412,10 @@ fn the_setup_code_is_in_the_log_once_and_nowhere_else() {
     let jarvis = Jarvis::start(&folder, &folder.give("jarvis.toml", &config), None);
     let address = jarvis.address();
     let line = jarvis.logged("no password is set");
+    // The line is for a shell: where, and with what.
+    assert!(line.contains(&format!(
+        "curl http://{address}/api/auth/setup -H 'content-type: application/json' -d '{{"
+    )));
     let code = line.split(r#""code":""#).nth(1).unwrap().split('"').next().unwrap().to_owned();
     let body = format!(r#"{{"code":"{code}","password":"{PASSWORD}"}}"#);
     let set = call(&address, "POST /api/auth/setup", &[], &body);

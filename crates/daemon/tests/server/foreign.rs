@@ -90,7 +90,7 @@ async fn each_call_for_another_cluster() {
     let revoke = format!("DELETE /api/v1/tokens/{admins}");
     // The least role that gets as far as the answer; less is 403 anyway.
     #[rustfmt::skip]
-    let table: [(&str, &str, Role, u16); 43] = [
+    let table: [(&str, &str, Role, u16); 45] = [
         ("GET /api/v1/clusters",                        "", Viewer, 200),
         ("GET /api/v1/clusters/lab",                    "", Viewer, 404),
         ("GET /api/v1/clusters/lab/nodes",              "", Viewer, 404),
@@ -109,6 +109,8 @@ async fn each_call_for_another_cluster() {
         ("GET /api/v1/incidents",                       "", Viewer, 200),
         ("GET /api/v1/incidents?cluster=lab",           "", Viewer, 200),
         ("GET /api/v1/incidents/00000000-0000-0000-0000-000000000007", "", Viewer, 404),
+        ("POST /api/v1/incidents/00000000-0000-0000-0000-000000000007/approve", "", Operator, 404),
+        ("POST /api/v1/incidents/00000000-0000-0000-0000-000000000007/resolve?cluster=lab", "", Operator, 404),
         ("GET /api/v1/events",                          "", Viewer, 200),
         ("GET /api/v1/events?cluster=lab",              "", Viewer, 200),
         ("GET /api/v1/events/1",                        "", Viewer, 404),
