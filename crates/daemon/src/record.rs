@@ -12,7 +12,9 @@ mod incidents;
 mod journal;
 mod list;
 mod migrate;
+mod mute;
 mod new;
+mod notice;
 mod open;
 mod operate;
 mod read;
@@ -45,7 +47,9 @@ pub use damage::Checked;
 pub use incidents::{IncidentRow, Resolution, Told};
 pub use journal::{JournalRow, Kind, Misfit};
 pub use list::{ActionFilter, EventFilter, IncidentFilter, JournalFilter, ListPage, Part, Position, Window};
-pub use new::{Checkpoint, Kept, NewAction, NewEntry, NewEvent, Operator};
+pub use mute::{Muted, Mutes, Telling};
+pub use new::{Checkpoint, Kept, Marks, NewAction, NewEntry, NewEvent, Operator};
+pub use notice::{NOTE_MAX, NewNotice, Notice, NoticeKind, OPEN_MAX, When, minute};
 pub use open::{Cause, OpenError};
 pub use operate::{
     Done, Ended, KILL_SWITCH, LEVEL, Setting, kill_switch_in_force, level_in_force, level_name,

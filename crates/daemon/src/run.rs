@@ -11,11 +11,12 @@ pub mod waiting;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use engine::decide::{Autonomy, Controls, KillSwitch, Permit};
-use engine::observe::{ClusterName, Round};
+use engine::decide::{Autonomy, Controls, KillSwitch, Maintenance, Permit};
+use engine::observe::{ClusterName, Round, Subject};
 use engine::policy::Policy;
 use engine::record::{Entry, Fact, Step};
 use engine::report::Severity;
+use engine::window::Span;
 use engine::{Command, Effect, Engine, Input};
 use jiff::{SignedDuration, Timestamp};
 use pve::Client;
@@ -26,7 +27,7 @@ use crate::clock::Clock;
 use crate::kill_point;
 use crate::observe::{Observer, Source, Tiers};
 use crate::operate::{ORDERS_MAX, Ordered, Taken};
-use crate::record::{self, NewEntry, NewEvent, Store};
+use crate::record::{self, NewEntry, NewEvent, NoticeKind, Store};
 use crate::report::live::Live;
 use crate::report::page::Page;
 use crate::supervise::{self, Stop};
@@ -49,6 +50,8 @@ const EFFECTS_TOGETHER: usize = 100;
 /// After a failure the store is left alone for this long: each try may wait for a foreign hand on the file, and the
 /// cluster is to be watched meanwhile.
 const STORE_AGAIN: Duration = Duration::from_secs(2);
+/// How far ahead the engine is told of announced work. It is read again each few seconds; this is for a store that fails.
+const AHEAD: SignedDuration = SignedDuration::from_hours(24);
 /// The log's name for what the engine writes down, so that a terminal that shows the events need not show it twice.
 pub const TOLD: &str = "jarvis::told";
 
@@ -285,7 +288,7 @@ impl Loop {
             Ok::<_, record::StoreError>((switch, self.store.get_preference(record::LEVEL).await?))
         };
         let known = self.controls.clone().unwrap_or_default();
-        match read.await {
+        let controls = match read.await {
             Ok((switch, level)) => {
                 let text =
                     |stored: &Option<record::Preference>| stored.as_ref().map(|stored| stored.value.clone());
@@ -300,7 +303,31 @@ impl Loop {
                 let kill_switch = if self.live.halted() { KillSwitch::On } else { KillSwitch::StoreFails };
                 Controls { kill_switch, ..known }
             }
+        };
+        match self.announced().await {
+            Ok(maintenance) => Controls { maintenance, ..controls },
+            // In work that nobody can read of nothing may be done. What is set beside it holds.
+            Err(error) => {
+                tracing::error!(cluster = %self.engine.cluster(), "what operators have announced cannot be read: {error}");
+                let kill_switch = match controls.kill_switch {
+                    KillSwitch::On => KillSwitch::On,
+                    KillSwitch::Off | KillSwitch::NotKnown | KillSwitch::StoreFails => KillSwitch::StoreFails,
+                };
+                Controls { kill_switch, ..controls }
+            }
         }
+    }
+
+    /// The announced work that lasts or begins within [`AHEAD`]. It is read again with each round, long before that.
+    async fn announced(&self) -> Result<Vec<Maintenance>, record::StoreError> {
+        let now = self.clock.now();
+        let notices = self.store.open_notices(Some(NoticeKind::Maintenance), now).await?;
+        let mine = notices.iter().filter(|notice| notice.is_of(self.engine.cluster().as_str()));
+        let spans = mine.flat_map(|notice| {
+            let spans = notice.when.within(notice.kind, now, now + AHEAD);
+            spans.into_iter().map(|Span { from, until }| Maintenance { subject: notice.about.clone(), from, until })
+        });
+        Ok(spans.collect())
     }
 
     async fn turn(&mut self, input: Input) {
@@ -320,7 +347,9 @@ impl Loop {
                 }
                 Effect::Inspect(inspection) => self.observer.inspect(inspection),
                 Effect::Notify(event) => {
-                    self.waiting.tell(NewEvent::from_engine(self.engine.cluster(), &event));
+                    let of = marks(&self.engine, &event.subject).map(Box::new);
+                    let event = NewEvent::from_engine(self.engine.cluster(), &event);
+                    self.waiting.tell(NewEvent { of, ..event });
                 }
                 Effect::Act(permit) => permits.push(permit),
             }
@@ -398,6 +427,17 @@ impl Loop {
         // Also after a failure, so that one which does not fit is not made anew at every turn.
         self.kept = Checkpointed { last: Some((at, bytes)), due: !stored };
     }
+}
+
+/// By what else operators may mean a subject.
+fn marks(engine: &Engine, subject: &Subject) -> Option<record::Marks> {
+    let Subject::Guest(id) = subject else { return None };
+    let guest = engine.seen_guest(*id)?;
+    Some(record::Marks {
+        name: guest.name.clone(),
+        tags: guest.tags.clone().into(),
+        pool: guest.pool.clone(),
+    })
 }
 
 /// As loud as what it says is bad, so that a log that is filtered by level still holds the trouble.

@@ -422,6 +422,7 @@ async fn what_the_engine_tells_is_stored_in_the_original_s_words() {
         condition: Some(Condition::VmCrashed),
         incident: Some(incident),
         resolves: false,
+        calls_people: false,
         also_ends: Vec::new(),
         details: Details { target: "a:b".into(), ..Details::default() },
     };
