@@ -325,7 +325,11 @@ impl Loop {
         let mine = notices.iter().filter(|notice| notice.is_of(self.engine.cluster().as_str()));
         let spans = mine.flat_map(|notice| {
             let spans = notice.when.within(notice.kind, now, now + AHEAD);
-            spans.into_iter().map(|Span { from, until }| Maintenance { subject: notice.about.clone(), from, until })
+            spans.into_iter().map(|Span { from, until }| Maintenance {
+                subject: notice.about.clone(),
+                from,
+                until,
+            })
         });
         Ok(spans.collect())
     }

@@ -29,7 +29,11 @@ mod tests {
         let machines = [
             ("as this machine is", jiff::tz::db().clone()),
             ("a container without any", TimeZoneDatabase::none()),
-            ("a folder without any", TimeZoneDatabase::from_dir(env!("CARGO_MANIFEST_DIR")).unwrap_or_else(|_| TimeZoneDatabase::none())),
+            (
+                "a folder without any",
+                TimeZoneDatabase::from_dir(env!("CARGO_MANIFEST_DIR"))
+                    .unwrap_or_else(|_| TimeZoneDatabase::none()),
+            ),
         ];
         for (machine, database) in machines {
             #[rustfmt::skip]

@@ -129,7 +129,8 @@ mod tests {
             let subject: &'static Subject = Box::leak(Box::new(subject.parse().unwrap()));
             Known { subject, node: Some(&pve1), name: Some("web01"), tags: &tags, pool: Some("shop") }
         };
-        let elsewhere = |known: Known<'static>| Known { node: None, name: None, tags: &[], pool: None, ..known };
+        let elsewhere =
+            |known: Known<'static>| Known { node: None, name: None, tags: &[], pool: None, ..known };
         let bare = |subject: &'static str| {
             let subject: &'static Subject = Box::leak(Box::new(subject.parse().unwrap()));
             elsewhere(Known { subject, node: None, name: None, tags: &[], pool: None })
@@ -172,7 +173,9 @@ mod tests {
     #[test]
     fn what_means_nothing() {
         let long = format!("tag:{}", "x".repeat(WORD_MAX + 1));
-        for text in ["", "pve1", "guest/101", "qemu/1", "tag:", "tag: web", "pool:a\nb", "node/", "host:pve1", &long] {
+        for text in
+            ["", "pve1", "guest/101", "qemu/1", "tag:", "tag: web", "pool:a\nb", "node/", "host:pve1", &long]
+        {
             let error = text.parse::<About>().unwrap_err().to_string();
             assert!(error.contains("write cluster, node/pve1"), "{text}: {error}");
             assert!(error.len() < 300, "{text}: {error}");

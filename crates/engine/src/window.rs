@@ -246,7 +246,9 @@ mod tests {
     fn no_moment_of_a_year_is_seen_otherwise_from_elsewhere() {
         let zone = zone("Europe/Berlin");
         let hour = SignedDuration::from_hours(1);
-        for (days, at, minutes) in [("sun", "02:00", 180), ("mon,wed,sun", "23:30", 61), ("sat,sun", "00:00", 1440)] {
+        for (days, at, minutes) in
+            [("sun", "02:00", 180), ("mon,wed,sun", "23:30", 61), ("sat,sun", "00:00", 1440)]
+        {
             let weekly = weekly(days, at, minutes);
             let mut now = stamp("2026-01-01T00:00Z");
             while now < stamp("2027-01-01T00:00Z") {

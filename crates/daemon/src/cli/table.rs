@@ -70,6 +70,11 @@ pub(super) fn incidents(rows: &[Value], with_cluster: bool) -> String {
     let cells = rows.iter().map(|row| {
         let (target, subject) = (text(&row["target"]), text(&row["subject"]));
         let what = if target == subject { subject } else { format!("{target} ({subject})") };
+        let quiet = ["maintenance", "silence"].into_iter().find(|kind| row[kind].is_object()).map(|kind| {
+            let (word, row) = (if kind == "silence" { "silenced" } else { kind }, &row[kind]);
+            format!("; {word} until {} by {}", short(&row["until"]), text(&row["by"]))
+        });
+        let what = what + &quiet.unwrap_or_default();
         let [severity, cluster, node, kind] =
             ["severity", "cluster", "node", "type"].map(|key| text(&row[key]));
         [time(&row["detectedAt"]), severity, cluster, node, kind, what]
@@ -114,7 +119,17 @@ pub(super) fn story(story: &Value) -> String {
         Some(_) => format!("over since {}: {}", time(&incident["resolvedAt"]), text(&incident["resolution"])),
         None => "not over".to_owned(),
     };
-    let mut shown = format!("{key}: {name}{node}, cluster {cluster}; {end}\n{id}\n\n");
+    let mut shown = format!("{key}: {name}{node}, cluster {cluster}; {end}\n{id}\n");
+    for (kind, what) in
+        [("maintenance", "nothing is done, and nobody is told"), ("silence", "people are not told")]
+    {
+        let row = &incident[kind];
+        if row.is_object() {
+            let (until, by) = (short(&row["until"]), text(&row["by"]));
+            shown.push_str(&format!("{kind} until {until} by {by}: {what}\n"));
+        }
+    }
+    shown.push('\n');
     let rows = story["journal"].as_array().or_else(|| story["events"].as_array());
     for row in rows.into_iter().flatten() {
         // The words begin with the kind, the condition and the subject, which stand above.
@@ -132,6 +147,72 @@ pub(super) fn story(story: &Value) -> String {
         shown.push_str("there is more than is shown\n");
     }
     shown
+}
+
+/// `jarvis maintenance list`, `jarvis silence list`
+pub(super) fn notices(silences: bool, rows: &[Value]) -> String {
+    let head = ["ID", "STATE", "CLUSTER", "SUBJECT", "BY", "WHEN"].map(str::to_owned);
+    let cells = rows.iter().map(|row| {
+        let id: String = text(&row["id"]).chars().take(8).collect();
+        let subject = match row["condition"].as_str() {
+            Some(condition) => format!("{} of {}", plain(condition), text(&row["subject"])),
+            None => text(&row["subject"]),
+        };
+        let cluster = row["cluster"].as_str().map_or_else(|| "all".to_owned(), plain);
+        let note = row["note"].as_str().filter(|note| !note.is_empty());
+        let note = note.map(|note| format!(" ({})", plain(note))).unwrap_or_default();
+        let when = format!("{}{note}", when(silences, row));
+        [id, word(row), cluster, subject, text(&row["by"]), when]
+    });
+    let several = rows.iter().any(|row| row["cluster"] != rows[0]["cluster"]);
+    shown(head, cells, several || rows.iter().any(|row| row["cluster"].is_null()))
+}
+
+/// One of them, in a line.
+pub(super) fn notice(silence: bool, row: &Value) -> String {
+    let kind = if silence { "silence" } else { "maintenance" };
+    let condition = row["condition"].as_str().map(|word| format!("{} of ", plain(word))).unwrap_or_default();
+    let place = row["cluster"].as_str().map_or_else(|| "all clusters".to_owned(), plain);
+    let subject = text(&row["subject"]);
+    let (when, id) = (when(silence, row), text(&row["id"]));
+    format!("{kind} {}: {condition}{subject} in {place}, {when}\n{id}\n", word(row))
+}
+
+fn word(row: &Value) -> String {
+    match row["state"].as_str() {
+        Some("inForce") => "in force".to_owned(),
+        Some("toCome") => "to come".to_owned(),
+        Some(other) => plain(other),
+        None => "?".to_owned(),
+    }
+}
+
+/// When it holds. Times are UTC, but for those of a zone's clocks, which name it.
+fn when(silence: bool, row: &Value) -> String {
+    if let Some(by) = row["endedBy"].as_str() {
+        return format!("ended {} by {}", short(&row["endedAt"]), plain(by));
+    }
+    let days: Vec<&str> = row["days"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    if days.is_empty() {
+        let until = short(&row["until"]);
+        return match silence || row["state"] == "inForce" {
+            true => format!("until {until}"),
+            false => format!("{} to {until}", short(&row["from"])),
+        };
+    }
+    let lasts = row["minutes"].as_u64().map_or_else(|| "?".to_owned(), |minutes| duration(minutes * 60));
+    let weekly =
+        format!("{} at {} {} for {lasts}", plain(&days.join(",")), text(&row["at"]), text(&row["zone"]));
+    match (row["current"]["until"].is_string(), row["next"]["from"].is_string()) {
+        (true, _) => format!("{weekly}; now until {}", short(&row["current"]["until"])),
+        (false, true) => format!("{weekly}; next {}", short(&row["next"]["from"])),
+        (false, false) => weekly,
+    }
+}
+
+/// `2026-11-24 02:05 UTC`
+fn short(value: &Value) -> String {
+    format!("{} UTC", time(value).chars().take(16).collect::<String>())
 }
 
 /// The cluster's column, the third of each list, only where there is more than one.

@@ -7,6 +7,7 @@
 //! muted by the way: that Jarvis cannot see the cluster, that it has no quorum, and that Jarvis calls people because it cannot
 //! help. Those a silence mutes only where it names their condition.
 
+use engine::about::About;
 use engine::decide::Known;
 use engine::detect::Condition;
 use engine::observe::Subject;
@@ -59,6 +60,11 @@ impl Mutes {
     /// Within a transaction.
     pub(super) async fn read(conn: &mut SqliteConnection, now: Timestamp) -> Result<Mutes, sqlx::Error> {
         Ok(Mutes::at(notice::open(conn, None, now).await?, now))
+    }
+
+    /// Whether any of them goes by a tag or a pool.
+    pub fn by_marks(&self) -> bool {
+        self.hold.iter().any(|muted| matches!(muted.notice.about, About::Tag(_) | About::Pool(_)))
     }
 
     /// Why people are not told of something; the one that lasts longest, work before silences.
@@ -117,8 +123,12 @@ pub(super) async fn marked(conn: &mut SqliteConnection, events: &[NewEvent]) -> 
             tags: of.map_or(&[], |of| &of.tags),
             pool: of.and_then(|of| of.pool.as_deref()),
         };
-        let told =
-            Telling { cluster, condition: event.condition.as_deref(), known, calls_people: event.calls_people };
+        let told = Telling {
+            cluster,
+            condition: event.condition.as_deref(),
+            known,
+            calls_people: event.calls_people,
+        };
         if let Some(muted) = mutes.muted(&told) {
             let all = marked.get_or_insert_with(|| events.to_vec());
             if let Some(event) = all.get_mut(index) {

@@ -113,13 +113,15 @@ impl When {
     /// When it holds after `from`, as far as it begins before `until`; not further ahead than a week.
     pub fn within(&self, kind: NoticeKind, from: Timestamp, until: Timestamp) -> Vec<Span> {
         match self {
-            When::Once(span) => Some(*span).into_iter().filter(|s| s.until > from && s.from < until).collect(),
+            When::Once(span) => {
+                Some(*span).into_iter().filter(|s| s.until > from && s.from < until).collect()
+            }
             When::Weekly { weekly, zone } => match zone::find(zone) {
                 Some(zone) => weekly.within(&zone, from, until),
                 None => When::Unclear.within(kind, from, until),
             },
             When::Unclear => match kind {
-                NoticeKind::Maintenance => vec![Span { from: Timestamp::MIN, until: Timestamp::MAX }],
+                NoticeKind::Maintenance => vec![Span { from: Timestamp::UNIX_EPOCH, until: Timestamp::MAX }],
                 NoticeKind::Silence => Vec::new(),
             },
         }
@@ -185,7 +187,8 @@ impl Notice {
                 Weekly { days: text("days")?.parse().ok()?, at: text("at_local")?.parse().ok()?, minutes };
             Some(When::Weekly { weekly, zone: text("zone")? })
         };
-        let once = time("from_ms").zip(time("until_ms")).map(|(from, until)| When::Once(Span { from, until }));
+        let once =
+            time("from_ms").zip(time("until_ms")).map(|(from, until)| When::Once(Span { from, until }));
         let when = once.or_else(weekly).filter(|_| about.is_some()).unwrap_or(When::Unclear);
         Notice {
             id: text("id").and_then(|id| id.parse().ok()).unwrap_or_default(),

@@ -240,9 +240,7 @@ impl Hold {
             Hold::NodeAway(node) => format!("{node} is not there to be asked"),
             Hold::CauseStands(why) => why.to_string(),
             Hold::Vital => "restarting it may cut its node off".into(),
-            Hold::Maintenance(until) => {
-                format!("maintenance until {} ({} more)", clock(*until, now), left(until))
-            }
+            Hold::Maintenance(until) => format!("maintenance until {}", clock(*until, now)),
             Hold::Storm => "too much happens at once".into(),
             Hold::Dismissed(by) => format!("dismissed by {by}"),
         }

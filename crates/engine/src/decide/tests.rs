@@ -280,9 +280,9 @@ fn what_operators_have_set() {
             approved at level 2                          act: start it on pve1, attempt 1
             approved, the kill switch is on              hold: the kill switch is on
             dismissed                                    hold: dismissed by bob
-            maintenance                                  hold: maintenance until 01:18 UTC (1:00:00 more)
+            maintenance                                  hold: maintenance until 01:18 UTC
             protected                                    hold: protected: Jarvis runs in it
-            several at once                              hold: the kill switch is on; maintenance until 00:19 UTC (1:00 more); it is locked (backup)"#]],
+            several at once                              hold: the kill switch is on; maintenance until 00:19 UTC; it is locked (backup)"#]],
     );
 }
 

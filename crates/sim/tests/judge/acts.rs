@@ -165,9 +165,11 @@ impl Acts {
                 About::Subject(about) => about == subject || *about == Subject::Node(node.clone()),
                 // Tags as they are in truth; the simulator changes none.
                 About::Tag(tag) => match subject {
-                    Subject::Guest(id) => {
-                        moment.cluster.guests().get(id).is_some_and(|guest| guest.spec.tags.iter().any(|own| **own == **tag))
-                    }
+                    Subject::Guest(id) => moment
+                        .cluster
+                        .guests()
+                        .get(id)
+                        .is_some_and(|guest| guest.spec.tags.iter().any(|own| **own == **tag)),
                     Subject::Cluster | Subject::Node(_) | Subject::Storage(_) | Subject::Service(_) => false,
                 },
                 About::Pool(_) | About::Name(_) => unreachable!("the swarm announces none"),

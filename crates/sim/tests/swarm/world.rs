@@ -212,7 +212,12 @@ impl World {
                 self.at(at + lasts, "kill-switch off");
             }
             1 => {
-                let about = [id.to_owned(), format!("node/{}", self.node()), "cluster".into(), "tag:jarvis-restart".into()];
+                let about = [
+                    id.to_owned(),
+                    format!("node/{}", self.node()),
+                    "cluster".into(),
+                    "tag:jarvis-restart".into(),
+                ];
                 let about = &about[self.rng.below(4)];
                 self.at(at, &format!("announce {about} for {lasts}s"));
             }

@@ -7,10 +7,11 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::answer::Has;
 use super::list::{Entry, Event, Window, page};
+use super::notices::{Announced, Quiet};
 use super::params::{Asked, Asks, Params};
 use super::shape::{Resolution, Severity, Time, json, key};
 use super::{Reply, Shared};
-use crate::record::{IncidentFilter, IncidentRow};
+use crate::record::{IncidentFilter, IncidentRow, NoticeKind};
 use crate::report::caller::{Caller, Role};
 use crate::report::problem::Problem;
 use crate::report::web::App;
@@ -66,12 +67,18 @@ pub(super) struct Incident {
     /// The facts of the event that it was last told with.
     #[schema(value_type = serde_json::Value)]
     details: Option<Box<RawValue>>,
+    /// The announced work that it is part of now: nothing is done about it, and people are not told.
+    maintenance: Option<Announced>,
+    /// The silence that is on it now: people are not told.
+    silence: Option<Announced>,
 }
 
 impl Incident {
-    fn of(app: &App, row: IncidentRow) -> Incident {
+    fn of(app: &App, quiet: &Quiet, row: IncidentRow) -> Incident {
         let state = if row.resolved.is_some() { IncidentState::Resolved } else { IncidentState::Open };
         Incident {
+            maintenance: quiet.of(NoticeKind::Maintenance, &row),
+            silence: quiet.of(NoticeKind::Silence, &row),
             key: key(app, &row.cluster, &row.condition, &row.subject),
             id: row.id,
             cluster: row.cluster,
@@ -170,7 +177,8 @@ pub(super) async fn incidents(
         name,
     };
     let listed = app.store.list_incidents(window.read("incidents", &caller)?, filter).await?;
-    let item = |row| Incident::of(&app, row);
+    let quiet = Quiet::read(&app).await?;
+    let item = |row| Incident::of(&app, &quiet, row);
     page(&has, "incidents", listed, item, |items, next| IncidentList { items, next })
 }
 
@@ -216,9 +224,10 @@ pub(super) async fn incident(
         true => Some(app.store.incident_entries(&row, STORY_MAX).await?),
         false => None,
     };
+    let quiet = Quiet::read(&app).await?;
     has.answer(&IncidentStory {
         truncated: events.truncated || journal.as_ref().is_some_and(|journal| journal.truncated),
-        incident: Incident::of(&app, row),
+        incident: Incident::of(&app, &quiet, row),
         events: events.rows.into_iter().map(Event::from).collect(),
         journal: journal.map(|journal| journal.rows.into_iter().map(Entry::from).collect()),
     })
