@@ -5,18 +5,18 @@
 //! keeps watching and says so.
 
 mod actor;
+mod controls;
 mod restore;
 pub mod waiting;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use engine::decide::{Autonomy, Controls, KillSwitch, Maintenance, Permit};
+use engine::decide::{Controls, KillSwitch, Permit};
 use engine::observe::{ClusterName, Round, Subject};
 use engine::policy::Policy;
 use engine::record::{Entry, Fact, Step};
 use engine::report::Severity;
-use engine::window::Span;
 use engine::{Command, Effect, Engine, Input};
 use jiff::{SignedDuration, Timestamp};
 use pve::Client;
@@ -34,6 +34,7 @@ use crate::supervise::{self, Stop};
 use crate::tape::{self, Tape};
 use crate::words::plain;
 use actor::Actor;
+use controls::Set;
 use waiting::{NotTaken, Waiting};
 
 /// Rounds and answers that wait for the engine. It takes milliseconds over each; more than this means that it hangs,
@@ -50,8 +51,6 @@ const EFFECTS_TOGETHER: usize = 100;
 /// After a failure the store is left alone for this long: each try may wait for a foreign hand on the file, and the
 /// cluster is to be watched meanwhile.
 const STORE_AGAIN: Duration = Duration::from_secs(2);
-/// How far ahead the engine is told of announced work. It is read again each few seconds; this is for a store that fails.
-const AHEAD: SignedDuration = SignedDuration::from_hours(24);
 /// The log's name for what the engine writes down, so that a terminal that shows the events need not show it twice.
 pub const TOLD: &str = "jarvis::told";
 
@@ -287,51 +286,21 @@ impl Loop {
             let switch = self.store.get_preference(record::KILL_SWITCH).await?;
             Ok::<_, record::StoreError>((switch, self.store.get_preference(record::LEVEL).await?))
         };
-        let known = self.controls.clone().unwrap_or_default();
-        let controls = match read.await {
-            Ok((switch, level)) => {
-                let text =
-                    |stored: &Option<record::Preference>| stored.as_ref().map(|stored| stored.value.clone());
-                let on = self.live.halted() || record::kill_switch_in_force(text(&switch).as_deref());
-                let level = record::level_in_force(text(&level).as_deref(), self.autonomy_ceiling);
-                let level = Autonomy::ALL.get(usize::from(level)).copied().unwrap_or(Autonomy::Observe);
-                Controls { kill_switch: if on { KillSwitch::On } else { KillSwitch::Off }, level, ..known }
-            }
-            Err(error) => {
-                tracing::error!(cluster = %self.engine.cluster(), "what operators have set cannot be read: {error}");
-                // To be tried again with the next round, at the latest.
-                let kill_switch = if self.live.halted() { KillSwitch::On } else { KillSwitch::StoreFails };
-                Controls { kill_switch, ..known }
-            }
-        };
-        match self.announced().await {
-            Ok(maintenance) => Controls { maintenance, ..controls },
-            // In work that nobody can read of nothing may be done. What is set beside it holds.
-            Err(error) => {
-                tracing::error!(cluster = %self.engine.cluster(), "what operators have announced cannot be read: {error}");
-                let kill_switch = match controls.kill_switch {
-                    KillSwitch::On => KillSwitch::On,
-                    KillSwitch::Off | KillSwitch::NotKnown | KillSwitch::StoreFails => KillSwitch::StoreFails,
-                };
-                Controls { kill_switch, ..controls }
-            }
-        }
-    }
-
-    /// The announced work that lasts or begins within [`AHEAD`]. It is read again with each round, long before that.
-    async fn announced(&self) -> Result<Vec<Maintenance>, record::StoreError> {
-        let now = self.clock.now();
-        let notices = self.store.open_notices(Some(NoticeKind::Maintenance), now).await?;
-        let mine = notices.iter().filter(|notice| notice.is_of(self.engine.cluster().as_str()));
-        let spans = mine.flat_map(|notice| {
-            let spans = notice.when.within(notice.kind, now, now + AHEAD);
-            spans.into_iter().map(|Span { from, until }| Maintenance {
-                subject: notice.about.clone(),
-                from,
-                until,
-            })
+        let cluster = self.engine.cluster();
+        let read = read.await.inspect_err(|error| {
+            // To be tried again with the next round, at the latest.
+            tracing::error!(%cluster, "what operators have set cannot be read: {error}");
         });
-        Ok(spans.collect())
+        let now = self.clock.now();
+        let notices = self.store.open_notices(Some(NoticeKind::Maintenance), now).await;
+        let notices = notices.inspect_err(|error| {
+            tracing::error!(%cluster, "what operators have announced cannot be read: {error}");
+        });
+        let text = |stored: Option<record::Preference>| stored.map(|stored| stored.value);
+        let set = read.ok().map(|(switch, level)| Set { switch: text(switch), level: text(level) });
+        let known = self.controls.clone().unwrap_or_default();
+        let announced = notices.ok().map(|notices| controls::announced(&notices, cluster, now));
+        controls::in_force(known, self.live.halted(), self.autonomy_ceiling, set, announced)
     }
 
     async fn turn(&mut self, input: Input) {

@@ -378,4 +378,44 @@ mod tests {
             2026-11-24 02:05:10  failure  start_vm (attempt 2)  VM_CRASHED:1111111111111111111111111111…  VM is locked
         "#]].assert_eq(&actions(&rows, false));
     }
+
+    #[test]
+    fn what_is_announced() {
+        let rows = [
+            json!({ "id": "0123456789ab", "state": "inForce", "cluster": "lab", "subject": "node/pve1", "by": "alice (login)",
+                "note": "new memory", "days": [], "from": "2026-12-01T21:00:00.000Z", "until": "2026-12-01T23:00:00.000Z" }),
+            json!({ "id": "1123456789ab", "state": "toCome", "cluster": "lab", "subject": "tag:web", "by": "bob (token x)",
+                "note": "", "days": ["mon", "sun"], "at": "02:00", "minutes": 180, "zone": "Europe/Berlin", "current": null,
+                "next": { "from": "2026-12-06T01:00:00.000Z", "until": "2026-12-06T04:00:00.000Z" } }),
+            json!({ "id": "2123456789ab", "state": "inForce", "cluster": null, "subject": "cluster", "by": "bob", "note": "",
+                "days": ["mon"], "at": "02:00", "minutes": 60, "zone": "UTC",
+                "current": { "from": "2026-12-07T02:00:00.000Z", "until": "2026-12-07T03:00:00.000Z" }, "next": null }),
+            json!({ "id": "3123456789ab", "state": "toCome", "cluster": "lab", "subject": "qemu/101", "by": "bob", "note": "",
+                "days": [], "from": "2026-12-01T21:00:00.000Z", "until": "2026-12-01T23:00:00.000Z" }),
+            json!({ "id": "4123456789ab", "state": "ended", "cluster": "lab", "subject": "qemu/101", "by": "bob", "note": "\u{1b}[31m",
+                "days": [], "until": "2026-12-01T23:00:00.000Z", "endedAt": "2026-12-01T22:30:00.000Z", "endedBy": "eve" }),
+        ];
+        expect![[r#"
+            ID        STATE     CLUSTER  SUBJECT    BY             WHEN
+            01234567  in force  lab      node/pve1  alice (login)  until 2026-12-01 23:00 UTC (new memory)
+            11234567  to come   lab      tag:web    bob (token x)  mon,sun at 02:00 Europe/Berlin for 3 h 0 min; next 2026-12-06 01:00 UTC
+            21234567  in force  all      cluster    bob            mon at 02:00 UTC for 1 h 0 min; now until 2026-12-07 03:00 UTC
+            31234567  to come   lab      qemu/101   bob            2026-12-01 21:00 UTC to 2026-12-01 23:00 UTC
+            41234567  ended     lab      qemu/101   bob            ended 2026-12-01 22:30 UTC by eve (�[31m)
+        "#]].assert_eq(&notices(false, &rows));
+        let silences = [
+            json!({ "id": "0123456789ab", "state": "inForce", "cluster": "lab", "subject": "qemu/101", "by": "alice",
+            "condition": "DISK_HIGH", "note": "", "until": "2026-12-01T23:00:00.000Z" }),
+        ];
+        expect![[r#"
+            ID        STATE     SUBJECT                BY     WHEN
+            01234567  in force  DISK_HIGH of qemu/101  alice  until 2026-12-01 23:00 UTC
+        "#]]
+        .assert_eq(&notices(true, &silences));
+        expect![[r#"
+            silence in force: DISK_HIGH of qemu/101 in lab, until 2026-12-01 23:00 UTC
+            0123456789ab
+        "#]]
+        .assert_eq(&notice(true, &silences[0]));
+    }
 }
