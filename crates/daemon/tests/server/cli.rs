@@ -375,10 +375,10 @@ async fn work_and_silences_are_announced_listed_and_ended() {
         ("no such zone",             "maintenance add cluster --for 1h --zone Mars/Base", 1, "", "jarvis: refused: zone: there is no such time zone; write one like Europe/Berlin or UTC\n"),
         ("the list",                 "maintenance list", 0, "ID        STATE     CLUSTER  SUBJECT    BY", ""),
         ("for a script",             "maintenance list --json --cluster edge", 0, "{\"items\":[{", ""),
-        ("it shows",                 "incidents", 0, "SINCE (UTC)          SEVERITY  NODE  CONDITION   WHAT\n2023-11-14 22:13:20  error     pve1  VM_CRASHED  web01 (qemu/101); maintenance until 20", ""),
-        ("no such id",               "maintenance end ffff", 1, "", "jarvis: none that lasts or is to come has the id ffff: jarvis maintenance list\n"),
+        ("it shows",                 "incidents", 0, "SINCE (UTC)          SEVERITY  CLUSTER  NODE  CONDITION   WHAT\n2023-11-14 22:13:20  error     lab      pve1  VM_CRASHED  web01 (qemu/101); maintenance until 20", ""),
+        ("no such id",               "maintenance end ffffffff-ffff", 1, "", "jarvis: none that lasts or is to come has the id ffffffff-ffff: jarvis maintenance list\n"),
         ("no id",                    "silence end x", 1, "", "jarvis: give the id, or at least four signs of its beginning: jarvis silence list\n"),
-        ("nothing of one",           "silence end 0123456789", 1, "", "jarvis: none that lasts"),
+        ("nothing of one",           "silence end 00000000-0000", 1, "", "jarvis: none that lasts"),
     ];
     for (name, words, code, out, err) in table {
         let (exit, stdout, stderr) = ask(&config, words, &[]).await;
