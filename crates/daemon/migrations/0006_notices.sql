@@ -30,4 +30,4 @@ CREATE TABLE IF NOT EXISTS notices (
     ended_by TEXT
 ) STRICT;
 -- What lasts or is to come is asked for each few seconds; what is over stays out of the way.
-CREATE INDEX IF NOT EXISTS idx_notices_open ON notices(kind, seq) WHERE ended_ms IS NULL;
+CREATE INDEX IF NOT EXISTS idx_notices_open ON notices(made_ms) WHERE ended_ms IS NULL;

@@ -247,8 +247,20 @@ impl Notice {
     }
 }
 
-const COLUMNS: &str = "id, kind, cluster, about, condition, note, made_by, made_ms, from_ms, until_ms, days, at_local, minutes, \
-     zone, ended_ms, ended_by";
+/// The columns that [`Notice::read`] reads.
+macro_rules! columns {
+    () => {
+        "id, kind, cluster, about, condition, note, made_by, made_ms, from_ms, until_ms, days, at_local, minutes, zone, \
+         ended_ms, ended_by"
+    };
+}
+
+pub(super) const OPEN: &str = concat!(
+    "SELECT ",
+    columns!(),
+    " FROM notices WHERE ended_ms IS NULL AND (?1 IS NULL OR kind = ?1) AND (until_ms IS NULL OR until_ms > ?2) \
+     ORDER BY made_ms, seq"
+);
 
 /// Those that last or are to come.
 pub(super) async fn open(
@@ -256,11 +268,7 @@ pub(super) async fn open(
     kind: Option<NoticeKind>,
     now: Timestamp,
 ) -> Result<Vec<Notice>, sqlx::Error> {
-    let sql = format!(
-        "SELECT {COLUMNS} FROM notices WHERE ended_ms IS NULL AND (?1 IS NULL OR kind = ?1) \
-         AND (until_ms IS NULL OR until_ms > ?2) ORDER BY seq"
-    );
-    let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
+    let rows = sqlx::query(OPEN)
         .bind(kind.map(NoticeKind::as_str))
         .bind(now.as_millisecond())
         .fetch_all(conn)
@@ -269,8 +277,8 @@ pub(super) async fn open(
 }
 
 async fn by_id(conn: impl SqliteExecutor<'_>, id: &Uuid) -> Result<Option<Notice>, sqlx::Error> {
-    let sql = format!("SELECT {COLUMNS} FROM notices WHERE id = ?1");
-    let row = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(id.to_string()).fetch_optional(conn).await?;
+    let sql = concat!("SELECT ", columns!(), " FROM notices WHERE id = ?1");
+    let row = sqlx::query(sql).bind(id.to_string()).fetch_optional(conn).await?;
     Ok(row.as_ref().map(Notice::read))
 }
 
@@ -438,13 +446,9 @@ impl Store {
 
     /// All that are kept of a kind, newest first: at most as many as may be open and over.
     pub async fn all_notices(&self, kind: NoticeKind) -> Answer<Vec<Notice>> {
-        let sql = format!("SELECT {COLUMNS} FROM notices WHERE kind = ?1 ORDER BY seq DESC LIMIT ?2");
+        let sql = concat!("SELECT ", columns!(), " FROM notices WHERE kind = ?1 ORDER BY seq DESC LIMIT ?2");
         let most = i64::try_from(OPEN_MAX).unwrap_or(i64::MAX).saturating_add(OVER_MAX);
-        let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
-            .bind(kind.as_str())
-            .bind(most)
-            .fetch_all(&self.shared.readers)
-            .await?;
+        let rows = sqlx::query(sql).bind(kind.as_str()).bind(most).fetch_all(&self.shared.readers).await?;
         Ok(rows.iter().map(Notice::read).collect())
     }
 
@@ -466,5 +470,112 @@ impl Write for Prune {
         let sql = "DELETE FROM notices WHERE coalesce(ended_ms, until_ms) < ?1";
         let done = sqlx::query(sql).bind(self.before.as_millisecond()).execute(conn).await?;
         Ok(done.rows_affected())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sqlx::{AssertSqlSafe, Connection};
+
+    use super::super::migrate::migrate;
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::constant(1_795_867_200, 0);
+
+    fn at(minutes: i64) -> Timestamp {
+        NOW + SignedDuration::from_mins(minutes)
+    }
+
+    async fn store() -> SqliteConnection {
+        let mut conn = SqliteConnection::connect("sqlite::memory:").await.unwrap();
+        migrate(&mut conn, Timestamp::UNIX_EPOCH).await.unwrap();
+        conn
+    }
+
+    fn set(kind: NoticeKind, when: When) -> Set {
+        let new = NewNotice {
+            kind,
+            cluster: Some("lab".into()),
+            about: "node/pve1".parse().unwrap(),
+            condition: None,
+            note: "new memory".into(),
+            when,
+        };
+        let by = Operator { name: "alice".into(), via: "login".into() };
+        Set { id: Uuid::new_v4(), new, by, at: NOW }
+    }
+
+    fn once(from: i64, until: i64) -> When {
+        When::Once(Span { from: at(from), until: at(until) })
+    }
+
+    fn weekly() -> When {
+        let weekly = Weekly { days: "sat".parse().unwrap(), at: "02:00".parse().unwrap(), minutes: 60 };
+        When::Weekly { weekly, zone: "Europe/Berlin".into() }
+    }
+
+    #[tokio::test]
+    async fn what_is_kept_is_read_as_it_was_and_what_nobody_can_read_is_taken_for_the_safe_thing() {
+        use NoticeKind::{Maintenance, Silence};
+        // 2026-11-28 12:00 UTC, a Saturday.
+        #[rustfmt::skip]
+        let table = [
+            ("once",                          Maintenance, once(-5, 5),  "",                                   "holds", "cluster lab: node/pve1"),
+            ("once, to come",                 Maintenance, once(5, 9),   "",                                   "open",  "cluster lab: node/pve1"),
+            ("weekly, some other time",       Maintenance, weekly(),     "",                                   "open",  "cluster lab: node/pve1"),
+            ("a silence",                     Silence,     once(-5, 5),  "",                                   "holds", "cluster lab: node/pve1"),
+            ("work on what nobody knows",     Maintenance, once(-9, 5),  "about = 'pve1'",                     "holds", "cluster lab: cluster"),
+            ("a silence about such",          Silence,     once(-9, 5),  "about = 'pve1'",                     "open",  "cluster lab: cluster"),
+            ("work without an end",           Maintenance, once(5, 9),   "until_ms = NULL",                    "holds", "cluster lab: node/pve1"),
+            ("a silence without an end",      Silence,     once(-9, 5),  "until_ms = NULL",                    "open",  "cluster lab: node/pve1"),
+            ("on a day that is none",         Maintenance, weekly(),     "days = 'caturday'",                  "holds", "cluster lab: node/pve1"),
+            ("at a time that is none",        Maintenance, weekly(),     "at_local = '25:00'",                 "holds", "cluster lab: node/pve1"),
+            ("for a month of each week",      Maintenance, weekly(),     "minutes = 43200",                    "holds", "cluster lab: node/pve1"),
+            ("for less than nothing",         Maintenance, weekly(),     "minutes = -1",                       "holds", "cluster lab: node/pve1"),
+            ("in a zone that is none",        Maintenance, weekly(),     "zone = 'Europe/Atlantis'",           "holds", "cluster lab: node/pve1"),
+            ("of a kind that is none",        Silence,     once(-5, 5),  "kind = 'quiet'",                     "holds", "cluster lab: node/pve1"),
+            ("times beyond all calendars",    Maintenance, once(5, 9),   "from_ms = 9223372036854775807",      "holds", "cluster lab: node/pve1"),
+        ];
+        for (name, kind, when, change, expected, place) in table {
+            let mut conn = store().await;
+            let made = set(kind, when.clone()).apply(&mut conn).await.unwrap().notice.unwrap();
+            if !change.is_empty() {
+                let change = AssertSqlSafe(format!("UPDATE notices SET {change}"));
+                sqlx::query(change).execute(&mut conn).await.unwrap();
+            }
+            let [read] = &open(&mut conn, None, NOW).await.unwrap()[..] else { panic!("{name}: not there") };
+            if change.is_empty() {
+                assert_eq!(read, &made, "{name}");
+            }
+            let holds = if read.now_and_next(NOW).0.is_some() { "holds" } else { "open" };
+            assert_eq!(holds, expected, "{name}");
+            assert_eq!(
+                format!("cluster {}: {}", read.cluster.as_deref().unwrap(), read.about),
+                place,
+                "{name}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn it_ends_once_and_by_itself() {
+        let by = || Operator { name: "bob".into(), via: "token x".into() };
+        let mut conn = store().await;
+        let made = set(NoticeKind::Maintenance, once(-5, 5)).apply(&mut conn).await.unwrap();
+        let id = made.notice.unwrap().id;
+        assert_eq!(made.saved.rows.len(), 1, "everybody is told");
+        let none = End { id: Uuid::new_v4(), by: by(), at: NOW }.apply(&mut conn).await.unwrap();
+        assert_eq!(none.notice, None);
+        let ended = End { id, by: by(), at: NOW }.apply(&mut conn).await.unwrap();
+        assert_eq!(ended.notice.unwrap().ended, Some((NOW, "bob (token x)".into())));
+        assert_eq!(ended.saved.rows.len(), 1);
+        let again = End { id, by: by(), at: at(1) }.apply(&mut conn).await.unwrap();
+        assert_eq!(again.notice.unwrap().ended, Some((NOW, "bob (token x)".into())), "once");
+        assert!(again.saved.rows.is_empty() && again.saved.head.is_none(), "and nothing is written");
+        let past = set(NoticeKind::Silence, once(-5, 5)).apply(&mut conn).await.unwrap().notice.unwrap();
+        let late = End { id: past.id, by: by(), at: at(5) }.apply(&mut conn).await.unwrap();
+        assert_eq!((late.notice.unwrap().ended, late.saved.rows.len()), (None, 0), "its time was over");
+        assert_eq!(open(&mut conn, None, at(4)).await.unwrap().len(), 1);
+        assert_eq!(open(&mut conn, None, at(5)).await.unwrap(), []);
     }
 }

@@ -126,7 +126,7 @@ async fn adopting_a_file_only_adds_to_it() {
         CREATE INDEX idx_journal_cluster ON journal(cluster)
         CREATE INDEX idx_journal_kind_time ON journal(kind, at_ms)
         CREATE INDEX idx_journal_time ON journal(at_ms)
-        CREATE INDEX idx_notices_open ON notices(kind, seq) WHERE ended_ms IS NULL
+        CREATE INDEX idx_notices_open ON notices(made_ms) WHERE ended_ms IS NULL
         sqlite_autoindex_api_tokens_1
         sqlite_autoindex_api_tokens_2
         sqlite_autoindex_checkpoints_1
