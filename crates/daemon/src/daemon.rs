@@ -383,6 +383,7 @@ async fn retention(store: Store, clock: Arc<Clock>, tiers: Tiers, events_days: u
             let events = store.cleanup_old_events(events_days, now).await?;
             let incidents = store.cleanup_old_incidents(events_days, now).await?;
             let journal = store.cleanup_old_journal(events_days, now).await;
+            store.cleanup_old_notices(events_days, now).await?;
             let actions = store.cleanup_old_actions(ACTIONS_KEPT_DAYS, now).await?;
             let snapshots = store.cleanup_old_snapshots(events_days, now).await?;
             anyhow::Ok((events, incidents, actions, snapshots, journal?))

@@ -40,5 +40,6 @@ mod secret_file;
 pub mod supervise;
 pub mod tape;
 mod words;
+pub mod zone;
 
 pub use observe::{Observer, Source as TemperatureSource, Tiers};

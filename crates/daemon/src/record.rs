@@ -15,7 +15,9 @@ mod journal;
 mod list;
 mod look;
 mod migrate;
+mod mute;
 mod new;
+mod notice;
 mod open;
 mod operate;
 mod read;
@@ -52,7 +54,9 @@ pub use incidents::{IncidentRow, Resolution, Told};
 pub use journal::{JournalRow, Kind};
 pub use list::{ActionFilter, EventFilter, IncidentFilter, JournalFilter, ListPage, Part, Position, Window};
 pub use look::{Looked, look};
-pub use new::{Checkpoint, Kept, NewAction, NewEntry, NewEvent, Operator};
+pub use mute::{Muted, Mutes, Telling};
+pub use new::{Checkpoint, Kept, Marks, NewAction, NewEntry, NewEvent, Operator};
+pub use notice::{NOTE_MAX, NewNotice, Notice, NoticeKind, OPEN_MAX, When, minute};
 pub use open::{Cause, OpenError};
 pub use operate::{
     Done, Ended, KILL_SWITCH, LEVEL, Setting, kill_switch_in_force, level_in_force, level_name,
@@ -679,6 +683,7 @@ mod tests {
             ("changing",   incidents::CHANGE,       "SCAN t VIRTUAL TABLE INDEX 1: / SEARCH incidents USING INDEX idx_incidents_id (<expr>=?)"),
             ("opening",    incidents::OPEN,         "SCAN t VIRTUAL TABLE INDEX 1: / CORRELATED SCALAR SUBQUERY 1 / SEARCH i USING INDEX idx_incidents_id (<expr>=?)"),
             ("linking",    incidents::LINK,         "SCAN t VIRTUAL TABLE INDEX 1: / SEARCH i USING INDEX idx_incidents_id (<expr>=?)"),
+            ("announced",  notice::OPEN,            "SCAN notices USING INDEX idx_notices_open"),
             ("journal",    journal::OF_CLUSTER,     "SEARCH journal USING INDEX idx_journal_cluster (cluster=? AND rowid>?)"),
         ];
         for (name, sql, expected) in table {

@@ -12,6 +12,7 @@ mod tests;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use crate::about::About;
 use crate::act::{Action, Attempt};
 use crate::incident::IncidentId;
 use crate::observe::{GuestId, NodeName, Subject, Task};
@@ -106,12 +107,27 @@ impl Default for Controls {
 /// Announced work.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Maintenance {
-    /// On what: a node's guests and services are meant with it, the cluster means everything.
-    pub subject: Subject,
+    /// On what.
+    pub subject: About,
     /// From then on.
     pub from: Timestamp,
     /// Until then.
     pub until: Timestamp,
+}
+
+/// Until when something that is meant by some of the windows is in work without a break; `None`: it is not now.
+pub fn maintained(windows: &[Maintenance], now: Timestamp, known: &Known) -> Option<Timestamp> {
+    let meant: Vec<&Maintenance> = windows.iter().filter(|window| window.subject.means(known)).collect();
+    let mut until = None;
+    // One that begins before another ends goes on with it. Each turn reaches further, so it ends.
+    loop {
+        let at = until.unwrap_or(now);
+        let reached = |window: &&&Maintenance| window.from <= at && at < window.until;
+        match meant.iter().filter(reached).map(|window| window.until).max() {
+            Some(further) => until = Some(further),
+            None => return until,
+        }
+    }
 }
 
 /// All that a decision may depend on. What is not here cannot sway it.

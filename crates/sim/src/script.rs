@@ -18,6 +18,7 @@ mod parse;
 mod specs;
 mod words;
 
+use engine::about::About;
 use engine::decide::Autonomy;
 use engine::observe::{ClusterName, GuestId, NodeName, Round, StorageName, Subject};
 use engine::record::Order;
@@ -125,7 +126,7 @@ pub enum Jarvis {
     /// What it may do by itself from now on.
     Level(Autonomy),
     /// Somebody works on this, for so long.
-    Announce(Subject, SignedDuration),
+    Announce(About, SignedDuration),
     /// Something about what is open on a subject.
     Order(Subject, String, Order),
 }

@@ -10,6 +10,7 @@ use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
 use super::chain::{Head, Signer};
 use super::incidents;
 use super::journal::{self, Kind};
+use super::mute;
 use super::new::{Checkpoint, NewAction, NewEntry, NewEvent};
 use super::read::{action_columns, event_columns};
 use super::row::{ActionRow, EventRow, Preference, SnapshotRow, Source};
@@ -53,7 +54,8 @@ impl Write for SaveTurn {
             }
         }
         resolve_earlier(conn, events).await?;
-        let rows = insert_events(conn, events).await?;
+        let marked = mute::marked(conn, events).await;
+        let rows = insert_events(conn, marked.as_deref().unwrap_or(events)).await?;
         if let Some(checkpoint) = checkpoint {
             // Nobody else appends this cluster's entries, so its state includes all of them up to here.
             let end = match head {

@@ -142,6 +142,21 @@ pub struct NewEvent {
     pub resolves: bool,
     /// Other incidents, and groups of incidents, that end with it.
     pub also_ends: Vec<String>,
+    /// By what else operators may mean its subject. Not stored.
+    pub of: Option<Box<Marks>>,
+    /// Whether it calls people because nothing else helps. Not stored.
+    pub calls_people: bool,
+}
+
+/// What a guest is called, and how it is marked.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Marks {
+    /// Its name.
+    pub name: Option<Box<str>>,
+    /// Its tags.
+    pub tags: Box<[Box<str>]>,
+    /// Its pool.
+    pub pool: Option<Box<str>>,
 }
 
 impl NewEvent {
@@ -165,6 +180,8 @@ impl NewEvent {
             incident_id: event.incident.map(|id| id.to_string()),
             resolves: event.resolves,
             also_ends: event.also_ends.iter().map(ToString::to_string).collect(),
+            of: None,
+            calls_people: event.calls_people,
         }
     }
 
@@ -194,6 +211,8 @@ impl NewEvent {
             incident_id: None,
             resolves: false,
             also_ends: Vec::new(),
+            of: None,
+            calls_people: false,
         }
     }
 

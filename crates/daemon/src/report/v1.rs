@@ -5,12 +5,14 @@
 //! | `picture`, `rows` | what is seen: clusters, nodes, guests, storages |
 //! | `list`, `incident` | what is recorded: events, incidents, actions, journal, preferences |
 //! | `orders` | what an operator says about an incident |
+//! | `notices` | what operators announce: maintenance and silences |
 //! | `health` | Jarvis itself |
 //! | `shape` | the words and times that all of them use |
 //! | `params`, `cursor`, `answer` | how a call is asked and answered |
 //! | [`document`] | OpenAPI, made of all calls, the old ones too |
 //!
-//! Nothing here asks a cluster. What `orders` says to an engine, and that an event is over, is all that changes anything.
+//! Nothing here asks a cluster. What `orders` says to an engine, what `notices` announce, and that an event is over, is all that changes
+//! anything.
 
 mod answer;
 mod cursor;
@@ -18,6 +20,7 @@ pub mod document;
 mod health;
 mod incident;
 mod list;
+mod notices;
 mod orders;
 mod params;
 mod picture;
@@ -58,6 +61,10 @@ pub(super) fn router() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(incident::incidents))
         .routes(routes!(incident::incident))
         .routes(routes!(orders::order))
+        .routes(routes!(notices::maintenance, notices::set_maintenance))
+        .routes(routes!(notices::end_maintenance))
+        .routes(routes!(notices::silences, notices::set_silence))
+        .routes(routes!(notices::end_silence))
         .routes(routes!(list::events))
         .routes(routes!(list::event))
         .routes(routes!(list::resolve_event))

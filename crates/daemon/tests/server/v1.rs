@@ -517,6 +517,8 @@ async fn the_document_has_every_call_and_no_other() {
             (_, true, false) if path.starts_with("/api/auth/") => &[415],
             (_, true, false) => &[400],
             (_, false, _) if path.contains("nobody") || path.contains("/tokens/") => &[404],
+            // Nothing is announced.
+            (_, false, _) if path.contains("/maintenance/") || path.contains("/silences/") => &[404],
             // No engine runs here that could be told.
             (_, false, _) if path.ends_with("/acknowledge") => &[409],
             // What there is was told by an incident.

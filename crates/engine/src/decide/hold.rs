@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -247,10 +248,20 @@ impl Hold {
             Hold::NodeAway(node) => format!("{node} is not there to be asked"),
             Hold::CauseStands(why) => why.to_string(),
             Hold::Vital => "restarting it may cut its node off".into(),
-            Hold::Maintenance(until) => format!("maintenance for {}", left(until)),
+            Hold::Maintenance(until) => format!("maintenance until {}", clock(*until, now)),
             Hold::Storm => "too much happens at once".into(),
             Hold::Dismissed(by) => format!("dismissed by {by}"),
         }
+    }
+}
+
+/// A time of today by its clock, any other with its date. In UTC, as all times that are written down.
+fn clock(at: Timestamp, now: Timestamp) -> String {
+    let local = |at: Timestamp| TimeZone::UTC.to_datetime(at);
+    let (at, today) = (local(at), local(now).date());
+    match at.date() == today {
+        true => at.strftime("%H:%M UTC").to_string(),
+        false => at.strftime("%Y-%m-%d %H:%M UTC").to_string(),
     }
 }
 

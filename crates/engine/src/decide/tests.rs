@@ -298,9 +298,9 @@ fn what_operators_have_set() {
             approved at level 2                          act: start it on pve1, attempt 1
             approved, the kill switch is on              hold: the kill switch is on
             dismissed                                    hold: dismissed by bob
-            maintenance                                  hold: maintenance for 1:00:00
+            maintenance                                  hold: maintenance until 01:18 UTC
             protected                                    hold: protected: Jarvis runs in it
-            several at once                              hold: the kill switch is on; maintenance for 1:00; it is locked (backup)"#]],
+            several at once                              hold: the kill switch is on; maintenance until 00:19 UTC; it is locked (backup)"#]],
     );
 }
 
@@ -604,4 +604,47 @@ fn a_service_is_looked_at_and_what_somebody_stopped_is_left_alone() {
             another service was stopped                  act: restart it on pve1, attempt 1
             a guest of this name was stopped             act: restart it on pve1, attempt 1"#]],
     );
+}
+
+#[test]
+fn what_is_in_maintenance() {
+    use super::{Known, Maintenance, maintained};
+    let node: NodeName = "pve1".parse().unwrap();
+    let subject: Subject = "qemu/101".parse().unwrap();
+    let tags: [Box<str>; 1] = ["web".into()];
+    let known =
+        Known { subject: &subject, node: Some(&node), name: Some("web01"), tags: &tags, pool: Some("shop") };
+    #[rustfmt::skip]
+    let table: [(&str, &[(&str, i64, i64)], &str); 16] = [
+        ("nothing",                          &[],                                                            "-"),
+        ("itself",                           &[("qemu/101", 50, 200)],                                       "200"),
+        ("another one",                      &[("qemu/102", 50, 200)],                                       "-"),
+        ("its node",                         &[("node/pve1", 50, 200)],                                      "200"),
+        ("everything",                       &[("cluster", 50, 200)],                                        "200"),
+        ("its tag",                          &[("tag:web", 50, 200)],                                        "200"),
+        ("its pool",                         &[("pool:shop", 50, 200)],                                      "200"),
+        ("it begins now",                    &[("cluster", 100, 200)],                                       "200"),
+        ("it is to come",                    &[("cluster", 101, 200)],                                       "-"),
+        ("it ends now",                      &[("cluster", 50, 100)],                                        "-"),
+        ("two at once",                      &[("qemu/101", 50, 150), ("cluster", 60, 120)],                 "150"),
+        ("one goes on with another",         &[("qemu/101", 50, 150), ("node/pve1", 140, 300)],              "300"),
+        ("one begins when the other ends",   &[("qemu/101", 50, 150), ("node/pve1", 150, 300)],              "300"),
+        ("with a break",                     &[("qemu/101", 50, 150), ("node/pve1", 151, 300)],              "150"),
+        ("a chain, in any order",            &[("cluster", 290, 400), ("node/pve1", 140, 300), ("tag:web", 50, 150)], "400"),
+        ("the link is another one's",        &[("qemu/101", 50, 150), ("qemu/102", 140, 300), ("cluster", 290, 400)], "150"),
+    ];
+    for (name, windows, expected) in table {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let windows: Vec<Maintenance> = windows
+            .iter()
+            .map(|(about, from, until)| Maintenance {
+                subject: about.parse().unwrap(),
+                from: at(*from),
+                until: at(*until),
+            })
+            .collect();
+        let until = maintained(&windows, at(100), &known);
+        let until = until.map_or("-".to_owned(), |until| until.as_second().to_string());
+        assert_eq!(until, expected, "{name}");
+    }
 }

@@ -18,7 +18,7 @@ use crate::decide::{
 };
 use crate::detect::guest::TASKS_BEFORE;
 use crate::detect::{Condition, Fault, Finding};
-use crate::incident::{IncidentId, Resolution, Said, Slot, State};
+use crate::incident::{Incident, IncidentId, Resolution, Said, Slot, State};
 use crate::observe::{
     GuestReview, Inspection, MacAddress, NodeName, Presence, Review, ReviewLook, Round, Seen, ServiceName,
     ServiceReview, Storage, StorageName, Subject, Usage,
@@ -253,18 +253,8 @@ impl Engine {
                 (State::Escalated { .. }, None)
                 | (State::Pending { .. } | State::Acting { .. } | State::Verifying { .. }, _) => return None,
             };
-            let known = match &slot.subject {
-                Subject::Guest(id) => self.memory.guests.get(id),
-                Subject::Cluster | Subject::Node(_) | Subject::Storage(_) | Subject::Service(_) => None,
-            };
-            let node = known.map(|known| &known.guest.node).or(incident.node.as_ref());
-            let by = Known {
-                subject: &slot.subject,
-                node,
-                name: incident.name.as_deref(),
-                tags: known.map_or(&[], |known| &known.guest.tags),
-                pool: known.and_then(|known| known.guest.pool.as_deref()),
-            };
+            let by = self.known(&slot.subject, incident);
+            let node = by.node;
             let condition = incident.finding.condition();
             let runbook = decide::runbook(&self.policy.runbooks, condition, &by)?;
             let woken = match &slot.subject {
@@ -293,8 +283,8 @@ impl Engine {
 
     fn decide_on(&self, now: Timestamp, candidate: &Candidate, queued: bool) -> Decision {
         let Candidate { slot, incident, since, action, runbook, .. } = candidate;
-        let course =
-            self.memory.incidents.get(slot).map(|incident| incident.course.clone()).unwrap_or_default();
+        let open = self.memory.incidents.get(slot);
+        let course = open.map(|incident| incident.course.clone()).unwrap_or_default();
         if let Some(until) = course.not_before.filter(|until| now < *until) {
             return Decision::Hold(vec![Hold::Cooldown(until)]);
         }
@@ -340,6 +330,12 @@ impl Engine {
                 SubjectCase::Node { views: self.views_of(slot), ha: None, address }
             }
         };
+        let meant = open.map(|incident| self.known(&slot.subject, incident));
+        let maintenance = meant.and_then(|known| {
+            // Where it would be done is what is worked on.
+            let known = Known { node: Some(node), ..known };
+            decide::maintained(&self.controls.maintenance, now, &known)
+        });
         let protected = self.policy.protects(&slot.subject, tags).or_else(|| self.carries_us(&slot.subject));
         let case = Case {
             now,
@@ -351,7 +347,7 @@ impl Engine {
             dismissed: course.dismissed.as_deref(),
             stopped: course.stopped.as_ref().filter(|(_, at)| at != node).map(|(by, _)| by),
             controls: &self.controls,
-            maintenance: self.maintained(now, &slot.subject, node),
+            maintenance,
             quorate: self.memory.quorate,
             blind: blind.as_deref(),
             protected: protected.as_deref(),
@@ -430,15 +426,19 @@ impl Engine {
         ours.into_iter().any(|known| known.guest.node == *node).then(|| "Jarvis runs on this node".to_owned())
     }
 
-    /// Until when work is announced that a subject is part of.
-    fn maintained(&self, now: Timestamp, subject: &Subject, node: &NodeName) -> Option<Timestamp> {
-        let node = Subject::Node(node.clone());
-        let windows = self.controls.maintenance.iter();
-        let meant = |about: &Subject| *about == Subject::Cluster || about == subject || *about == node;
-        windows
-            .filter(|window| window.from <= now && now < window.until && meant(&window.subject))
-            .map(|window| window.until)
-            .max()
+    /// What operators may mean a subject by.
+    fn known<'a>(&'a self, subject: &'a Subject, incident: &'a Incident) -> Known<'a> {
+        let known = match subject {
+            Subject::Guest(id) => self.memory.guests.get(id),
+            Subject::Cluster | Subject::Node(_) | Subject::Storage(_) | Subject::Service(_) => None,
+        };
+        Known {
+            subject,
+            node: known.map(|known| &known.guest.node).or(incident.node.as_ref()),
+            name: incident.name.as_deref(),
+            tags: known.map_or(&[], |known| &known.guest.tags),
+            pool: known.and_then(|known| known.guest.pool.as_deref()),
+        }
     }
 
     /// Of a machine that stands still after a disk error: a storage that it may lie on is still full or away.

@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use engine::about::About;
 use engine::act::Action;
 use engine::decide::{Autonomy, Controls, Hold, IGNORE_TAG, KillSwitch, Permit, RESTART_TAG};
 use engine::incident::{IncidentId, Said, State};
@@ -182,8 +183,21 @@ impl Acts {
         }
         let node = permit.attempt().action.node();
         if controls.maintenance.iter().any(|window| {
-            let meant = window.subject == *subject || window.subject == Subject::Node(node.clone());
-            window.from <= now && now < window.until && (meant || window.subject == Subject::Cluster)
+            let meant = match &window.subject {
+                About::Subject(Subject::Cluster) => true,
+                About::Subject(about) => about == subject || *about == Subject::Node(node.clone()),
+                // Tags as they are in truth; the simulator changes none.
+                About::Tag(tag) => match subject {
+                    Subject::Guest(id) => moment
+                        .cluster
+                        .guests()
+                        .get(id)
+                        .is_some_and(|guest| guest.spec.tags.iter().any(|own| **own == **tag)),
+                    Subject::Cluster | Subject::Node(_) | Subject::Storage(_) | Subject::Service(_) => false,
+                },
+                About::Pool(_) | About::Name(_) => unreachable!("the swarm announces none"),
+            };
+            window.from <= now && now < window.until && meant
         }) {
             breach("it is in maintenance");
         }
@@ -279,8 +293,9 @@ impl Acts {
     fn due(&mut self, moment: &Moment, idle: bool) {
         let controls = self.controls.clone().unwrap_or_default();
         let allowed = controls.kill_switch == KillSwitch::Off && controls.level >= Autonomy::ActReport;
-        let open =
-            idle && allowed && !self.storm && controls.maintenance.is_empty() && moment.engine.seeing();
+        // Announced work that is over holds nothing up: what is still down is due again.
+        let announced = controls.maintenance.iter().any(|window| moment.at < window.until);
+        let open = idle && allowed && !self.storm && !announced && moment.engine.seeing();
         let mut free = BTreeSet::new();
         if open {
             for (slot, incident) in moment.engine.open_incidents() {

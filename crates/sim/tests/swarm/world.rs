@@ -215,8 +215,13 @@ impl World {
                 self.at(at + lasts, "kill-switch off");
             }
             1 => {
-                let about = [id.to_owned(), format!("node/{}", self.node()), "cluster".into()];
-                let about = &about[self.rng.below(3)];
+                let about = [
+                    id.to_owned(),
+                    format!("node/{}", self.node()),
+                    "cluster".into(),
+                    "tag:jarvis-restart".into(),
+                ];
+                let about = &about[self.rng.below(4)];
                 self.at(at, &format!("announce {about} for {lasts}s"));
             }
             2 => self.at(at, &format!("approve {id} by bob")),

@@ -11,10 +11,11 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::answer::Has;
 use super::list::{Entry, Event, Window, page};
+use super::notices::{Announced, Quiet};
 use super::params::{Asked, Asks, Params};
 use super::shape::{Resolution, Severity, Time, json, key};
 use super::{Reply, Shared};
-use crate::record::{Course, IncidentFilter, IncidentRow, StoreError};
+use crate::record::{Course, IncidentFilter, IncidentRow, NoticeKind, StoreError};
 use crate::report::caller::{Caller, Role};
 use crate::report::problem::Problem;
 use crate::report::web::App;
@@ -82,6 +83,10 @@ pub(super) struct Incident {
     escalated: bool,
     /// Why nothing is done by itself; empty where nothing objects, nothing could be done, or it is over.
     holds: Vec<Objection>,
+    /// The announced work that it is part of now: nothing is done about it, and people are not told.
+    maintenance: Option<Announced>,
+    /// The silence that is on it now: people are not told.
+    silence: Option<Announced>,
 }
 
 /// Why nothing is done.
@@ -108,12 +113,14 @@ async fn courses(app: &App, rows: &[IncidentRow]) -> Result<HashMap<i64, Course>
 }
 
 impl Incident {
-    fn of(app: &App, row: IncidentRow, course: Course) -> Incident {
+    fn of(app: &App, quiet: &Quiet, row: IncidentRow, course: Course) -> Incident {
         let Course { attempts, holds, proposed, acting, escalated } = course;
         let objection =
             |(hold, at): (Hold, Timestamp)| Objection { hold: hold.to_string(), words: hold.words(at) };
         let state = if row.resolved.is_some() { IncidentState::Resolved } else { IncidentState::Open };
         Incident {
+            maintenance: quiet.of(NoticeKind::Maintenance, &row),
+            silence: quiet.of(NoticeKind::Silence, &row),
             key: key(app, &row.cluster, &row.condition, &row.subject),
             id: row.id,
             cluster: row.cluster,
@@ -218,9 +225,10 @@ pub(super) async fn incidents(
     };
     let listed = app.store.list_incidents(window.read("incidents", &caller)?, filter).await?;
     let mut courses = courses(&app, &listed.rows).await?;
+    let quiet = Quiet::read(&app).await?;
     let item = |row: IncidentRow| {
         let course = courses.remove(&row.seq).unwrap_or_default();
-        Incident::of(&app, row, course)
+        Incident::of(&app, &quiet, row, course)
     };
     page(&has, "incidents", listed, item, |items, next| IncidentList { items, next })
 }
@@ -268,9 +276,10 @@ pub(super) async fn incident(
         false => None,
     };
     let course = courses(&app, std::slice::from_ref(&row)).await?.remove(&row.seq).unwrap_or_default();
+    let quiet = Quiet::read(&app).await?;
     has.answer(&IncidentStory {
         truncated: events.truncated || journal.as_ref().is_some_and(|journal| journal.truncated),
-        incident: Incident::of(&app, row, course),
+        incident: Incident::of(&app, &quiet, row, course),
         events: events.rows.into_iter().map(Event::from).collect(),
         journal: journal.map(|journal| journal.rows.into_iter().map(Entry::from).collect()),
     })
