@@ -15,6 +15,7 @@ mod migrate;
 mod new;
 mod open;
 mod operate;
+mod outbox;
 mod read;
 mod remedy;
 mod row;
@@ -50,6 +51,7 @@ pub use open::{Cause, OpenError};
 pub use operate::{
     Done, Ended, KILL_SWITCH, LEVEL, Setting, kill_switch_in_force, level_in_force, level_name,
 };
+pub use outbox::{ChannelKind, ChannelRow, Content, Line, NewChannel, Tried, Waiting};
 pub use row::{
     ActionResult, ActionRow, EventRow, JSON_DEPTH_MAX, Preference, RestAction, RestEvent, SnapshotRow,
     SocketEvent, Source, kind_from_word, severity_from_word, sound_json, split_summary,
@@ -649,6 +651,9 @@ mod tests {
             ("changing",   incidents::CHANGE,       "SCAN t VIRTUAL TABLE INDEX 1: / SEARCH incidents USING INDEX idx_incidents_id (<expr>=?)"),
             ("opening",    incidents::OPEN,         "SCAN t VIRTUAL TABLE INDEX 1: / CORRELATED SCALAR SUBQUERY 1 / SEARCH i USING INDEX idx_incidents_id (<expr>=?)"),
             ("linking",    incidents::LINK,         "SCAN t VIRTUAL TABLE INDEX 1: / SEARCH i USING INDEX idx_incidents_id (<expr>=?)"),
+            ("a story told", outbox::STORY,         "SEARCH journal USING INTEGER PRIMARY KEY (rowid=?) / LIST SUBQUERY 1 / SEARCH incident_entries USING PRIMARY KEY (incident=?) / CREATE BLOOM FILTER"),
+            ("outbox",     outbox::WAITING,         "SEARCH outbox USING INDEX idx_outbox_waiting (channel=?)"),
+            ("called",     outbox::WAS_CALLED,      "SEARCH a USING INDEX idx_actions_incident_time (incident_id=?) / LIST SUBQUERY 1 / SCAN json_each VIRTUAL TABLE INDEX 1: / CREATE BLOOM FILTER"),
             ("journal",    journal::OF_CLUSTER,     "SEARCH journal USING INDEX idx_journal_cluster (cluster=? AND rowid>?)"),
         ];
         for (name, sql, expected) in table {

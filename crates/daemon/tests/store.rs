@@ -32,7 +32,7 @@ use daemon::record::{ActionResult, Checkpoint, EventRow, NewAction, NewEvent, So
 use engine::detect::{Condition, Finding, Trace};
 use engine::incident::IncidentId;
 use engine::observe::{GuestKind, GuestStatus, Subject};
-use engine::report::{Details, Event, EventKind, Severity};
+use engine::report::{Details, Event, EventKind, Severity, Urgency};
 use expect_test::{Expect, expect};
 
 use help::{Folder, action, at, checkpoint, event, ids, kept, lab, read_column, run};
@@ -234,6 +234,37 @@ async fn adopting_a_file_only_adds_to_it() {
         known_peers.user TEXT NOT NULL KEY
         known_peers.peer TEXT NOT NULL KEY
         known_peers.seen_ms INTEGER NOT NULL
+        outbox.id INTEGER KEY
+        outbox.channel TEXT NOT NULL
+        outbox.urgency TEXT NOT NULL
+        outbox.made_ms INTEGER NOT NULL
+        outbox.event INTEGER NOT NULL
+        outbox.cluster TEXT
+        outbox.incident TEXT
+        outbox.content TEXT NOT NULL
+        outbox.action INTEGER
+        outbox.message TEXT
+        outbox.tries INTEGER NOT NULL DEFAULT 0
+        outbox.delivered_ms INTEGER
+        outbox.gave_up_ms INTEGER
+        outbox.last_error TEXT
+        outbox_channels.name TEXT NOT NULL KEY
+        outbox_channels.kind TEXT NOT NULL
+        outbox_channels.least TEXT NOT NULL
+        outbox_channels.in_use INTEGER NOT NULL
+        outbox_channels.failures INTEGER NOT NULL DEFAULT 0
+        outbox_channels.failing_since_ms INTEGER
+        outbox_channels.next_try_ms INTEGER
+        outbox_channels.reported_ms INTEGER
+        outbox_channels.last_ok_ms INTEGER
+        outbox_channels.last_error TEXT
+        outbox_channels.last_error_ms INTEGER
+        outbox_channels.delivered INTEGER NOT NULL DEFAULT 0
+        outbox_channels.refused INTEGER NOT NULL DEFAULT 0
+        outbox_channels.expired INTEGER NOT NULL DEFAULT 0
+        outbox_channels.dropped INTEGER NOT NULL DEFAULT 0
+        outbox_channels.untold INTEGER NOT NULL DEFAULT 0
+        outbox_channels.told_event INTEGER
         sessions.digest BLOB NOT NULL KEY
         sessions.user TEXT NOT NULL
         sessions.cookie INTEGER NOT NULL
@@ -263,10 +294,14 @@ async fn adopting_a_file_only_adds_to_it() {
         CREATE INDEX idx_journal_cluster ON journal(cluster)
         CREATE INDEX idx_journal_kind_time ON journal(kind, at_ms)
         CREATE INDEX idx_journal_time ON journal(at_ms)
+        CREATE INDEX idx_outbox_done ON outbox(made_ms)
+        CREATE INDEX idx_outbox_waiting ON outbox(channel, urgency, id)
+            WHERE delivered_ms IS NULL AND gave_up_ms IS NULL
         sqlite_autoindex_api_tokens_1
         sqlite_autoindex_api_tokens_2
         sqlite_autoindex_checkpoints_1
         sqlite_autoindex_known_peers_1
+        sqlite_autoindex_outbox_channels_1
         sqlite_autoindex_sessions_1
         sqlite_autoindex_users_1"#]]
     .assert_eq(&added.join("\n"));
@@ -334,7 +369,7 @@ async fn what_was_written_is_there_after_opening_again() {
     assert_eq!(store.load_checkpoint(&lab()).await.unwrap(), Some(kept("{\"n\":1}", 0)));
     assert_eq!(store.save_event(event("three")).await.unwrap().id, 3);
     let runs = read_column(&path, "SELECT name FROM jarvis_schema ORDER BY version").await;
-    assert_eq!(runs, ["original", "ours", "journal", "users", "incidents"], "each migration once");
+    assert_eq!(runs, ["original", "ours", "journal", "users", "incidents", "outbox"], "each migration once");
 }
 
 #[tokio::test]
@@ -423,6 +458,7 @@ async fn what_the_engine_tells_is_stored_in_the_original_s_words() {
         incident: Some(incident),
         resolves: false,
         also_ends: Vec::new(),
+        urgency: Urgency::Feed,
         details: Details { target: "a:b".into(), ..Details::default() },
     };
     let row = store.save_event(NewEvent::from_engine(&lab(), &told)).await.unwrap();
@@ -695,6 +731,5 @@ async fn rows_of_the_four(path: &Path) -> Vec<String> {
 #[test]
 fn a_store_can_be_handed_to_every_task() {
     fn check<T: Clone + Send + Sync + 'static>() {}
-    check::<Store>();
-    check::<Arc<EventRow>>();
+    check::<(Store, Arc<EventRow>)>();
 }

@@ -10,6 +10,7 @@ use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
 use super::incidents;
 use super::journal::{self, Head, Kind};
 use super::new::{Checkpoint, NewAction, NewEntry, NewEvent};
+use super::outbox;
 use super::read::{action_columns, event_columns};
 use super::row::{ActionRow, EventRow, Preference, SnapshotRow, Source};
 use super::time;
@@ -41,17 +42,23 @@ impl Write for SaveTurn {
     async fn apply(&self, conn: &mut SqliteConnection) -> Result<Self::Output, sqlx::Error> {
         let SaveTurn { entries, events, checkpoint } = self;
         let mut head = None;
+        // Of the incidents for which people are called, the row that says so.
+        let mut calls = HashMap::new();
         if !entries.is_empty() {
             let end = journal::head(conn).await?;
             head = Some(journal::append(conn, end, entries).await?);
             kill_point::of("turn.entries", || self.kinds());
             incidents::project(conn, end.seq, entries).await?;
             for action in entries.iter().filter_map(|entry| entry.action.as_deref()) {
-                insert_action(conn, action).await?;
+                let row = insert_action(conn, action).await?;
+                if action.escalated {
+                    calls.insert(action.incident_id.as_str(), row.id);
+                }
             }
         }
         resolve_earlier(conn, events).await?;
         let rows = insert_events(conn, events).await?;
+        outbox::put(conn, events, &rows, &calls).await?;
         if let Some(checkpoint) = checkpoint {
             // Nobody else appends this cluster's entries, so its state includes all of them up to here.
             let end = match head {

@@ -22,6 +22,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration { version: 3, name: "journal", sql: include_str!("../../migrations/0003_journal.sql") },
     Migration { version: 4, name: "users", sql: include_str!("../../migrations/0004_users.sql") },
     Migration { version: 5, name: "incidents", sql: include_str!("../../migrations/0005_incidents.sql") },
+    Migration { version: 6, name: "outbox", sql: include_str!("../../migrations/0006_outbox.sql") },
 ];
 
 /// The columns without which a table is not the original's, whatever it is called.
