@@ -99,6 +99,13 @@ pub struct ChannelRow {
     pub waiting: u64,
 }
 
+impl ChannelRow {
+    /// Whether the last try failed.
+    pub fn is_failing(&self) -> bool {
+        self.failing_since.is_some()
+    }
+}
+
 /// An event that waits for a channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Waiting {
@@ -561,3 +568,6 @@ async fn end_told(conn: &mut SqliteConnection, event: i64, at: Timestamp) -> Res
     .await
     .map(drop)
 }
+
+#[cfg(test)]
+mod tests;
