@@ -10,6 +10,8 @@ mod help;
 mod runbooks;
 #[path = "config/sensors.rs"]
 mod sensors;
+#[path = "config/tell.rs"]
+mod tell;
 #[path = "config/tls.rs"]
 mod tls;
 
