@@ -286,10 +286,9 @@ pub(super) async fn put(
     }
     let mut put = false;
     for (event, row) in events.iter().zip(rows) {
-        let urgency = match event.urgency {
-            Urgency::Report(_) if event.resolves && was_called(conn, event).await? => Urgency::Call,
-            urgency => urgency,
-        };
+        let reported = matches!(event.urgency, Urgency::Report(_)) && event.resolves;
+        let called = reported && was_called(conn, event).await?;
+        let urgency = if called { Urgency::Call } else { event.urgency };
         let wanting: Vec<_> = channels.iter().filter(|channel| wanted(channel, event, urgency)).collect();
         if wanting.is_empty() {
             continue;
@@ -469,10 +468,10 @@ async fn drop_oldest(conn: &mut SqliteConnection, channel: &str, at: Timestamp) 
 
 /// How the channels go that are in use.
 pub(super) async fn all(pool: &SqlitePool) -> Result<Vec<ChannelRow>, sqlx::Error> {
-    let rows = sqlx::query(concat!(
+    let rows = sqlx::query(
         "SELECT *, (SELECT count(*) FROM outbox WHERE channel = name AND delivered_ms IS NULL AND gave_up_ms IS NULL) \
-         AS waiting FROM outbox_channels WHERE in_use = 1 ORDER BY name"
-    ));
+         AS waiting FROM outbox_channels WHERE in_use = 1 ORDER BY name",
+    );
     Ok(rows.fetch_all(pool).await?.iter().map(channel_row).collect())
 }
 

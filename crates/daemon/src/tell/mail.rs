@@ -5,6 +5,8 @@
 
 use std::time::{Duration, SystemTime};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use lettre::message::header::{Header, HeaderName, HeaderValue};
 use lettre::message::{Mailbox, MultiPart};
 use lettre::transport::smtp::authentication::{Credentials, DEFAULT_MECHANISMS};
@@ -28,6 +30,8 @@ pub(super) struct Mailer {
     tls: Tls,
     hello: ClientId,
     credentials: Option<Credentials>,
+    /// The password, in the forms in which it travels.
+    secrets: Vec<config::Secret>,
     from: Mailbox,
     to: Mailbox,
 }
@@ -82,6 +86,7 @@ impl Mailer {
                 .login
                 .as_ref()
                 .map(|(user, password)| Credentials::new(user.clone(), password.expose().to_owned())),
+            secrets: mail.login.iter().flat_map(|(user, password)| travels_as(user, password)).collect(),
             from,
             to: to.parse()?,
         })
@@ -119,7 +124,7 @@ impl Mailer {
         }
         if let Some(credentials) = &self.credentials {
             let logged_in = connection.auth(DEFAULT_MECHANISMS, credentials).await;
-            logged_in.map_err(|error| failed("the server does not let us log in", &error))?;
+            logged_in.map_err(|error| self.not_let_in(&error))?;
         }
         let taken = connection.send(message.envelope(), &message.formatted()).await;
         let outcome = match taken {
@@ -134,6 +139,14 @@ impl Mailer {
         };
         connection.abort().await;
         outcome
+    }
+
+    /// In the server's words, but for the password, should it say that back.
+    fn not_let_in(&self, error: &lettre::transport::smtp::Error) -> Unsent {
+        let said = words(&error.to_string());
+        let repeats = self.secrets.iter().any(|secret| said.contains(secret.expose()));
+        let said = if repeats { "its answer repeats the password and is not shown".into() } else { said };
+        Unsent::failed(format!("the server does not let us log in: {said}"))
     }
 
     fn message(&self, letter: &Letter) -> Result<Message, lettre::error::Error> {
@@ -151,6 +164,13 @@ impl Mailer {
 
 fn failed(what: &str, error: &lettre::transport::smtp::Error) -> Unsent {
     Unsent::failed(format!("{what}: {}", words(&error.to_string())))
+}
+
+/// The password as it is, and as AUTH PLAIN and LOGIN send it.
+fn travels_as(user: &str, password: &config::Secret) -> [config::Secret; 3] {
+    let plain = STANDARD.encode(format!("\0{user}\0{}", password.expose()));
+    let login = STANDARD.encode(password.expose());
+    [password.clone(), config::Secret::new(plain), config::Secret::new(login)]
 }
 
 /// What a server says, on one line.

@@ -24,8 +24,6 @@ use crate::words::plain;
 
 /// Longest wait for a whole answer: whoever takes longer works on it, instead of taking it.
 const WITHIN: Duration = Duration::from_secs(15);
-/// What is looked at of an answer, in bytes: its first words are for people.
-const BODY_MAX: usize = 300;
 
 /// Calls one address.
 pub(super) struct Hook {
@@ -83,22 +81,21 @@ impl Hook {
             .body(body)
             .send();
         let answer = called.await.map_err(|error| Unsent::failed(unanswered(error)))?;
+        // What is in the answer is not read: it may be endless, or repeat the address, which is a secret for many services.
         let status = answer.status();
-        let said = format!("{status} {}", beginning(answer).await);
-        let said = said.trim().to_owned();
         match status {
-            _ if status.is_success() => Ok(Sent { said }),
+            _ if status.is_success() => Ok(Sent { said: status.to_string() }),
             // It is gone, or this body is not what it takes; the same one will not be taken later either.
             StatusCode::GONE
             | StatusCode::BAD_REQUEST
             | StatusCode::PAYLOAD_TOO_LARGE
             | StatusCode::UNPROCESSABLE_ENTITY => {
-                Err(Unsent::refused(format!("the address refuses it: {said}")))
+                Err(Unsent::refused(format!("the address refuses it: {status}")))
             }
             _ if status.is_redirection() => {
                 Err(Unsent::failed(format!("the address points elsewhere, which is not followed: {status}")))
             }
-            _ => Err(Unsent::failed(format!("the address does not take it: {said}"))),
+            _ => Err(Unsent::failed(format!("the address does not take it: {status}"))),
         }
     }
 }
@@ -119,19 +116,6 @@ pub(crate) fn key(secret: &str) -> Option<Vec<u8>> {
         Some(encoded) => STANDARD.decode(encoded).ok(),
         None => Some(secret.as_bytes().to_owned()),
     }
-}
-
-async fn beginning(mut answer: reqwest::Response) -> String {
-    let mut body = Vec::new();
-    while body.len() < BODY_MAX {
-        match answer.chunk().await {
-            Ok(Some(part)) => body.extend_from_slice(&part[..part.len().min(BODY_MAX - body.len())]),
-            // Its status is what counts.
-            Ok(None) | Err(_) => break,
-        }
-    }
-    let text = String::from_utf8_lossy(&body).into_owned();
-    plain(text.trim()).into_owned()
 }
 
 /// Why there is no answer. Without the address, which may hold a secret of its own.

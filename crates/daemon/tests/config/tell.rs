@@ -61,7 +61,8 @@ fn the_example_of_who_is_told_is_good() {
         webhook[0].url                https://example.org/...  (jarvis.toml:19:7)
         webhook[0].ca_file            DIR/pager-ca.pem  (jarvis.toml:21:11)
         webhook[0].secret_file        DIR/pager.secret  (jarvis.toml:20:15)
-        webhook[0].least              error  (jarvis.toml:22:9)"#]].assert_eq(&folder.strip(&lines.join("\n")));
+        webhook[0].least              error  (jarvis.toml:22:9)"#]]
+    .assert_eq(&folder.strip(&lines.join("\n")));
 }
 
 #[test]
