@@ -5,6 +5,7 @@
 //! | `observe` | polling tiers over one shared observation, translated into the engine's snapshots |
 //! | [`record`] | the SQLite store |
 //! | [`report`] | REST, Socket.IO and the page's arrays |
+//! | [`tell`] | mail and webhooks, from the outbox |
 //! | [`act`] | does one thing to a cluster, once, and says how it ended |
 //! | [`run`] | the loop; nothing else may call the engine's `step` |
 //! | [`daemon`] | all of it put together: start and clean stop |
@@ -39,6 +40,7 @@ pub mod run;
 mod secret_file;
 pub mod supervise;
 pub mod tape;
+pub mod tell;
 mod words;
 pub mod zone;
 

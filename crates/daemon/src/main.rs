@@ -11,7 +11,7 @@ use clap::parser::ValueSource;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use daemon::config::{self, Config};
 use daemon::daemon::{Daemon, Settings};
-use daemon::{cli, core_dump, demo, doctor, open_files, ops, tape};
+use daemon::{cli, core_dump, demo, doctor, open_files, ops, tape, tell};
 use tracing_subscriber::EnvFilter;
 
 /// Watches Proxmox VE clusters and tells what happens to them.
@@ -58,6 +58,8 @@ enum Command {
     Record(tape::command::RecordOptions),
     /// Play the tapes with a policy (this configuration's, another level), and print what would be said otherwise. Reads only.
     Replay(tape::command::ReplayOptions),
+    /// Send a test message to everybody who is to be told, by mail and webhook, and print what was answered.
+    NotifyTest(tell::command::TestOptions),
     /// Print the OpenAPI document of all calls, for programs that make clients of it.
     Openapi,
     /// Look after the journal of what happened.
@@ -128,6 +130,7 @@ fn log_to_stderr(filter: Option<&str>, from: &str, command: &Command) -> anyhow:
         | Command::Audit(_)
         | Command::Record(_)
         | Command::Replay(_)
+        | Command::NotifyTest(_)
         | Command::Ask(_)
         | Command::Openapi => "warn",
     };
@@ -186,6 +189,7 @@ fn run(command: Command) -> anyhow::Result<()> {
             Command::Doctor { config } => doctor::run(Config::from_process(Some(&config))?).await,
             Command::Audit(audit) => ops::audit(audit).await,
             Command::Ask(command) => cli::run(command).await,
+            Command::NotifyTest(options) => tell::command::test(options).await,
             Command::Record(options) => tape::command::record(&options),
             Command::Replay(options) => tape::command::play(&options, jiff::Timestamp::now()),
             Command::CheckConfig { .. } | Command::Openapi => Ok(()),

@@ -34,10 +34,10 @@ use daemon::record::{ActionResult, Checkpoint, EventRow, NewAction, NewEvent, So
 use engine::detect::{Condition, Finding, Trace};
 use engine::incident::IncidentId;
 use engine::observe::{GuestKind, GuestStatus, Subject};
-use engine::report::{Details, Event, EventKind, Severity};
+use engine::report::{Details, Event, EventKind, Severity, Urgency};
 use expect_test::{Expect, expect};
 
-use help::{Folder, action, at, checkpoint, event, ids, kept, lab, read_column, run};
+use help::{Folder, action, at, checkpoint, event, ids, kept, lab, read_column};
 
 // ---- A file of the original ----
 
@@ -163,17 +163,6 @@ async fn everything_can_be_written_to_a_file_of_the_original() {
     write_everything(&store, 8, 4).await;
 }
 
-#[tokio::test]
-async fn a_column_of_ours_that_is_there_already_is_kept() {
-    let folder = Folder::new();
-    let path = folder.original().await;
-    run(&path, "ALTER TABLE events ADD COLUMN title TEXT; UPDATE events SET title = 'by hand' WHERE id = 2")
-        .await;
-    let store = Store::open(&path).await.unwrap();
-    let row = &store.get_events_after_seq(1, 1).await.unwrap()[0];
-    assert_eq!((row.title.as_str(), row.message.as_str()), ("by hand", "qemu/101 running to stopped"));
-}
-
 // ---- A fresh file ----
 
 #[tokio::test]
@@ -225,7 +214,11 @@ async fn what_was_written_is_there_after_opening_again() {
     assert_eq!(store.load_checkpoint(&lab()).await.unwrap(), Some(kept("{\"n\":1}", 0)));
     assert_eq!(store.save_event(event("three")).await.unwrap().id, 3);
     let runs = read_column(&path, "SELECT name FROM jarvis_schema ORDER BY version").await;
-    assert_eq!(runs, ["original", "ours", "journal", "users", "incidents", "notices"], "each migration once");
+    assert_eq!(
+        runs,
+        ["original", "ours", "journal", "users", "incidents", "outbox", "notices"],
+        "each migration once"
+    );
 }
 
 #[tokio::test]
@@ -313,8 +306,8 @@ async fn what_the_engine_tells_is_stored_in_the_original_s_words() {
         condition: Some(Condition::VmCrashed),
         incident: Some(incident),
         resolves: false,
-        calls_people: false,
         also_ends: Vec::new(),
+        urgency: Urgency::Feed,
         details: Details { target: "a:b".into(), ..Details::default() },
     };
     let row = store.save_event(NewEvent::from_engine(&lab(), &told)).await.unwrap();
@@ -555,6 +548,5 @@ async fn write_everything(store: &Store, events: i64, actions: i64) {
 #[test]
 fn a_store_can_be_handed_to_every_task() {
     fn check<T: Clone + Send + Sync + 'static>() {}
-    check::<Store>();
-    check::<Arc<EventRow>>();
+    check::<(Store, Arc<EventRow>)>();
 }

@@ -2,8 +2,12 @@
 //!
 //! Not every entry is an event: what is told is decided here, what is written down is not.
 
+mod urgency;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+
+pub use urgency::Urgency;
 
 use crate::act::Outcome;
 use crate::decide::Hold;
@@ -39,9 +43,9 @@ pub struct Event {
     /// Other incidents that end with it, and groups of which no member is open any more; their earlier events are then
     /// resolved too.
     pub also_ends: Vec<IncidentId>,
-    /// Whether it calls people because nothing else helps: the last attempt has not, or too much happens at once.
+    /// Whether people are told besides those who look: by mail and webhook.
     #[serde(default)]
-    pub calls_people: bool,
+    pub urgency: Urgency,
     /// The facts, for programs.
     pub details: Details,
 }
@@ -144,7 +148,7 @@ pub fn event(cluster: &ClusterName, entry: &Entry) -> Event {
         incident: None,
         resolves: false,
         also_ends: Vec::new(),
-        calls_people: false,
+        urgency: Urgency::Feed,
         details: Details { target: target(entry), ..Details::default() },
     };
     match &entry.fact {
@@ -180,11 +184,11 @@ pub fn event(cluster: &ClusterName, entry: &Entry) -> Event {
         Fact::Storm { incidents } => {
             event.title =
                 if *incidents == 0 { "Storm of incidents over" } else { "Storm of incidents" }.into();
-            event.calls_people = *incidents > 0;
             event.severity = if *incidents == 0 { Severity::Info } else { Severity::Critical };
             event.message = format!("cluster {cluster}: {}", crate::record::storm_words(*incidents));
         }
     }
+    event.urgency = urgency::of(&entry.fact, event.severity);
     event
 }
 
@@ -238,7 +242,6 @@ fn remedy(event: &mut Event, cluster: &ClusterName, entry: &Entry, condition: Co
         Step::Escalated { .. } => {
             event.kind = EventKind::Alert;
             event.severity = Severity::Critical;
-            event.calls_people = true;
             event.title = format!("Remediation escalated: {condition} on {}", place_in(cluster, entry));
         }
         Step::Ordered { order, .. } => event.title = format!("Incident {}: {condition}", order.words()),

@@ -12,6 +12,7 @@ use super::incidents;
 use super::journal::{self, Kind};
 use super::mute;
 use super::new::{Checkpoint, NewAction, NewEntry, NewEvent};
+use super::outbox;
 use super::read::{action_columns, event_columns};
 use super::row::{ActionRow, EventRow, Preference, SnapshotRow, Source};
 use super::time;
@@ -44,18 +45,21 @@ impl Write for SaveTurn {
     async fn apply(&self, conn: &mut SqliteConnection) -> Result<Self::Output, sqlx::Error> {
         let SaveTurn { signer, entries, events, checkpoint } = self;
         let mut head = None;
+        // Of the incidents for which people are called, the row that says so.
+        let mut calls = HashMap::new();
         if !entries.is_empty() {
             let end = journal::head(conn).await?;
             head = Some(journal::append(conn, signer, end, entries).await?);
             kill_point::of("turn.entries", || self.kinds());
             incidents::project(conn, end.seq, entries).await?;
             for action in entries.iter().filter_map(|entry| entry.action.as_deref()) {
-                insert_action(conn, action).await?;
+                let row = insert_action(conn, action).await?;
+                if action.escalated {
+                    calls.insert(action.incident_id.as_str(), row.id);
+                }
             }
         }
-        resolve_earlier(conn, events).await?;
-        let marked = mute::marked(conn, events).await;
-        let rows = insert_events(conn, marked.as_deref().unwrap_or(events)).await?;
+        let rows = save_events(conn, events, &calls).await?;
         if let Some(checkpoint) = checkpoint {
             // Nobody else appends this cluster's entries, so its state includes all of them up to here.
             let end = match head {
@@ -79,6 +83,22 @@ impl Write for SaveTurn {
     fn kinds(&self) -> Vec<&'static str> {
         self.entries.iter().map(|entry| entry.kind.as_str()).collect()
     }
+}
+
+/// Stores fitted events, and puts into the outbox what people are told of them. `calls`: of the incidents for which people are
+/// called, the row that says so.
+pub(super) async fn save_events(
+    conn: &mut SqliteConnection,
+    events: &[NewEvent],
+    calls: &HashMap<&str, i64>,
+) -> Result<Vec<Arc<EventRow>>, sqlx::Error> {
+    resolve_earlier(conn, events).await?;
+    // What people are not told is recorded and shown all the same.
+    let marked = mute::marked(conn, events).await;
+    let events = marked.as_deref().unwrap_or(events);
+    let rows = insert_events(conn, events).await?;
+    outbox::put(conn, events, &rows, calls).await?;
+    Ok(rows)
 }
 
 /// Inserts fitted events in their order. An incident that ends among them takes those before it along.

@@ -11,6 +11,7 @@ use engine::about::About;
 use engine::decide::Known;
 use engine::detect::Condition;
 use engine::observe::Subject;
+use engine::report::Urgency;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use sqlx::SqliteConnection;
@@ -127,12 +128,13 @@ pub(super) async fn marked(conn: &mut SqliteConnection, events: &[NewEvent]) -> 
             cluster,
             condition: event.condition.as_deref(),
             known,
-            calls_people: event.calls_people,
+            calls_people: event.urgency == Urgency::Call,
         };
         if let Some(muted) = mutes.muted(&told) {
             let all = marked.get_or_insert_with(|| events.to_vec());
             if let Some(event) = all.get_mut(index) {
                 event.details = Some(with(event.details.take(), muted));
+                event.urgency = Urgency::Feed;
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use engine::observe::ClusterName;
 use engine::record::{Entry, Fact, Step};
-use engine::report::{Event, EventKind, Severity};
+use engine::report::{Event, EventKind, Severity, Urgency};
 use jiff::Timestamp;
 use uuid::Uuid;
 
@@ -144,8 +144,10 @@ pub struct NewEvent {
     pub also_ends: Vec<String>,
     /// By what else operators may mean its subject. Not stored.
     pub of: Option<Box<Marks>>,
-    /// Whether it calls people because nothing else helps. Not stored.
-    pub calls_people: bool,
+    /// Whether people are told besides those who look, and how soon.
+    pub urgency: Urgency,
+    /// The channel that it is about, and so cannot be told over.
+    pub not_over: Option<String>,
 }
 
 /// What a guest is called, and how it is marked.
@@ -181,7 +183,8 @@ impl NewEvent {
             resolves: event.resolves,
             also_ends: event.also_ends.iter().map(ToString::to_string).collect(),
             of: None,
-            calls_people: event.calls_people,
+            urgency: event.urgency,
+            not_over: None,
         }
     }
 
@@ -212,7 +215,8 @@ impl NewEvent {
             resolves: false,
             also_ends: Vec::new(),
             of: None,
-            calls_people: false,
+            urgency: Urgency::Report(severity),
+            not_over: None,
         }
     }
 

@@ -4,7 +4,7 @@
 //! that tells everybody. What is in force is read here too, from a text that anybody may have written: what cannot be
 //! read stops everything. Who may change what is asked before, by whoever knows the caller.
 
-use engine::report::{EventKind, Severity};
+use engine::report::{EventKind, Severity, Urgency};
 use jiff::Timestamp;
 use serde_json::json;
 use sqlx::{Row, SqliteConnection};
@@ -137,8 +137,13 @@ impl Setting {
             Setting::Other { .. } => return None,
         };
         let event = NewEvent::plain(at, EventKind::Status, severity, Source::User, &title, &message);
+        // Whether Jarvis acts at all concerns whoever relies on it, however bad that is.
+        let urgency = match self {
+            Setting::KillSwitch(_) => Urgency::Report(Severity::Critical),
+            Setting::Level { .. } | Setting::Other { .. } => event.urgency,
+        };
         // It is over with itself: nothing would ever end it.
-        Some(NewEvent { resolves: true, ..event })
+        Some(NewEvent { resolves: true, urgency, ..event })
     }
 }
 

@@ -1,11 +1,11 @@
-//! A file of the original that is opened: what is added to it, and that nothing else is.
+//! A file of the original becomes ours: what is added to it, and that nothing else is.
 
 use std::path::Path;
 
 use daemon::record::Store;
 use expect_test::expect;
 
-use super::help::{Folder, read_column};
+use super::help::{Folder, read_column, run};
 
 #[tokio::test]
 async fn adopting_a_file_only_adds_to_it() {
@@ -97,6 +97,37 @@ async fn adopting_a_file_only_adds_to_it() {
         notices.zone TEXT
         notices.ended_ms INTEGER
         notices.ended_by TEXT
+        outbox.id INTEGER KEY
+        outbox.channel TEXT NOT NULL
+        outbox.urgency TEXT NOT NULL
+        outbox.made_ms INTEGER NOT NULL
+        outbox.event INTEGER NOT NULL
+        outbox.cluster TEXT
+        outbox.incident TEXT
+        outbox.content TEXT NOT NULL
+        outbox.action INTEGER
+        outbox.message TEXT
+        outbox.tries INTEGER NOT NULL DEFAULT 0
+        outbox.delivered_ms INTEGER
+        outbox.gave_up_ms INTEGER
+        outbox.last_error TEXT
+        outbox_channels.name TEXT NOT NULL KEY
+        outbox_channels.kind TEXT NOT NULL
+        outbox_channels.least TEXT NOT NULL
+        outbox_channels.in_use INTEGER NOT NULL
+        outbox_channels.failures INTEGER NOT NULL DEFAULT 0
+        outbox_channels.failing_since_ms INTEGER
+        outbox_channels.next_try_ms INTEGER
+        outbox_channels.reported_ms INTEGER
+        outbox_channels.last_ok_ms INTEGER
+        outbox_channels.last_error TEXT
+        outbox_channels.last_error_ms INTEGER
+        outbox_channels.delivered INTEGER NOT NULL DEFAULT 0
+        outbox_channels.refused INTEGER NOT NULL DEFAULT 0
+        outbox_channels.expired INTEGER NOT NULL DEFAULT 0
+        outbox_channels.dropped INTEGER NOT NULL DEFAULT 0
+        outbox_channels.untold INTEGER NOT NULL DEFAULT 0
+        outbox_channels.told_event INTEGER
         sessions.digest BLOB NOT NULL KEY
         sessions.user TEXT NOT NULL
         sessions.cookie INTEGER NOT NULL
@@ -127,14 +158,29 @@ async fn adopting_a_file_only_adds_to_it() {
         CREATE INDEX idx_journal_kind_time ON journal(kind, at_ms)
         CREATE INDEX idx_journal_time ON journal(at_ms)
         CREATE INDEX idx_notices_open ON notices(made_ms) WHERE ended_ms IS NULL
+        CREATE INDEX idx_outbox_done ON outbox(made_ms)
+        CREATE INDEX idx_outbox_waiting ON outbox(channel, urgency, id)
+            WHERE delivered_ms IS NULL AND gave_up_ms IS NULL
         sqlite_autoindex_api_tokens_1
         sqlite_autoindex_api_tokens_2
         sqlite_autoindex_checkpoints_1
         sqlite_autoindex_known_peers_1
         sqlite_autoindex_notices_1
+        sqlite_autoindex_outbox_channels_1
         sqlite_autoindex_sessions_1
         sqlite_autoindex_users_1"#]]
     .assert_eq(&added.join("\n"));
+}
+
+#[tokio::test]
+async fn a_column_of_ours_that_is_there_already_is_kept() {
+    let folder = Folder::new();
+    let path = folder.original().await;
+    run(&path, "ALTER TABLE events ADD COLUMN title TEXT; UPDATE events SET title = 'by hand' WHERE id = 2")
+        .await;
+    let store = Store::open(&path).await.unwrap();
+    let row = &store.get_events_after_seq(1, 1).await.unwrap()[0];
+    assert_eq!((row.title.as_str(), row.message.as_str()), ("by hand", "qemu/101 running to stopped"));
 }
 
 /// Every column, as SQLite itself describes it, and every index: one line each.
