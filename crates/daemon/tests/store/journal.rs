@@ -378,6 +378,23 @@ async fn the_command_says_what_it_found_and_its_exit_code_too() {
         assert_eq!(code, Some(0), "{said}");
         assert!(said.contains("the journal is whole: 7 rows, 4 of"), "{said}");
     }
+    let key = folder.path("jarvis.key");
+    let own = fs::read(&key).unwrap();
+    for (other, expected) in [
+        (None, "there is no jarvis.key beside it"),
+        (Some("BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc"), "jarvis.key is another key than the journal"),
+        (Some("no key"), "jarvis.key does not hold a key"),
+    ] {
+        match other {
+            Some(text) => fs::write(&key, text).unwrap(),
+            None => fs::remove_file(&key).unwrap(),
+        }
+        let (code, said) = command(["--store", store]);
+        assert_eq!(code, Some(1), "{said}");
+        assert!(said.contains(expected), "{said}");
+    }
+    fs::write(&key, own).unwrap();
+    assert_eq!(command(["--store", store]).0, Some(0), "with its own again");
     run(&path, "DELETE FROM journal WHERE seq = 6").await;
     for arguments in [["--store", store], ["--config", config]] {
         let (code, said) = command(arguments);
