@@ -191,7 +191,7 @@ pub(super) async fn hardened(request: Request, next: Next) -> Response {
 }
 
 /// Headers of which the first and the last mean different things to different programs on the way, so each comes once.
-const ONCE: [HeaderName; 4] = [header::HOST, header::AUTHORIZATION, header::ORIGIN, header::CONTENT_TYPE];
+const ONCE: [HeaderName; 3] = [header::HOST, header::AUTHORIZATION, header::ORIGIN];
 
 /// Refuses what does not say, or says twice, whom it is for and from whom it comes (RFC 9112, 3.2).
 pub(super) async fn unambiguous(request: Request, next: Next) -> Response {
