@@ -614,8 +614,10 @@ fn what_is_in_maintenance() {
     let tags: [Box<str>; 1] = ["web".into()];
     let known =
         Known { subject: &subject, node: Some(&node), name: Some("web01"), tags: &tags, pool: Some("shop") };
+    /// About what, from which second until which.
+    type Windows = &'static [(&'static str, i64, i64)];
     #[rustfmt::skip]
-    let table: [(&str, &[(&str, i64, i64)], &str); 16] = [
+    let table: [(&str, Windows, &str); 16] = [
         ("nothing",                          &[],                                                            "-"),
         ("itself",                           &[("qemu/101", 50, 200)],                                       "200"),
         ("another one",                      &[("qemu/102", 50, 200)],                                       "-"),
