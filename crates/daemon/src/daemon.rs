@@ -191,8 +191,6 @@ impl Daemon {
         let clock = Arc::new(settings.clock);
         let channels = tell::channels(&settings.told)?;
         let store = Store::open(&settings.store).await?;
-        // Before anything is recorded that they are to be told.
-        tell::open(&store, &channels, clock.now()).await?;
         let folder = settings.store.parent().filter(|folder| !folder.as_os_str().is_empty());
         let auth =
             Arc::new(Auth::open(folder.unwrap_or(Path::new(".")), store.clone(), settings.password).await?);
@@ -234,6 +232,12 @@ impl Daemon {
         }
         let (sender, stop) = supervise::stop();
         let mut watches = JoinSet::new();
+        // Before anything is seen that they are to be told. A store that takes nothing keeps nobody from watching.
+        let used = tell::used(&channels);
+        if let Err(error) = store.use_channels(used.clone(), clock.now()).await {
+            tracing::error!("nobody is told of what happens until the store takes who is: {error}");
+            watches.spawn(tell::use_later(store.clone(), used, Arc::clone(&clock), stop.clone()));
+        }
         // Beside the start, not in it: a hash takes as long as everything else together.
         watches.spawn(async move {
             if let Err(error) = auth.settle().await {

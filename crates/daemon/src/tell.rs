@@ -135,12 +135,24 @@ pub fn channels(told: &config::Told) -> anyhow::Result<Vec<Channel>> {
     Ok(channels)
 }
 
-/// Says in the store which channels there are: from then on what is recorded is put in for them.
-///
-/// # Errors
-/// The store failed.
-pub async fn open(store: &Store, channels: &[Channel], at: Timestamp) -> Result<(), StoreError> {
-    store.use_channels(channels.iter().map(|channel| channel.stored.clone()).collect(), at).await
+/// As the store is told of them ([`Store::use_channels`]): from then on what is recorded is put in for them.
+pub fn used(channels: &[Channel]) -> Vec<NewChannel> {
+    channels.iter().map(|channel| channel.stored.clone()).collect()
+}
+
+/// Tells the store of the channels as soon as it takes something.
+pub async fn use_later(store: Store, channels: Vec<NewChannel>, clock: Arc<Clock>, mut stop: Stop) {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(STORE_AGAIN) => {}
+            () = stop.asked() => return,
+        }
+        match store.use_channels(channels.clone(), clock.now()).await {
+            Ok(()) => return tracing::info!("people are told of what happens from now on"),
+            Err(StoreError::Closed) => return,
+            Err(error) => tracing::debug!(%error, "the store does not take who is told"),
+        }
+    }
 }
 
 /// Sends what waits for a channel until the daemon stops; survives its own panics.

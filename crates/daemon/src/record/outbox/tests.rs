@@ -310,3 +310,29 @@ async fn what_waits_is_not_pruned() {
     assert_eq!(fixture.store.cleanup_old_messages(7, at(week + 1)).await.unwrap(), 1);
     assert_eq!(fixture.shown(&hook()).await.len(), 1);
 }
+
+/// A full disk, or a foreign hand: the daemon starts all the same, and says who is told once it can.
+#[tokio::test]
+async fn who_is_told_is_said_as_soon_as_the_store_takes_it() {
+    let fixture = Fixture::with(vec![mail()]).await;
+    let refuse = "CREATE TRIGGER no BEFORE UPDATE ON outbox_channels BEGIN SELECT RAISE(FAIL, 'no'); END";
+    let file = sqlx::sqlite::SqliteConnectOptions::new().filename(fixture.folder.join("jarvis.db"));
+    let mut hand = sqlx::ConnectOptions::connect(&file).await.unwrap();
+    sqlx::query(refuse).execute(&mut hand).await.unwrap();
+    fixture.store.use_channels(vec![hook()], at(1)).await.unwrap_err();
+    assert_eq!(fixture.row(&mail()).await.name, "mail:a@x", "as it was");
+    let names = |rows: Vec<ChannelRow>| rows.into_iter().map(|row| row.name).collect::<Vec<_>>();
+    let (sender, stop) = crate::supervise::stop();
+    let clock = Arc::new(crate::clock::Clock::wall());
+    let later = crate::tell::use_later(fixture.store.clone(), vec![hook()], clock, stop);
+    // Nobody waits for its pauses.
+    tokio::time::pause();
+    let mend = async {
+        tokio::time::sleep(std::time::Duration::from_secs(7)).await;
+        sqlx::query("DROP TRIGGER no").execute(&mut hand).await.unwrap();
+    };
+    tokio::join!(later, mend);
+    tokio::time::resume();
+    drop(sender);
+    assert_eq!(names(fixture.store.channels().await.unwrap()), ["webhook:b"]);
+}
