@@ -334,6 +334,10 @@ impl<'a> Play<'a> {
                 self.controls.kill_switch = if *on { KillSwitch::On } else { KillSwitch::Off };
                 Said::Controls(self.controls.clone())
             }
+            Jarvis::Standby(on) => {
+                self.controls.standby = *on;
+                Said::Controls(self.controls.clone())
+            }
             Jarvis::Level(level) => {
                 self.controls.level = *level;
                 Said::Controls(self.controls.clone())

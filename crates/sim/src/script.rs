@@ -125,6 +125,8 @@ pub enum Jarvis {
     KillSwitch(bool),
     /// What it may do by itself from now on.
     Level(Autonomy),
+    /// Only watch, or no longer.
+    Standby(bool),
     /// Somebody works on this, for so long.
     Announce(About, SignedDuration),
     /// Something about what is open on a subject.
@@ -211,6 +213,8 @@ pub enum Command {
     Daemon(NodeName, Daemon, bool),
     /// These nodes see only each other, and whoever is on the same side.
     Side(u8, Vec<NodeName>),
+    /// Somebody makes a template of a guest that is stopped.
+    Template(GuestId),
     /// A service of a node is in another state, in systemd's words.
     Service(NodeName, String, String),
     /// Somebody has PVE start or stop a service of a node: a task says who it was.

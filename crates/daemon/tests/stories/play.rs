@@ -213,6 +213,7 @@ impl Operator {
                 Jarvis::KillSwitch(on) => {
                     self.store.set_preference(record::KILL_SWITCH, &on.to_string(), now).await.unwrap();
                 }
+                Jarvis::Standby(_) => panic!("standby is a setting: see `on_standby_nothing_is_done`"),
                 Jarvis::Level(level) => {
                     let level = level.number().to_string();
                     self.store.set_preference(record::LEVEL, &level, now).await.unwrap();

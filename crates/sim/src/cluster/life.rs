@@ -193,6 +193,16 @@ impl Cluster {
         Ok(())
     }
 
+    /// Somebody makes a template of it. It never runs again.
+    pub fn make_template(&mut self, id: GuestId) -> Result<(), Trouble> {
+        let guest = self.guest_mut(id)?;
+        if guest.process.is_some() {
+            return Err(Trouble::NoSense(format!("{id} runs: no template can be made of it")));
+        }
+        guest.spec.template = true;
+        Ok(())
+    }
+
     /// The guest is in another run state, and nobody asked for it (`io-error`, `guest-panicked`).
     pub fn run_state(&mut self, id: GuestId, state: &str) -> Result<(), Trouble> {
         self.must_run(id)?;

@@ -18,6 +18,7 @@ impl Cluster {
             Command::Evict(node) => self.evict(node),
             Command::Daemon(node, daemon, down) => self.daemon(node, *daemon, *down),
             Command::Side(side, nodes) => self.side(*side, nodes),
+            Command::Template(id) => self.make_template(*id),
             Command::Service(node, service, word) => self.service(node, service, word),
             Command::ServiceBy(node, service, word, by) => self.service_by(by, node, service, word),
             Command::Temperature(node, sensor, degrees) => {

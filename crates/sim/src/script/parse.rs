@@ -78,10 +78,12 @@ pub const COMMANDS: &[(&str, &str)] = &[
     ("start-node", "start-node NODE"),
     ("state", "state KIND/ID WORD"),
     ("stats", "stats NODE stalled|back"),
+    ("standby", "standby on|off"),
     ("stop", "stop KIND/ID [by USER]"),
     ("storage", "storage NAME [shared|local] [SIZE] [used N%] [on NODE] [offline|online]"),
     ("suspend", "suspend KIND/ID [by USER]"),
     ("temperature", "temperature NODE SENSOR DEGREES"),
+    ("template", "template KIND/ID"),
     ("unhang", "unhang KIND/ID"),
     ("unlock", "unlock KIND/ID"),
 ];
@@ -200,6 +202,12 @@ fn command(words: &[&str]) -> Said<Command> {
             ["off"] => Command::Jarvis(Jarvis::KillSwitch(false)),
             _ => return Err(form(first)),
         },
+        "standby" => match rest {
+            ["on"] => Command::Jarvis(Jarvis::Standby(true)),
+            ["off"] => Command::Jarvis(Jarvis::Standby(false)),
+            _ => return Err(form(first)),
+        },
+        "template" => Command::Template(guest(one(rest, first)?)?),
         "allow" => Command::Jarvis(Jarvis::Level(autonomy(one(rest, first)?)?)),
         "announce" => match rest {
             [about, "for", lasts] => Command::Jarvis(Jarvis::Announce(

@@ -181,6 +181,9 @@ impl Acts {
         if controls.level < Autonomy::ActReport && !approved {
             breach("nobody allowed it");
         }
+        if controls.standby {
+            breach("it is on standby");
+        }
         let node = permit.attempt().action.node();
         if controls.maintenance.iter().any(|window| {
             let meant = match &window.subject {
@@ -292,7 +295,9 @@ impl Acts {
     /// What may be acted on and is not.
     fn due(&mut self, moment: &Moment, idle: bool) {
         let controls = self.controls.clone().unwrap_or_default();
-        let allowed = controls.kill_switch == KillSwitch::Off && controls.level >= Autonomy::ActReport;
+        let allowed = controls.kill_switch == KillSwitch::Off
+            && !controls.standby
+            && controls.level >= Autonomy::ActReport;
         // Announced work that is over holds nothing up: what is still down is due again.
         let announced = controls.maintenance.iter().any(|window| moment.at < window.until);
         let open = idle && allowed && !self.storm && !announced && moment.engine.seeing();

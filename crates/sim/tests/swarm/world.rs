@@ -111,7 +111,11 @@ impl World {
     fn event(&mut self, at: i64) {
         let (id, node) = (self.guest(), self.node());
         let by = self.one(&["", " by alice@pve", " by op@pve!t1"]);
-        match self.rng.below(37) {
+        match self.rng.below(41) {
+            37 => self.interfered(at, &id, &by),
+            38 => self.interfered(at, &id, &by),
+            39 => self.many_at_once(at),
+            40 => self.full_and_still(at, &id),
             34 | 35 => self.operator(at, &id),
             36 => self.at(at, &format!("break {id}")),
             0..=4 => {
@@ -204,6 +208,48 @@ impl World {
                 self.at(at + lasts, &format!("start-node {node}"));
             }
         }
+    }
+
+    /// A guest crashes, and while it is left alone for its first seconds something comes in between.
+    fn interfered(&mut self, at: i64, id: &str, by: &str) {
+        let soon = at + 1 + self.rng.below(40) as i64;
+        let later = soon + 5 + self.rng.below(200) as i64;
+        self.at(at, &format!("crash {id}"));
+        match self.rng.below(9) {
+            0 | 1 => {
+                let lock = self.one(&["backup", "migrate", "snapshot"]);
+                self.at(soon, &format!("lock {id} {lock}"));
+                self.at(later, &format!("unlock {id}"));
+            }
+            2 | 3 => {
+                self.at(soon, &format!("ha {id} started"));
+                self.at(later, &format!("ha {id} none"));
+            }
+            4 => self.at(soon, &format!("template {id}")),
+            5 => self.at(soon, &format!("destroy {id}{by}")),
+            6 => self.at(soon, &format!("backup {id} mode=stop takes=60{by}")),
+            7 => self.at(soon, &format!("start {id}{by}")),
+            _ => {
+                self.at(soon, "standby on");
+                self.at(later, "standby off");
+            }
+        }
+    }
+
+    /// More crashes than one minute should have.
+    fn many_at_once(&mut self, at: i64) {
+        for id in self.guests.clone() {
+            let moment = at + self.rng.below(20) as i64;
+            self.at(moment, &format!("crash {id}"));
+        }
+    }
+
+    /// A machine stands still while a storage is full, and there is room again.
+    fn full_and_still(&mut self, at: i64, id: &str) {
+        let lasts = 30 + self.rng.below(300) as i64;
+        self.at(at, "storage nfs used 99%");
+        self.at(at + 1, &format!("state {id} io-error"));
+        self.at(at + lasts, "storage nfs used 30%");
     }
 
     /// Somebody says something to Jarvis.

@@ -8,9 +8,10 @@ use engine::incident::Resolution;
 use engine::observe::{ClusterName, GuestKind, GuestStatus};
 use engine::record::{Entry, Fact, Step};
 use engine::report::EventKind;
+use engine::window::Span;
 use jiff::SignedDuration;
 
-use super::super::{NewEntry, Source};
+use super::super::{NewEntry, NewNotice, NoticeKind, Operator, Source, When};
 use super::*;
 
 const BEGAN: i64 = 1_795_000_000;
@@ -335,4 +336,35 @@ async fn who_is_told_is_said_as_soon_as_the_store_takes_it() {
     tokio::time::resume();
     drop(sender);
     assert_eq!(names(fixture.store.channels().await.unwrap()), ["webhook:b"]);
+}
+
+/// What somebody asked for quiet about is recorded and shown, and reaches no channel; a call does, unless work is announced.
+#[tokio::test]
+async fn what_is_muted_reaches_no_channel() {
+    #[rustfmt::skip]
+    let table: [(&str, Option<(NoticeKind, &str, Option<&str>)>, &[&str]); 6] = [
+        ("nothing is announced",             None, &["call", "report"]),
+        ("its node is worked on",            Some((NoticeKind::Maintenance, "node/pve1", None)), &[]),
+        ("another node is",                  Some((NoticeKind::Maintenance, "node/pve2", None)), &["call", "report"]),
+        ("it is silenced",                   Some((NoticeKind::Silence, "qemu/101", None)), &["call"]),
+        ("and its crashes by name",          Some((NoticeKind::Silence, "qemu/101", Some("VM_CRASHED"))), &[]),
+        ("another condition of it is",       Some((NoticeKind::Silence, "qemu/101", Some("VM_FAULT"))), &["call", "report"]),
+    ];
+    for (row, announced, expected) in table {
+        let fixture = Fixture::with(vec![mail()]).await;
+        if let Some((kind, about, condition)) = announced {
+            let when = When::Once(Span { from: at(-60), until: at(3600) });
+            let (about, condition) = (about.parse().unwrap(), condition.map(str::to_owned));
+            let new = NewNotice { kind, cluster: None, about, condition, note: String::new(), when };
+            let by = Operator { name: "alice".into(), via: "login".into() };
+            fixture.store.set_notice(new, &by, at(-60)).await.unwrap().unwrap();
+        }
+        fixture.tell(&[opened(0), escalated(60)]).await;
+        let waits = fixture.waits(&mail()).await;
+        let of_it = waits.iter().filter(|waits| waits.made >= at(0));
+        let kinds: Vec<_> = of_it.map(|waits| if waits.call { "call" } else { "report" }).collect();
+        assert_eq!(kinds, expected, "{row}");
+        let shown = fixture.titles().await;
+        assert!(shown.iter().any(|title| title == "VM web01 (101) crashed"), "{row}: {shown:?}");
+    }
 }
