@@ -31,3 +31,5 @@ CREATE TABLE IF NOT EXISTS notices (
 ) STRICT;
 -- What lasts or is to come is asked for each few seconds; what is over stays out of the way.
 CREATE INDEX IF NOT EXISTS idx_notices_open ON notices(made_ms) WHERE ended_ms IS NULL;
+-- Who was told of an incident is told of its end.
+CREATE INDEX IF NOT EXISTS idx_outbox_incident ON outbox(incident) WHERE incident IS NOT NULL;

@@ -354,7 +354,7 @@ impl Loop {
         // What could not be written down is not done.
         for permit in permits {
             match self.waiting.is_empty() {
-                true => self.actor.begin(permit),
+                true => self.actor.begin(permit, self.settings.clone()),
                 false => self.actor.refuse(permit, "it could not be recorded"),
             }
         }

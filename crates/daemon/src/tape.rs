@@ -25,7 +25,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// The form of a piece. One of another version is not read.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// Turns that wait for the disk. Of the biggest cluster each has some megabytes.
 const WAITING_MAX: usize = 8;
 /// A piece ends after so many bytes on the disk, or so much time: what is too old is removed piece by piece.
@@ -430,8 +430,8 @@ mod tests {
             ("without its end",        whole[..whole.len() - 20].to_vec(),           "cut"),
             ("its first bytes",        whole[..30].to_vec(),                         "cut"),
             ("nothing",                vec![],                                       "cut"),
-            ("of another time",        gz("{\"version\":2,\"new\":1}\n"),            "it is of version 2, and this jarvis knows 1"),
-            ("no head",                gz("{\"version\":1}\n"),                      "missing field `cluster` at line 1 column 13"),
+            ("of another time",        gz("{\"version\":1,\"old\":1}\n"),            "it is of version 1, and this jarvis knows 2"),
+            ("no head",                gz("{\"version\":2}\n"),                      "missing field `cluster` at line 1 column 13"),
             ("another file",           b"PNG and so on, and so on".to_vec(),         "invalid gzip header"),
         ];
         for (name, bytes, expected) in table {

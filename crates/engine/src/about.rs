@@ -6,7 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::decide::Known;
-use crate::observe::Subject;
+use crate::observe::{NodeName, Subject};
 
 /// Longest tag, pool or name, in bytes: PVE's own are shorter.
 const WORD_MAX: usize = 120;
@@ -21,7 +21,7 @@ pub enum About {
     Tag(Box<str>),
     /// Guests of this pool.
     Pool(Box<str>),
-    /// What is called this.
+    /// What is called this; of a node, with what is on it.
     Name(Box<str>),
 }
 
@@ -45,7 +45,12 @@ impl About {
             // PVE keeps tags in the case in which they were typed, and compares them without it.
             About::Tag(tag) => known.tags.iter().any(|own| own.eq_ignore_ascii_case(tag)),
             About::Pool(pool) => known.pool == Some(&**pool),
-            About::Name(name) => known.name == Some(&**name),
+            // A node is called by its name alone, and its guests and services are meant with it.
+            About::Name(name) => {
+                let is_it = |node: &NodeName| node.as_str() == &**name;
+                let names = matches!(known.subject, Subject::Node(node) if is_it(node));
+                known.name == Some(&**name) || names || known.node.is_some_and(is_it)
+            }
         }
     }
 
@@ -159,6 +164,9 @@ mod tests {
             ("by a pool that is not its",       "pool:Shop",          known("qemu/101"),            false),
             ("by its name",                     "name:web01",         known("qemu/101"),            true),
             ("by another name",                 "name:web0",          known("qemu/101"),            false),
+            ("a node by its name",              "name:pve1",          bare("node/pve1"),            true),
+            ("and what is on it",               "name:pve1",          known("qemu/101"),            true),
+            ("another node by its name",        "name:pve2",          known("qemu/101"),            false),
             ("by a tag, what has none",         "tag:web",            bare("node/pve1"),            false),
             ("by a pool, what has none",        "pool:shop",          bare("node/pve1"),            false),
         ];

@@ -18,7 +18,7 @@ pub use self::memory::Memory as Checkpoint;
 use self::memory::{KnownGuest, Memory};
 use self::remedy::Scratch;
 use crate::act::Outcome;
-use crate::decide::{Controls, Permit};
+use crate::decide::{Controls, KillSwitch, Permit};
 use crate::detect::{Check, Finding, node};
 use crate::incident::{Change, Found, Incident, IncidentId, Incidents, Resolution, Slot, State};
 use crate::observe::{
@@ -224,7 +224,12 @@ impl Engine {
                 self.reviewed(&mut turn, &look, &answer);
             }
             Input::Acted { incident, attempt, outcome } => self.acted(&mut turn, incident, attempt, outcome),
-            Input::Commanded(Command::Controls(controls)) => self.controls = controls,
+            Input::Commanded(Command::Controls(controls)) => {
+                if controls.kill_switch == KillSwitch::On && self.controls.kill_switch != KillSwitch::On {
+                    self.approvals_lapse();
+                }
+                self.controls = controls;
+            }
             Input::Commanded(Command::Order { incident, by, order }) => {
                 self.ordered(&mut turn, incident, &by, order);
             }

@@ -99,7 +99,7 @@ fn three_attempts_and_then_people() {
         156  acted     VM_CRASHED         qemu/101 (web01): its task failed: start failed: QEMU exited with code 1
         157  inspect   qemu/101 closely
         157  missed    VM_CRASHED         qemu/101 (web01): it is stopped: start failed: QEMU exited with code 1
-        157  escalated VM_CRASHED         qemu/101 (web01): 3 attempts within 1:00:00 have not helped (vm-crashed-restart); nothing more is done until it is over, or somebody says so"#]]);
+        157  escalated VM_CRASHED         qemu/101 (web01): 3 attempts within 1:00:00, and no more are made (vm-crashed-restart) until it is over, or somebody says so"#]]);
 }
 
 #[test]
@@ -282,4 +282,34 @@ fn a_service_that_fails_later_is_looked_at_again() {
         156  inspect   service/pve1/chrony closely
         156  missed    SERVICE_DOWN       service/pve1/chrony: it is failed: start failed: QEMU exited with code 1
         156  held      SERVICE_DOWN       service/pve1/chrony: the last attempt was a moment ago; 0:57 more"#]]);
+}
+
+/// Whoever stops everything means what was approved before as well.
+#[test]
+fn an_approval_does_not_outlive_the_kill_switch() {
+    let mut world = World::new();
+    let mut watch = watch(&world, Autonomy::Recommend);
+    world.onboot.clear();
+    crash(&mut world, "qemu/101");
+    play(&mut watch, &mut world, 17, 53, true);
+    let incident = watch.engine.open_incidents().next().unwrap().1.id;
+    // Something holds it.
+    watch.step(54, Input::Commanded(Command::Order { incident, by: "alice".into(), order: Order::Approve }));
+    let controls = |kill_switch| Controls { kill_switch, level: Autonomy::Recommend, ..Controls::default() };
+    watch.set(60, controls(KillSwitch::On));
+    watch.set(61, controls(KillSwitch::Off));
+    world.onboot.insert("qemu/101".parse().unwrap());
+    play(&mut watch, &mut world, 65, 240, true);
+    watch.check(expect![[r#"
+        19   inspect   pve1 qemu/101
+        19   opened    VM_CRASHED         qemu/101 (web01): running to stopped, and no task asked for it (a crash, or a power-off from inside)
+        19   held      VM_CRASHED         qemu/101 (web01): it may heal by itself for 0:15
+        34   inspect   qemu/101 closely
+        34   held      VM_CRASHED         qemu/101 (web01): neither onboot nor the tag jarvis-restart says that it is to run
+        54   ordered   VM_CRASHED         qemu/101 (web01): approved by alice
+        54   held      VM_CRASHED         qemu/101 (web01): neither onboot nor the tag jarvis-restart says that it is to run
+        60   held      VM_CRASHED         qemu/101 (web01): the kill switch is on; neither onboot nor the tag jarvis-restart says that it is to run
+        61   held      VM_CRASHED         qemu/101 (web01): neither onboot nor the tag jarvis-restart says that it is to run
+        154  inspect   qemu/101 closely
+        154  advised   VM_CRASHED         qemu/101 (web01): start it on pve1, if somebody approves"#]]);
 }

@@ -156,7 +156,9 @@ impl Client {
         }
         let value: Value = serde_json::from_slice(&bytes).unwrap_or_default();
         let words = ["error", "detail", "title"].iter().find_map(|key| value[key].as_str());
-        Err(match (words, &self.shows) {
+        let wrong = each_wrong(&value);
+        let words = words.map(|words| if wrong.is_empty() { words.to_owned() } else { wrong });
+        Err(match (words.as_deref(), &self.shows) {
             (Some(words), _) if sealed && value["killSwitch"] == true => {
                 Failure::Unstored(table::plain(words))
             }
@@ -275,6 +277,16 @@ fn http(tls: ClientConfig) -> anyhow::Result<reqwest::Client> {
         .user_agent(concat!("jarvis/", env!("CARGO_PKG_VERSION")))
         .build()?;
     Ok(client)
+}
+
+/// What is wrong with each parameter, where the answer says so: `at: must be a local time, such as 02:00; days: ...`.
+fn each_wrong(problem: &Value) -> String {
+    let errors = problem["errors"].as_array().map_or(&[][..], Vec::as_slice);
+    let words = errors.iter().filter_map(|wrong| {
+        let (name, detail) = (wrong["name"].as_str()?, wrong["detail"].as_str()?);
+        Some(format!("{name}: {detail}"))
+    });
+    words.collect::<Vec<_>>().join("; ")
 }
 
 #[cfg(test)]

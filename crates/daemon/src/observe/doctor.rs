@@ -348,7 +348,7 @@ async fn of_guests(watcher: &Client, place: &Place<'_>) -> Option<Finding> {
         }
         match watcher.guest_config(&guest.node, guest.id).await {
             Ok(config) => {
-                let tagged = config.tags().any(|tag| tag == RESTART_TAG);
+                let tagged = config.tags().any(|tag| tag.eq_ignore_ascii_case(RESTART_TAG));
                 // HA starts its own.
                 if !config.onboot() && !tagged && guest.hastate.is_none() {
                     idle.push(guest.id.to_string());

@@ -36,9 +36,10 @@ impl Observer {
         };
         let skew = self.skew(&look.node, &node).await;
         let since = look.since.checked_add(skew.clone().unwrap_or_default()).unwrap_or(look.since);
+        // One after the other: the list of services may wait for its turn, and who stopped one meanwhile is to be known.
+        let services = self.service_evidence(&look.node).await;
         let asked_at = self.clock.now();
-        let (services, tasks) =
-            tokio::join!(self.service_evidence(&look.node), self.node_tasks(&look.node, &node, since));
+        let tasks = self.node_tasks(&look.node, &node, since).await;
         let tasks = seen_at(asked_at, tasks.and_then(|tasks| Ok(in_our_time(tasks, skew?))));
         ServiceReview { services, tasks }
     }

@@ -59,7 +59,8 @@ pub(super) const COURSES: &str = "SELECT i.value AS incident, \
       FROM incident_entries AS e CROSS JOIN journal AS j ON j.seq = e.journal_seq WHERE e.incident = i.value) AS attempts, \
      (SELECT iif(octet_length(j.entry) <= ?2, j.entry, '') FROM incident_entries AS e \
       CROSS JOIN journal AS j ON j.seq = e.journal_seq WHERE e.incident = i.value \
-      AND j.kind IN ('held', 'advised', 'intended', 'acted', 'verified', 'escalated', 'ordered') \
+      AND (j.kind IN ('held', 'advised', 'intended', 'acted', 'verified', 'escalated') \
+      OR (j.kind = 'ordered' AND instr(j.entry, '\"order\":\"acknowledge\"') = 0)) \
       ORDER BY e.journal_seq DESC LIMIT 1) AS last FROM json_each(?1) AS i";
 
 pub(super) async fn courses(

@@ -18,6 +18,7 @@ use sqlx::SqliteConnection;
 
 use super::new::NewEvent;
 use super::notice::{self, Notice, NoticeKind};
+use super::outbox;
 use super::row::Source;
 
 /// What somebody wants to tell people.
@@ -130,7 +131,10 @@ pub(super) async fn marked(conn: &mut SqliteConnection, events: &[NewEvent]) -> 
             known,
             calls_people: event.urgency == Urgency::Call,
         };
-        if let Some(muted) = mutes.muted(&told) {
+        // Who was told of something is told that it is over, whatever was announced meanwhile.
+        if let Some(muted) = mutes.muted(&told)
+            && !(event.resolves && outbox::was_told(conn, event).await.unwrap_or(true))
+        {
             let all = marked.get_or_insert_with(|| events.to_vec());
             if let Some(event) = all.get_mut(index) {
                 event.details = Some(with(event.details.take(), muted));

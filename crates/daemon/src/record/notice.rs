@@ -259,7 +259,7 @@ macro_rules! columns {
 pub(super) const OPEN: &str = concat!(
     "SELECT ",
     columns!(),
-    " FROM notices WHERE ended_ms IS NULL AND (?1 IS NULL OR kind = ?1) AND (until_ms IS NULL OR until_ms > ?2) \
+    " FROM notices WHERE ended_ms IS NULL AND (?1 IS NULL OR (kind = 'silence') = (?1 = 'silence')) AND (until_ms IS NULL OR until_ms > ?2) \
      ORDER BY made_ms, seq"
 );
 
@@ -451,7 +451,11 @@ impl Store {
 
     /// All that are kept of a kind, newest first: at most as many as may be open and over.
     pub async fn all_notices(&self, kind: NoticeKind) -> Answer<Vec<Notice>> {
-        let sql = concat!("SELECT ", columns!(), " FROM notices WHERE kind = ?1 ORDER BY seq DESC LIMIT ?2");
+        let sql = concat!(
+            "SELECT ",
+            columns!(),
+            " FROM notices WHERE (kind = 'silence') = (?1 = 'silence') ORDER BY seq DESC LIMIT ?2"
+        );
         let most = i64::try_from(OPEN_MAX).unwrap_or(i64::MAX).saturating_add(OVER_MAX);
         let rows = sqlx::query(sql).bind(kind.as_str()).bind(most).fetch_all(&self.shared.readers).await?;
         Ok(rows.iter().map(Notice::read).collect())
@@ -553,6 +557,9 @@ mod tests {
                 sqlx::query(change).execute(&mut conn).await.unwrap();
             }
             let [read] = &open(&mut conn, None, NOW).await.unwrap()[..] else { panic!("{name}: not there") };
+            // The engine is told of all that is read as work.
+            let of_kind = open(&mut conn, Some(read.kind), NOW).await.unwrap();
+            assert_eq!(of_kind.len(), 1, "{name}: {:?}", read.kind);
             if change.is_empty() {
                 assert_eq!(read, &made, "{name}");
             }

@@ -332,14 +332,23 @@ pub(super) const WAS_CALLED: &str = "SELECT 1 FROM autonomy_actions AS a WHERE a
      (SELECT value FROM json_each(?1)) AND a.cluster IS ?2 AND +a.escalated = 1 LIMIT 1";
 
 async fn was_called(conn: &mut SqliteConnection, event: &NewEvent) -> Result<bool, sqlx::Error> {
-    let ids: Vec<&str> =
-        event.incident_id.as_deref().into_iter().chain(event.also_ends.iter().map(String::as_str)).collect();
-    if ids.is_empty() {
-        return Ok(false);
-    }
-    let ids = serde_json::Value::from(ids).to_string();
-    let called = sqlx::query(WAS_CALLED).bind(ids).bind(event.cluster.as_deref());
+    let called = sqlx::query(WAS_CALLED).bind(ended_by(event)).bind(event.cluster.as_deref());
     Ok(called.fetch_optional(conn).await?.is_some())
+}
+
+/// Whether any channel was told of what an event ends, or is to be.
+pub(super) const WAS_TOLD: &str =
+    "SELECT 1 FROM outbox WHERE incident IN (SELECT value FROM json_each(?1)) AND cluster IS ?2 LIMIT 1";
+
+pub(super) async fn was_told(conn: &mut SqliteConnection, event: &NewEvent) -> Result<bool, sqlx::Error> {
+    let told = sqlx::query(WAS_TOLD).bind(ended_by(event)).bind(event.cluster.as_deref());
+    Ok(told.fetch_optional(conn).await?.is_some())
+}
+
+/// The incidents that an event ends, as a JSON list.
+fn ended_by(event: &NewEvent) -> String {
+    let ids = event.incident_id.iter().chain(&event.also_ends).map(String::as_str);
+    serde_json::Value::from(ids.collect::<Vec<_>>()).to_string()
 }
 
 async fn content(

@@ -1,7 +1,8 @@
 //! The actor: a permit of the engine becomes one call, and what came of it goes back to the engine.
 //!
 //! It chooses nothing. It asks one question, right before the call: whether the kill switch is on, in memory or in the
-//! store. What cannot be read stops it, like a switch that is on.
+//! store. What cannot be read stops it, like a switch that is on; and so does whatever else operators have set or announced
+//! since it was decided, which is then decided anew.
 
 use std::sync::Arc;
 
@@ -9,7 +10,7 @@ use engine::Input;
 use engine::act::{Action, Outcome as Told};
 use engine::decide::Permit;
 use engine::observe::ClusterName;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::act::{Act, Begun, Hands, Outcome, Verb};
 use crate::kill_point;
@@ -28,13 +29,13 @@ pub(super) struct Actor {
 
 impl Actor {
     /// Does it beside the loop. Must be called inside a tokio runtime.
-    pub(super) fn begin(self: &Arc<Actor>, permit: Permit) {
+    pub(super) fn begin(self: &Arc<Actor>, permit: Permit, settings: watch::Receiver<u64>) {
         let actor = Arc::clone(self);
         tokio::spawn(async move {
             let (incident, subject, attempt) = permit.redeem();
             let number = attempt.number;
             kill_point::at("act.redeemed");
-            let outcome = match actor.refusal().await {
+            let outcome = match actor.refusal(&settings).await {
                 Some(why) => Told::NotMade { why: why.into() },
                 None => {
                     let cluster = &actor.cluster;
@@ -68,7 +69,8 @@ impl Actor {
         });
     }
 
-    async fn refusal(&self) -> Option<&'static str> {
+    /// `settings` tells of changes since what the decision knew.
+    async fn refusal(&self, settings: &watch::Receiver<u64>) -> Option<&'static str> {
         // A stop that the store would not take holds all the same.
         if self.live.halted() {
             return Some("the kill switch is on");
@@ -76,7 +78,12 @@ impl Actor {
         match self.store.get_preference(KILL_SWITCH).await {
             Ok(stored) => {
                 let stored = stored.as_ref().map(|stored| stored.value.as_str());
-                kill_switch_in_force(stored).then_some("the kill switch is on")
+                if kill_switch_in_force(stored) {
+                    return Some("the kill switch is on");
+                }
+                // A store that is closed tells of nothing any more, and takes nothing either.
+                let changed = settings.has_changed().unwrap_or(true);
+                changed.then_some("somebody has just set or announced something")
             }
             Err(error) => {
                 tracing::error!(cluster = %self.cluster, "the kill switch cannot be read: {error}");

@@ -29,6 +29,8 @@ use crate::record::{Entry, Fact, Order, Step};
 const FRESH: SignedDuration = SignedDuration::from_secs(10);
 /// What it objects to stands for this long; then the subject is looked at again.
 const STANDS: SignedDuration = SignedDuration::from_mins(2);
+/// Who touched a service last is looked for among the tasks of a day.
+const SERVICE_TASKS: SignedDuration = SignedDuration::from_hours(24);
 /// A look that is not answered within this is made again.
 const ANSWER_WITHIN: SignedDuration = SignedDuration::from_secs(30);
 /// One that found nothing out is made again after this.
@@ -212,8 +214,7 @@ impl Engine {
                 let attempts = self.memory.attempts_of(&slot, turn.now, runbook.window).len();
                 let attempts = u32::try_from(attempts).unwrap_or(u32::MAX);
                 let words = format!(
-                    "{attempts} attempts within {} have not helped ({}); nothing more is done until it is over, or \
-                     somebody says so",
+                    "{attempts} attempts within {}, and no more are made ({}) until it is over, or somebody says so",
                     crate::record::duration(runbook.window),
                     runbook.id,
                 );
@@ -435,7 +436,8 @@ impl Engine {
         Known {
             subject,
             node: known.map(|known| &known.guest.node).or(incident.node.as_ref()),
-            name: incident.name.as_deref(),
+            // As it is called now: it may have been renamed since.
+            name: known.and_then(|known| known.guest.name.as_deref()).or(incident.name.as_deref()),
             tags: known.map_or(&[], |known| &known.guest.tags),
             pool: known.and_then(|known| known.guest.pool.as_deref()),
         }
@@ -473,6 +475,11 @@ impl Engine {
         }
         let Some(incident) = self.memory.incidents.get(slot) else { return };
         let since = incident.state.told_at().unwrap_or(turn.now) - TASKS_BEFORE;
+        // A service may be left alone for weeks, and its node does much in that time.
+        let since = match slot.subject {
+            Subject::Service(_) => since.max(turn.now - SERVICE_TASKS),
+            Subject::Cluster | Subject::Node(_) | Subject::Guest(_) | Subject::Storage(_) => since,
+        };
         let node = match &slot.subject {
             Subject::Guest(id) => self.memory.guests.get(id).map(|known| known.guest.node.clone()),
             Subject::Service(id) => Some(id.node.clone()),
@@ -492,6 +499,16 @@ impl Engine {
         let failed = reviewed.failed.as_ref().map(|(at, _)| *at + ASK_AGAIN);
         if let Some(at) = stands.into_iter().chain(failed).filter(|at| *at > now).min() {
             self.wake_at(at);
+        }
+    }
+
+    /// Who stops everything means what was approved before, too: it is not done when the switch is off again.
+    pub(super) fn approvals_lapse(&mut self) {
+        let slots: Vec<Slot> = self.memory.incidents.slots().cloned().collect();
+        for slot in slots {
+            if let Some(incident) = self.memory.incidents.get_mut(&slot) {
+                incident.course.approved = None;
+            }
         }
     }
 

@@ -368,3 +368,33 @@ async fn what_is_muted_reaches_no_channel() {
         assert!(shown.iter().any(|title| title == "VM web01 (101) crashed"), "{row}: {shown:?}");
     }
 }
+
+/// Who was called hears that it is over, also when somebody asked for quiet meanwhile.
+#[tokio::test]
+async fn the_end_of_what_was_told_is_told_whatever_was_announced_since() {
+    let fixture = Fixture::with(vec![mail()]).await;
+    fixture.tell(&[opened(0), escalated(60)]).await;
+    for (kind, about) in [(NoticeKind::Maintenance, "node/pve1"), (NoticeKind::Silence, "qemu/101")] {
+        let when = When::Once(Span { from: at(70), until: at(3600) });
+        let new = NewNotice {
+            kind,
+            cluster: None,
+            about: about.parse().unwrap(),
+            condition: None,
+            note: String::new(),
+            when,
+        };
+        let by = Operator { name: "alice".into(), via: "login".into() };
+        fixture.store.set_notice(new, &by, at(70)).await.unwrap().unwrap();
+    }
+    fixture.tell(&[missed(80), resolved(90)]).await;
+    let shown = fixture.shown(&mail()).await;
+    let ours: Vec<_> =
+        shown.iter().filter(|shown| !shown.contains("Silence") && !shown.contains("Maint")).collect();
+    let expected = [
+        "call Remediation escalated: VM_CRASHED on pve1",
+        "call Resolved: VM_CRASHED on pve1",
+        "report VM web01 (101) crashed",
+    ];
+    assert_eq!(ours, expected);
+}

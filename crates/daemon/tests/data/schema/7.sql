@@ -252,5 +252,6 @@ CREATE INDEX idx_journal_kind_time ON journal(kind, at_ms);
 CREATE INDEX idx_outbox_waiting ON outbox(channel, urgency, id)
     WHERE delivered_ms IS NULL AND gave_up_ms IS NULL;
 CREATE INDEX idx_outbox_done ON outbox(made_ms);
+CREATE INDEX idx_outbox_incident ON outbox(incident) WHERE incident IS NOT NULL;
 CREATE INDEX idx_notices_open ON notices(made_ms) WHERE ended_ms IS NULL;
 COMMIT;

@@ -94,8 +94,9 @@ impl Reading {
         let lasts = |minutes: u32| SignedDuration::from_mins(i64::from(minutes));
         let until = match (until, minutes) {
             (Some(until), None) => until,
+            // What is within a year from now has some years before all calendars end.
             (None, Some(minutes)) if (1..=most).contains(&minutes) => {
-                from.checked_add(lasts(minutes)).ok()?
+                from.checked_add(lasts(minutes)).unwrap_or(Timestamp::MAX)
             }
             (None, Some(_)) => {
                 self.wrong("minutes", format!("must be a whole number from 1 to {most}"));
