@@ -8,6 +8,7 @@
 //! is then as it should be is for others to see.
 
 use std::collections::BTreeSet;
+use std::convert::Infallible;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
@@ -203,38 +204,57 @@ impl Hands {
 
     /// The one call, by the first endpoint to which it can be sent.
     pub async fn begin(&self, act: &Act) -> Begun {
+        match self.begin_if(act, || std::future::ready(Ok::<(), Infallible>(()))).await {
+            Ok(begun) => begun,
+            Err(never) => match never {},
+        }
+    }
+
+    /// The same, where `allowed` is asked immediately before each try to send it: what was asked of the cluster before may have
+    /// taken long.
+    ///
+    /// # Errors
+    /// Why it was not allowed; then nothing was sent.
+    pub async fn begin_if<R, F>(&self, act: &Act, allowed: impl Fn() -> F + Send + Sync) -> Result<Begun, R>
+    where
+        F: Future<Output = Result<(), R>> + Send,
+    {
         // Clocks differ between us and the nodes, so a task of ours is told from an earlier one by what is there now.
         let known = match self.own_tasks(act).await {
             Ok(known) => known,
-            Err(why) => return not_tried(&why),
+            Err(why) => return Ok(not_tried(&why)),
         };
         let mut last = String::from("no endpoint is configured");
         kill_point::at("act.known");
         for client in &self.clients {
+            allowed().await?;
             let error = match make(client, act).await {
                 Ok(begun) => {
                     kill_point::at("act.called");
-                    return begun;
+                    return Ok(begun);
                 }
                 Err(error) => error,
             };
             if error.may_have_acted() {
-                return self.look_for(act, &known, &error).await;
+                return Ok(self.look_for(act, &known, &error).await);
             }
             last = self.words(&error);
             // A node does not wake itself; another endpoint may be another node.
             let wakes_itself = matches!(act, Act::Wake { .. }) && last.contains("is local node");
             if !error.is_endpoint_fault() && !wakes_itself {
-                return Begun::Over(Outcome::Failed { upid: None, why: last });
+                return Ok(Begun::Over(Outcome::Failed { upid: None, why: last }));
             }
         }
-        Begun::Over(match act {
+        Ok(Begun::Over(match act {
             // What PVE refuses is not done behind its back; that nobody is there to be asked is no refusal.
-            Act::Wake { mac: Some(mac), .. } => self.wake(*mac, &last).await,
+            Act::Wake { mac: Some(mac), .. } => {
+                allowed().await?;
+                self.wake(*mac, &last).await
+            }
             Act::Guest { .. } | Act::Wake { mac: None, .. } | Act::RestartService { .. } => {
                 Outcome::Failed { upid: None, why: last }
             }
-        })
+        }))
     }
 
     async fn wake(&self, mac: MacAddress, why: &str) -> Outcome {

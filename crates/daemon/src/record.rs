@@ -211,6 +211,8 @@ impl Store {
             committed: committed.clone(),
             counts: Arc::clone(&counts),
             ended,
+            signer: seal.signer.clone(),
+            unsure: false,
             heads,
             keeper,
             lock,

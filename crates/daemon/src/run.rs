@@ -110,8 +110,14 @@ pub async fn watch(watched: Watched, stop: Stop) -> anyhow::Result<()> {
     kill_point::at("start.restored");
     let (sender, inputs) = mpsc::channel(INPUTS_MAX);
     let (cluster, own) = (name.clone(), sender.clone());
-    let actor =
-        Arc::new(Actor { cluster, hands, store: store.clone(), live: Arc::clone(&live), inputs: own });
+    let actor = Arc::new(Actor {
+        cluster,
+        hands,
+        store: store.clone(),
+        live: Arc::clone(&live),
+        clock: Arc::clone(&clock),
+        inputs: own,
+    });
     let observer =
         Observer::new(name.clone(), clients, Arc::clone(&clock), sender).with_meter(live.meter(&name));
     let observer = Arc::new(observer.with_sensors(temperature, tiers.routine));

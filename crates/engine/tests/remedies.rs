@@ -313,3 +313,27 @@ fn an_approval_does_not_outlive_the_kill_switch() {
         154  inspect   qemu/101 closely
         154  advised   VM_CRASHED         qemu/101 (web01): start it on pve1, if somebody approves"#]]);
 }
+
+/// An answer that comes late, because Jarvis was suspended or the node is slow, says how things were: it is looked at again.
+#[test]
+fn a_look_that_is_old_when_it_arrives_allows_nothing() {
+    let mut world = World::new();
+    let mut watch = watch(&world, Autonomy::ActReport);
+    crash(&mut world, "qemu/101");
+    play(&mut watch, &mut world, 17, 30, true);
+    watch.step(34, Input::Tick);
+    let asked = watch.asked.pop().unwrap();
+    let answer = world.answer(&asked, 34);
+    watch.step(56, world.round(Round::Critical, 56));
+    watch.step(58, Input::Inspected { inspection: asked, answer });
+    assert!(watch.permits.is_empty(), "{:#?}", watch.log);
+    play(&mut watch, &mut world, 59, 70, true);
+    watch.check(expect![[r#"
+        19   inspect   pve1 qemu/101
+        19   opened    VM_CRASHED         qemu/101 (web01): running to stopped, and no task asked for it (a crash, or a power-off from inside)
+        19   held      VM_CRASHED         qemu/101 (web01): it may heal by itself for 0:15
+        34   inspect   qemu/101 closely
+        58   inspect   qemu/101 closely
+        59   acting    VM_CRASHED         qemu/101 (web01): start it on pve1, attempt 1 of 3 (vm-crashed-restart)
+        61   acted     VM_CRASHED         qemu/101 (web01): its task ended: OK"#]]);
+}

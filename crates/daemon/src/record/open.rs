@@ -44,6 +44,11 @@ const READER_WAIT_MAX: Duration = Duration::from_secs(5);
 /// What the write-ahead log is cut down to after a checkpoint, in bytes.
 const WAL_KEPT_MAX: u32 = 64 * 1024 * 1024;
 
+/// How often, and how far apart, a lock is tried for. A child that was just forked holds what its parent held until it has become
+/// another program: that of a daemon that has ended since is nobody's.
+const LOCK_TRIES: u32 = 10;
+const LOCK_AGAIN: Duration = Duration::from_millis(30);
+
 /// What each database of SQLite's begins with; https://www.sqlite.org/fileformat2.html#magic_header_string
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 
@@ -223,6 +228,17 @@ pub(super) struct Lock {
     _database: File,
 }
 
+/// Takes the lock, or says that somebody else has it and goes on having it.
+fn lock_soon(file: &File) -> Result<(), TryLockError> {
+    for _ in 1..LOCK_TRIES {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_AGAIN),
+            taken => return taken,
+        }
+    }
+    file.try_lock()
+}
+
 #[cfg(test)]
 impl Lock {
     /// For a store that is in no file.
@@ -349,7 +365,7 @@ fn lock(path: &Path) -> Result<(Lock, bool), OpenError> {
         made => made,
     };
     let mut file = file.map_err(|error| from_io(&name, error))?;
-    match file.try_lock() {
+    match lock_soon(&file) {
         Ok(()) => {
             // For the other one's message only; that it cannot be written is no reason to refuse.
             let written = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
@@ -366,7 +382,7 @@ fn lock(path: &Path) -> Result<(Lock, bool), OpenError> {
         Err(TryLockError::Error(error)) => return Err(from_io(&name, error)),
     }
     let (database, created) = create(path)?;
-    match database.try_lock() {
+    match lock_soon(&database) {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
             let holder = " (by another name of the file)".to_owned();

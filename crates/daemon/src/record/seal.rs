@@ -278,6 +278,29 @@ pub(super) async fn check_in(
     Ok(CheckedIn { head, seal: Seal { signer, first }, missing: signed.is_none() })
 }
 
+/// Compares the end with what this process wrote last, before anything is appended. Whoever takes the newest rows away while it
+/// runs would otherwise see others written in their place. Returns where the chain ends then, if it did not fit.
+pub(super) async fn still_ends(
+    conn: &mut SqliteConnection,
+    signer: &Signer,
+    known: Head,
+    now: Timestamp,
+) -> Result<Option<Head>, sqlx::Error> {
+    let last = journal::head(conn).await?;
+    if last == known {
+        return Ok(None);
+    }
+    let found = format!(
+        "somebody wrote to the journal while jarvis ran: it ended with row {}, and ends with row {}",
+        known.seq, last.seq
+    );
+    tracing::error!("the journal does not fit: {found}");
+    let said = serde_json::json!({ "seq": known.seq, "hash": to_hex(&known.digest) });
+    let entry = serde_json::json!({ "found": found, "last": last.seq, "head": said });
+    let from = Head { seq: last.seq.max(known.seq), ..last };
+    journal::append(conn, signer, from, &[of_the_store(now, Kind::Break, &entry)]).await.map(Some)
+}
+
 /// How the ends are after an opening.
 pub(super) struct CheckedIn {
     /// Where the journal ends.

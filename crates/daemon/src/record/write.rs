@@ -15,15 +15,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use sqlx::{SqliteConnection, SqlitePool};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use super::StoreError;
-use super::chain::Head;
+use super::chain::{Head, Signer};
 use super::damage::Damage;
 use super::open::{Cause, Code, Identity, Lock};
 use super::row::EventRow;
+use super::seal;
 use crate::kill_point;
 
 /// Most writes in one transaction. With one event each that is some 20 ms on the machine where it was measured.
@@ -142,6 +144,10 @@ pub(super) struct Writer {
     pub(super) committed: broadcast::Sender<Arc<EventRow>>,
     pub(super) counts: Arc<Counts>,
     pub(super) ended: watch::Sender<bool>,
+    /// Signs a row that says that the journal does not fit.
+    pub(super) signer: Signer,
+    /// Whether the last transaction failed: whether SQLite had it all the same is not known.
+    pub(super) unsure: bool,
     /// To the task that keeps the head of the journal beside the database.
     pub(super) heads: watch::Sender<Head>,
     pub(super) keeper: JoinHandle<()>,
@@ -198,9 +204,18 @@ impl Writer {
         }
         let (path, identity) = &self.file;
         let result = match identity.still_at(path) {
-            Ok(()) => commit(&mut self.conn, group).await,
+            Ok(()) => {
+                let known = (!self.unsure).then(|| *self.heads.borrow());
+                let committed = commit(&mut self.conn, group, &self.signer, known).await;
+                committed.map(|mended| {
+                    if let Some(head) = mended {
+                        self.heads.send_replace(head);
+                    }
+                })
+            }
             Err(error) => Err(error),
         };
+        self.unsure = result.is_err();
         self.counts.failing.store(result.is_err(), Ordering::Relaxed);
         if let Err(error) = &result {
             self.counts.damage.note_error(error);
@@ -259,19 +274,29 @@ impl Writer {
     }
 }
 
-async fn commit(conn: &mut SqliteConnection, group: &mut [Box<dyn Job>]) -> Result<(), sqlx::Error> {
+/// Returns where the journal ended before, if that was not where this process had left it.
+async fn commit(
+    conn: &mut SqliteConnection,
+    group: &mut [Box<dyn Job>],
+    signer: &Signer,
+    known: Option<Head>,
+) -> Result<Option<Head>, sqlx::Error> {
     // IMMEDIATE: the wait for a foreign hand is here, where nothing has been done yet.
     sqlx::query("BEGIN IMMEDIATE").execute(&mut *conn).await?;
+    let mended = match known {
+        Some(known) => seal::still_ends(conn, signer, known, Timestamp::now()).await?,
+        None => None,
+    };
     for job in group {
         job.apply(conn).await?;
     }
-    sqlx::query("COMMIT").execute(conn).await.map(drop)
+    sqlx::query("COMMIT").execute(conn).await?;
+    Ok(mended)
 }
 
 #[cfg(test)]
 mod tests {
     use engine::report::{EventKind, Severity};
-    use jiff::Timestamp;
     use sqlx::Connection;
 
     use super::super::chain::Signer;
@@ -301,8 +326,8 @@ mod tests {
         let large = "x".repeat(2_000);
         let mut written = 0;
         let error = loop {
-            match commit(&mut conn, &mut [event(&large)]).await {
-                Ok(()) => written += 1,
+            match commit(&mut conn, &mut [event(&large)], &Signer::new(&[7; 32]), None).await {
+                Ok(_) => written += 1,
                 Err(error) => break error,
             }
             assert!(written < 100, "the limit holds");
@@ -311,7 +336,7 @@ mod tests {
         // Whether SQLite has rolled back by itself or not, this leaves no transaction behind.
         let _rolled_back = sqlx::query("ROLLBACK").execute(&mut conn).await.is_ok();
         sqlx::query("PRAGMA max_page_count = 400").execute(&mut conn).await.unwrap();
-        commit(&mut conn, &mut [event(&large)]).await.unwrap();
+        commit(&mut conn, &mut [event(&large)], &Signer::new(&[7; 32]), None).await.unwrap();
         let row = sqlx::query("SELECT COUNT(*) FROM events").fetch_one(&mut conn).await.unwrap();
         assert_eq!(sqlx::Row::get::<i64, _>(&row, 0), written + 1);
     }
@@ -336,6 +361,8 @@ mod tests {
             committed: broadcast::channel(1).0,
             counts: Arc::default(),
             ended: watch::channel(false).0,
+            signer: Signer::new(&[7; 32]),
+            unsure: false,
             heads: watch::channel(Head::NONE).0,
             keeper: tokio::spawn(async {}),
             lock: Lock::of_nothing(),

@@ -10,12 +10,17 @@ use engine::Input;
 use engine::act::{Action, Outcome as Told};
 use engine::decide::Permit;
 use engine::observe::ClusterName;
+use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{mpsc, watch};
 
 use crate::act::{Act, Begun, Hands, Outcome, Verb};
+use crate::clock::Clock;
 use crate::kill_point;
 use crate::record::{KILL_SWITCH, Store, kill_switch_in_force};
 use crate::report::live::Live;
+
+/// A permit is worth nothing after this: as long as a look counts.
+const PERMIT_MAX: SignedDuration = SignedDuration::from_secs(20);
 
 /// Redeems the permits of one cluster's engine.
 #[derive(Clone)]
@@ -24,6 +29,7 @@ pub(super) struct Actor {
     pub(super) hands: Hands,
     pub(super) store: Store,
     pub(super) live: Arc<Live>,
+    pub(super) clock: Arc<Clock>,
     pub(super) inputs: mpsc::Sender<Input>,
 }
 
@@ -35,17 +41,19 @@ impl Actor {
             let (incident, subject, attempt) = permit.redeem();
             let number = attempt.number;
             kill_point::at("act.redeemed");
-            let outcome = match actor.refusal(&settings).await {
-                Some(why) => Told::NotMade { why: why.into() },
-                None => {
-                    let cluster = &actor.cluster;
-                    tracing::info!(%cluster, %subject, "{}: attempt {number}", attempt.action);
-                    kill_point::at("act.allowed");
-                    told(match actor.hands.begin(&deed(&attempt.action)).await {
-                        Begun::Task(upid) => actor.hands.follow(&upid).await,
-                        Begun::Over(outcome) => outcome,
-                    })
+            let allowed = async || {
+                if let Some(why) = actor.refusal(&settings, attempt.at).await {
+                    return Err(why);
                 }
+                let cluster = &actor.cluster;
+                tracing::info!(%cluster, %subject, "{}: attempt {number}", attempt.action);
+                kill_point::at("act.allowed");
+                Ok(())
+            };
+            let outcome = match actor.hands.begin_if(&deed(&attempt.action), allowed).await {
+                Ok(Begun::Task(upid)) => told(actor.hands.follow(&upid).await),
+                Ok(Begun::Over(outcome)) => told(outcome),
+                Err(why) => Told::NotMade { why: why.into() },
             };
             let input = Input::Acted { incident, attempt: number, outcome };
             kill_point::at("act.ended");
@@ -69,8 +77,12 @@ impl Actor {
         });
     }
 
-    /// `settings` tells of changes since what the decision knew.
-    async fn refusal(&self, settings: &watch::Receiver<u64>) -> Option<&'static str> {
+    /// `settings` tells of changes since what the decision knew, which was made at `decided_at`.
+    async fn refusal(&self, settings: &watch::Receiver<u64>, decided_at: Timestamp) -> Option<&'static str> {
+        // Nobody knows what happened meanwhile: the process was suspended, or the cluster was slow to answer.
+        if self.clock.now().duration_since(decided_at) > PERMIT_MAX {
+            return Some("it took too long to get to the call");
+        }
         // A stop that the store would not take holds all the same.
         if self.live.halted() {
             return Some("the kill switch is on");

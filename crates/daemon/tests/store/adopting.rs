@@ -159,6 +159,7 @@ async fn adopting_a_file_only_adds_to_it() {
         CREATE INDEX idx_journal_time ON journal(at_ms)
         CREATE INDEX idx_notices_open ON notices(made_ms) WHERE ended_ms IS NULL
         CREATE INDEX idx_outbox_done ON outbox(made_ms)
+        CREATE INDEX idx_outbox_incident ON outbox(incident) WHERE incident IS NOT NULL
         CREATE INDEX idx_outbox_waiting ON outbox(channel, urgency, id)
             WHERE delivered_ms IS NULL AND gave_up_ms IS NULL
         sqlite_autoindex_api_tokens_1

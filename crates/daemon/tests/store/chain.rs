@@ -494,3 +494,22 @@ async fn an_upgrade_adds_one_row_and_pruning_passes_it() {
     let mode = fs::metadata(folder.path("jarvis.db.head")).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
 }
+
+/// Whoever cuts the newest rows off while it runs does not see others written in their place without a word.
+#[tokio::test]
+async fn rows_that_are_cut_off_while_it_runs_are_missed_at_the_next_write() {
+    let folder = Folder::new();
+    let path = folder.path("jarvis.db");
+    let store = Store::open(&path).await.unwrap();
+    for day in 1..=10 {
+        store.save_turn(vec![entry(day)], Vec::new(), None).await.unwrap();
+    }
+    run(&path, "DELETE FROM journal WHERE seq > 6").await;
+    store.save_turn(vec![entry(11)], Vec::new(), None).await.unwrap();
+    store.save_turn(vec![entry(12)], Vec::new(), None).await.unwrap();
+    assert!(store.close().await);
+    let said = verified(&folder, &path).await;
+    assert!(said.contains("it ended with row 10, and ends with row 6"), "{said}");
+    let numbers = read_column(&path, "SELECT seq FROM journal ORDER BY seq").await;
+    assert_eq!(numbers, ["1", "2", "3", "4", "5", "6", "11", "12", "13"], "no number is used twice");
+}

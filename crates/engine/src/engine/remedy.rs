@@ -25,8 +25,9 @@ use crate::observe::{
 };
 use crate::record::{Entry, Fact, Order, Step};
 
-/// What a look found allows an act for this long: a person or another Jarvis may come in between.
-const FRESH: SignedDuration = SignedDuration::from_secs(10);
+/// What a look found allows an act for this long after it was asked for (its answer may take half of it): a person or another
+/// Jarvis may come in between, and this process may have been suspended.
+const FRESH: SignedDuration = SignedDuration::from_secs(20);
 /// What it objects to stands for this long; then the subject is looked at again.
 const STANDS: SignedDuration = SignedDuration::from_mins(2);
 /// Who touched a service last is looked for among the tasks of a day.
@@ -52,7 +53,7 @@ const FULL: f64 = 98.0;
 pub(super) struct Reviewed {
     /// When it was asked for, while the answer is to come.
     asked_at: Option<Timestamp>,
-    /// When it was answered, and what.
+    /// As of when, and what.
     answer: Option<(Timestamp, Review)>,
     /// When it could not be found out, and why.
     failed: Option<(Timestamp, Box<str>)>,
@@ -115,7 +116,10 @@ impl Engine {
             }
             reviewed.asked_at = None;
             match missing(answer) {
-                None => (reviewed.answer, reviewed.failed) = (Some((turn.now, answer.clone())), None),
+                None => {
+                    let at = as_of(answer).unwrap_or(turn.now).min(turn.now);
+                    (reviewed.answer, reviewed.failed) = (Some((at, answer.clone())), None);
+                }
                 Some(why) => reviewed.failed = Some((turn.now, why)),
             }
             self.verify(turn, &slot, Some(answer));
@@ -583,6 +587,17 @@ fn action(
             | Subject::Storage(_)
             | Subject::Service(_),
         ) => None,
+    }
+}
+
+/// When the oldest part of it was asked for.
+fn as_of(review: &Review) -> Option<Timestamp> {
+    match review {
+        Review::Guest(GuestReview { config, current, tasks }) => {
+            config.asked_at().into_iter().chain(current.asked_at()).chain(tasks.asked_at()).min()
+        }
+        // Its state may be some seconds older than the tasks, which say who touched it meanwhile.
+        Review::Service(ServiceReview { tasks, .. }) => tasks.asked_at(),
     }
 }
 
