@@ -31,7 +31,7 @@ use crate::record::{ChannelKind, ChannelRow, NewChannel, Store, StoreError, Trie
 use crate::supervise::{self, Stop};
 use letter::{Kind, Letter};
 use mail::Mailer;
-use plan::{Next, Pace};
+use plan::{Held, Next, Of, Pace};
 use webhook::Hook;
 
 pub(crate) use mail::address as mail_address;
@@ -54,17 +54,42 @@ pub struct Sent {
 pub struct Unsent {
     /// Why, for people.
     pub words: String,
-    /// Whether it never will be.
-    pub refused: bool,
+    /// What that says about it, and about what else waits.
+    pub why: Why,
+}
+
+/// What it means that a letter was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// Not now.
+    Failed(Of),
+    /// This one never will be.
+    Refused,
 }
 
 impl Unsent {
+    /// Nothing is taken over this channel.
     fn failed(words: String) -> Unsent {
-        Unsent { words, refused: false }
+        Unsent { words, why: Why::Failed(Of::Channel) }
+    }
+
+    /// This letter is not, for now.
+    fn not_this(words: String) -> Unsent {
+        Unsent { words, why: Why::Failed(Of::Message) }
     }
 
     fn refused(words: String) -> Unsent {
-        Unsent { words, refused: true }
+        Unsent { words, why: Why::Refused }
+    }
+}
+
+impl Why {
+    /// A call is tried until it has waited for too long: what refuses it may be mended, and somebody is to come.
+    fn of(self, kind: Kind) -> Why {
+        match (self, kind) {
+            (Why::Refused, Kind::Call) => Why::Failed(Of::Message),
+            (why, Kind::Call | Kind::Report | Kind::Test) => why,
+        }
     }
 }
 
@@ -167,19 +192,23 @@ pub async fn deliver(channel: Arc<Channel>, store: Store, clock: Arc<Clock>, sto
 
 async fn run(channel: Arc<Channel>, store: Store, clock: Arc<Clock>, mut stop: Stop) -> anyhow::Result<()> {
     let mut committed = store.committed();
+    let mut held = Held::default();
     while !stop.is_asked() {
         let until = match store.outbox(channel.name()).await {
-            Ok(Some((state, waiting))) => match plan::next(clock.now(), channel.pace, &state, &waiting) {
-                Next::Send { ids, message, call, made } => {
-                    let kind = if call { Kind::Call } else { Kind::Report };
-                    let message = message.unwrap_or_else(Uuid::new_v4);
-                    let post = Post { ids, message, kind, made };
-                    post.send(&channel, &state, &store, &clock, &mut stop).await;
-                    continue;
+            Ok(Some((state, waiting))) => {
+                held.keep(&waiting);
+                match plan::next(clock.now(), channel.pace, &state, &held, &waiting) {
+                    Next::Send { ids, message, call, made } => {
+                        let kind = if call { Kind::Call } else { Kind::Report };
+                        let message = message.unwrap_or_else(Uuid::new_v4);
+                        let post = Post { ids, message, kind, made };
+                        post.send(&channel, &state, &mut held, &store, &clock, &mut stop).await;
+                        continue;
+                    }
+                    Next::At(until) => Some(until),
+                    Next::Idle => None,
                 }
-                Next::At(until) => Some(until),
-                Next::Idle => None,
-            },
+            }
             Ok(None) => None,
             Err(StoreError::Closed) => return Ok(()),
             Err(error) => {
@@ -219,6 +248,7 @@ impl Post {
         self,
         channel: &Channel,
         state: &ChannelRow,
+        held: &mut Held,
         store: &Store,
         clock: &Clock,
         stop: &mut Stop,
@@ -246,15 +276,18 @@ impl Post {
                 tracing::info!(channel = channel.name(), %message, events = ids.len(), "told: {said}");
                 Tried::Accepted
             }
-            Err(Unsent { words, refused: true }) => {
-                tracing::error!(channel = channel.name(), %message, "not told, and given up: {words}");
-                Tried::Refused { error: words }
-            }
-            Err(Unsent { words, refused: false }) => {
-                tracing::warn!(channel = channel.name(), %message, "not told yet: {words}");
-                let next_try = plan::again(clock.now(), state.failures.saturating_add(1));
-                Tried::Failed { error: words, next_try }
-            }
+            Err(Unsent { words, why }) => match why.of(kind) {
+                Why::Refused => {
+                    tracing::error!(channel = channel.name(), %message, "not told, and given up: {words}");
+                    Tried::Refused { error: words }
+                }
+                Why::Failed(of) => {
+                    tracing::warn!(channel = channel.name(), %message, "not told yet: {words}");
+                    let in_a_row = state.failures.saturating_add(1);
+                    let next_try = held.failed(clock.now(), message, of, in_a_row);
+                    Tried::Failed { error: words, next_try }
+                }
+            },
         };
         let report = kind == Kind::Report;
         // Until it is recorded nothing else is sent: what was accepted would be sent again.
@@ -271,5 +304,24 @@ impl Post {
             tokio::time::sleep(STORE_AGAIN).await;
         }
         kill_point::at("tell.recorded");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_is_not_given_up_for_a_refusal() {
+        #[rustfmt::skip]
+        let table = [
+            ("a call refused",             Why::Refused,                Kind::Call,   Why::Failed(Of::Message)),
+            ("a report refused",           Why::Refused,                Kind::Report, Why::Refused),
+            ("a call on no way",           Why::Failed(Of::Channel),    Kind::Call,   Why::Failed(Of::Channel)),
+            ("a report not taken for now", Why::Failed(Of::Message),    Kind::Report, Why::Failed(Of::Message)),
+        ];
+        for (name, why, kind, expected) in table {
+            assert_eq!(why.of(kind), expected, "{name}");
+        }
     }
 }
