@@ -268,7 +268,8 @@ impl Post {
         };
         kill_point::at("tell.begun");
         let public_url = channel.public_url.clone();
-        let letter = Letter { message, kind, made, contents, untold: state.untold, public_url };
+        let untold = contents.iter().map(|content| content.given_up).sum();
+        let letter = Letter { message, kind, made, contents, untold, public_url };
         let sent = channel.send(&letter).await;
         kill_point::at("tell.accepted");
         let tried = match sent {

@@ -161,6 +161,9 @@ pub struct Content {
     /// Earlier lines that are left out of it.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub story_left_out: i64,
+    /// Of the first event in a message: how many were given up before it, as it says at each try. Set as it is begun.
+    #[serde(default, skip_serializing)]
+    pub given_up: u64,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
@@ -367,6 +370,7 @@ async fn content(
         over: event.resolves && event.incident_id.is_some(),
         story: Vec::new(),
         story_left_out: 0,
+        given_up: 0,
     };
     if let (Urgency::Call, Some(incident), Some(cluster)) = (urgency, &row.incident_id, &row.cluster) {
         (content.story, content.story_left_out) = story(conn, incident, cluster).await?;
@@ -444,7 +448,8 @@ macro_rules! waits_for {
         "channel = ?1 AND delivered_ms IS NULL AND gave_up_ms IS NULL"
     };
 }
-/// Makes room: the oldest go first, calls last. `report` follows `call` in the alphabet.
+/// Makes room: the oldest go first, calls last. `report` follows `call` in the alphabet. A report that was begun stays whole,
+/// or its next try would be another one.
 async fn drop_oldest(conn: &mut SqliteConnection, channel: &str, at: Timestamp) -> Result<(), sqlx::Error> {
     let count = sqlx::query(concat!("SELECT count(*) AS waiting FROM outbox WHERE ", waits_for!()));
     let count: i64 = count.bind(channel).fetch_one(&mut *conn).await?.try_get("waiting")?;
@@ -454,7 +459,7 @@ async fn drop_oldest(conn: &mut SqliteConnection, channel: &str, at: Timestamp) 
     let dropped = sqlx::query(concat!(
         "UPDATE outbox SET gave_up_ms = ?2, last_error = 'too much waited' WHERE id IN (SELECT id FROM outbox WHERE ",
         waits_for!(),
-        " ORDER BY urgency DESC, id LIMIT ?3)"
+        " AND (message IS NULL OR urgency = 'call') ORDER BY urgency DESC, id LIMIT ?3)"
     ));
     let dropped = dropped.bind(channel).bind(at.as_millisecond()).bind(count - WAITING_MAX);
     let dropped = dropped.execute(&mut *conn).await?.rows_affected();

@@ -5,15 +5,16 @@ use std::sync::Arc;
 
 use engine::report::{EventKind, Severity, Urgency};
 use jiff::{SignedDuration, Timestamp};
+use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
 use uuid::Uuid;
 
 use super::super::chain::Head;
 use super::super::change::{SaveTurn, Saved, save_events};
 use super::super::new::{NewEvent, cut};
-use super::super::row::{EventRow, Source, whole};
+use super::super::row::{EventRow, Source, text, whole};
 use super::super::write::Write;
-use super::{ChannelKind, NewChannel, end_told, mark_sent, ms};
+use super::{ChannelKind, Content, NewChannel, end_told, mark_sent, ms};
 
 /// Longest words of an error that are kept, in bytes: a mail server may say a whole page.
 const ERROR_MAX: usize = 500;
@@ -78,16 +79,50 @@ impl Write for Begin {
     type Output = ();
 
     async fn apply(&self, conn: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+        let ids = json(&self.ids);
+        let given_up = self.given_up(conn, &ids).await?;
+        sqlx::query(
+            "UPDATE outbox SET content = json_set(content, '$.givenUp', ?2) WHERE message IS NULL AND json_valid(content) \
+             AND ?2 > 0 AND id = (SELECT min(value) FROM json_each(?1))",
+        )
+        .bind(ids.as_str())
+        .bind(given_up)
+        .execute(&mut *conn)
+        .await?;
         sqlx::query(
             "UPDATE outbox SET message = coalesce(message, ?2), tries = tries + 1 \
              WHERE id IN (SELECT value FROM json_each(?1))",
         )
-        .bind(json(&self.ids))
+        .bind(ids)
         .bind(self.message.to_string())
         .execute(conn)
         .await
         .map(drop)
     }
+}
+
+impl Begin {
+    /// The events that this message is the first to count: given up, and in no other one that is on its way.
+    async fn given_up(&self, conn: &mut SqliteConnection, ids: &str) -> Result<i64, sqlx::Error> {
+        let untold = sqlx::query(
+            "SELECT name, untold FROM outbox_channels WHERE untold > 0 AND name = \
+             (SELECT channel FROM outbox WHERE id = (SELECT min(value) FROM json_each(?1)))",
+        );
+        let Some(row) = untold.bind(ids).fetch_optional(&mut *conn).await? else { return Ok(0) };
+        let (channel, untold): (String, i64) = (row.try_get("name")?, row.try_get("untold")?);
+        let begun = sqlx::query(
+            "SELECT content FROM outbox WHERE channel = ?1 AND delivered_ms IS NULL AND gave_up_ms IS NULL \
+             AND message IS NOT NULL",
+        );
+        let begun = begun.bind(channel).fetch_all(conn).await?;
+        Ok((untold - begun.iter().map(counted).sum::<i64>()).max(0))
+    }
+}
+
+/// How many events that were given up a row's message counts.
+fn counted(row: &SqliteRow) -> i64 {
+    let content = text(row, "content").and_then(|json| serde_json::from_str::<Content>(&json).ok());
+    content.map_or(0, |content| i64::try_from(content.given_up).unwrap_or(i64::MAX))
 }
 
 fn json(ids: &[i64]) -> String {
@@ -120,15 +155,20 @@ impl Write for Deliver {
         if self.kind == ChannelKind::Mail {
             mark_sent(conn, &ids).await?;
         }
+        // Only what it said: what was given up while it was on its way is said by the next one.
+        let rows = "SELECT content FROM outbox WHERE id IN (SELECT value FROM json_each(?1))";
+        let rows = sqlx::query(rows).bind(ids.as_str()).fetch_all(&mut *conn).await?;
+        let said: i64 = rows.iter().map(counted).sum();
         let before = state(conn, &self.channel).await?;
         sqlx::query(
             "UPDATE outbox_channels SET failures = 0, failing_since_ms = NULL, next_try_ms = NULL, \
-             last_ok_ms = ?2, reported_ms = iif(?3, ?2, reported_ms), delivered = delivered + 1, untold = 0, \
+             last_ok_ms = ?2, reported_ms = iif(?3, ?2, reported_ms), delivered = delivered + 1, untold = max(untold - ?4, 0), \
              told_event = NULL WHERE name = ?1",
         )
         .bind(self.channel.as_str())
         .bind(ms(self.at))
         .bind(self.report)
+        .bind(said)
         .execute(&mut *conn)
         .await?;
         let Some(told) = before.told else { return nothing() };
@@ -225,12 +265,15 @@ impl Write for Fail {
 }
 
 impl Fail {
-    /// What has waited for too long is given up.
+    /// What has waited for too long is given up; what was begun as one message, as one.
     async fn expire(&self, conn: &mut SqliteConnection) -> Result<i64, sqlx::Error> {
         let before = |kept| ms(self.at.checked_sub(kept).unwrap_or(Timestamp::MIN));
         let gone = sqlx::query(
             "UPDATE outbox SET gave_up_ms = ?2, last_error = 'waited for too long' WHERE channel = ?1 \
-             AND delivered_ms IS NULL AND gave_up_ms IS NULL AND made_ms < iif(urgency = 'call', ?3, ?4)",
+             AND delivered_ms IS NULL AND gave_up_ms IS NULL AND iif(message IS NULL, \
+             made_ms < iif(urgency = 'call', ?3, ?4), message IN (SELECT message FROM outbox WHERE channel = ?1 \
+             AND delivered_ms IS NULL AND gave_up_ms IS NULL AND message IS NOT NULL \
+             GROUP BY message HAVING max(made_ms) < iif(min(urgency) = 'call', ?3, ?4)))",
         )
         .bind(self.channel.as_str())
         .bind(ms(self.at))

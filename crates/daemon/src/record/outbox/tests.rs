@@ -82,6 +82,13 @@ impl Fixture {
         all.into_iter().find(|row| row.name == channel.name).unwrap()
     }
 
+    /// How many events that were given up the message counts.
+    async fn begin(&self, ids: &[i64], message: u128) -> u64 {
+        let contents = self.store.begin_message(ids, Uuid::from_u128(message)).await.unwrap();
+        assert_eq!(contents.len(), ids.len());
+        contents.iter().map(|content| content.given_up).sum()
+    }
+
     async fn end(&self, channel: &NewChannel, ids: &[i64], tried: Tried, when: i64) {
         self.store.end_message(channel, ids, true, tried, at(when)).await.unwrap();
     }
@@ -252,6 +259,7 @@ async fn what_is_refused_is_given_up_counted_and_told() {
     assert_eq!(fixture.titles().await.last().unwrap(), "Mail to a@x fails", "at once");
     fixture.tell(&[resolved(6)]).await;
     let waits = ids(&fixture.waits(&mail()).await);
+    assert_eq!(fixture.begin(&waits, 7).await, 2);
     fixture.end(&mail(), &waits, Tried::Accepted, 7).await;
     let row = fixture.row(&mail()).await;
     assert_eq!((row.refused, row.untold), (2, 0), "it was said in the message that was accepted");
@@ -282,6 +290,52 @@ async fn when_too_much_waits_the_oldest_reports_go_and_calls_last() {
     assert_eq!((row.waiting, row.dropped, row.untold), (WAITING_MAX.unsigned_abs(), 2, 2));
     let shown = fixture.shown(&mail()).await;
     assert_eq!(shown[..2], ["call Remediation escalated: VM_CRASHED on pve1", "report 1"]);
+}
+
+/// Whoever has it twice can tell by its identity: whatever is given up meanwhile, its body stays.
+#[tokio::test]
+async fn a_message_that_was_begun_says_the_same_at_each_try() {
+    const DAY: i64 = 86_400;
+    let fixture = Fixture::with(vec![mail()]).await;
+    let save =
+        |seconds, title: &'static str| fixture.store.save_event(plain(seconds, Severity::Error, title));
+    save(0, "refused").await.unwrap();
+    fixture.end(&mail(), &[1], Tried::Refused { error: "554 no".into() }, 1).await;
+    save(2, "old").await.unwrap();
+    save(DAY, "young").await.unwrap();
+    assert_eq!(fixture.begin(&[2, 3], 7).await, 1);
+    fixture.tell(&[escalated(DAY)]).await;
+    assert_eq!(fixture.begin(&[4], 8).await, 0, "the other one says it");
+    save(3, "old as well").await.unwrap();
+    fixture.end(&mail(), &[2, 3], failed(0), 2 * DAY + 100).await;
+    let row = fixture.row(&mail()).await;
+    assert_eq!((row.waiting, row.expired, row.untold), (3, 1, 2), "only what was not begun");
+    assert_eq!(fixture.begin(&[2, 3], 9).await, 1, "as it was");
+    let many = (0..WAITING_MAX).map(|n| plain(2 * DAY, Severity::Error, &n.to_string())).collect();
+    fixture.store.save_events(many, None).await.unwrap();
+    let row = fixture.row(&mail()).await;
+    assert_eq!((row.waiting, row.dropped, row.untold), (WAITING_MAX.unsigned_abs(), 3, 5));
+    assert_eq!(fixture.begin(&[2, 3], 9).await, 1, "nothing of it was dropped");
+    fixture.end(&mail(), &[2, 3], Tried::Accepted, 2 * DAY + 200).await;
+    assert_eq!(fixture.row(&mail()).await.untold, 4, "what it did not say is left to the next one");
+    assert_eq!(fixture.begin(&[9], 10).await, 4);
+    fixture.end(&mail(), &[9], Tried::Accepted, 2 * DAY + 300).await;
+    assert_eq!(fixture.row(&mail()).await.untold, 0);
+}
+
+#[tokio::test]
+async fn a_message_that_was_begun_is_given_up_as_one() {
+    const DAY: i64 = 86_400;
+    let fixture = Fixture::with(vec![mail()]).await;
+    for (seconds, title) in [(0, "old"), (DAY, "young")] {
+        fixture.store.save_event(plain(seconds, Severity::Error, title)).await.unwrap();
+    }
+    fixture.begin(&[1, 2], 7).await;
+    for (when, waits, expired) in [(2 * DAY + 1, 2, 0), (3 * DAY, 2, 0), (3 * DAY + 1, 0, 2)] {
+        fixture.end(&mail(), &[1, 2], failed(when + 10), when).await;
+        let row = fixture.row(&mail()).await;
+        assert_eq!((row.waiting, row.expired, row.untold), (waits, expired, expired), "after {when} s");
+    }
 }
 
 #[tokio::test]
