@@ -91,7 +91,7 @@ pub struct ChannelRow {
     pub refused: u64,
     /// Events that had waited for too long.
     pub expired: u64,
-    /// Events for which there was no room.
+    /// Events for which there was no room, or that waited when it was configured no more.
     pub dropped: u64,
     /// Events given up since the last message that was accepted.
     pub untold: u64,
@@ -204,7 +204,11 @@ pub enum Tried {
 impl Store {
     /// From now on these are the channels of the outbox. What waits for any other is given up.
     pub async fn use_channels(&self, channels: Vec<NewChannel>, at: Timestamp) -> Answer<()> {
-        self.write(UseChannels { channels, at }).await
+        let (_, gone) = self.write(UseChannels { channels, at }).await?;
+        for (channel, events) in gone {
+            tracing::warn!(channel, events, "what waited for it is given up: it is not configured any more");
+        }
+        Ok(())
     }
 
     /// How the channels go that are in use, by name.

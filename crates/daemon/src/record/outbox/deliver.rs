@@ -32,9 +32,10 @@ pub(in super::super) struct UseChannels {
 }
 
 impl Write for UseChannels {
-    type Output = ();
+    /// What was given up is told, and how much it was for which channel.
+    type Output = (Saved, Vec<(String, i64)>);
 
-    async fn apply(&self, conn: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    async fn apply(&self, conn: &mut SqliteConnection) -> Result<Self::Output, sqlx::Error> {
         sqlx::query("UPDATE outbox_channels SET in_use = 0").execute(&mut *conn).await?;
         for channel in &self.channels {
             // Who starts it anew may have mended what was wrong: it is tried at once.
@@ -57,15 +58,50 @@ impl Write for UseChannels {
         sqlx::query("UPDATE outbox_channels SET told_event = NULL WHERE in_use = 0")
             .execute(&mut *conn)
             .await?;
-        sqlx::query(
-            "UPDATE outbox SET gave_up_ms = ?1, last_error = 'not configured any more' \
-             WHERE delivered_ms IS NULL AND gave_up_ms IS NULL \
-             AND channel IN (SELECT name FROM outbox_channels WHERE in_use = 0)",
-        )
-        .bind(ms(self.at))
-        .execute(conn)
-        .await
-        .map(drop)
+        let (mut rows, mut gone) = (Vec::new(), Vec::new());
+        let unused = "SELECT name FROM outbox_channels WHERE in_use = 0 ORDER BY name";
+        for row in sqlx::query(unused).fetch_all(&mut *conn).await? {
+            let channel: String = row.try_get("name")?;
+            let given_up = self.give_up(conn, &channel).await?;
+            if given_up == 0 {
+                continue;
+            }
+            let title = format!("{} is not configured any more", shown(&channel));
+            let message = format!(
+                "what still waited for it is given up: {given_up} of the events in the feed; {WHERE_TO_LOOK}"
+            );
+            let (kind, severity) = (EventKind::Status, Severity::Warning);
+            let event = NewEvent::plain(self.at, kind, severity, Source::System, &title, &message);
+            rows.extend(tell(conn, NewEvent { resolves: true, ..event }, &channel).await?.rows);
+            gone.push((channel, given_up));
+        }
+        Ok((Saved { rows, head: None }, gone))
+    }
+
+    fn events(output: &Self::Output) -> &[Arc<EventRow>] {
+        SaveTurn::events(&output.0)
+    }
+
+    fn head(output: &Self::Output) -> Option<Head> {
+        SaveTurn::head(&output.0)
+    }
+}
+
+impl UseChannels {
+    /// What waits for a channel that is gone is given up, and counted, so that it says so should it come back.
+    async fn give_up(&self, conn: &mut SqliteConnection, channel: &str) -> Result<i64, sqlx::Error> {
+        let gone = sqlx::query(
+            "UPDATE outbox SET gave_up_ms = ?2, last_error = 'not configured any more' \
+             WHERE channel = ?1 AND delivered_ms IS NULL AND gave_up_ms IS NULL",
+        );
+        let gone = gone.bind(channel).bind(ms(self.at)).execute(&mut *conn).await?.rows_affected();
+        let gone = i64::try_from(gone).unwrap_or(i64::MAX);
+        if gone > 0 {
+            let count =
+                "UPDATE outbox_channels SET dropped = dropped + ?2, untold = untold + ?2 WHERE name = ?1";
+            sqlx::query(count).bind(channel).bind(gone).execute(conn).await?;
+        }
+        Ok(gone)
     }
 }
 
@@ -171,7 +207,7 @@ impl Write for Deliver {
         .bind(said)
         .execute(&mut *conn)
         .await?;
-        let Some(told) = before.told else { return nothing() };
+        let Some((told, _)) = before.told else { return nothing() };
         end_told(conn, told, self.at).await?;
         let title = format!("{} works again", shown(&self.channel));
         let message = "a message was accepted; what waited for it is delivered";
@@ -220,7 +256,7 @@ impl Write for Fail {
         sqlx::query(
             "UPDATE outbox_channels SET last_error = ?2, last_error_ms = ?3, refused = refused + ?4, \
              expired = expired + ?5, untold = untold + ?4 + ?5, failures = failures + ?6, \
-             failing_since_ms = coalesce(failing_since_ms, ?3), next_try_ms = iif(?6, ?7, next_try_ms) \
+             failing_since_ms = iif(?6, coalesce(failing_since_ms, ?3), failing_since_ms), next_try_ms = iif(?6, ?7, next_try_ms) \
              WHERE name = ?1",
         )
         .bind(self.channel.as_str())
@@ -233,17 +269,26 @@ impl Write for Fail {
         .execute(&mut *conn)
         .await?;
         let state = state(conn, &self.channel).await?;
-        let since = state.failing_since.unwrap_or(at);
-        let long = at.duration_since(since) >= TOLD_AFTER;
-        if state.told.is_some() || !(long || self.refused) {
-            return nothing();
-        }
-        let title = format!("{} fails", shown(&self.channel));
-        let message = if self.refused {
-            format!("it refused a message for good, which is given up: {error}")
-        } else {
-            let since = since.strftime("%Y-%m-%d %H:%M:%S UTC");
-            format!("since {since} nothing was accepted, and what is to be told waits: {error}")
+        let long = state.failing_since.filter(|since| at.duration_since(*since) >= TOLD_AFTER);
+        let (fails, refuses) = (
+            format!("{} fails", shown(&self.channel)),
+            format!("{} refuses something", shown(&self.channel)),
+        );
+        // Events without a cluster are everybody's: to whom, and what a server said, is for those who see all.
+        let (title, message) = match (long, &state.told) {
+            (Some(_), Some((_, told))) if *told != refuses => return nothing(),
+            (Some(since), told) => {
+                if let Some((event, _)) = told {
+                    end_told(conn, *event, at).await?;
+                }
+                let since = since.strftime("%Y-%m-%d %H:%M:%S UTC");
+                let waits = "nothing was accepted, and what is to be told waits";
+                (fails, format!("since {since} {waits}; {WHERE_TO_LOOK}"))
+            }
+            (None, None) if self.refused => {
+                (refuses, format!("it refused a message for good, which is given up; {WHERE_TO_LOOK}"))
+            }
+            (None, _) => return nothing(),
         };
         let event = NewEvent::plain(at, EventKind::Alert, Severity::Error, Source::System, &title, &message);
         let saved = tell(conn, event, &self.channel).await?;
@@ -287,16 +332,22 @@ impl Fail {
 
 struct State {
     failing_since: Option<Timestamp>,
-    told: Option<i64>,
+    /// The event that tells what is wrong with it, and its title.
+    told: Option<(i64, String)>,
 }
 
 async fn state(conn: &mut SqliteConnection, channel: &str) -> Result<State, sqlx::Error> {
-    let row = sqlx::query("SELECT failing_since_ms, told_event FROM outbox_channels WHERE name = ?1");
+    let row = sqlx::query(
+        "SELECT failing_since_ms, told_event, (SELECT title FROM events WHERE id = told_event) AS title \
+         FROM outbox_channels WHERE name = ?1",
+    );
     let row = row.bind(channel).fetch_optional(conn).await?;
     let since = row.as_ref().and_then(|row| whole(row, "failing_since_ms"));
     Ok(State {
         failing_since: since.and_then(|ms| Timestamp::from_millisecond(ms).ok()),
-        told: row.as_ref().and_then(|row| whole(row, "told_event")),
+        told: row
+            .as_ref()
+            .and_then(|row| Some((whole(row, "told_event")?, text(row, "title").unwrap_or_default()))),
     })
 }
 
@@ -312,12 +363,15 @@ fn nothing() -> Result<Saved, sqlx::Error> {
     Ok(Saved { rows: Vec::new(), head: None })
 }
 
-/// A channel's name at the beginning of a sentence.
-fn shown(channel: &str) -> String {
+/// Which one it is and why: said there, and to those who may see all.
+const WHERE_TO_LOOK: &str = "which one, and why, is in `channels` of /api/v1/health and in the log";
+
+/// A channel at the beginning of a sentence, by its kind.
+fn shown(channel: &str) -> &'static str {
     match channel.split_once(':') {
-        Some(("mail", address)) => format!("Mail to {address}"),
-        Some(("webhook", name)) => format!("Webhook {name}"),
-        _ => format!("Channel {channel}"),
+        Some(("mail", _)) => "A mail channel",
+        Some(("webhook", _)) => "A webhook",
+        _ => "A channel",
     }
 }
 

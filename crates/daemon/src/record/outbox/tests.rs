@@ -238,11 +238,14 @@ async fn a_channel_that_fails_for_long_is_told_once_over_the_others() {
     assert_eq!(row.next_try, Some(at(1810)));
     let crashed = "report VM web01 (101) crashed".to_owned();
     assert_eq!(fixture.shown(&mail()).await, std::slice::from_ref(&crashed), "not over itself");
-    assert_eq!(fixture.shown(&hook()).await, [crashed, "report Mail to a@x fails".into()]);
-    assert_eq!(fixture.titles().await[1..], ["Mail to a@x fails"], "once");
+    assert_eq!(fixture.shown(&hook()).await, [crashed, "report A mail channel fails".into()]);
+    assert_eq!(fixture.titles().await[1..], ["A mail channel fails"], "once");
 
     fixture.end(&mail(), &waits, Tried::Accepted, 2000).await;
-    assert_eq!(fixture.titles().await[1..], ["Mail to a@x fails (over)", "Mail to a@x works again (over)"]);
+    assert_eq!(
+        fixture.titles().await[1..],
+        ["A mail channel fails (over)", "A mail channel works again (over)"]
+    );
     let row = fixture.row(&mail()).await;
     assert_eq!((row.failures, row.failing_since, row.waiting, row.delivered), (0, None, 0, 1));
     assert_eq!((row.reported, row.last_error.as_deref()), (Some(at(2000)), Some("not reached")));
@@ -256,7 +259,9 @@ async fn what_is_refused_is_given_up_counted_and_told() {
     fixture.end(&mail(), &waits, Tried::Refused { error: "550 nobody".into() }, 5).await;
     let row = fixture.row(&mail()).await;
     assert_eq!((row.waiting, row.refused, row.untold, row.failures, row.next_try), (0, 2, 2, 0, None));
-    assert_eq!(fixture.titles().await.last().unwrap(), "Mail to a@x fails", "at once");
+    assert_eq!(row.failing_since, None, "a message was, not the channel");
+    assert_eq!(row.last_error.as_deref(), Some("550 nobody"));
+    assert_eq!(fixture.titles().await.last().unwrap(), "A mail channel refuses something", "at once");
     fixture.tell(&[resolved(6)]).await;
     let waits = ids(&fixture.waits(&mail()).await);
     assert_eq!(fixture.begin(&waits, 7).await, 2);
@@ -347,11 +352,48 @@ async fn what_waits_for_a_channel_that_is_gone_is_given_up() {
     fixture.end(&mail(), &waits, failed(2000), 1000).await;
     fixture.store.use_channels(vec![hook()], at(1001)).await.unwrap();
     assert!(fixture.store.outbox(&mail().name).await.unwrap().is_none());
-    assert_eq!(fixture.titles().await.last().unwrap(), "Mail to a@x fails (over)");
+    let told = fixture.titles().await;
+    let gone = "A mail channel is not configured any more (over)";
+    assert_eq!(told[1..], ["A mail channel fails (over)", gone]);
+    let message = fixture.store.get_recent_events(1).await.unwrap()[0].message.clone();
+    assert!(message.starts_with("what still waited for it is given up: 1 of"), "{message}");
     // What is configured again begins with what happens from then on.
     fixture.store.use_channels(vec![mail(), hook()], at(1002)).await.unwrap();
     assert_eq!(fixture.shown(&mail()).await, [""; 0]);
-    assert_eq!(fixture.shown(&hook()).await.len(), 2);
+    assert_eq!(fixture.shown(&hook()).await.len(), 3);
+    let row = fixture.row(&mail()).await;
+    assert_eq!((row.dropped, row.untold), (1, 1), "and says what it missed");
+}
+
+/// Events without a cluster are everybody's, also of those who see one cluster.
+#[tokio::test]
+async fn no_event_about_a_channel_says_to_whom_or_what_a_server_said() {
+    let fixture = Fixture::with(vec![mail(), hook()]).await;
+    fixture.store.save_event(plain(0, Severity::Error, "one")).await.unwrap();
+    let refused = || Tried::Refused { error: "SERVER WORDS".into() };
+    let failed = |when| Tried::Failed { error: "SERVER WORDS".into(), next_try: at(when) };
+    fixture.end(&mail(), &[1], refused(), 1).await;
+    fixture.end(&hook(), &[2], failed(10), 1).await;
+    fixture.end(&hook(), &[2], failed(2000), 1000).await;
+    fixture.end(&mail(), &[1], refused(), 1001).await;
+    fixture.end(&mail(), &[1], failed(1200), 1100).await;
+    fixture.end(&mail(), &[1], failed(3000), 2100).await;
+    fixture.end(&mail(), &[1], refused(), 2101).await;
+    fixture.end(&mail(), &[1], Tried::Accepted, 2200).await;
+    fixture.store.use_channels(vec![mail()], at(2300)).await.unwrap();
+    let expected = [
+        "A mail channel refuses something (over)",
+        "A webhook fails (over)",
+        "A mail channel fails (over)",
+        "A mail channel works again (over)",
+        "A webhook is not configured any more (over)",
+    ];
+    assert_eq!(fixture.titles().await[1..], expected);
+    for row in fixture.store.get_recent_events(100).await.unwrap() {
+        let said = format!("{row:?}");
+        let secrets = ["SERVER", "a@x", "webhook:b", "mail:"];
+        assert!(secrets.iter().all(|secret| !said.contains(secret)), "{said}");
+    }
 }
 
 #[tokio::test]
