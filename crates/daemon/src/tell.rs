@@ -83,12 +83,25 @@ impl Unsent {
     }
 }
 
-impl Why {
-    /// A call is tried until it has waited for too long: what refuses it may be mended, and somebody is to come.
-    fn of(self, kind: Kind) -> Why {
-        match (self, kind) {
-            (Why::Refused, Kind::Call) => Why::Failed(Of::Message),
-            (why, Kind::Call | Kind::Report | Kind::Test) => why,
+impl Unsent {
+    /// What is to be recorded of it. A call is not given up for a refusal: what refuses it may be mended, and somebody is to
+    /// come. That it was refused is said once.
+    fn tried(self, post: (Uuid, Kind), in_a_row: u32, held: &mut Held, now: Timestamp) -> Tried {
+        let (Unsent { words: error, why }, (message, kind)) = (self, post);
+        match (why, kind) {
+            (Why::Failed(of), _) => {
+                let next_try = held.failed(now, message, of, in_a_row);
+                Tried::Failed { error, next_try }
+            }
+            (Why::Refused, Kind::Call) => {
+                let known = held.is_held(message);
+                let next_try = held.failed(now, message, Of::Message, in_a_row);
+                match known {
+                    true => Tried::Failed { error, next_try },
+                    false => Tried::Refused { error, next_try: Some(next_try) },
+                }
+            }
+            (Why::Refused, Kind::Report | Kind::Test) => Tried::Refused { error, next_try: None },
         }
     }
 }
@@ -277,18 +290,17 @@ impl Post {
                 tracing::info!(channel = channel.name(), %message, events = ids.len(), "told: {said}");
                 Tried::Accepted
             }
-            Err(Unsent { words, why }) => match why.of(kind) {
-                Why::Refused => {
+            Err(unsent) => {
+                let words = unsent.words.clone();
+                let in_a_row = state.failures.saturating_add(1);
+                let tried = unsent.tried((message, kind), in_a_row, held, clock.now());
+                if let Tried::Refused { next_try: None, .. } = tried {
                     tracing::error!(channel = channel.name(), %message, "not told, and given up: {words}");
-                    Tried::Refused { error: words }
-                }
-                Why::Failed(of) => {
+                } else {
                     tracing::warn!(channel = channel.name(), %message, "not told yet: {words}");
-                    let in_a_row = state.failures.saturating_add(1);
-                    let next_try = held.failed(clock.now(), message, of, in_a_row);
-                    Tried::Failed { error: words, next_try }
                 }
-            },
+                tried
+            }
         };
         let report = kind == Kind::Report;
         // Until it is recorded nothing else is sent: what was accepted would be sent again.
@@ -314,15 +326,27 @@ mod tests {
 
     #[test]
     fn a_call_is_not_given_up_for_a_refusal() {
+        use Why::{Failed, Refused};
+        let at = |seconds: i64| Timestamp::from_second(1_795_000_000 + seconds).unwrap();
+        let failed = |seconds| Tried::Failed { error: "no".into(), next_try: at(seconds) };
+        let refused = |next_try| Tried::Refused { error: "no".into(), next_try };
         #[rustfmt::skip]
         let table = [
-            ("a call refused",             Why::Refused,                Kind::Call,   Why::Failed(Of::Message)),
-            ("a report refused",           Why::Refused,                Kind::Report, Why::Refused),
-            ("a call on no way",           Why::Failed(Of::Channel),    Kind::Call,   Why::Failed(Of::Channel)),
-            ("a report not taken for now", Why::Failed(Of::Message),    Kind::Report, Why::Failed(Of::Message)),
+            ("a call refused is kept",     Kind::Call,   vec![Refused],                              refused(Some(at(10)))),
+            ("and that is said once",      Kind::Call,   vec![Refused, Refused],                     failed(10)),
+            ("also after an outage",       Kind::Call,   vec![Failed(Of::Channel), Refused],         refused(Some(at(10)))),
+            ("a report refused is not",    Kind::Report, vec![Refused],                              refused(None)),
+            ("a call on no way",           Kind::Call,   vec![Failed(Of::Channel)],                  failed(10)),
+            ("which is tried more rarely", Kind::Call,   vec![Failed(Of::Channel); 3],               failed(60)),
+            ("a report not taken for now", Kind::Report, vec![Failed(Of::Message)],                  failed(10)),
         ];
-        for (name, why, kind, expected) in table {
-            assert_eq!(why.of(kind), expected, "{name}");
+        for (name, kind, whys, expected) in table {
+            let mut held = Held::default();
+            let tries = whys.into_iter().zip(1..).map(|(why, in_a_row)| {
+                let unsent = Unsent { words: "no".into(), why };
+                unsent.tried((Uuid::from_u128(7), kind), in_a_row, &mut held, at(0))
+            });
+            assert_eq!(tries.last(), Some(expected), "{name}");
         }
     }
 }

@@ -198,6 +198,8 @@ pub enum Tried {
     Refused {
         /// Why.
         error: String,
+        /// When it is tried all the same; `None`: it is given up.
+        next_try: Option<Timestamp>,
     },
 }
 
@@ -243,9 +245,11 @@ impl Store {
                 return self.write(accepted).await.map(drop);
             }
             Tried::Failed { error, next_try } => {
-                Fail { channel: name, ids, error, refused: false, at, next_try }
+                Fail { channel: name, ids, error, refused: false, at, next_try: Some(next_try) }
             }
-            Tried::Refused { error } => Fail { channel: name, ids, error, refused: true, at, next_try: at },
+            Tried::Refused { error, next_try } => {
+                Fail { channel: name, ids, error, refused: true, at, next_try }
+            }
         };
         self.write(fail).await.map(drop)
     }

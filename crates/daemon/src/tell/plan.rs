@@ -104,6 +104,11 @@ impl Held {
         }
     }
 
+    /// Whether it waits for its own sake.
+    pub fn is_held(&self, message: Uuid) -> bool {
+        self.until(Some(message)).is_some()
+    }
+
     fn tried(&self, message: Option<Uuid>) -> Option<Timestamp> {
         message.and_then(|message| self.0.get(&message)).map(|hold| hold.tried)
     }

@@ -210,7 +210,7 @@ impl Write for Deliver {
         let Some((told, _)) = before.told else { return nothing() };
         end_told(conn, told, self.at).await?;
         let title = format!("{} works again", shown(&self.channel));
-        let message = "a message was accepted; what waited for it is delivered";
+        let message = "a message was accepted; what else waits for it follows";
         let event =
             NewEvent::plain(self.at, EventKind::Status, Severity::Info, Source::System, &title, message);
         tell(conn, NewEvent { resolves: true, ..event }, &self.channel).await
@@ -230,10 +230,11 @@ pub(in super::super) struct Fail {
     pub(in super::super) channel: String,
     pub(in super::super) ids: Vec<i64>,
     pub(in super::super) error: String,
-    /// Whether no later try would be.
+    /// Whether the other side says that it never will be.
     pub(in super::super) refused: bool,
     pub(in super::super) at: Timestamp,
-    pub(in super::super) next_try: Timestamp,
+    /// `None`: it is given up.
+    pub(in super::super) next_try: Option<Timestamp>,
 }
 
 impl Write for Fail {
@@ -242,15 +243,16 @@ impl Write for Fail {
     async fn apply(&self, conn: &mut SqliteConnection) -> Result<Saved, sqlx::Error> {
         let (at, mut error) = (self.at, self.error.clone());
         cut(&mut error, ERROR_MAX);
+        let given_up = self.next_try.is_none();
         sqlx::query(
             "UPDATE outbox SET last_error = ?2, gave_up_ms = ?3 WHERE id IN (SELECT value FROM json_each(?1))",
         )
         .bind(json(&self.ids))
         .bind(error.as_str())
-        .bind(self.refused.then(|| ms(at)))
+        .bind(given_up.then(|| ms(at)))
         .execute(&mut *conn)
         .await?;
-        let refused = if self.refused { i64::try_from(self.ids.len()).unwrap_or(i64::MAX) } else { 0 };
+        let refused = if given_up { i64::try_from(self.ids.len()).unwrap_or(i64::MAX) } else { 0 };
         let expired = self.expire(conn).await?;
         // Who refuses one message may take the next: only what is about the channel holds it up.
         sqlx::query(
@@ -264,8 +266,8 @@ impl Write for Fail {
         .bind(ms(at))
         .bind(refused)
         .bind(expired)
-        .bind(!self.refused)
-        .bind(ms(self.next_try))
+        .bind(!given_up)
+        .bind(self.next_try.map(ms))
         .execute(&mut *conn)
         .await?;
         let state = state(conn, &self.channel).await?;
@@ -286,7 +288,8 @@ impl Write for Fail {
                 (fails, format!("since {since} {waits}; {WHERE_TO_LOOK}"))
             }
             (None, None) if self.refused => {
-                (refuses, format!("it refused a message for good, which is given up; {WHERE_TO_LOOK}"))
+                let and = if given_up { "given up" } else { "tried again all the same: people are called" };
+                (refuses, format!("it refused a message for good, which is {and}; {WHERE_TO_LOOK}"))
             }
             (None, _) => return nothing(),
         };

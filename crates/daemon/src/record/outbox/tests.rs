@@ -256,7 +256,7 @@ async fn what_is_refused_is_given_up_counted_and_told() {
     let fixture = Fixture::with(vec![mail()]).await;
     fixture.tell(&[opened(0), missed(1)]).await;
     let waits = ids(&fixture.waits(&mail()).await);
-    fixture.end(&mail(), &waits, Tried::Refused { error: "550 nobody".into() }, 5).await;
+    fixture.end(&mail(), &waits, Tried::Refused { error: "550 nobody".into(), next_try: None }, 5).await;
     let row = fixture.row(&mail()).await;
     assert_eq!((row.waiting, row.refused, row.untold, row.failures, row.next_try), (0, 2, 2, 0, None));
     assert_eq!(row.failing_since, None, "a message was, not the channel");
@@ -268,6 +268,21 @@ async fn what_is_refused_is_given_up_counted_and_told() {
     fixture.end(&mail(), &waits, Tried::Accepted, 7).await;
     let row = fixture.row(&mail()).await;
     assert_eq!((row.refused, row.untold), (2, 0), "it was said in the message that was accepted");
+}
+
+#[tokio::test]
+async fn a_call_that_is_refused_waits_and_that_is_told() {
+    let fixture = Fixture::with(vec![mail(), hook()]).await;
+    fixture.tell(&[escalated(0)]).await;
+    let call = ids(&fixture.waits(&mail()).await);
+    let refused = Tried::Refused { error: "550 nobody".into(), next_try: Some(at(15)) };
+    fixture.end(&mail(), &call, refused, 5).await;
+    let row = fixture.row(&mail()).await;
+    assert_eq!((row.waiting, row.refused, row.untold, row.failures), (1, 0, 0, 1));
+    assert_eq!((row.next_try, row.failing_since), (Some(at(15)), Some(at(5))));
+    let last = fixture.store.get_recent_events(1).await.unwrap();
+    assert_eq!(last[0].title, "A mail channel refuses something");
+    assert!(last[0].message.contains("tried again"), "{}", last[0].message);
 }
 
 #[tokio::test]
@@ -305,7 +320,7 @@ async fn a_message_that_was_begun_says_the_same_at_each_try() {
     let save =
         |seconds, title: &'static str| fixture.store.save_event(plain(seconds, Severity::Error, title));
     save(0, "refused").await.unwrap();
-    fixture.end(&mail(), &[1], Tried::Refused { error: "554 no".into() }, 1).await;
+    fixture.end(&mail(), &[1], Tried::Refused { error: "554 no".into(), next_try: None }, 1).await;
     save(2, "old").await.unwrap();
     save(DAY, "young").await.unwrap();
     assert_eq!(fixture.begin(&[2, 3], 7).await, 1);
@@ -370,7 +385,7 @@ async fn what_waits_for_a_channel_that_is_gone_is_given_up() {
 async fn no_event_about_a_channel_says_to_whom_or_what_a_server_said() {
     let fixture = Fixture::with(vec![mail(), hook()]).await;
     fixture.store.save_event(plain(0, Severity::Error, "one")).await.unwrap();
-    let refused = || Tried::Refused { error: "SERVER WORDS".into() };
+    let refused = || Tried::Refused { error: "SERVER WORDS".into(), next_try: None };
     let failed = |when| Tried::Failed { error: "SERVER WORDS".into(), next_try: at(when) };
     fixture.end(&mail(), &[1], refused(), 1).await;
     fixture.end(&hook(), &[2], failed(10), 1).await;
