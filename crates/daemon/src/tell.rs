@@ -31,7 +31,7 @@ use crate::record::{ChannelKind, ChannelRow, NewChannel, Store, StoreError, Trie
 use crate::supervise::{self, Stop};
 use letter::{Kind, Letter};
 use mail::Mailer;
-use plan::{Next, Pace};
+use plan::{Held, Next, Of, Pace};
 use webhook::Hook;
 
 pub(crate) use mail::address as mail_address;
@@ -54,17 +54,55 @@ pub struct Sent {
 pub struct Unsent {
     /// Why, for people.
     pub words: String,
-    /// Whether it never will be.
-    pub refused: bool,
+    /// What that says about it, and about what else waits.
+    pub why: Why,
+}
+
+/// What it means that a letter was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// Not now.
+    Failed(Of),
+    /// This one never will be.
+    Refused,
 }
 
 impl Unsent {
+    /// Nothing is taken over this channel.
     fn failed(words: String) -> Unsent {
-        Unsent { words, refused: false }
+        Unsent { words, why: Why::Failed(Of::Channel) }
+    }
+
+    /// This letter is not, for now.
+    fn not_this(words: String) -> Unsent {
+        Unsent { words, why: Why::Failed(Of::Message) }
     }
 
     fn refused(words: String) -> Unsent {
-        Unsent { words, refused: true }
+        Unsent { words, why: Why::Refused }
+    }
+}
+
+impl Unsent {
+    /// What is to be recorded of it. A call is not given up for a refusal: what refuses it may be mended, and somebody is to
+    /// come. That it was refused is said once.
+    fn tried(self, post: (Uuid, Kind), in_a_row: u32, held: &mut Held, now: Timestamp) -> Tried {
+        let (Unsent { words: error, why }, (message, kind)) = (self, post);
+        match (why, kind) {
+            (Why::Failed(of), _) => {
+                let next_try = held.failed(now, message, of, in_a_row);
+                Tried::Failed { error, next_try }
+            }
+            (Why::Refused, Kind::Call) => {
+                let known = held.is_held(message);
+                let next_try = held.failed(now, message, Of::Message, in_a_row);
+                match known {
+                    true => Tried::Failed { error, next_try },
+                    false => Tried::Refused { error, next_try: Some(next_try) },
+                }
+            }
+            (Why::Refused, Kind::Report | Kind::Test) => Tried::Refused { error, next_try: None },
+        }
     }
 }
 
@@ -167,19 +205,23 @@ pub async fn deliver(channel: Arc<Channel>, store: Store, clock: Arc<Clock>, sto
 
 async fn run(channel: Arc<Channel>, store: Store, clock: Arc<Clock>, mut stop: Stop) -> anyhow::Result<()> {
     let mut committed = store.committed();
+    let mut held = Held::default();
     while !stop.is_asked() {
         let until = match store.outbox(channel.name()).await {
-            Ok(Some((state, waiting))) => match plan::next(clock.now(), channel.pace, &state, &waiting) {
-                Next::Send { ids, message, call, made } => {
-                    let kind = if call { Kind::Call } else { Kind::Report };
-                    let message = message.unwrap_or_else(Uuid::new_v4);
-                    let post = Post { ids, message, kind, made };
-                    post.send(&channel, &state, &store, &clock, &mut stop).await;
-                    continue;
+            Ok(Some((state, waiting))) => {
+                held.keep(&waiting);
+                match plan::next(clock.now(), channel.pace, &state, &held, &waiting) {
+                    Next::Send { ids, message, call, made } => {
+                        let kind = if call { Kind::Call } else { Kind::Report };
+                        let message = message.unwrap_or_else(Uuid::new_v4);
+                        let post = Post { ids, message, kind, made };
+                        post.send(&channel, &state, &mut held, &store, &clock, &mut stop).await;
+                        continue;
+                    }
+                    Next::At(until) => Some(until),
+                    Next::Idle => None,
                 }
-                Next::At(until) => Some(until),
-                Next::Idle => None,
-            },
+            }
             Ok(None) => None,
             Err(StoreError::Closed) => return Ok(()),
             Err(error) => {
@@ -219,6 +261,7 @@ impl Post {
         self,
         channel: &Channel,
         state: &ChannelRow,
+        held: &mut Held,
         store: &Store,
         clock: &Clock,
         stop: &mut Stop,
@@ -238,7 +281,8 @@ impl Post {
         };
         kill_point::at("tell.begun");
         let public_url = channel.public_url.clone();
-        let letter = Letter { message, kind, made, contents, untold: state.untold, public_url };
+        let untold = contents.iter().map(|content| content.given_up).sum();
+        let letter = Letter { message, kind, made, contents, untold, public_url };
         let sent = channel.send(&letter).await;
         kill_point::at("tell.accepted");
         let tried = match sent {
@@ -246,14 +290,16 @@ impl Post {
                 tracing::info!(channel = channel.name(), %message, events = ids.len(), "told: {said}");
                 Tried::Accepted
             }
-            Err(Unsent { words, refused: true }) => {
-                tracing::error!(channel = channel.name(), %message, "not told, and given up: {words}");
-                Tried::Refused { error: words }
-            }
-            Err(Unsent { words, refused: false }) => {
-                tracing::warn!(channel = channel.name(), %message, "not told yet: {words}");
-                let next_try = plan::again(clock.now(), state.failures.saturating_add(1));
-                Tried::Failed { error: words, next_try }
+            Err(unsent) => {
+                let words = unsent.words.clone();
+                let in_a_row = state.failures.saturating_add(1);
+                let tried = unsent.tried((message, kind), in_a_row, held, clock.now());
+                if let Tried::Refused { next_try: None, .. } = tried {
+                    tracing::error!(channel = channel.name(), %message, "not told, and given up: {words}");
+                } else {
+                    tracing::warn!(channel = channel.name(), %message, "not told yet: {words}");
+                }
+                tried
             }
         };
         let report = kind == Kind::Report;
@@ -271,5 +317,36 @@ impl Post {
             tokio::time::sleep(STORE_AGAIN).await;
         }
         kill_point::at("tell.recorded");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_is_not_given_up_for_a_refusal() {
+        use Why::{Failed, Refused};
+        let at = |seconds: i64| Timestamp::from_second(1_795_000_000 + seconds).unwrap();
+        let failed = |seconds| Tried::Failed { error: "no".into(), next_try: at(seconds) };
+        let refused = |next_try| Tried::Refused { error: "no".into(), next_try };
+        #[rustfmt::skip]
+        let table = [
+            ("a call refused is kept",     Kind::Call,   vec![Refused],                              refused(Some(at(10)))),
+            ("and that is said once",      Kind::Call,   vec![Refused, Refused],                     failed(10)),
+            ("also after an outage",       Kind::Call,   vec![Failed(Of::Channel), Refused],         refused(Some(at(10)))),
+            ("a report refused is not",    Kind::Report, vec![Refused],                              refused(None)),
+            ("a call on no way",           Kind::Call,   vec![Failed(Of::Channel)],                  failed(10)),
+            ("which is tried more rarely", Kind::Call,   vec![Failed(Of::Channel); 3],               failed(60)),
+            ("a report not taken for now", Kind::Report, vec![Failed(Of::Message)],                  failed(10)),
+        ];
+        for (name, kind, whys, expected) in table {
+            let mut held = Held::default();
+            let tries = whys.into_iter().zip(1..).map(|(why, in_a_row)| {
+                let unsent = Unsent { words: "no".into(), why };
+                unsent.tried((Uuid::from_u128(7), kind), in_a_row, &mut held, at(0))
+            });
+            assert_eq!(tries.last(), Some(expected), "{name}");
+        }
     }
 }

@@ -91,7 +91,7 @@ pub struct ChannelRow {
     pub refused: u64,
     /// Events that had waited for too long.
     pub expired: u64,
-    /// Events for which there was no room.
+    /// Events for which there was no room, or that waited when it was configured no more.
     pub dropped: u64,
     /// Events given up since the last message that was accepted.
     pub untold: u64,
@@ -161,6 +161,9 @@ pub struct Content {
     /// Earlier lines that are left out of it.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub story_left_out: i64,
+    /// Of the first event in a message: how many were given up before it, as it says at each try. Set as it is begun.
+    #[serde(default, skip_serializing)]
+    pub given_up: u64,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
@@ -195,13 +198,19 @@ pub enum Tried {
     Refused {
         /// Why.
         error: String,
+        /// When it is tried all the same; `None`: it is given up.
+        next_try: Option<Timestamp>,
     },
 }
 
 impl Store {
     /// From now on these are the channels of the outbox. What waits for any other is given up.
     pub async fn use_channels(&self, channels: Vec<NewChannel>, at: Timestamp) -> Answer<()> {
-        self.write(UseChannels { channels, at }).await
+        let (_, gone) = self.write(UseChannels { channels, at }).await?;
+        for (channel, events) in gone {
+            tracing::warn!(channel, events, "what waited for it is given up: it is not configured any more");
+        }
+        Ok(())
     }
 
     /// How the channels go that are in use, by name.
@@ -236,9 +245,11 @@ impl Store {
                 return self.write(accepted).await.map(drop);
             }
             Tried::Failed { error, next_try } => {
-                Fail { channel: name, ids, error, refused: false, at, next_try }
+                Fail { channel: name, ids, error, refused: false, at, next_try: Some(next_try) }
             }
-            Tried::Refused { error } => Fail { channel: name, ids, error, refused: true, at, next_try: at },
+            Tried::Refused { error, next_try } => {
+                Fail { channel: name, ids, error, refused: true, at, next_try }
+            }
         };
         self.write(fail).await.map(drop)
     }
@@ -376,6 +387,7 @@ async fn content(
         over: event.resolves && event.incident_id.is_some(),
         story: Vec::new(),
         story_left_out: 0,
+        given_up: 0,
     };
     if let (Urgency::Call, Some(incident), Some(cluster)) = (urgency, &row.incident_id, &row.cluster) {
         (content.story, content.story_left_out) = story(conn, incident, cluster).await?;
@@ -453,7 +465,8 @@ macro_rules! waits_for {
         "channel = ?1 AND delivered_ms IS NULL AND gave_up_ms IS NULL"
     };
 }
-/// Makes room: the oldest go first, calls last. `report` follows `call` in the alphabet.
+/// Makes room: the oldest go first, calls last. `report` follows `call` in the alphabet. A report that was begun stays whole,
+/// or its next try would be another one.
 async fn drop_oldest(conn: &mut SqliteConnection, channel: &str, at: Timestamp) -> Result<(), sqlx::Error> {
     let count = sqlx::query(concat!("SELECT count(*) AS waiting FROM outbox WHERE ", waits_for!()));
     let count: i64 = count.bind(channel).fetch_one(&mut *conn).await?.try_get("waiting")?;
@@ -463,7 +476,7 @@ async fn drop_oldest(conn: &mut SqliteConnection, channel: &str, at: Timestamp) 
     let dropped = sqlx::query(concat!(
         "UPDATE outbox SET gave_up_ms = ?2, last_error = 'too much waited' WHERE id IN (SELECT id FROM outbox WHERE ",
         waits_for!(),
-        " ORDER BY urgency DESC, id LIMIT ?3)"
+        " AND (message IS NULL OR urgency = 'call') ORDER BY urgency DESC, id LIMIT ?3)"
     ));
     let dropped = dropped.bind(channel).bind(at.as_millisecond()).bind(count - WAITING_MAX);
     let dropped = dropped.execute(&mut *conn).await?.rows_affected();

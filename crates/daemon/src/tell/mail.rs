@@ -1,7 +1,7 @@
 //! Mail: a letter to one address, over SMTP.
 //!
-//! lettre's connection is used step by step, because what a refusal means depends on the step: a wrong password or
-//! certificate is mended by somebody and tried again, a refused address or letter never will be.
+//! lettre's connection is used step by step, because what a refusal means depends on the step: a wrong password,
+//! certificate or sender is mended by somebody and tried again, a refused address or letter never will be.
 
 use std::time::{Duration, SystemTime};
 
@@ -11,11 +11,13 @@ use lettre::message::header::{Header, HeaderName, HeaderValue};
 use lettre::message::{Mailbox, MultiPart};
 use lettre::transport::smtp::authentication::{Credentials, DEFAULT_MECHANISMS};
 use lettre::transport::smtp::client::{AsyncSmtpConnection, Certificate, CertificateStore, TlsParameters};
-use lettre::transport::smtp::extension::ClientId;
+use lettre::transport::smtp::commands::{Data, Mail, Rcpt};
+use lettre::transport::smtp::extension::{ClientId, Extension, MailBodyParameter, MailParameter};
 use lettre::{Address, Message};
 
 use super::letter::Letter;
-use super::{Sent, Unsent};
+use super::plan::Of;
+use super::{Sent, Unsent, Why};
 use crate::config;
 use crate::words::plain;
 
@@ -126,17 +128,7 @@ impl Mailer {
             let logged_in = connection.auth(DEFAULT_MECHANISMS, credentials).await;
             logged_in.map_err(|error| self.not_let_in(&error))?;
         }
-        let taken = connection.send(message.envelope(), &message.formatted()).await;
-        let outcome = match taken {
-            Ok(response) => {
-                let said: Vec<&str> = response.message().collect();
-                Ok(Sent { said: words(&format!("{} {}", response.code(), said.join(" "))) })
-            }
-            Err(error) if error.is_permanent() => {
-                Err(Unsent::refused(format!("the server refuses it: {}", words(&error.to_string()))))
-            }
-            Err(error) => Err(failed("the server does not take it", &error)),
-        };
+        let outcome = pass(&mut connection, message).await;
         connection.abort().await;
         outcome
     }
@@ -162,6 +154,65 @@ impl Mailer {
     }
 }
 
+/// Hands a letter over to a server that let us in.
+async fn pass(connection: &mut AsyncSmtpConnection, message: &Message) -> Result<Sent, Unsent> {
+    let (envelope, letter) = (message.envelope(), message.formatted());
+    let mut options = Vec::new();
+    let mut addresses = envelope.from().into_iter().chain(envelope.to());
+    if addresses.any(|address| !AsRef::<str>::as_ref(address).is_ascii()) {
+        if !connection.server_info().supports_feature(Extension::SmtpUtfEight) {
+            return Err(Unsent::failed("the server takes no address with other signs than ASCII's".into()));
+        }
+        options.push(MailParameter::SmtpUtfEight);
+    }
+    if !letter.is_ascii() {
+        if !connection.server_info().supports_feature(Extension::EightBitMime) {
+            return Err(Unsent::not_this("the server takes no letter with other signs than ASCII's".into()));
+        }
+        options.push(MailParameter::Body(MailBodyParameter::EightBitMime));
+    }
+    let sender = Mail::new(envelope.from().cloned(), options);
+    connection.command(sender).await.map_err(|error| not_taken(Step::Sender, &error))?;
+    for to in envelope.to() {
+        let address = Rcpt::new(to.clone(), Vec::new());
+        connection.command(address).await.map_err(|error| not_taken(Step::Address, &error))?;
+    }
+    connection.command(Data).await.map_err(|error| not_taken(Step::Letter, &error))?;
+    let response = connection.message(&letter).await.map_err(|error| not_taken(Step::Letter, &error))?;
+    let said: Vec<&str> = response.message().collect();
+    Ok(Sent { said: words(&format!("{} {}", response.code(), said.join(" "))) })
+}
+
+/// What the server was asked to take.
+#[derive(Clone, Copy)]
+enum Step {
+    /// Mail from us: who refuses that refuses every letter.
+    Sender,
+    /// The address, which is the channel's.
+    Address,
+    /// The letter.
+    Letter,
+}
+
+fn not_taken(step: Step, error: &lettre::transport::smtp::Error) -> Unsent {
+    let why = why(step, error.status().map(u16::from));
+    let what = match why {
+        Why::Refused => "the server refuses it",
+        Why::Failed(_) => "the server does not take it",
+    };
+    Unsent { words: format!("{what}: {}", words(&error.to_string())), why }
+}
+
+/// What an answer means, or that there is none. Who may send, relaying and a full mailbox are mended by somebody; an
+/// address that does not exist, and a letter that is not liked, are not.
+fn why(step: Step, code: Option<u16>) -> Why {
+    match (step, code) {
+        (Step::Address, Some(550 | 551 | 553)) | (Step::Letter, Some(500..=599)) => Why::Refused,
+        (Step::Sender | Step::Address, _) => Why::Failed(Of::Channel),
+        (Step::Letter, _) => Why::Failed(Of::Message),
+    }
+}
+
 fn failed(what: &str, error: &lettre::transport::smtp::Error) -> Unsent {
     Unsent::failed(format!("{what}: {}", words(&error.to_string())))
 }
@@ -183,4 +234,35 @@ pub(crate) fn address(text: &str) -> Option<String> {
     let mailbox: Mailbox = text.parse().ok()?;
     let address: &Address = &mailbox.email;
     Some(address.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_refusal_means() {
+        let (channel, message) = (Why::Failed(Of::Channel), Why::Failed(Of::Message));
+        #[rustfmt::skip]
+        let table = [
+            ("nobody may send without a login",       Step::Sender,  Some(530), channel),
+            ("this sender may not",                   Step::Sender,  Some(550), channel),
+            ("our machine may not",                   Step::Sender,  Some(554), channel),
+            ("the server is busy",                    Step::Sender,  Some(451), channel),
+            ("there is no such address",              Step::Address, Some(550), Why::Refused),
+            ("it has moved",                          Step::Address, Some(551), Why::Refused),
+            ("it is no address",                      Step::Address, Some(553), Why::Refused),
+            ("its mailbox is full",                   Step::Address, Some(552), channel),
+            ("nothing is relayed to it",              Step::Address, Some(554), channel),
+            ("it is to come again later",             Step::Address, Some(450), channel),
+            ("the letter is not liked",               Step::Letter,  Some(554), Why::Refused),
+            ("it is too long",                        Step::Letter,  Some(552), Why::Refused),
+            ("it is to come again later, as it is",   Step::Letter,  Some(451), message),
+            ("the connection breaks in it",           Step::Letter,  None,      message),
+            ("the connection breaks before it",       Step::Sender,  None,      channel),
+        ];
+        for (name, step, code, expected) in table {
+            assert_eq!(why(step, code), expected, "{name}");
+        }
+    }
 }

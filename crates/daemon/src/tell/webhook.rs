@@ -80,23 +80,39 @@ impl Hook {
             .header("webhook-signature", signature(&self.key, &id, at, &body))
             .body(body)
             .send();
-        let answer = called.await.map_err(|error| Unsent::failed(unanswered(error)))?;
+        let answer = called.await.map_err(|error| {
+            // Who was reached and does not answer may choke on this one.
+            let reached = !error.is_connect();
+            let words = unanswered(error);
+            if reached { Unsent::not_this(words) } else { Unsent::failed(words) }
+        })?;
         // What is in the answer is not read: it may be endless, or repeat the address, which is a secret for many services.
-        let status = answer.status();
-        match status {
-            _ if status.is_success() => Ok(Sent { said: status.to_string() }),
-            // It is gone, or this body is not what it takes; the same one will not be taken later either.
-            StatusCode::GONE
-            | StatusCode::BAD_REQUEST
-            | StatusCode::PAYLOAD_TOO_LARGE
-            | StatusCode::UNPROCESSABLE_ENTITY => {
-                Err(Unsent::refused(format!("the address refuses it: {status}")))
-            }
-            _ if status.is_redirection() => {
-                Err(Unsent::failed(format!("the address points elsewhere, which is not followed: {status}")))
-            }
-            _ => Err(Unsent::failed(format!("the address does not take it: {status}"))),
-        }
+        judged(answer.status())
+    }
+}
+
+/// What an answer means.
+fn judged(status: StatusCode) -> Result<Sent, Unsent> {
+    let not = |words: &str| format!("the address {words}: {status}");
+    match status {
+        _ if status.is_success() => Ok(Sent { said: status.to_string() }),
+        // It is gone, or this body is not what it takes; the same one will not be taken later either.
+        StatusCode::GONE
+        | StatusCode::BAD_REQUEST
+        | StatusCode::PAYLOAD_TOO_LARGE
+        | StatusCode::UNPROCESSABLE_ENTITY => Err(Unsent::refused(not("refuses it"))),
+        _ if status.is_redirection() => Err(Unsent::failed(not("points elsewhere, which is not followed"))),
+        // Who we are, where it is, how often, or what stands before it: the next call would fare no better.
+        StatusCode::UNAUTHORIZED
+        | StatusCode::FORBIDDEN
+        | StatusCode::NOT_FOUND
+        | StatusCode::METHOD_NOT_ALLOWED
+        | StatusCode::PROXY_AUTHENTICATION_REQUIRED
+        | StatusCode::TOO_MANY_REQUESTS
+        | StatusCode::BAD_GATEWAY
+        | StatusCode::SERVICE_UNAVAILABLE
+        | StatusCode::GATEWAY_TIMEOUT => Err(Unsent::failed(not("does not take it"))),
+        _ => Err(Unsent::not_this(not("does not take it"))),
     }
 }
 
@@ -156,6 +172,31 @@ mod tests {
         ];
         for (name, secret, expected) in table {
             assert_eq!(key(secret), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_an_answer_means() {
+        use super::super::Why;
+        use super::super::plan::Of;
+        let (channel, message) = (Some(Why::Failed(Of::Channel)), Some(Why::Failed(Of::Message)));
+        #[rustfmt::skip]
+        let table = [
+            ("it is taken",               204, None),
+            ("this body is refused",      422, Some(Why::Refused)),
+            ("it is gone",                410, Some(Why::Refused)),
+            ("it is elsewhere",           308, channel),
+            ("we are not let in",         401, channel),
+            ("there is nothing",          404, channel),
+            ("too often",                 429, channel),
+            ("nothing is behind it",      502, channel),
+            ("it is being mended",        503, channel),
+            ("it fails over this one",    500, message),
+            ("something else",            418, message),
+        ];
+        for (name, status, expected) in table {
+            let why = judged(StatusCode::from_u16(status).unwrap()).err().map(|unsent| unsent.why);
+            assert_eq!(why, expected, "{name}");
         }
     }
 }

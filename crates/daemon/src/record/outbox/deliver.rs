@@ -5,15 +5,16 @@ use std::sync::Arc;
 
 use engine::report::{EventKind, Severity, Urgency};
 use jiff::{SignedDuration, Timestamp};
+use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
 use uuid::Uuid;
 
 use super::super::chain::Head;
 use super::super::change::{SaveTurn, Saved, save_events};
 use super::super::new::{NewEvent, cut};
-use super::super::row::{EventRow, Source, whole};
+use super::super::row::{EventRow, Source, text, whole};
 use super::super::write::Write;
-use super::{ChannelKind, NewChannel, end_told, mark_sent, ms};
+use super::{ChannelKind, Content, NewChannel, end_told, mark_sent, ms};
 
 /// Longest words of an error that are kept, in bytes: a mail server may say a whole page.
 const ERROR_MAX: usize = 500;
@@ -31,9 +32,10 @@ pub(in super::super) struct UseChannels {
 }
 
 impl Write for UseChannels {
-    type Output = ();
+    /// What was given up is told, and how much it was for which channel.
+    type Output = (Saved, Vec<(String, i64)>);
 
-    async fn apply(&self, conn: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    async fn apply(&self, conn: &mut SqliteConnection) -> Result<Self::Output, sqlx::Error> {
         sqlx::query("UPDATE outbox_channels SET in_use = 0").execute(&mut *conn).await?;
         for channel in &self.channels {
             // Who starts it anew may have mended what was wrong: it is tried at once.
@@ -56,15 +58,50 @@ impl Write for UseChannels {
         sqlx::query("UPDATE outbox_channels SET told_event = NULL WHERE in_use = 0")
             .execute(&mut *conn)
             .await?;
-        sqlx::query(
-            "UPDATE outbox SET gave_up_ms = ?1, last_error = 'not configured any more' \
-             WHERE delivered_ms IS NULL AND gave_up_ms IS NULL \
-             AND channel IN (SELECT name FROM outbox_channels WHERE in_use = 0)",
-        )
-        .bind(ms(self.at))
-        .execute(conn)
-        .await
-        .map(drop)
+        let (mut rows, mut gone) = (Vec::new(), Vec::new());
+        let unused = "SELECT name FROM outbox_channels WHERE in_use = 0 ORDER BY name";
+        for row in sqlx::query(unused).fetch_all(&mut *conn).await? {
+            let channel: String = row.try_get("name")?;
+            let given_up = self.give_up(conn, &channel).await?;
+            if given_up == 0 {
+                continue;
+            }
+            let title = format!("{} is not configured any more", shown(&channel));
+            let message = format!(
+                "what still waited for it is given up: {given_up} of the events in the feed; {WHERE_TO_LOOK}"
+            );
+            let (kind, severity) = (EventKind::Status, Severity::Warning);
+            let event = NewEvent::plain(self.at, kind, severity, Source::System, &title, &message);
+            rows.extend(tell(conn, NewEvent { resolves: true, ..event }, &channel).await?.rows);
+            gone.push((channel, given_up));
+        }
+        Ok((Saved { rows, head: None }, gone))
+    }
+
+    fn events(output: &Self::Output) -> &[Arc<EventRow>] {
+        SaveTurn::events(&output.0)
+    }
+
+    fn head(output: &Self::Output) -> Option<Head> {
+        SaveTurn::head(&output.0)
+    }
+}
+
+impl UseChannels {
+    /// What waits for a channel that is gone is given up, and counted, so that it says so should it come back.
+    async fn give_up(&self, conn: &mut SqliteConnection, channel: &str) -> Result<i64, sqlx::Error> {
+        let gone = sqlx::query(
+            "UPDATE outbox SET gave_up_ms = ?2, last_error = 'not configured any more' \
+             WHERE channel = ?1 AND delivered_ms IS NULL AND gave_up_ms IS NULL",
+        );
+        let gone = gone.bind(channel).bind(ms(self.at)).execute(&mut *conn).await?.rows_affected();
+        let gone = i64::try_from(gone).unwrap_or(i64::MAX);
+        if gone > 0 {
+            let count =
+                "UPDATE outbox_channels SET dropped = dropped + ?2, untold = untold + ?2 WHERE name = ?1";
+            sqlx::query(count).bind(channel).bind(gone).execute(conn).await?;
+        }
+        Ok(gone)
     }
 }
 
@@ -78,16 +115,50 @@ impl Write for Begin {
     type Output = ();
 
     async fn apply(&self, conn: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+        let ids = json(&self.ids);
+        let given_up = self.given_up(conn, &ids).await?;
+        sqlx::query(
+            "UPDATE outbox SET content = json_set(content, '$.givenUp', ?2) WHERE message IS NULL AND json_valid(content) \
+             AND ?2 > 0 AND id = (SELECT min(value) FROM json_each(?1))",
+        )
+        .bind(ids.as_str())
+        .bind(given_up)
+        .execute(&mut *conn)
+        .await?;
         sqlx::query(
             "UPDATE outbox SET message = coalesce(message, ?2), tries = tries + 1 \
              WHERE id IN (SELECT value FROM json_each(?1))",
         )
-        .bind(json(&self.ids))
+        .bind(ids)
         .bind(self.message.to_string())
         .execute(conn)
         .await
         .map(drop)
     }
+}
+
+impl Begin {
+    /// The events that this message is the first to count: given up, and in no other one that is on its way.
+    async fn given_up(&self, conn: &mut SqliteConnection, ids: &str) -> Result<i64, sqlx::Error> {
+        let untold = sqlx::query(
+            "SELECT name, untold FROM outbox_channels WHERE untold > 0 AND name = \
+             (SELECT channel FROM outbox WHERE id = (SELECT min(value) FROM json_each(?1)))",
+        );
+        let Some(row) = untold.bind(ids).fetch_optional(&mut *conn).await? else { return Ok(0) };
+        let (channel, untold): (String, i64) = (row.try_get("name")?, row.try_get("untold")?);
+        let begun = sqlx::query(
+            "SELECT content FROM outbox WHERE channel = ?1 AND delivered_ms IS NULL AND gave_up_ms IS NULL \
+             AND message IS NOT NULL",
+        );
+        let begun = begun.bind(channel).fetch_all(conn).await?;
+        Ok((untold - begun.iter().map(counted).sum::<i64>()).max(0))
+    }
+}
+
+/// How many events that were given up a row's message counts.
+fn counted(row: &SqliteRow) -> i64 {
+    let content = text(row, "content").and_then(|json| serde_json::from_str::<Content>(&json).ok());
+    content.map_or(0, |content| i64::try_from(content.given_up).unwrap_or(i64::MAX))
 }
 
 fn json(ids: &[i64]) -> String {
@@ -120,21 +191,26 @@ impl Write for Deliver {
         if self.kind == ChannelKind::Mail {
             mark_sent(conn, &ids).await?;
         }
+        // Only what it said: what was given up while it was on its way is said by the next one.
+        let rows = "SELECT content FROM outbox WHERE id IN (SELECT value FROM json_each(?1))";
+        let rows = sqlx::query(rows).bind(ids.as_str()).fetch_all(&mut *conn).await?;
+        let said: i64 = rows.iter().map(counted).sum();
         let before = state(conn, &self.channel).await?;
         sqlx::query(
             "UPDATE outbox_channels SET failures = 0, failing_since_ms = NULL, next_try_ms = NULL, \
-             last_ok_ms = ?2, reported_ms = iif(?3, ?2, reported_ms), delivered = delivered + 1, untold = 0, \
+             last_ok_ms = ?2, reported_ms = iif(?3, ?2, reported_ms), delivered = delivered + 1, untold = max(untold - ?4, 0), \
              told_event = NULL WHERE name = ?1",
         )
         .bind(self.channel.as_str())
         .bind(ms(self.at))
         .bind(self.report)
+        .bind(said)
         .execute(&mut *conn)
         .await?;
-        let Some(told) = before.told else { return nothing() };
+        let Some((told, _)) = before.told else { return nothing() };
         end_told(conn, told, self.at).await?;
         let title = format!("{} works again", shown(&self.channel));
-        let message = "a message was accepted; what waited for it is delivered";
+        let message = "a message was accepted; what else waits for it follows";
         let event =
             NewEvent::plain(self.at, EventKind::Status, Severity::Info, Source::System, &title, message);
         tell(conn, NewEvent { resolves: true, ..event }, &self.channel).await
@@ -154,10 +230,11 @@ pub(in super::super) struct Fail {
     pub(in super::super) channel: String,
     pub(in super::super) ids: Vec<i64>,
     pub(in super::super) error: String,
-    /// Whether no later try would be.
+    /// Whether the other side says that it never will be.
     pub(in super::super) refused: bool,
     pub(in super::super) at: Timestamp,
-    pub(in super::super) next_try: Timestamp,
+    /// `None`: it is given up.
+    pub(in super::super) next_try: Option<Timestamp>,
 }
 
 impl Write for Fail {
@@ -166,21 +243,22 @@ impl Write for Fail {
     async fn apply(&self, conn: &mut SqliteConnection) -> Result<Saved, sqlx::Error> {
         let (at, mut error) = (self.at, self.error.clone());
         cut(&mut error, ERROR_MAX);
+        let given_up = self.next_try.is_none();
         sqlx::query(
             "UPDATE outbox SET last_error = ?2, gave_up_ms = ?3 WHERE id IN (SELECT value FROM json_each(?1))",
         )
         .bind(json(&self.ids))
         .bind(error.as_str())
-        .bind(self.refused.then(|| ms(at)))
+        .bind(given_up.then(|| ms(at)))
         .execute(&mut *conn)
         .await?;
-        let refused = if self.refused { i64::try_from(self.ids.len()).unwrap_or(i64::MAX) } else { 0 };
+        let refused = if given_up { i64::try_from(self.ids.len()).unwrap_or(i64::MAX) } else { 0 };
         let expired = self.expire(conn).await?;
         // Who refuses one message may take the next: only what is about the channel holds it up.
         sqlx::query(
             "UPDATE outbox_channels SET last_error = ?2, last_error_ms = ?3, refused = refused + ?4, \
              expired = expired + ?5, untold = untold + ?4 + ?5, failures = failures + ?6, \
-             failing_since_ms = coalesce(failing_since_ms, ?3), next_try_ms = iif(?6, ?7, next_try_ms) \
+             failing_since_ms = iif(?6, coalesce(failing_since_ms, ?3), failing_since_ms), next_try_ms = iif(?6, ?7, next_try_ms) \
              WHERE name = ?1",
         )
         .bind(self.channel.as_str())
@@ -188,22 +266,32 @@ impl Write for Fail {
         .bind(ms(at))
         .bind(refused)
         .bind(expired)
-        .bind(!self.refused)
-        .bind(ms(self.next_try))
+        .bind(!given_up)
+        .bind(self.next_try.map(ms))
         .execute(&mut *conn)
         .await?;
         let state = state(conn, &self.channel).await?;
-        let since = state.failing_since.unwrap_or(at);
-        let long = at.duration_since(since) >= TOLD_AFTER;
-        if state.told.is_some() || !(long || self.refused) {
-            return nothing();
-        }
-        let title = format!("{} fails", shown(&self.channel));
-        let message = if self.refused {
-            format!("it refused a message for good, which is given up: {error}")
-        } else {
-            let since = since.strftime("%Y-%m-%d %H:%M:%S UTC");
-            format!("since {since} nothing was accepted, and what is to be told waits: {error}")
+        let long = state.failing_since.filter(|since| at.duration_since(*since) >= TOLD_AFTER);
+        let (fails, refuses) = (
+            format!("{} fails", shown(&self.channel)),
+            format!("{} refuses something", shown(&self.channel)),
+        );
+        // Events without a cluster are everybody's: to whom, and what a server said, is for those who see all.
+        let (title, message) = match (long, &state.told) {
+            (Some(_), Some((_, told))) if *told != refuses => return nothing(),
+            (Some(since), told) => {
+                if let Some((event, _)) = told {
+                    end_told(conn, *event, at).await?;
+                }
+                let since = since.strftime("%Y-%m-%d %H:%M:%S UTC");
+                let waits = "nothing was accepted, and what is to be told waits";
+                (fails, format!("since {since} {waits}; {WHERE_TO_LOOK}"))
+            }
+            (None, None) if self.refused => {
+                let and = if given_up { "given up" } else { "tried again all the same: people are called" };
+                (refuses, format!("it refused a message for good, which is {and}; {WHERE_TO_LOOK}"))
+            }
+            (None, _) => return nothing(),
         };
         let event = NewEvent::plain(at, EventKind::Alert, Severity::Error, Source::System, &title, &message);
         let saved = tell(conn, event, &self.channel).await?;
@@ -225,12 +313,15 @@ impl Write for Fail {
 }
 
 impl Fail {
-    /// What has waited for too long is given up.
+    /// What has waited for too long is given up; what was begun as one message, as one.
     async fn expire(&self, conn: &mut SqliteConnection) -> Result<i64, sqlx::Error> {
         let before = |kept| ms(self.at.checked_sub(kept).unwrap_or(Timestamp::MIN));
         let gone = sqlx::query(
             "UPDATE outbox SET gave_up_ms = ?2, last_error = 'waited for too long' WHERE channel = ?1 \
-             AND delivered_ms IS NULL AND gave_up_ms IS NULL AND made_ms < iif(urgency = 'call', ?3, ?4)",
+             AND delivered_ms IS NULL AND gave_up_ms IS NULL AND iif(message IS NULL, \
+             made_ms < iif(urgency = 'call', ?3, ?4), message IN (SELECT message FROM outbox WHERE channel = ?1 \
+             AND delivered_ms IS NULL AND gave_up_ms IS NULL AND message IS NOT NULL \
+             GROUP BY message HAVING max(made_ms) < iif(min(urgency) = 'call', ?3, ?4)))",
         )
         .bind(self.channel.as_str())
         .bind(ms(self.at))
@@ -244,16 +335,22 @@ impl Fail {
 
 struct State {
     failing_since: Option<Timestamp>,
-    told: Option<i64>,
+    /// The event that tells what is wrong with it, and its title.
+    told: Option<(i64, String)>,
 }
 
 async fn state(conn: &mut SqliteConnection, channel: &str) -> Result<State, sqlx::Error> {
-    let row = sqlx::query("SELECT failing_since_ms, told_event FROM outbox_channels WHERE name = ?1");
+    let row = sqlx::query(
+        "SELECT failing_since_ms, told_event, (SELECT title FROM events WHERE id = told_event) AS title \
+         FROM outbox_channels WHERE name = ?1",
+    );
     let row = row.bind(channel).fetch_optional(conn).await?;
     let since = row.as_ref().and_then(|row| whole(row, "failing_since_ms"));
     Ok(State {
         failing_since: since.and_then(|ms| Timestamp::from_millisecond(ms).ok()),
-        told: row.as_ref().and_then(|row| whole(row, "told_event")),
+        told: row
+            .as_ref()
+            .and_then(|row| Some((whole(row, "told_event")?, text(row, "title").unwrap_or_default()))),
     })
 }
 
@@ -269,12 +366,15 @@ fn nothing() -> Result<Saved, sqlx::Error> {
     Ok(Saved { rows: Vec::new(), head: None })
 }
 
-/// A channel's name at the beginning of a sentence.
-fn shown(channel: &str) -> String {
+/// Which one it is and why: said there, and to those who may see all.
+const WHERE_TO_LOOK: &str = "which one, and why, is in `channels` of /api/v1/health and in the log";
+
+/// A channel at the beginning of a sentence, by its kind.
+fn shown(channel: &str) -> &'static str {
     match channel.split_once(':') {
-        Some(("mail", address)) => format!("Mail to {address}"),
-        Some(("webhook", name)) => format!("Webhook {name}"),
-        _ => format!("Channel {channel}"),
+        Some(("mail", _)) => "A mail channel",
+        Some(("webhook", _)) => "A webhook",
+        _ => "A channel",
     }
 }
 

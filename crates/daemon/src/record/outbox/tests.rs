@@ -82,6 +82,13 @@ impl Fixture {
         all.into_iter().find(|row| row.name == channel.name).unwrap()
     }
 
+    /// How many events that were given up the message counts.
+    async fn begin(&self, ids: &[i64], message: u128) -> u64 {
+        let contents = self.store.begin_message(ids, Uuid::from_u128(message)).await.unwrap();
+        assert_eq!(contents.len(), ids.len());
+        contents.iter().map(|content| content.given_up).sum()
+    }
+
     async fn end(&self, channel: &NewChannel, ids: &[i64], tried: Tried, when: i64) {
         self.store.end_message(channel, ids, true, tried, at(when)).await.unwrap();
     }
@@ -231,11 +238,14 @@ async fn a_channel_that_fails_for_long_is_told_once_over_the_others() {
     assert_eq!(row.next_try, Some(at(1810)));
     let crashed = "report VM web01 (101) crashed".to_owned();
     assert_eq!(fixture.shown(&mail()).await, std::slice::from_ref(&crashed), "not over itself");
-    assert_eq!(fixture.shown(&hook()).await, [crashed, "report Mail to a@x fails".into()]);
-    assert_eq!(fixture.titles().await[1..], ["Mail to a@x fails"], "once");
+    assert_eq!(fixture.shown(&hook()).await, [crashed, "report A mail channel fails".into()]);
+    assert_eq!(fixture.titles().await[1..], ["A mail channel fails"], "once");
 
     fixture.end(&mail(), &waits, Tried::Accepted, 2000).await;
-    assert_eq!(fixture.titles().await[1..], ["Mail to a@x fails (over)", "Mail to a@x works again (over)"]);
+    assert_eq!(
+        fixture.titles().await[1..],
+        ["A mail channel fails (over)", "A mail channel works again (over)"]
+    );
     let row = fixture.row(&mail()).await;
     assert_eq!((row.failures, row.failing_since, row.waiting, row.delivered), (0, None, 0, 1));
     assert_eq!((row.reported, row.last_error.as_deref()), (Some(at(2000)), Some("not reached")));
@@ -246,15 +256,33 @@ async fn what_is_refused_is_given_up_counted_and_told() {
     let fixture = Fixture::with(vec![mail()]).await;
     fixture.tell(&[opened(0), missed(1)]).await;
     let waits = ids(&fixture.waits(&mail()).await);
-    fixture.end(&mail(), &waits, Tried::Refused { error: "550 nobody".into() }, 5).await;
+    fixture.end(&mail(), &waits, Tried::Refused { error: "550 nobody".into(), next_try: None }, 5).await;
     let row = fixture.row(&mail()).await;
     assert_eq!((row.waiting, row.refused, row.untold, row.failures, row.next_try), (0, 2, 2, 0, None));
-    assert_eq!(fixture.titles().await.last().unwrap(), "Mail to a@x fails", "at once");
+    assert_eq!(row.failing_since, None, "a message was, not the channel");
+    assert_eq!(row.last_error.as_deref(), Some("550 nobody"));
+    assert_eq!(fixture.titles().await.last().unwrap(), "A mail channel refuses something", "at once");
     fixture.tell(&[resolved(6)]).await;
     let waits = ids(&fixture.waits(&mail()).await);
+    assert_eq!(fixture.begin(&waits, 7).await, 2);
     fixture.end(&mail(), &waits, Tried::Accepted, 7).await;
     let row = fixture.row(&mail()).await;
     assert_eq!((row.refused, row.untold), (2, 0), "it was said in the message that was accepted");
+}
+
+#[tokio::test]
+async fn a_call_that_is_refused_waits_and_that_is_told() {
+    let fixture = Fixture::with(vec![mail(), hook()]).await;
+    fixture.tell(&[escalated(0)]).await;
+    let call = ids(&fixture.waits(&mail()).await);
+    let refused = Tried::Refused { error: "550 nobody".into(), next_try: Some(at(15)) };
+    fixture.end(&mail(), &call, refused, 5).await;
+    let row = fixture.row(&mail()).await;
+    assert_eq!((row.waiting, row.refused, row.untold, row.failures), (1, 0, 0, 1));
+    assert_eq!((row.next_try, row.failing_since), (Some(at(15)), Some(at(5))));
+    let last = fixture.store.get_recent_events(1).await.unwrap();
+    assert_eq!(last[0].title, "A mail channel refuses something");
+    assert!(last[0].message.contains("tried again"), "{}", last[0].message);
 }
 
 #[tokio::test]
@@ -284,6 +312,52 @@ async fn when_too_much_waits_the_oldest_reports_go_and_calls_last() {
     assert_eq!(shown[..2], ["call Remediation escalated: VM_CRASHED on pve1", "report 1"]);
 }
 
+/// Whoever has it twice can tell by its identity: whatever is given up meanwhile, its body stays.
+#[tokio::test]
+async fn a_message_that_was_begun_says_the_same_at_each_try() {
+    const DAY: i64 = 86_400;
+    let fixture = Fixture::with(vec![mail()]).await;
+    let save =
+        |seconds, title: &'static str| fixture.store.save_event(plain(seconds, Severity::Error, title));
+    save(0, "refused").await.unwrap();
+    fixture.end(&mail(), &[1], Tried::Refused { error: "554 no".into(), next_try: None }, 1).await;
+    save(2, "old").await.unwrap();
+    save(DAY, "young").await.unwrap();
+    assert_eq!(fixture.begin(&[2, 3], 7).await, 1);
+    fixture.tell(&[escalated(DAY)]).await;
+    assert_eq!(fixture.begin(&[4], 8).await, 0, "the other one says it");
+    save(3, "old as well").await.unwrap();
+    fixture.end(&mail(), &[2, 3], failed(0), 2 * DAY + 100).await;
+    let row = fixture.row(&mail()).await;
+    assert_eq!((row.waiting, row.expired, row.untold), (3, 1, 2), "only what was not begun");
+    assert_eq!(fixture.begin(&[2, 3], 9).await, 1, "as it was");
+    let many = (0..WAITING_MAX).map(|n| plain(2 * DAY, Severity::Error, &n.to_string())).collect();
+    fixture.store.save_events(many, None).await.unwrap();
+    let row = fixture.row(&mail()).await;
+    assert_eq!((row.waiting, row.dropped, row.untold), (WAITING_MAX.unsigned_abs(), 3, 5));
+    assert_eq!(fixture.begin(&[2, 3], 9).await, 1, "nothing of it was dropped");
+    fixture.end(&mail(), &[2, 3], Tried::Accepted, 2 * DAY + 200).await;
+    assert_eq!(fixture.row(&mail()).await.untold, 4, "what it did not say is left to the next one");
+    assert_eq!(fixture.begin(&[9], 10).await, 4);
+    fixture.end(&mail(), &[9], Tried::Accepted, 2 * DAY + 300).await;
+    assert_eq!(fixture.row(&mail()).await.untold, 0);
+}
+
+#[tokio::test]
+async fn a_message_that_was_begun_is_given_up_as_one() {
+    const DAY: i64 = 86_400;
+    let fixture = Fixture::with(vec![mail()]).await;
+    for (seconds, title) in [(0, "old"), (DAY, "young")] {
+        fixture.store.save_event(plain(seconds, Severity::Error, title)).await.unwrap();
+    }
+    fixture.begin(&[1, 2], 7).await;
+    for (when, waits, expired) in [(2 * DAY + 1, 2, 0), (3 * DAY, 2, 0), (3 * DAY + 1, 0, 2)] {
+        fixture.end(&mail(), &[1, 2], failed(when + 10), when).await;
+        let row = fixture.row(&mail()).await;
+        assert_eq!((row.waiting, row.expired, row.untold), (waits, expired, expired), "after {when} s");
+    }
+}
+
 #[tokio::test]
 async fn what_waits_for_a_channel_that_is_gone_is_given_up() {
     let fixture = Fixture::with(vec![mail(), hook()]).await;
@@ -293,11 +367,48 @@ async fn what_waits_for_a_channel_that_is_gone_is_given_up() {
     fixture.end(&mail(), &waits, failed(2000), 1000).await;
     fixture.store.use_channels(vec![hook()], at(1001)).await.unwrap();
     assert!(fixture.store.outbox(&mail().name).await.unwrap().is_none());
-    assert_eq!(fixture.titles().await.last().unwrap(), "Mail to a@x fails (over)");
+    let told = fixture.titles().await;
+    let gone = "A mail channel is not configured any more (over)";
+    assert_eq!(told[1..], ["A mail channel fails (over)", gone]);
+    let message = fixture.store.get_recent_events(1).await.unwrap()[0].message.clone();
+    assert!(message.starts_with("what still waited for it is given up: 1 of"), "{message}");
     // What is configured again begins with what happens from then on.
     fixture.store.use_channels(vec![mail(), hook()], at(1002)).await.unwrap();
     assert_eq!(fixture.shown(&mail()).await, [""; 0]);
-    assert_eq!(fixture.shown(&hook()).await.len(), 2);
+    assert_eq!(fixture.shown(&hook()).await.len(), 3);
+    let row = fixture.row(&mail()).await;
+    assert_eq!((row.dropped, row.untold), (1, 1), "and says what it missed");
+}
+
+/// Events without a cluster are everybody's, also of those who see one cluster.
+#[tokio::test]
+async fn no_event_about_a_channel_says_to_whom_or_what_a_server_said() {
+    let fixture = Fixture::with(vec![mail(), hook()]).await;
+    fixture.store.save_event(plain(0, Severity::Error, "one")).await.unwrap();
+    let refused = || Tried::Refused { error: "SERVER WORDS".into(), next_try: None };
+    let failed = |when| Tried::Failed { error: "SERVER WORDS".into(), next_try: at(when) };
+    fixture.end(&mail(), &[1], refused(), 1).await;
+    fixture.end(&hook(), &[2], failed(10), 1).await;
+    fixture.end(&hook(), &[2], failed(2000), 1000).await;
+    fixture.end(&mail(), &[1], refused(), 1001).await;
+    fixture.end(&mail(), &[1], failed(1200), 1100).await;
+    fixture.end(&mail(), &[1], failed(3000), 2100).await;
+    fixture.end(&mail(), &[1], refused(), 2101).await;
+    fixture.end(&mail(), &[1], Tried::Accepted, 2200).await;
+    fixture.store.use_channels(vec![mail()], at(2300)).await.unwrap();
+    let expected = [
+        "A mail channel refuses something (over)",
+        "A webhook fails (over)",
+        "A mail channel fails (over)",
+        "A mail channel works again (over)",
+        "A webhook is not configured any more (over)",
+    ];
+    assert_eq!(fixture.titles().await[1..], expected);
+    for row in fixture.store.get_recent_events(100).await.unwrap() {
+        let said = format!("{row:?}");
+        let secrets = ["SERVER", "a@x", "webhook:b", "mail:"];
+        assert!(secrets.iter().all(|secret| !said.contains(secret)), "{said}");
+    }
 }
 
 #[tokio::test]

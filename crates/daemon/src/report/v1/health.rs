@@ -57,7 +57,7 @@ struct ChannelHealth {
     /// `mail:ADDRESS` or `webhook:NAME`.
     #[schema(example = "mail:admin@example.org")]
     channel: String,
-    /// Whether the last try was accepted.
+    /// Whether the last try was accepted, but for messages that were refused for good.
     status: Status,
     /// Events that wait.
     waiting: u64,
@@ -67,7 +67,7 @@ struct ChannelHealth {
     refused: u64,
     /// Events given up: they waited for too long.
     expired: u64,
-    /// Events given up: too much waited.
+    /// Events given up: too much waited, or the channel was configured no more.
     dropped: u64,
     /// When the last message was accepted.
     last_delivered_at: Option<Time>,

@@ -26,6 +26,7 @@ fn content() -> Content {
         over: false,
         story: Vec::new(),
         story_left_out: 0,
+        given_up: 0,
     }
 }
 

@@ -69,16 +69,50 @@ fn what_is_sent_next() {
         ("a clock that was ahead holds nothing up",       "r1@9000",                 0,    None,       Some(9000), "at 300"),
     ];
     for (name, waits, now, next_try, reported, expected) in table {
-        let next = next(at(now), Pace::MAIL, &of(next_try, reported), &waiting(waits));
+        let next = next(at(now), Pace::MAIL, &of(next_try, reported), &Held::default(), &waiting(waits));
         assert_eq!(shown(&next), expected, "{name}");
     }
+}
+
+#[test]
+fn whose_turn_it_is_after_a_failure() {
+    use Of::{Channel, Message};
+    #[rustfmt::skip]
+    let table: [(&str, &str, &[(i64, u128, Of)], i64, &str); 10] = [
+        //                                      waits                        failed: when, which, of     now
+        ("the one that failed waits",            "c1@0=7",                    &[(0, 7, Message)],         9,   "at 10"),
+        ("for itself",                           "c1@0=7",                    &[(0, 7, Message)],         10,  "call [1] again as 7"),
+        ("and rarer each time",                  "c1@0=7",                    &[(0, 7, Message), (10, 7, Message)], 39, "at 40"),
+        ("another call is next",                 "c1@0=7 c2@0=8",             &[(0, 7, Message)],         10,  "call [2] again as 8"),
+        ("the report is next",                   "c1@0=7 r3@0",               &[(-25, 7, Message), (0, 7, Message)], 30, "report [3]"),
+        ("which was begun",                      "c1@0=7 r3@0=9",             &[(0, 7, Message)],         10,  "report [3] again as 9"),
+        ("not before ten seconds",               "c1@0=7 r3@-90",             &[(0, 7, Message)],         9,   "at 10"),
+        ("a report that failed waits itself",    "c1@0=7 r3@0=9",             &[(0, 9, Message)],         10,  "call [1] again as 7"),
+        ("then the one that waits longest",      "c1@0=7 c2@0=8",             &[(0, 7, Message), (5, 8, Message)], 90, "call [1] again as 7"),
+        ("a channel that fails is held whole",   "c1@0=7 c2@0=8 r3@-90",      &[(0, 7, Channel)],         9,   "at 10"),
+    ];
+    for (name, waits, failed, now, expected) in table {
+        let (mut held, mut row) = (Held::default(), ChannelRow::default());
+        for (when, message, of) in failed {
+            row.failures += 1;
+            row.next_try = Some(held.failed(at(*when), uuid(*message), *of, row.failures));
+        }
+        assert_eq!(shown(&next(at(now), Pace::MAIL, &row, &held, &waiting(waits))), expected, "{name}");
+    }
+    let mut held = Held::default();
+    held.failed(at(0), uuid(7), Message, 1);
+    held.keep(&waiting("c1@0=7"));
+    assert_eq!(held.0.len(), 1);
+    held.keep(&waiting("c1@0=8"));
+    assert!(held.0.is_empty(), "what does not wait any more is forgotten");
 }
 
 #[test]
 fn how_many_go_together() {
     let many: Vec<Waiting> =
         (0..500).map(|id| Waiting { id, call: false, made: at(0), message: None }).collect();
-    let Next::Send { ids, .. } = next(at(60), Pace::MAIL, &ChannelRow::default(), &many) else {
+    let Next::Send { ids, .. } = next(at(60), Pace::MAIL, &ChannelRow::default(), &Held::default(), &many)
+    else {
         panic!("nothing is sent");
     };
     assert_eq!((ids.len(), ids.first(), ids.last()), (TOGETHER_MAX, Some(&0), Some(&199)));
@@ -106,18 +140,32 @@ fn tries_become_rarer() {
 struct World {
     now: i64,
     down: std::ops::Range<i64>,
+    /// The row that is never taken.
+    stuck: Option<i64>,
     row: ChannelRow,
+    held: Held,
     waits: Vec<Waiting>,
     /// When each message was accepted, and what was in it.
     accepted: Vec<(i64, bool, Vec<i64>)>,
-    tries: u32,
+    /// When each try was, and of what.
+    tries: Vec<(i64, Vec<i64>)>,
     messages: u128,
 }
 
 impl World {
     fn new(down: std::ops::Range<i64>) -> World {
         let (row, waits, accepted) = (ChannelRow::default(), Vec::new(), Vec::new());
-        World { now: 0, down, row, waits, accepted, tries: 0, messages: 0 }
+        World {
+            now: 0,
+            down,
+            stuck: None,
+            row,
+            held: Held::default(),
+            waits,
+            accepted,
+            tries: Vec::new(),
+            messages: 0,
+        }
     }
 
     fn put(&mut self, id: i64, call: bool) {
@@ -128,7 +176,7 @@ impl World {
     /// Whatever is to be done until then, as the loop of a channel does it.
     fn until(&mut self, end: i64) {
         loop {
-            match next(at(self.now), Pace::MAIL, &self.row, &self.waits) {
+            match next(at(self.now), Pace::MAIL, &self.row, &self.held, &self.waits) {
                 Next::Send { ids, message, call, .. } => self.send(&ids, message, call),
                 Next::At(when) if when < at(end) => self.now = when.as_second() - 1_000_000,
                 Next::At(_) | Next::Idle => break,
@@ -138,16 +186,18 @@ impl World {
     }
 
     fn send(&mut self, ids: &[i64], message: Option<Uuid>, call: bool) {
-        self.tries += 1;
+        self.tries.push((self.now, ids.to_owned()));
         self.messages += 1;
         let message = message.unwrap_or(uuid(self.messages));
         for waits in self.waits.iter_mut().filter(|waits| ids.contains(&waits.id)) {
             assert!(waits.message.is_none_or(|known| known == message), "a row changes its message");
             waits.message = Some(message);
         }
-        if self.down.contains(&self.now) {
+        let stuck = self.stuck.is_some_and(|stuck| ids.contains(&stuck));
+        let of = if stuck { Of::Message } else { Of::Channel };
+        if stuck || self.down.contains(&self.now) {
             self.row.failures += 1;
-            self.row.next_try = Some(again(at(self.now), self.row.failures));
+            self.row.next_try = Some(self.held.failed(at(self.now), message, of, self.row.failures));
             return;
         }
         self.row = ChannelRow {
@@ -187,7 +237,32 @@ fn an_outage_of_an_hour_loses_nothing_and_floods_nobody() {
     // Six calls of the outage, each for itself, and one that came up as it ended; what else happened in it are two mails:
     // the one that was begun, and the rest of it.
     assert_eq!((during, calls(2 * HOUR, 2 * HOUR + 301), after), (0, 7, 2), "{:?}", world.accepted);
-    assert!(world.tries - u32::try_from(world.accepted.len()).unwrap() < 25, "{} tries", world.tries);
+    assert!(world.tries.len() - world.accepted.len() < 25, "{} tries", world.tries.len());
     // Without an outage a call is there at once.
     assert!(world.accepted.iter().filter(|(_, call, _)| *call).take(6).all(|(when, ..)| when % 600 == 0));
+}
+
+/// A call that the other side chokes on: everything else is told as if it were not there, and it is not tried without end.
+#[test]
+fn a_call_that_is_never_taken_holds_up_nobody() {
+    const HOUR: i64 = 3_600;
+    let mut world = World::new(0..0);
+    world.stuck = Some(1);
+    let mut put = 0;
+    for second in (0..3 * HOUR).step_by(10) {
+        world.until(second);
+        put += 1;
+        world.put(put, second % 600 == 0);
+    }
+    world.until(3 * HOUR + 600);
+    let told: usize = world.accepted.iter().map(|(_, _, ids)| ids.len()).sum();
+    assert_eq!(told, usize::try_from(put).unwrap() - 1, "all of the others");
+    let calls = world.accepted.iter().filter(|(_, call, _)| *call);
+    assert!(calls.clone().all(|(when, ..)| when % 600 == 0), "each at once");
+    let reports: Vec<i64> =
+        world.accepted.iter().filter(|(_, call, _)| !call).map(|(when, ..)| *when).collect();
+    let apart: Vec<i64> = reports.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    assert!(apart.iter().all(|apart| (300..=310).contains(apart)), "{apart:?}");
+    let stuck: Vec<i64> = world.tries.iter().filter(|(_, ids)| ids == &[1]).map(|(when, _)| *when).collect();
+    assert!((38..=42).contains(&stuck.len()), "each five minutes in the end: {stuck:?}");
 }
