@@ -197,6 +197,7 @@ impl Daemon {
         });
         let hands = hands.collect::<anyhow::Result<Vec<_>>>()?;
         let actors: Vec<Hands> = hands.iter().map(|(_, hands)| hands.clone()).collect();
+        let scheme = if settings.tls.is_some() { "https" } else { "http" };
         let server = Server::start(ServerOptions {
             listen: settings.listen,
             allowed_origins: settings.allowed_origins,
@@ -211,8 +212,11 @@ impl Daemon {
         })
         .await?;
         if let Some(code) = auth.take_setup_code() {
+            // What stands behind the # stays in the browser. Where another machine's browser is meant, its own address of
+            // this one stands before the slash.
+            let address = server.local_addr();
             tracing::warn!(
-                "no password is set; set one within 24 hours with: POST /api/auth/setup {{\"code\":\"{code}\",\"password\":\"...\"}}"
+                "no password is set; set one within 24 hours at {scheme}://{address}/setup#code={code} or with: POST /api/auth/setup {{\"code\":\"{code}\",\"password\":\"...\"}}"
             );
         }
         let (sender, stop) = supervise::stop();

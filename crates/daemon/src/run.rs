@@ -341,6 +341,7 @@ impl Loop {
             self.observer.move_on();
         }
         self.live.set_active_remediations(self.engine.cluster(), self.engine.underway());
+        self.live.set_prospects(self.engine.cluster(), self.engine.prospects());
         if self.store_again.is_none_or(|again| Instant::now() >= again) {
             self.store_again = None;
             if self.kept.due && self.checkpoint_affordable() {

@@ -23,6 +23,8 @@ mod logins;
 mod rights;
 #[path = "server/sessions.rs"]
 mod sessions;
+#[path = "server/site.rs"]
+mod site;
 #[path = "server/slow.rs"]
 mod slow;
 #[path = "server/tls.rs"]

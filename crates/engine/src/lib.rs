@@ -32,4 +32,4 @@ pub mod record;
 pub mod report;
 pub mod verify;
 
-pub use engine::{Checkpoint, Command, Effect, Engine, Input, Moment};
+pub use engine::{Checkpoint, Command, Effect, Engine, Input, Moment, Next, Prospect};

@@ -169,6 +169,7 @@ pub const NEEDS: &[(Method, &str, Role)] = &[
     (Method::GET, "/api/v1/journal", Role::Operator),
     (Method::GET, "/api/v1/preferences", Role::Viewer),
     (Method::GET, "/api/v1/health", Role::Viewer),
+    (Method::GET, "/api/v1/clock", Role::Viewer),
 ];
 
 /// The role that a call needs. A `HEAD` is a `GET` whose answer nobody reads.

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use engine::Prospect;
 use engine::observe::ClusterName;
 use jiff::Timestamp;
 use tokio::sync::watch;
@@ -39,6 +40,8 @@ struct Sight {
     seen: Mutex<Option<Instant>>,
     /// How many incidents are being worked on.
     remediations: AtomicUsize,
+    /// What comes next for each of its open incidents.
+    prospects: Mutex<Arc<[Prospect]>>,
     meter: Arc<Meter>,
     /// Where what operators say of its incidents is handed in, while it is watched.
     desk: Mutex<Option<Desk>>,
@@ -54,6 +57,7 @@ impl Live {
                 name,
                 seen: Mutex::new(None),
                 remediations: AtomicUsize::new(0),
+                prospects: Mutex::new(Arc::new([])),
                 meter: Arc::default(),
                 desk: Mutex::new(None),
             })
@@ -118,6 +122,26 @@ impl Live {
         if let Some(sight) = self.clusters.iter().find(|sight| sight.name == *cluster) {
             sight.remediations.store(count, Ordering::Relaxed);
         }
+    }
+
+    /// What comes next for each open incident of a cluster.
+    pub fn set_prospects(&self, cluster: &ClusterName, prospects: Vec<Prospect>) {
+        if let Some(sight) = self.clusters.iter().find(|sight| sight.name == *cluster) {
+            *sight.prospects.lock().unwrap_or_else(PoisonError::into_inner) = prospects.into();
+        }
+    }
+
+    /// What comes next for each open incident of a cluster, as its engine last said.
+    pub fn prospects(&self, cluster: &str) -> Arc<[Prospect]> {
+        let sight = self.clusters.iter().find(|sight| sight.name.as_str() == cluster);
+        let Some(sight) = sight else { return Arc::new([]) };
+        Arc::clone(&sight.prospects.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// How many times as fast as the world the observer's clock runs: 1, but for the demo.
+    pub fn pace(&self) -> f64 {
+        const SECOND: Duration = Duration::from_secs(1);
+        self.clock.as_ref().map_or(1.0, |clock| 1.0 / clock.real(SECOND).as_secs_f64())
     }
 
     /// How many incidents are being worked on, in all.

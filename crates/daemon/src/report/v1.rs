@@ -3,9 +3,9 @@
 //! | file | what it does |
 //! |---|---|
 //! | `picture`, `rows` | what is seen: clusters, nodes, guests, storages |
-//! | `list`, `incident` | what is recorded: events, incidents, actions, journal, preferences |
+//! | `list`, `incident`, `next` | what is recorded: events, incidents, actions, journal, preferences |
 //! | `orders` | what an operator says about an incident |
-//! | `health` | Jarvis itself |
+//! | `health`, `clock` | Jarvis itself |
 //! | `shape` | the words and times that all of them use |
 //! | `params`, `cursor`, `answer` | how a call is asked and answered |
 //! | [`document`] | OpenAPI, made of all calls, the old ones too |
@@ -13,11 +13,13 @@
 //! Nothing here asks a cluster. What `orders` says to an engine, and that an event is over, is all that changes anything.
 
 mod answer;
+mod clock;
 mod cursor;
 pub mod document;
 mod health;
 mod incident;
 mod list;
+mod next;
 mod orders;
 mod params;
 mod picture;
@@ -65,6 +67,7 @@ pub(super) fn router() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(list::journal))
         .routes(routes!(list::preferences))
         .routes(routes!(health::health))
+        .routes(routes!(clock::clock))
 }
 
 /// The document, for everybody.

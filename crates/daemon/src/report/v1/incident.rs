@@ -1,12 +1,14 @@
 //! Incidents: what was or is wrong, one by one, and the story of each.
 
 use axum::extract::{Path, State};
+use engine::incident::IncidentId;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use utoipa::{IntoParams, ToSchema};
 
 use super::answer::Has;
 use super::list::{Entry, Event, Window, page};
+use super::next::Next;
 use super::params::{Asked, Asks, Params};
 use super::shape::{Resolution, Severity, Time, json, key};
 use super::{Reply, Shared};
@@ -66,12 +68,20 @@ pub(super) struct Incident {
     /// The facts of the event that it was last told with.
     #[schema(value_type = serde_json::Value)]
     details: Option<Box<RawValue>>,
+    /// What comes next, as its engine last said; null when it is over, and where too many are open to say it of each.
+    next: Option<Next>,
 }
 
 impl Incident {
     fn of(app: &App, row: IncidentRow) -> Incident {
         let state = if row.resolved.is_some() { IncidentState::Resolved } else { IncidentState::Open };
+        let id: Option<IncidentId> = row.id.parse().ok().filter(|_| state == IncidentState::Open);
+        let ahead = id.and_then(|id| {
+            let prospects = app.live.prospects(&row.cluster);
+            prospects.iter().find(|prospect| prospect.incident == id).map(|it| Next::of(it, app.live.now()))
+        });
         Incident {
+            next: ahead,
             key: key(app, &row.cluster, &row.condition, &row.subject),
             id: row.id,
             cluster: row.cluster,
