@@ -7,6 +7,8 @@ cd "$(dirname "$0")/../web"
 # What goes in: every file but what is made of them, and the version of Node.
 inputs() {
   node --version
+  # The guardrails in words.
+  sha256sum ../docs/runbooks.md
   find . \( -path ./node_modules -o -path ./dist -o -name api.types.ts \) -prune -o -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum
 }
 stamp=$(inputs | sha256sum | cut -d' ' -f1)

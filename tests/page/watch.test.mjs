@@ -167,7 +167,7 @@ test('keys go to the screens, and none is taken from somebody who types', async 
   await withBrowser({}, async (context) => {
     const page = await logIn(context);
     await page.locator('tbody tr[aria-rowindex]').first().waitFor();
-    await page.locator('body').press('g');
+    await page.keyboard.press('g');
     await page.keyboard.press('a');
     await page.getByRole('heading', { name: 'Activity' }).waitFor();
     assert.equal(await page.evaluate(() => document.activeElement?.tagName), 'H1', 'the focus goes along');
@@ -189,9 +189,9 @@ test('while the server is away the page says so; afterwards nothing is missing a
     await watch.launch();
     await page.getByText('Not connected.').waitFor({ state: 'detached', timeout: 20_000 });
     const dns = page.locator('article', { hasText: 'dns (200)' });
-    await dns.filter({ hasText: 'stopped' }).first().waitFor({ timeout: 30_000 });
+    await dns.filter({ hasText: 'running to stopped' }).first().waitFor({ timeout: 30_000 });
     await watch.happens('start lxc/200 by bob@pve');
-    await dns.filter({ hasText: 'started' }).first().waitFor({ timeout: 30_000 });
+    await dns.filter({ hasText: 'stopped to running' }).first().waitFor({ timeout: 30_000 });
     const shown = await page.locator('article').evaluateAll((all) => all.map((one) => Number(one.dataset.seq)));
     const stored = (await watch.call('GET', '/api/v1/events?limit=1000')).items.map((event) => event.seq);
     assert.deepEqual(shown, stored.slice(stored.indexOf(shown[0])), 'each event once, in order, none left out');

@@ -27,7 +27,7 @@ use crate::kill_point;
 use crate::observe::{Observer, Source, Tiers};
 use crate::operate::{ORDERS_MAX, Ordered, Taken};
 use crate::record::{self, NewEntry, NewEvent, Store};
-use crate::report::live::Live;
+use crate::report::live::{Given, Live};
 use crate::report::page::Page;
 use crate::supervise::{self, Stop};
 use crate::tape::{self, Tape};
@@ -103,6 +103,7 @@ pub async fn watch(watched: Watched, stop: Stop) -> anyhow::Result<()> {
         standby,
         tape,
     } = watched;
+    live.set_policy(&name, Given { policy: policy.clone(), standby });
     let tape = Tape::new(&name, tape.as_ref())?;
     let engine = restore::engine(&store, &name, policy, clock.now()).await?;
     kill_point::at("start.restored");

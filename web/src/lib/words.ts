@@ -47,6 +47,9 @@ export function kindWords(subject: string): string {
   }
 }
 
+/** The name of what an incident is about; of what has none, the last part of PVE's id. */
+export const targetWords = ({ target, subject }: Incident): string => (target === subject ? (subject.split('/').at(-1) ?? subject) : target);
+
 /** Whether what comes next comes by itself. */
 export function isHandled(next: Next): boolean {
   switch (next.step) {

@@ -170,6 +170,7 @@ pub const NEEDS: &[(Method, &str, Role)] = &[
     (Method::GET, "/api/v1/preferences", Role::Viewer),
     (Method::GET, "/api/v1/health", Role::Viewer),
     (Method::GET, "/api/v1/clock", Role::Viewer),
+    (Method::GET, "/api/v1/policy", Role::Viewer),
 ];
 
 /// The role that a call needs. A `HEAD` is a `GET` whose answer nobody reads.

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use engine::Prospect;
 use engine::observe::ClusterName;
+use engine::policy::Policy;
 use jiff::Timestamp;
 use tokio::sync::watch;
 
@@ -33,6 +34,15 @@ pub struct Live {
     clock: Option<Arc<Clock>>,
 }
 
+/// What an engine was given to decide by.
+#[derive(Debug)]
+pub struct Given {
+    /// Its settings.
+    pub policy: Policy,
+    /// Whether it never acts, whatever operators set.
+    pub standby: bool,
+}
+
 #[derive(Debug)]
 struct Sight {
     name: ClusterName,
@@ -42,6 +52,8 @@ struct Sight {
     remediations: AtomicUsize,
     /// What comes next for each of its open incidents.
     prospects: Mutex<Arc<[Prospect]>>,
+    /// What its engine was given, while it is watched.
+    policy: Mutex<Option<Arc<Given>>>,
     meter: Arc<Meter>,
     /// Where what operators say of its incidents is handed in, while it is watched.
     desk: Mutex<Option<Desk>>,
@@ -58,6 +70,7 @@ impl Live {
                 seen: Mutex::new(None),
                 remediations: AtomicUsize::new(0),
                 prospects: Mutex::new(Arc::new([])),
+                policy: Mutex::default(),
                 meter: Arc::default(),
                 desk: Mutex::new(None),
             })
@@ -136,6 +149,19 @@ impl Live {
         let sight = self.clusters.iter().find(|sight| sight.name.as_str() == cluster);
         let Some(sight) = sight else { return Arc::new([]) };
         Arc::clone(&sight.prospects.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// What a cluster's engine decides by, for whoever asks what is in force.
+    pub fn set_policy(&self, cluster: &ClusterName, given: Given) {
+        if let Some(sight) = self.clusters.iter().find(|sight| sight.name == *cluster) {
+            *sight.policy.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(given));
+        }
+    }
+
+    /// What a cluster's engine decides by; `None` where it is not watched.
+    pub fn policy(&self, cluster: &ClusterName) -> Option<Arc<Given>> {
+        let sight = self.clusters.iter().find(|sight| sight.name == *cluster)?;
+        sight.policy.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// How many times as fast as the world the observer's clock runs: 1, but for the demo.

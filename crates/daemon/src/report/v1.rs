@@ -6,6 +6,7 @@
 //! | `list`, `incident`, `next` | what is recorded: events, incidents, actions, journal, preferences |
 //! | `orders` | what an operator says about an incident |
 //! | `health`, `clock` | Jarvis itself |
+//! | `policy` | what is in force |
 //! | `shape` | the words and times that all of them use |
 //! | `params`, `cursor`, `answer` | how a call is asked and answered |
 //! | [`document`] | OpenAPI, made of all calls, the old ones too |
@@ -23,6 +24,7 @@ mod next;
 mod orders;
 mod params;
 mod picture;
+mod policy;
 mod rows;
 mod shape;
 
@@ -68,6 +70,7 @@ pub(super) fn router() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(list::preferences))
         .routes(routes!(health::health))
         .routes(routes!(clock::clock))
+        .routes(routes!(policy::policy))
 }
 
 /// The document, for everybody.
