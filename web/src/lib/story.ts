@@ -9,14 +9,11 @@ const TITLES: Record<string, [string, Mark]> = {
   opened: ['Seen', 'trouble'],
   turned: ['Turned', 'attention'],
   resolved: ['Over', 'well'],
-  held: ['Not done yet', 'unknown'],
+  held: ['Not done yet', 'off'],
   advised: ['Proposed', 'attention'],
-  recommended: ['Proposed', 'attention'],
-  acting: ['Being done', 'handled'],
   intended: ['Being done', 'handled'],
   acted: ['Done', 'handled'],
   verified: ['It helped', 'well'],
-  missed: ['It has not helped', 'trouble'],
   escalated: ['People called', 'trouble'],
   ordered: ['An operator said', 'handled'],
 };
@@ -53,7 +50,8 @@ function factsOf(entry: unknown): Fact[] {
 }
 
 function ofEntry(entry: Entry): Step {
-  const [title, mark] = TITLES[entry.kind] ?? [entry.kind, 'unknown' as Mark];
+  const missed = entry.kind === 'verified' && entry.words?.startsWith('missed');
+  const [title, mark]: [string, Mark] = missed ? ['It has not helped', 'trouble'] : (TITLES[entry.kind] ?? [entry.kind, 'off']);
   return { key: `j${entry.seq}`, at: entry.at, title, words: saidOf(entry.words ?? ''), mark, facts: factsOf(entry.entry) };
 }
 

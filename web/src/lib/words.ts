@@ -2,7 +2,7 @@
 import type { Incident, Next } from './api';
 import { span } from './format';
 
-export type Mark = 'well' | 'handled' | 'attention' | 'trouble' | 'unknown';
+export type Mark = 'well' | 'handled' | 'attention' | 'trouble' | 'off' | 'unknown';
 
 const CONDITIONS: Record<string, string> = {
   VM_CRASHED: 'crashed',
