@@ -134,6 +134,8 @@ test('an address from a mail leads through the login to the incident', async () 
 test('a guest is shut down by hand only when that is confirmed', async () => {
   await withBrowser({}, async (context) => {
     const page = await logIn(context, 'admin', '/guests/lab/qemu/102');
+    await page.getByText('neither onboot nor the tag jarvis-restart says that it is to run').waitFor();
+    await page.locator('figure', { hasText: 'Memory' }).locator('canvas').waitFor();
     const act = page.getByRole('button', { name: 'Shut down', exact: true });
     await act.click();
     await page.getByRole('button', { name: 'Cancel' }).click();

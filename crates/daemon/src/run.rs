@@ -114,6 +114,7 @@ pub async fn watch(watched: Watched, stop: Stop) -> anyhow::Result<()> {
     let observer =
         Observer::new(name.clone(), clients, Arc::clone(&clock), sender).with_meter(live.meter(&name));
     let observer = Arc::new(observer.with_sensors(temperature, tiers.routine));
+    live.open_eyes(&name, &observer);
     // They end with this set: the loop that ends takes its pollers with it.
     let mut pollers = tokio::task::JoinSet::new();
     for round in [Round::Critical, Round::Important, Round::Routine, Round::Background] {

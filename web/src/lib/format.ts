@@ -39,4 +39,9 @@ export const whenWhole = (time: string | number): string => whole.format(new Dat
 export const dayOf = (time: string): string =>
   new Intl.DateTimeFormat(undefined, { weekday: 'long', day: 'numeric', month: 'long' }).format(new Date(time));
 
+const tickHour = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit', hourCycle: 'h23' });
+const tickDay = new Intl.DateTimeFormat(undefined, { weekday: 'short', day: 'numeric' });
+/** A time on an axis that is so many seconds long. */
+export const tickTime = (second: number, length: number): string => (length > 2 * 86_400 ? tickDay : tickHour).format(new Date(second * 1000));
+
 export const count = (number: number, one: string, many: string): string => `${number.toLocaleString()} ${number === 1 ? one : many}`;

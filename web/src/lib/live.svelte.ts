@@ -84,6 +84,8 @@ const OPEN_MAX = 200;
 const OPEN_EVERY = 3_000;
 /** The same while all is quiet, and for what is in force, in case something was lost. */
 const QUIET_EVERY = 15_000;
+/** A page that is not connected after this long says so; before, it is only opening. */
+const OPENS_WITHIN = 4_000;
 /** How long a refused socket waits before it shows another ticket. */
 const AGAIN = 2_000;
 /** Older than that, by the world's clock, what is shown is old: nodes and guests are asked for each 10 and 15 s. */
@@ -92,7 +94,8 @@ const OLD_AFTER: Record<Part, number> = { nodes: 45_000, guests: 45_000, storage
 let clusters = $state.raw<Record<string, Cluster>>({});
 let order = $state.raw<string[]>([]);
 let connected = $state(false);
-let everConnected = $state(false);
+/** Whether the page should be connected by now. */
+let due = $state(false);
 let lostAt = $state<number | undefined>(undefined);
 let events = $state.raw<Told[]>([]);
 let open = $state.raw<Incident[] | undefined>(undefined);
@@ -110,9 +113,9 @@ export const live = {
   get connected(): boolean {
     return connected;
   },
-  /** Whether it is over: before the first connection nothing was lost. */
+  /** Whether it should be connected and is not. */
   get lost(): boolean {
-    return everConnected && !connected;
+    return due && !connected;
   },
   get lostAt(): number | undefined {
     return lostAt;
@@ -228,7 +231,8 @@ export function startLive(): () => void {
   events = [];
   open = undefined;
   newest = undefined;
-  everConnected = false;
+  due = false;
+  lostAt = Date.now();
   let stopped = false;
   const timers = new Set<ReturnType<typeof setTimeout>>();
   const later = (wait: number, what: () => void): void => {
@@ -253,7 +257,7 @@ export function startLive(): () => void {
     const all = both.every((socket) => socket.connected);
     if (connected && !all) lostAt = Date.now();
     connected = all;
-    if (all) everConnected = true;
+    if (all) due = true;
   };
   const knock = (socket: Socket): void => {
     // Who was put out or refused is not brought back by the library.
@@ -312,12 +316,12 @@ export function startLive(): () => void {
     void refreshInForce().catch(() => {});
   });
 
-  let due = false;
+  let renews = false;
   const soon = (): void => {
-    if (due) return;
-    due = true;
+    if (renews) return;
+    renews = true;
     later(150, () => {
-      due = false;
+      renews = false;
       void refreshOpen();
     });
   };
@@ -347,6 +351,7 @@ export function startLive(): () => void {
     again();
     look();
   };
+  later(OPENS_WITHIN, () => (due = true));
   void begin();
 
   return () => {

@@ -1,7 +1,7 @@
 //! Live: what the run loop lets the server know of itself. Written by the loop, read by REST and the sockets.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use engine::Prospect;
@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 
 use crate::clock::Clock;
+use crate::observe::Observer;
 use crate::operate::Desk;
 
 use super::meter::Meter;
@@ -54,6 +55,8 @@ struct Sight {
     prospects: Mutex<Arc<[Prospect]>>,
     /// What its engine was given, while it is watched.
     policy: Mutex<Option<Arc<Given>>>,
+    /// Who asks its cluster, for as long as it is watched.
+    eyes: Mutex<Weak<Observer>>,
     meter: Arc<Meter>,
     /// Where what operators say of its incidents is handed in, while it is watched.
     desk: Mutex<Option<Desk>>,
@@ -71,6 +74,7 @@ impl Live {
                 remediations: AtomicUsize::new(0),
                 prospects: Mutex::new(Arc::new([])),
                 policy: Mutex::default(),
+                eyes: Mutex::default(),
                 meter: Arc::default(),
                 desk: Mutex::new(None),
             })
@@ -162,6 +166,19 @@ impl Live {
     pub fn policy(&self, cluster: &ClusterName) -> Option<Arc<Given>> {
         let sight = self.clusters.iter().find(|sight| sight.name == *cluster)?;
         sight.policy.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Who asks a cluster what somebody wants to know of it, from now on.
+    pub fn open_eyes(&self, cluster: &ClusterName, observer: &Arc<Observer>) {
+        if let Some(sight) = self.clusters.iter().find(|sight| sight.name == *cluster) {
+            *sight.eyes.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(observer);
+        }
+    }
+
+    /// Who asks a cluster; `None` where it is not watched.
+    pub(crate) fn eyes(&self, cluster: &ClusterName) -> Option<Arc<Observer>> {
+        let sight = self.clusters.iter().find(|sight| sight.name == *cluster)?;
+        sight.eyes.lock().unwrap_or_else(PoisonError::into_inner).upgrade()
     }
 
     /// How many times as fast as the world the observer's clock runs: 1, but for the demo.

@@ -7,13 +7,15 @@
 //! | `orders` | what an operator says about an incident |
 //! | `health`, `clock` | Jarvis itself |
 //! | `policy` | what is in force |
+//! | `aside` | what PVE is asked when somebody looks |
 //! | `shape` | the words and times that all of them use |
 //! | `params`, `cursor`, `answer` | how a call is asked and answered |
 //! | [`document`] | OpenAPI, made of all calls, the old ones too |
 //!
-//! Nothing here asks a cluster. What `orders` says to an engine, and that an event is over, is all that changes anything.
+//! Only `aside` asks a cluster. What `orders` says to an engine, and that an event is over, is all that changes anything.
 
 mod answer;
+mod aside;
 mod clock;
 mod cursor;
 pub mod document;
@@ -71,6 +73,9 @@ pub(super) fn router() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(health::health))
         .routes(routes!(clock::clock))
         .routes(routes!(policy::policy))
+        .routes(routes!(aside::node_history))
+        .routes(routes!(aside::guest_history))
+        .routes(routes!(aside::guest_config))
 }
 
 /// The document, for everybody.
