@@ -58,6 +58,9 @@ LEFT = "".join(
         ("PATCH", "/api/v1/users/{name}"),
         # Which clusters are watched, whose it may be, and that it ends in the future.
         ("POST", "/api/v1/tokens"),
+        # What can be meant by a subject, which zones there are, and when something ends.
+        ("POST", "/api/v1/maintenance"),
+        ("POST", "/api/v1/silences"),
     ]
 )
 

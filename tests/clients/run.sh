@@ -1,6 +1,6 @@
 #!/bin/sh
 # Runs clients that are not ours: some against the simulated cluster, one (schemathesis) against the daemon and its own
-# OpenAPI document. Everything that it makes lies under target/.
+# OpenAPI document, and the daemon's mails and webhooks against a mail server and a library of others. Everything that it makes lies under target/.
 #
 #   tests/clients/run.sh          builds the example server, starts it, runs the clients, stops it
 #   SIM_ENDPOINTS=... SIM_CA=... SIM_CONTROL=... tests/clients/run.sh     uses a server that runs already
@@ -10,9 +10,11 @@ clients="$root/tests/clients"
 venv="${CLIENTS_VENV:-$root/target/clients-venv}"
 work=$(mktemp -d)
 server=
+mail=
 export SIM_OPERATOR="${SIM_OPERATOR:-op@pve!t1=op-secret}" SIM_AUDITOR="${SIM_AUDITOR:-mon@pve!t1=mon-secret}"
 
 finish() {
+    if [ -n "$mail" ]; then kill "$mail" 2>/dev/null || true; wait "$mail" 2>/dev/null || true; fi
     if [ -n "$server" ]; then kill "$server" 2>/dev/null || true; wait "$server" 2>/dev/null || true; fi
     rm -rf "$work"
 }
@@ -48,5 +50,10 @@ if [ -z "${JARVIS_BIN:-}" ]; then
     JARVIS_BIN="${CARGO_TARGET_DIR:-$root/target}/debug/jarvis"
 fi
 export SIM_ENDPOINTS SIM_CONTROL SIM_CA JARVIS_BIN
+# It waits most of its minute: for attempts that fail, and for a report to be collected.
+"$venv/bin/python" "$clients/mail.py" "$JARVIS_BIN" &
+mail=$!
 "$venv/bin/python" "$clients/run.py"
 "$venv/bin/python" "$clients/api.py" "$JARVIS_BIN"
+wait "$mail" || { mail=; exit 1; }
+mail=

@@ -70,6 +70,23 @@ def spare(case):
         user = f"shows-{next(NUMBERS)}"
         tell("/api/v1/users", {"name": user, "role": "viewer"})
         names["id"] = tell("/api/v1/tokens", {"name": "goes", "user": user})["token"]["id"]
+    for path in ["/api/v1/maintenance", "/api/v1/silences"]:
+        if case.path == path + "/{id}" and names.get("id") == os.environ["JARVIS_INCIDENT"]:
+            names["id"] = tell(path, {"subject": "cluster", "minutes": 60})["id"]
+
+
+def announced(case):
+    """Of what may be said most texts mean nothing; half of them are made to mean something, so that more than refusals is seen."""
+    body = case.body
+    if case.method != "POST" or case.path not in ["/api/v1/maintenance", "/api/v1/silences"] or not isinstance(body, dict):
+        return
+    if next(NUMBERS) % 2 or not isinstance(body.get("subject"), str):
+        return
+    body["subject"] = "tag:web"
+    for key in ["from", "until", "days", "at", "zone", "condition", "note"]:
+        body.pop(key, None)
+    if isinstance(body.get("minutes"), int):
+        body["minutes"] = 5
 
 
 def watched(case):
@@ -87,6 +104,7 @@ def watched(case):
 @schemathesis.hook
 def before_call(context, case, **kwargs):
     spare(case)
+    announced(case)
     watched(case)
     cursor = (case.query or {}).get("cursor")
     if not isinstance(cursor, str) or not 1 <= len(cursor) <= 400:

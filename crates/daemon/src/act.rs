@@ -38,7 +38,7 @@ pub const MAGIC_PACKET_TO: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::BRO
 const KNOWN_MAX: u32 = 50;
 /// How much earlier than we asked for it a task of ours may have begun, by its node's clock. PVE's cluster does not live
 /// with clocks that differ by more; where they do, a task is not found, and a person looks.
-const CLOCKS_DIFFER_MAX: SignedDuration = SignedDuration::from_mins(5);
+pub(crate) const CLOCKS_DIFFER_MAX: SignedDuration = SignedDuration::from_mins(5);
 
 /// One thing to be done.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,6 +6,7 @@
 mod client;
 mod incident;
 mod list;
+mod notice;
 mod offline;
 mod pin;
 mod table;
@@ -113,6 +114,12 @@ pub enum Command {
         #[command(flatten)]
         reach: Reach,
     },
+    /// Announced work, in which nothing is done and nobody is told.
+    #[command(subcommand)]
+    Maintenance(notice::Maintenance),
+    /// What people are not told of for a while.
+    #[command(subcommand)]
+    Silence(notice::Silence),
     /// Stop everything that Jarvis does on its own, or let it act again.
     KillSwitch {
         /// What to do.
@@ -176,6 +183,8 @@ pub async fn run(command: Command) -> anyhow::Result<()> {
         Command::Dismiss { incident, reach } => incident::order(&reach, &incident, "dismiss").await,
         Command::Acknowledge { incident, reach } => incident::order(&reach, &incident, "acknowledge").await,
         Command::Resolve { incident, reach } => incident::order(&reach, &incident, "resolve").await,
+        Command::Maintenance(command) => notice::maintenance(command).await,
+        Command::Silence(command) => notice::silence(command).await,
         Command::KillSwitch { what, reach, offline } => kill_switch(&reach, what, offline).await,
         Command::Autonomy { level, reach, offline } => autonomy(&reach, level, offline).await,
     }

@@ -9,6 +9,7 @@ mod describe;
 mod marks;
 mod runbook;
 mod secret;
+mod tell;
 mod temperature;
 mod tree;
 mod typed;
@@ -21,6 +22,7 @@ use std::time::Duration;
 
 use engine::observe::{ClusterName, Subject};
 use engine::policy::Policy;
+use engine::report::Severity;
 use toml::de::DeTable;
 
 use tree::Problems;
@@ -48,6 +50,8 @@ pub struct Config {
     pub tiers: Tiers,
     /// At least one; the first one is what the old calls speak of.
     pub clusters: Vec<Cluster>,
+    /// Who is told by mail and webhook.
+    pub told: Told,
     /// What is allowed but should be known, each a sentence for the log.
     pub warnings: Vec<String>,
     /// Every setting with its source, in the order of the file.
@@ -89,6 +93,64 @@ pub struct Tls {
     pub cert: PathBuf,
     /// Its private key.
     pub key: PathBuf,
+}
+
+/// Who is told by mail and webhook.
+#[derive(Clone, Debug, Default)]
+pub struct Told {
+    /// `server.public_url`, without a slash at the end: where links lead.
+    pub public_url: Option<String>,
+    /// `[mail]`
+    pub mail: Option<Mail>,
+    /// `[[webhook]]`
+    pub webhooks: Vec<Webhook>,
+}
+
+/// A mail server, and to whom it is to bring mails.
+#[derive(Clone, Debug)]
+pub struct Mail {
+    /// Its name or address.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// How what travels is sealed.
+    pub tls: MailTls,
+    /// `Jarvis <jarvis@example.org>`
+    pub from: String,
+    /// At least one address, each once.
+    pub to: Vec<String>,
+    /// Who logs in, and with which password.
+    pub login: Option<(String, Secret)>,
+    /// The authority that vouches for the server; `None`: those of this machine.
+    pub ca_pem: Option<Vec<u8>>,
+    /// The least severity that is told of in reports.
+    pub least: Severity,
+}
+
+/// How mails are sealed on their way to the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MailTls {
+    /// The connection begins in clear and is sealed before anything is said.
+    Starttls,
+    /// It is sealed from the start.
+    Implicit,
+    /// Not at all.
+    None,
+}
+
+/// An address that is called.
+#[derive(Clone, Debug)]
+pub struct Webhook {
+    /// Unique among them.
+    pub name: String,
+    /// Where; whoever knows it may be all that the other side asks for.
+    pub url: Secret,
+    /// With what calls are signed.
+    pub secret: Secret,
+    /// The authority that vouches for it; `None`: those of this machine.
+    pub ca_pem: Option<Vec<u8>>,
+    /// The least severity that is told of in reports.
+    pub least: Severity,
 }
 
 /// Where and how long things are kept.

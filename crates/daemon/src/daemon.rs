@@ -1,6 +1,6 @@
 //! Daemon: everything put together, started in order and stopped in order.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -25,9 +25,12 @@ use crate::report::{Server, ServerOptions, TlsFiles};
 use crate::run::{self, Watched};
 use crate::supervise::{self, Stop};
 use crate::tape;
+use crate::tell;
 
 /// Actions are kept this long (contract 2).
 const ACTIONS_KEPT_DAYS: u32 = 30;
+/// Messages that were sent or given up are kept so long: to see what became of one.
+const MESSAGES_KEPT_DAYS: u32 = 7;
 /// How long a connection may take before the next endpoint is tried. A handshake takes 3 to 10 ms; this leaves room for
 /// one lost packet, which is sent again after 1 s, and a part of a look at a node, which is to end within 4 s, for a second try.
 const CONNECT_WITHIN: Duration = Duration::from_millis(2_500);
@@ -61,6 +64,8 @@ pub struct Settings {
     pub tiers: Tiers,
     /// What is watched; the first is the one that the old page shows.
     pub clusters: Vec<ClusterSettings>,
+    /// Who is told by mail and webhook.
+    pub told: config::Told,
     /// The clock that everything goes by.
     pub clock: Clock,
 }
@@ -97,7 +102,8 @@ impl Settings {
     /// # Errors
     /// An endpoint or token that the PVE client refuses although the configuration took it.
     pub fn from_config(config: Config) -> anyhow::Result<Settings> {
-        let Config { server, store, autonomy_level, standby, tiers, clusters, warnings: _, .. } = config;
+        let Config { server, store, autonomy_level, standby, tiers, clusters, told, warnings: _, .. } =
+            config;
         let clusters = clusters
             .into_iter()
             .map(|cluster| {
@@ -128,6 +134,7 @@ impl Settings {
                 background: tiers.background,
             },
             clusters,
+            told,
             clock: Clock::wall(),
         })
     }
@@ -182,6 +189,7 @@ impl Daemon {
     /// What a person has to mend: the store, the address, a certificate.
     pub async fn start(settings: Settings) -> anyhow::Result<Daemon> {
         let clock = Arc::new(settings.clock);
+        let channels = tell::channels(&settings.told)?;
         let store = Store::open(&settings.store).await?;
         let folder = settings.store.parent().filter(|folder| !folder.as_os_str().is_empty());
         let auth =
@@ -212,15 +220,25 @@ impl Daemon {
         })
         .await?;
         if let Some(code) = auth.take_setup_code() {
-            // What stands behind the # stays in the browser. Where another machine's browser is meant, its own address of
-            // this one stands before the slash.
-            let address = server.local_addr();
+            // On this machine; where another one's browser is meant, this machine's own address stands before the slash.
+            // What stands behind the # stays in the browser.
+            let mut at = server.local_addr();
+            if at.ip().is_unspecified() {
+                at.set_ip(if at.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() });
+            }
             tracing::warn!(
-                "no password is set; set one within 24 hours at {scheme}://{address}/setup#code={code} or with: POST /api/auth/setup {{\"code\":\"{code}\",\"password\":\"...\"}}"
+                "no password is set; set one within 24 hours at {scheme}://{at}/setup#code={code} or, on this machine, with: \
+                 curl {scheme}://{at}/api/auth/setup -H 'content-type: application/json' -d '{{\"code\":\"{code}\",\"password\":\"...\"}}'"
             );
         }
         let (sender, stop) = supervise::stop();
         let mut watches = JoinSet::new();
+        // Before anything is seen that they are to be told. A store that takes nothing keeps nobody from watching.
+        let used = tell::used(&channels);
+        if let Err(error) = store.use_channels(used.clone(), clock.now()).await {
+            tracing::error!("nobody is told of what happens until the store takes who is: {error}");
+            watches.spawn(tell::use_later(store.clone(), used, Arc::clone(&clock), stop.clone()));
+        }
         // Beside the start, not in it: a hash takes as long as everything else together.
         watches.spawn(async move {
             if let Err(error) = auth.settle().await {
@@ -248,6 +266,10 @@ impl Daemon {
                 tape: settings.tape.clone(),
             };
             watches.spawn(watch(watched, stop.clone()));
+        }
+        for channel in channels {
+            let delivered = tell::deliver(Arc::new(channel), store.clone(), Arc::clone(&clock), stop.clone());
+            watches.spawn(delivered);
         }
         watches.spawn(looked_through(store.clone(), Arc::clone(&clock), stop.clone()));
         watches.spawn(retention(store.clone(), clock, settings.tiers, settings.retention_days, stop));
@@ -380,13 +402,15 @@ async fn retention(store: Store, clock: Arc<Clock>, tiers: Tiers, events_days: u
             let events = store.cleanup_old_events(events_days, now).await?;
             let incidents = store.cleanup_old_incidents(events_days, now).await?;
             let journal = store.cleanup_old_journal(events_days, now).await;
+            store.cleanup_old_notices(events_days, now).await?;
             let actions = store.cleanup_old_actions(ACTIONS_KEPT_DAYS, now).await?;
             let snapshots = store.cleanup_old_snapshots(events_days, now).await?;
-            anyhow::Ok((events, incidents, actions, snapshots, journal?))
+            let messages = store.cleanup_old_messages(MESSAGES_KEPT_DAYS, now).await?;
+            anyhow::Ok((events, incidents, actions, snapshots, messages, journal?))
         };
         match pruned.await {
-            Ok((events, incidents, actions, snapshots, journal)) => {
-                tracing::debug!(events, incidents, actions, snapshots, journal, "old rows removed");
+            Ok((events, incidents, actions, snapshots, messages, journal)) => {
+                tracing::debug!(events, incidents, actions, snapshots, messages, journal, "old rows removed");
             }
             Err(error) => tracing::error!("old rows could not be removed: {error:#}"),
         }

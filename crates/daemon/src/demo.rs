@@ -143,6 +143,7 @@ fn settings(options: &Options, folder: &Folder, cluster: &Server) -> anyhow::Res
         standby: false,
         tiers: Tiers::default(),
         clusters,
+        told: crate::config::Told::default(),
         clock: Clock::faster(from, Instant::now(), options.speed),
     })
 }

@@ -11,7 +11,7 @@ use clap::parser::ValueSource;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use daemon::config::{self, Config};
 use daemon::daemon::{Daemon, Settings};
-use daemon::{cli, core_dump, demo, open_files, ops, tape};
+use daemon::{cli, core_dump, demo, doctor, open_files, ops, tape, tell};
 use tracing_subscriber::EnvFilter;
 
 /// Watches Proxmox VE clusters and tells what happens to them.
@@ -48,10 +48,18 @@ enum Command {
         #[arg(long, value_name = "FILE", default_value = "jarvis.toml")]
         config: PathBuf,
     },
+    /// Ask each configured endpoint and look at the store, and print what is missing with the commands that mend it. Reads only.
+    Doctor {
+        /// The configuration.
+        #[arg(long, value_name = "FILE", default_value = "jarvis.toml")]
+        config: PathBuf,
+    },
     /// Print what is on the tapes: what was seen and said, kept for a while.
     Record(tape::command::RecordOptions),
     /// Play the tapes with a policy (this configuration's, another level), and print what would be said otherwise. Reads only.
     Replay(tape::command::ReplayOptions),
+    /// Send a test message to everybody who is to be told, by mail and webhook, and print what was answered.
+    NotifyTest(tell::command::TestOptions),
     /// Print the OpenAPI document of all calls, for programs that make clients of it.
     Openapi,
     /// Look after the journal of what happened.
@@ -116,10 +124,13 @@ fn log_to_stderr(filter: Option<&str>, from: &str, command: &Command) -> anyhow:
         Command::Run { .. } | Command::CheckConfig { .. } => "info",
         // Its terminal shows what happens to the cluster; the log would say it twice.
         Command::Demo(_) => "warn,jarvis::told=off",
+        // It says in its own words what the log would.
+        Command::Doctor { .. } => "error",
         Command::Sim(_)
         | Command::Audit(_)
         | Command::Record(_)
         | Command::Replay(_)
+        | Command::NotifyTest(_)
         | Command::Ask(_)
         | Command::Openapi => "warn",
     };
@@ -175,8 +186,10 @@ fn run(command: Command) -> anyhow::Result<()> {
             }
             Command::Demo(options) => demo::run(options).await,
             Command::Sim(options) => ops::sim(options).await,
+            Command::Doctor { config } => doctor::run(Config::from_process(Some(&config))?).await,
             Command::Audit(audit) => ops::audit(audit).await,
             Command::Ask(command) => cli::run(command).await,
+            Command::NotifyTest(options) => tell::command::test(options).await,
             Command::Record(options) => tape::command::record(&options),
             Command::Replay(options) => tape::command::play(&options, jiff::Timestamp::now()),
             Command::CheckConfig { .. } | Command::Openapi => Ok(()),

@@ -9,6 +9,7 @@
 //! live        the alarm: each node's own list of virtual machines, within a budget per node
 //! doors       how far a question to a node comes
 //! look        what is asked on suspicion
+//! doctor      whether all of it can be asked at all, for `jarvis doctor`
 //! page        what the old page shows
 //! ask         which endpoint is asked, and when another is tried
 //! temperature what the nodes' sensors read, which PVE does not know
@@ -21,6 +22,7 @@
 mod aside;
 mod ask;
 mod bill;
+pub(crate) mod doctor;
 mod doors;
 mod evidence;
 mod live;

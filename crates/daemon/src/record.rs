@@ -6,15 +6,21 @@
 //!
 //! It knows no clock: what is stored with a time is handed one.
 
+mod chain;
 mod change;
+mod course;
 mod damage;
 mod incidents;
 mod journal;
 mod list;
+mod look;
 mod migrate;
+mod mute;
 mod new;
+mod notice;
 mod open;
 mod operate;
+mod outbox;
 mod read;
 mod remedy;
 mod row;
@@ -25,6 +31,7 @@ mod users;
 mod verify;
 mod write;
 
+use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -41,15 +48,21 @@ use change::{Aged, Prune, ResolveEvent, SaveAction, SaveSnapshot, SaveTurn, SetP
 use seal::Seal;
 use write::{Counts, Message, Writer};
 
+pub use chain::Misfit;
+pub use course::Course;
 pub use damage::Checked;
 pub use incidents::{IncidentRow, Resolution, Told};
-pub use journal::{JournalRow, Kind, Misfit};
+pub use journal::{JournalRow, Kind};
 pub use list::{ActionFilter, EventFilter, IncidentFilter, JournalFilter, ListPage, Part, Position, Window};
-pub use new::{Checkpoint, Kept, NewAction, NewEntry, NewEvent, Operator};
+pub use look::{Looked, look};
+pub use mute::{Muted, Mutes, Telling};
+pub use new::{Checkpoint, Kept, Marks, NewAction, NewEntry, NewEvent, Operator};
+pub use notice::{NOTE_MAX, NewNotice, Notice, NoticeKind, OPEN_MAX, When, minute};
 pub use open::{Cause, OpenError};
 pub use operate::{
     Done, Ended, KILL_SWITCH, LEVEL, Setting, kill_switch_in_force, level_in_force, level_name,
 };
+pub use outbox::{ChannelKind, ChannelRow, Content, Line, NewChannel, Tried, Waiting};
 pub use row::{
     ActionResult, ActionRow, EventRow, JSON_DEPTH_MAX, Preference, RestAction, RestEvent, SnapshotRow,
     SocketEvent, Source, kind_from_word, severity_from_word, sound_json, split_summary,
@@ -186,7 +199,7 @@ impl Store {
         let (ended, has_ended) = watch::channel(false);
         let counts = Arc::new(Counts::default());
         counts.journal_head.store(head.seq, Ordering::Relaxed);
-        let (heads, newest) = watch::channel(journal::Head::NONE);
+        let (heads, newest) = watch::channel(chain::Head::NONE);
         let keeper = tokio::spawn(head_file.keep(seal.clone(), newest));
         // Brought up to date: after a kill it may be some rows behind.
         heads.send_replace(head);
@@ -294,14 +307,14 @@ impl Store {
             within("a checkpoint", checkpoint.state.len(), DOCUMENT_MAX)?;
         }
         let events = events.into_iter().map(NewEvent::fitted).collect();
-        Ok(self.write(SaveTurn { entries, events, checkpoint }).await?.rows)
+        Ok(self.write(SaveTurn { signer: self.signer(), entries, events, checkpoint }).await?.rows)
     }
 
     /// A cluster's engine begins anew, for a reason: what it had told and not ended is ended by the system, which
     /// says so in an event and in the journal. `checkpoint` is where it begins.
     pub async fn start_anew(&self, reason: &str, checkpoint: Checkpoint) -> Answer<Vec<Arc<EventRow>>> {
         within("a checkpoint", checkpoint.state.len(), DOCUMENT_MAX)?;
-        Ok(self.write(StartAnew { reason: reason.to_owned(), checkpoint }).await?.rows)
+        Ok(self.write(StartAnew { signer: self.signer(), reason: reason.to_owned(), checkpoint }).await?.rows)
     }
 
     /// Whether something that was told of a cluster's incidents is not over.
@@ -400,6 +413,11 @@ impl Store {
         Ok(incidents::by_id(&self.shared.readers, id).await?)
     }
 
+    /// How far what is done about incidents has come, by their numbers.
+    pub async fn courses(&self, incidents: &[i64]) -> Answer<HashMap<i64, Course>> {
+        Ok(course::courses(&self.shared.readers, incidents).await?)
+    }
+
     /// What was told of an incident, oldest first.
     pub async fn incident_events(&self, incident: &IncidentRow, limit: u32) -> Answer<Part<EventRow>> {
         Ok(incidents::events(&self.shared.readers, incident, rows(limit)).await?)
@@ -425,7 +443,7 @@ impl Store {
     /// As [`Store::resolve_event`], of what no incident ends, and with what the journal and everybody is told of it: all or
     /// nothing.
     pub async fn end_event(&self, id: i64, by: &Operator, at: Timestamp) -> Answer<Ended> {
-        Ok(self.write(operate::EndEvent { id, by: by.clone(), at }).await?.ended)
+        Ok(self.write(operate::EndEvent { signer: self.signer(), id, by: by.clone(), at }).await?.ended)
     }
 
     /// Stores an outcome of an attempt.
@@ -499,7 +517,8 @@ impl Store {
             within("a preference's key", key.len(), KEY_MAX)?;
             within("a preference's value", value.len(), VALUE_MAX)?;
         }
-        let done = self.write(operate::Operate { setting, by: by.clone(), at }).await?.done;
+        let done =
+            self.write(operate::Operate { signer: self.signer(), setting, by: by.clone(), at }).await?.done;
         self.shared.settings.send_modify(|changes| *changes += 1);
         Ok(done)
     }
@@ -574,7 +593,7 @@ impl Store {
 
     /// Changes to them, with what the journal says about it: all or nothing.
     pub async fn change_accounts(&self, changes: Vec<AccountChange>, entries: Vec<NewEntry>) -> Answer<()> {
-        self.write(users::ChangeAccounts { changes, entries }).await.map(drop)
+        self.write(users::ChangeAccounts { signer: self.signer(), changes, entries }).await.map(drop)
     }
 
     async fn prune(&self, aged: Aged, days: u32, now: Timestamp) -> Answer<u64> {
@@ -588,6 +607,11 @@ impl Store {
             }
         }
         Ok(gone)
+    }
+
+    /// What appends to the journal signs its rows.
+    fn signer(&self) -> chain::Signer {
+        self.shared.seal.signer.clone()
     }
 
     async fn write<W: write::Write>(&self, write: W) -> Answer<W::Output> {
@@ -617,45 +641,4 @@ fn within(what: &'static str, size: usize, max: usize) -> Result<(), StoreError>
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use sqlx::{AssertSqlSafe, Connection, Row, SqliteConnection};
-
-    /// What looks at the rows of a walk: the clusters are a list, which is searched.
-    macro_rules! within {
-        () => {
-            " / SCAN (subquery-1) / LIST SUBQUERY 2 / SCAN json_each VIRTUAL TABLE INDEX 1: / CREATE BLOOM FILTER"
-        };
-    }
-
-    /// In a table of years nearly every row has `resolved` 0, so the obvious index is as good as none.
-    #[tokio::test]
-    async fn no_frequent_statement_reads_the_whole_table() {
-        let mut conn = SqliteConnection::connect("sqlite::memory:").await.unwrap();
-        migrate::migrate(&mut conn, Timestamp::UNIX_EPOCH).await.unwrap();
-        #[rustfmt::skip]
-        let table = [
-            ("unresolved", read::UNRESOLVED,        "SCAN events USING INDEX idx_events_unresolved"),
-            ("unresolved of some", scope::UNRESOLVED.piece, concat!("CO-ROUTINE (subquery-1) / SEARCH events USING INDEX idx_events_unresolved (id<?)", within!())),
-            ("events of some", scope::RECENT.piece, concat!("CO-ROUTINE (subquery-1) / SEARCH events USING INTEGER PRIMARY KEY (rowid<?)", within!())),
-            ("events ahead", scope::AFTER.piece, concat!("CO-ROUTINE (subquery-1) / SEARCH events USING INTEGER PRIMARY KEY (rowid>?)", within!())),
-            ("actions of some", scope::ACTIONS.piece, concat!("CO-ROUTINE (subquery-1) / SEARCH autonomy_actions USING INTEGER PRIMARY KEY (rowid<?)", within!())),
-            ("since",      read::SINCE,             "SEARCH events USING INDEX idx_events_timestamp (timestamp>? AND timestamp<?)"),
-            ("resolving",  change::RESOLVE_EARLIER, "SCAN over VIRTUAL TABLE INDEX 1: / SEARCH events USING INDEX idx_events_incident_id (incident_id=?)"),
-            ("closing",    change::CLOSE_OPEN,      "SCAN events USING INDEX idx_events_unresolved"),
-            ("open",       read::OPEN_INCIDENT,     "SCAN CONSTANT ROW / SCALAR SUBQUERY 1 / SCAN events USING INDEX idx_events_unresolved"),
-            ("story",      incidents::EVENTS,       "SEARCH events USING INDEX idx_events_incident_id (incident_id=?) / USE TEMP B-TREE FOR ORDER BY"),
-            ("entries",    incidents::ENTRIES,      "SEARCH journal USING INTEGER PRIMARY KEY (rowid=?) / LIST SUBQUERY 1 / SEARCH incident_entries USING PRIMARY KEY (incident=?) / CREATE BLOOM FILTER"),
-            ("changing",   incidents::CHANGE,       "SCAN t VIRTUAL TABLE INDEX 1: / SEARCH incidents USING INDEX idx_incidents_id (<expr>=?)"),
-            ("opening",    incidents::OPEN,         "SCAN t VIRTUAL TABLE INDEX 1: / CORRELATED SCALAR SUBQUERY 1 / SEARCH i USING INDEX idx_incidents_id (<expr>=?)"),
-            ("linking",    incidents::LINK,         "SCAN t VIRTUAL TABLE INDEX 1: / SEARCH i USING INDEX idx_incidents_id (<expr>=?)"),
-            ("journal",    journal::OF_CLUSTER,     "SEARCH journal USING INDEX idx_journal_cluster (cluster=? AND rowid>?)"),
-        ];
-        for (name, sql, expected) in table {
-            let plan = AssertSqlSafe(format!("EXPLAIN QUERY PLAN {sql}"));
-            let plan = sqlx::raw_sql(plan).fetch_all(&mut conn).await.unwrap();
-            let plan: Vec<String> = plan.iter().map(|row| row.get("detail")).collect();
-            assert_eq!(plan.join(" / "), expected, "{name}");
-        }
-    }
-}
+mod tests;

@@ -46,6 +46,7 @@ mod seats;
 mod session;
 mod site;
 mod socket;
+mod switches;
 mod tally;
 mod tls;
 pub mod token;
@@ -253,6 +254,7 @@ impl Server {
             .layer(sockets)
             .layer(axum::middleware::from_fn_with_state(app.clone(), socket::gate))
             .layer(web::cors(origins))
+            .layer(axum::middleware::from_fn(web::unambiguous))
             .layer(axum::middleware::from_fn(web::hardened));
         let proxies = behind_proxy.iter().map(IpAddr::to_canonical).collect();
         let admission = Admission::new(address.ip(), tls.is_some(), proxies);

@@ -5,14 +5,15 @@
 //! keeps watching and says so.
 
 mod actor;
+mod controls;
 mod restore;
 pub mod waiting;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use engine::decide::{Autonomy, Controls, KillSwitch, Permit};
-use engine::observe::{ClusterName, Round};
+use engine::decide::{Controls, KillSwitch, Permit};
+use engine::observe::{ClusterName, Round, Subject};
 use engine::policy::Policy;
 use engine::record::{Entry, Fact, Step};
 use engine::report::Severity;
@@ -26,13 +27,14 @@ use crate::clock::Clock;
 use crate::kill_point;
 use crate::observe::{Observer, Source, Tiers};
 use crate::operate::{ORDERS_MAX, Ordered, Taken};
-use crate::record::{self, NewEntry, NewEvent, Store};
+use crate::record::{self, NewEntry, NewEvent, NoticeKind, Store};
 use crate::report::live::{Given, Live};
 use crate::report::page::Page;
 use crate::supervise::{self, Stop};
 use crate::tape::{self, Tape};
 use crate::words::plain;
 use actor::Actor;
+use controls::Set;
 use waiting::{NotTaken, Waiting};
 
 /// Rounds and answers that wait for the engine. It takes milliseconds over each; more than this means that it hangs,
@@ -286,23 +288,21 @@ impl Loop {
             let switch = self.store.get_preference(record::KILL_SWITCH).await?;
             Ok::<_, record::StoreError>((switch, self.store.get_preference(record::LEVEL).await?))
         };
+        let cluster = self.engine.cluster();
+        let read = read.await.inspect_err(|error| {
+            // To be tried again with the next round, at the latest.
+            tracing::error!(%cluster, "what operators have set cannot be read: {error}");
+        });
+        let now = self.clock.now();
+        let notices = self.store.open_notices(Some(NoticeKind::Maintenance), now).await;
+        let notices = notices.inspect_err(|error| {
+            tracing::error!(%cluster, "what operators have announced cannot be read: {error}");
+        });
+        let text = |stored: Option<record::Preference>| stored.map(|stored| stored.value);
+        let set = read.ok().map(|(switch, level)| Set { switch: text(switch), level: text(level) });
         let known = self.controls.clone().unwrap_or_default();
-        match read.await {
-            Ok((switch, level)) => {
-                let text =
-                    |stored: &Option<record::Preference>| stored.as_ref().map(|stored| stored.value.clone());
-                let on = self.live.halted() || record::kill_switch_in_force(text(&switch).as_deref());
-                let level = record::level_in_force(text(&level).as_deref(), self.autonomy_ceiling);
-                let level = Autonomy::ALL.get(usize::from(level)).copied().unwrap_or(Autonomy::Observe);
-                Controls { kill_switch: if on { KillSwitch::On } else { KillSwitch::Off }, level, ..known }
-            }
-            Err(error) => {
-                tracing::error!(cluster = %self.engine.cluster(), "what operators have set cannot be read: {error}");
-                // To be tried again with the next round, at the latest.
-                let kill_switch = if self.live.halted() { KillSwitch::On } else { KillSwitch::StoreFails };
-                Controls { kill_switch, ..known }
-            }
-        }
+        let announced = notices.ok().map(|notices| controls::announced(&notices, cluster, now));
+        controls::in_force(known, self.live.halted(), self.autonomy_ceiling, set, announced)
     }
 
     async fn turn(&mut self, input: Input) {
@@ -322,7 +322,9 @@ impl Loop {
                 }
                 Effect::Inspect(inspection) => self.observer.inspect(inspection),
                 Effect::Notify(event) => {
-                    self.waiting.tell(NewEvent::from_engine(self.engine.cluster(), &event));
+                    let of = marks(&self.engine, &event.subject).map(Box::new);
+                    let event = NewEvent::from_engine(self.engine.cluster(), &event);
+                    self.waiting.tell(NewEvent { of, ..event });
                 }
                 Effect::Act(permit) => permits.push(permit),
             }
@@ -401,6 +403,17 @@ impl Loop {
         // Also after a failure, so that one which does not fit is not made anew at every turn.
         self.kept = Checkpointed { last: Some((at, bytes)), due: !stored };
     }
+}
+
+/// By what else operators may mean a subject.
+fn marks(engine: &Engine, subject: &Subject) -> Option<record::Marks> {
+    let Subject::Guest(id) = subject else { return None };
+    let guest = engine.seen_guest(*id)?;
+    Some(record::Marks {
+        name: guest.name.clone(),
+        tags: guest.tags.clone().into(),
+        pool: guest.pool.clone(),
+    })
 }
 
 /// As loud as what it says is bad, so that a log that is filtered by level still holds the trouble.

@@ -6,8 +6,8 @@
 
 #![cfg(test)]
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -39,6 +39,9 @@ const HEADER: &str = "kanarie11-header";
 const HANDSHAKE: &str = "kanarie12-handshake";
 const USERINFO: &str = "kanarie13-userinfo";
 const CODE: &str = "kanarie14-setup-code";
+const MAIL: &str = "kanarie15-mail-password";
+const HOOK: &str = "kanarie16-webhook-secret-of-32-bytes";
+const HOOK_PATH: &str = "kanarie17-path-of-the-webhook";
 
 struct Folder(PathBuf);
 
@@ -247,6 +250,51 @@ fn config_here(folder: &Folder, config: &str, address: &str) -> String {
     folder.give("here.toml", &text)
 }
 
+/// A mail server that lets nobody in and says back what it hears; where it listens.
+fn repeating_mail_server() -> u16 {
+    serve(|stream| {
+        stream.get_mut().write_all(b"220 ready\r\n")?;
+        let mut line = String::new();
+        while stream.read_line(&mut line)? > 0 {
+            let answer = match line.trim() {
+                hello if hello.starts_with("EHLO") => "250-ready\r\n250 AUTH PLAIN LOGIN\r\n".to_owned(),
+                other => format!("535 not with {other}\r\n"),
+            };
+            stream.get_mut().write_all(answer.as_bytes())?;
+            line.clear();
+        }
+        Ok(())
+    })
+}
+
+/// A webhook that takes nothing and says back how it was called.
+fn repeating_webhook() -> u16 {
+    serve(|stream| {
+        let (mut head, mut line) = (String::new(), String::new());
+        while stream.read_line(&mut line)? > 2 {
+            head.push_str(&line);
+            line.clear();
+        }
+        let length = head.len();
+        write!(
+            stream.get_mut(),
+            "HTTP/1.1 500 No\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{head}"
+        )
+    })
+}
+
+fn serve(talk: fn(&mut BufReader<TcpStream>) -> std::io::Result<()>) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            // Whoever hangs up has heard enough.
+            talk(&mut BufReader::new(stream.unwrap())).ok();
+        }
+    });
+    port
+}
+
 /// All files below a folder.
 fn files(folder: &Path, into: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(folder).unwrap() {
@@ -255,9 +303,9 @@ fn files(folder: &Path, into: &mut Vec<PathBuf>) {
     }
 }
 
-const SECRETS: [&str; 14] = [
+const SECRETS: [&str; 17] = [
     INLINE, FILE, ENV, REFUSED, UNTRUSTED, PASSWORD, GUESS, BEARER, COOKIE, QUERY, HEADER, HANDSHAKE,
-    USERINFO, CODE,
+    USERINFO, CODE, MAIL, HOOK, HOOK_PATH,
 ];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -284,6 +332,14 @@ async fn no_secret_comes_out_of_the_running_daemon() {
         )
     };
     let store = folder.0.join("data/jarvis.db");
+    let (mail_file, hook_file) = (folder.give("mail", MAIL), folder.give("hook", HOOK));
+    let told = format!(
+        "[mail]\nhost = \"127.0.0.1\"\nport = {}\ntls = \"none\"\nfrom = \"a@x.org\"\nto = [\"b@x.org\"]\nuser = \"me\"\n\
+         password_file = {mail_file:?}\n[[webhook]]\nname = \"pager\"\nurl = \"http://127.0.0.1:{}/{HOOK_PATH}\"\n\
+         secret_file = {hook_file:?}\n",
+        repeating_mail_server(),
+        repeating_webhook()
+    );
     let config = [
         format!(
             "[server]\nlisten = \"127.0.0.1:0\"\n[store]\npath = {store:?}\n[tiers]\ncritical = \"2s\"\n"
@@ -293,6 +349,7 @@ async fn no_secret_comes_out_of_the_running_daemon() {
         watched("env", "token_secret_env = \"CANARY_SECRET\"", &ca),
         watched("refused", &format!("token_secret_file = \"{refused_file}\""), &ca),
         watched("untrusted", &format!("token_secret_file = \"{untrusted_file}\""), &wrong_ca),
+        told,
     ];
     let config = folder.give("jarvis.toml", &config.concat());
     let mut jarvis = Jarvis::start(&folder, &config, Some(PASSWORD));
@@ -343,6 +400,18 @@ async fn no_secret_comes_out_of_the_running_daemon() {
     assert!(asked.status.success(), "{asked:?}");
     let asked = String::from_utf8_lossy(&[asked.stdout, asked.stderr].concat()).into_owned();
     answers.push(asked);
+    let tried = Command::new(env!("CARGO_BIN_EXE_jarvis"))
+        .args(["--log", "trace", "notify-test", "--config", &config])
+        .env("CANARY_SECRET", ENV)
+        .output()
+        .unwrap();
+    let tried = String::from_utf8_lossy(&[tried.stdout, tried.stderr].concat()).into_owned();
+    assert!(
+        tried.contains("mail:b@x.org: not accepted") && tried.contains("webhook:pager: not accepted"),
+        "{tried}"
+    );
+    answers.push(tried);
+    jarvis.logged("not told yet: the address does not take it");
     // What goes wrong with a cluster.
     jarvis.logged("the token is refused");
     jarvis.logged("not trusted");
@@ -412,6 +481,10 @@ fn the_setup_code_is_in_the_log_once_and_nowhere_else() {
     let jarvis = Jarvis::start(&folder, &folder.give("jarvis.toml", &config), None);
     let address = jarvis.address();
     let line = jarvis.logged("no password is set");
+    // The line is for a shell: where, and with what.
+    assert!(line.contains(&format!(
+        "curl http://{address}/api/auth/setup -H 'content-type: application/json' -d '{{"
+    )));
     let code = line.split(r#""code":""#).nth(1).unwrap().split('"').next().unwrap().to_owned();
     let body = format!(r#"{{"code":"{code}","password":"{PASSWORD}"}}"#);
     let set = call(&address, "POST /api/auth/setup", &[], &body);

@@ -10,6 +10,8 @@ mod help;
 mod runbooks;
 #[path = "config/sensors.rs"]
 mod sensors;
+#[path = "config/tell.rs"]
+mod tell;
 #[path = "config/tls.rs"]
 mod tls;
 
@@ -65,6 +67,8 @@ fn the_least_configuration_is_complete() {
         runbook.node-unreachable-wol  NODE_UNREACHABLE: wake from level 3, 3 in 1h, 2m apart, after 1m; looked at after 30s, well for 0s within 5m  (default)
         runbook.service-down-restart  SERVICE_DOWN: restart-service from level 3, 3 in 1h, 1m apart, after 15s; looked at after 5s, well for 10s within 2m  (default)
         runbook.vm-fault-resume       VM_FAULT: resume from level 3, 3 in 1h, 1m apart, after 15s; looked at after 5s, well for 30s within 2m  (default)
+        server.public_url             none: what is told has no links  (default)
+        mail                          none: nobody is told by mail  (default)
         note: autonomy.level 2: what could be done is proposed, and done when somebody approves; operators may lower it, and raise it again up to this
     "#]].assert_eq(&describe(&config));
     assert_eq!(config.warnings, Vec::<String>::new());
@@ -225,6 +229,8 @@ storage = {{ high = 97, critical = 99, clear = 1 }}
         runbook.node-unreachable-wol     NODE_UNREACHABLE: wake from level 3, 3 in 1h, 2m apart, after 1m; looked at after 30s, well for 0s within 5m  (default)
         runbook.service-down-restart     SERVICE_DOWN: restart-service from level 3, 3 in 1h, 1m apart, after 15s; looked at after 5s, well for 10s within 2m  (default)
         runbook.vm-fault-resume          VM_FAULT: resume from level 3, 3 in 1h, 1m apart, after 15s; looked at after 5s, well for 30s within 2m  (default)
+        server.public_url                none: what is told has no links  (default)
+        mail                             none: nobody is told by mail  (default)
         note: autonomy.level 4: crashed guests are started, lost nodes woken and failed services restarted, within the guardrails; operators may lower it, and raise it again up to this
         note: the configured password is admin's for as long as it is configured; it is not stored, and one that was set otherwise rests as long
         note: tiers.live is off: a stop is noticed by the critical tier, 2s later at worst
@@ -366,8 +372,8 @@ fn a_wrong_setting_is_named_with_its_place_and_what_is_allowed() {
         ("nothing at all",               "",                                       expect!["jarvis.toml: cluster: no [[cluster]] to watch: a cluster needs a name, endpoints, a token and a ca_file or fingerprint"]),
         ("a typo in a table",            "[sever]\nlisten = \"127.0.0.1:1\"",      expect!["jarvis.toml:1:2: sever: unknown key `sever`: did you mean `server`?"]),
         ("a typo in a key",              "[server]\nlisen = \"127.0.0.1:1\"",      expect!["jarvis.toml:2:1: server.lisen: unknown key `lisen`: did you mean `listen`?"]),
-        ("a key of another world",       "[server]\nlog_level = 1",                expect!["jarvis.toml:2:1: server.log_level: unknown key `log_level`: known here are listen, allowed_origins, password_file, behind_proxy, tls_cert, tls_key"]),
-        ("a key at the top",             "port = 4000",                            expect!["jarvis.toml:1:1: port: unknown key `port`: known here are server, store, autonomy, tiers, cluster, thresholds, runbook"]),
+        ("a key of another world",       "[server]\nlog_level = 1",                expect!["jarvis.toml:2:1: server.log_level: unknown key `log_level`: known here are listen, allowed_origins, password_file, behind_proxy, tls_cert, tls_key, public_url"]),
+        ("a key at the top",             "port = 4000",                            expect!["jarvis.toml:1:1: port: unknown key `port`: known here are server, store, autonomy, tiers, cluster, thresholds, runbook, mail, webhook"]),
         ("TLS files that are not there",  "[server]\ntls_cert = \"a\"\ntls_key = \"b\"", expect![[r#"
             the configuration has 2 problems:
               jarvis.toml:2:12: server.tls_cert: `a` cannot be opened: No such file or directory (os error 2)

@@ -14,6 +14,8 @@ mod remedy;
 mod tape;
 #[path = "e2e/temperature.rs"]
 mod temperature;
+#[path = "e2e/two.rs"]
+mod two;
 
 use std::io::Read;
 use std::path::{Path, PathBuf};

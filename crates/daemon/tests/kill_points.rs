@@ -7,6 +7,8 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by its panic")]
 
 mod lives;
+#[path = "kill_points/tell.rs"]
+mod tell;
 
 use std::fs::File;
 use std::os::unix::process::ExitStatusExt;
@@ -101,9 +103,14 @@ struct Life(Child);
 impl Life {
     /// The log is appended to the home's.
     fn begin(home: &Home, kill_at: Option<&str>) -> Life {
+        Life::begin_with(home, kill_at, &[])
+    }
+
+    /// With something more in its environment.
+    fn begin_with(home: &Home, kill_at: Option<&str>, more: &[(&str, &str)]) -> Life {
         let log = File::options().create(true).append(true).open(home.0.join("log")).unwrap();
         let mut command = jarvis(&["run", "--config", home.config().to_str().unwrap()]);
-        command.stderr(log).env_remove("JARVIS_KILL_AT");
+        command.stderr(log).env_remove("JARVIS_KILL_AT").envs(more.iter().copied());
         if let Some(point) = kill_at {
             command.env("JARVIS_KILL_AT", point);
         }

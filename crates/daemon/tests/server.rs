@@ -21,6 +21,10 @@ mod left;
 mod local;
 #[path = "server/logins.rs"]
 mod logins;
+#[path = "server/notices.rs"]
+mod notices;
+#[path = "server/orders.rs"]
+mod orders;
 #[path = "server/rights.rs"]
 mod rights;
 #[path = "server/sessions.rs"]

@@ -12,6 +12,7 @@ mod tests;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use crate::about::About;
 use crate::act::{Action, Attempt};
 use crate::incident::IncidentId;
 use crate::observe::{GuestId, NodeName, Subject, Task};
@@ -106,12 +107,27 @@ impl Default for Controls {
 /// Announced work.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Maintenance {
-    /// On what: a node's guests and services are meant with it, the cluster means everything.
-    pub subject: Subject,
+    /// On what.
+    pub subject: About,
     /// From then on.
     pub from: Timestamp,
     /// Until then.
     pub until: Timestamp,
+}
+
+/// Until when something that is meant by some of the windows is in work without a break; `None`: it is not now.
+pub fn maintained(windows: &[Maintenance], now: Timestamp, known: &Known) -> Option<Timestamp> {
+    let meant: Vec<&Maintenance> = windows.iter().filter(|window| window.subject.means(known)).collect();
+    let mut until = None;
+    // One that begins before another ends goes on with it. Each turn reaches further, so it ends.
+    loop {
+        let at = until.unwrap_or(now);
+        let reached = |window: &&&Maintenance| window.from <= at && at < window.until;
+        match meant.iter().filter(reached).map(|window| window.until).max() {
+            Some(further) => until = Some(further),
+            None => return until,
+        }
+    }
 }
 
 /// All that a decision may depend on. What is not here cannot sway it.
@@ -184,9 +200,20 @@ pub enum SubjectCase<'a> {
     Service {
         /// Its name.
         name: &'a str,
-        /// A restart of it that is at work, or was a moment ago.
-        task: Option<By>,
+        /// What was found when it was looked at just now; `None`: not yet.
+        review: Option<ServiceFacts<'a>>,
     },
+}
+
+impl SubjectCase<'_> {
+    /// The same, as if it had not been looked at.
+    pub(crate) fn before_the_look(self) -> Self {
+        match self {
+            SubjectCase::Guest(guest) => SubjectCase::Guest(GuestCase { review: None, ..guest }),
+            SubjectCase::Service { name, .. } => SubjectCase::Service { name, review: None },
+            SubjectCase::Node { views, ha, address } => SubjectCase::Node { views, ha, address },
+        }
+    }
 }
 
 /// What is known of a guest.
@@ -227,6 +254,19 @@ pub struct GuestFacts<'a> {
     pub own: &'a [Box<str>],
     /// What keeps it from working and is still there, in words.
     pub cause_stands: Option<&'a str>,
+}
+
+/// What a look at a service found, made for this decision.
+#[derive(Clone, Debug)]
+pub struct ServiceFacts<'a> {
+    /// As of a guest.
+    pub fresh: bool,
+    /// systemd's word for it; `None`: its node does not know it.
+    pub active: Option<&'a str>,
+    /// Its node's tasks since some time before the incident.
+    pub tasks: &'a [Task],
+    /// Our own tasks.
+    pub own: &'a [Box<str>],
 }
 
 /// What is to be done.
@@ -288,7 +328,8 @@ pub fn decide(case: &Case, incident: IncidentId, subject: &Subject) -> Decision 
     }
     let fresh = match &case.subject {
         SubjectCase::Guest(guest) => guest.review.as_ref().map(|facts| facts.fresh),
-        SubjectCase::Node { .. } | SubjectCase::Service { .. } => Some(true),
+        SubjectCase::Service { review, .. } => review.as_ref().map(|facts| facts.fresh),
+        SubjectCase::Node { .. } => Some(true),
     };
     let allowed = case.approved || case.controls.level >= case.runbook.level;
     match fresh {

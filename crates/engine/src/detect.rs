@@ -297,6 +297,29 @@ impl Door {
 }
 
 impl Condition {
+    /// Every one.
+    pub const ALL: [Condition; 19] = [
+        Condition::MonitorBlind,
+        Condition::QuorumLost,
+        Condition::NodeUnreachable,
+        Condition::VmCrashed,
+        Condition::CtCrashed,
+        Condition::DiskHigh,
+        Condition::DiskCritical,
+        Condition::RamHigh,
+        Condition::RamCritical,
+        Condition::CpuHigh,
+        Condition::StorageHigh,
+        Condition::StorageCritical,
+        Condition::StorageOffline,
+        Condition::StatsStale,
+        Condition::NodeApiDown,
+        Condition::VmFault,
+        Condition::HaError,
+        Condition::ServiceDown,
+        Condition::TempHigh,
+    ];
+
     /// As stored and sent.
     pub fn as_str(self) -> &'static str {
         match self {

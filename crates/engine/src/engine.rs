@@ -191,6 +191,11 @@ impl Engine {
         self.memory.blind_rounds == 0
     }
 
+    /// A guest as it was last seen.
+    pub fn seen_guest(&self, guest: GuestId) -> Option<&Guest> {
+        self.memory.guests.get(&guest).map(|known| &known.guest)
+    }
+
     /// When `step` wants to be called again although nothing happened.
     pub fn next_wake(&self) -> Option<Timestamp> {
         let guests = self.memory.suspects.values().filter(|suspect| !suspect.after_restart);

@@ -10,6 +10,7 @@
 //! | [`decide`] | what is to be done now: the runbooks, the guardrails, the permit |
 //! | [`act`] | what can be done at all, as data |
 //! | [`verify`] | whether it helped |
+//! | [`about`], [`window`] | what operators announce: about what, and when |
 //! | [`policy`] | the settings as used: parsed, checked, complete |
 //! | [`record`] | what is written down, in words |
 //! | [`report`] | what people and programs are told |
@@ -21,6 +22,7 @@
 
 mod as_list;
 
+pub mod about;
 pub mod act;
 pub mod decide;
 pub mod detect;
@@ -31,5 +33,6 @@ pub mod policy;
 pub mod record;
 pub mod report;
 pub mod verify;
+pub mod window;
 
 pub use engine::{Checkpoint, Command, Effect, Engine, Input, Moment, Next, Prospect};

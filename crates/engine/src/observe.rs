@@ -17,7 +17,7 @@ pub use ids::{
 };
 pub use look::{
     Current, Door, Evidence, GuestConfig, GuestEvidence, GuestLook, GuestReview, Inspection, Live,
-    NodeEvidence, NodeLook, Review, ReviewLook, Task, View,
+    NodeEvidence, NodeLook, Review, ReviewLook, ServiceReview, Task, View,
 };
 
 /// Which tier of polling made a round: it decides what the round is judged for.

@@ -2,8 +2,12 @@
 //!
 //! Not every entry is an event: what is told is decided here, what is written down is not.
 
+mod urgency;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+
+pub use urgency::Urgency;
 
 use crate::act::Outcome;
 use crate::decide::Hold;
@@ -39,6 +43,9 @@ pub struct Event {
     /// Other incidents that end with it, and groups of which no member is open any more; their earlier events are then
     /// resolved too.
     pub also_ends: Vec<IncidentId>,
+    /// Whether people are told besides those who look: by mail and webhook.
+    #[serde(default)]
+    pub urgency: Urgency,
     /// The facts, for programs.
     pub details: Details,
 }
@@ -141,6 +148,7 @@ pub fn event(cluster: &ClusterName, entry: &Entry) -> Event {
         incident: None,
         resolves: false,
         also_ends: Vec::new(),
+        urgency: Urgency::Feed,
         details: Details { target: target(entry), ..Details::default() },
     };
     match &entry.fact {
@@ -180,6 +188,7 @@ pub fn event(cluster: &ClusterName, entry: &Entry) -> Event {
             event.message = format!("cluster {cluster}: {}", crate::record::storm_words(*incidents));
         }
     }
+    event.urgency = urgency::of(&entry.fact, event.severity);
     event
 }
 

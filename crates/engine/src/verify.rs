@@ -95,9 +95,10 @@ impl Watch {
 
     /// The clock may have been set back since: nothing of the past may make it wait.
     pub(crate) fn woken(&mut self, now: Timestamp) {
+        let allowed = self.deadline.duration_since(self.acted_at);
         self.look_at = now;
         self.acted_at = self.acted_at.min(now);
-        self.deadline = self.deadline.min(now + (self.deadline.duration_since(self.acted_at)));
+        self.deadline = self.deadline.min(now + allowed);
         self.proof = None;
     }
 
@@ -195,3 +196,6 @@ impl Watch {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -176,6 +176,7 @@ fn the_node_that_carries_jarvis_is_left_alone() {
         18   inspect   services of pve1
         18   opened    SERVICE_DOWN       service/pve1/chrony: is enabled and failed
         18   held      SERVICE_DOWN       service/pve1/chrony: it may heal by itself for 0:15
+        33   inspect   service/pve1/chrony closely
         33   acting    SERVICE_DOWN       service/pve1/chrony: restart it on pve1, attempt 1 of 3 (service-down-restart)
         35   acted     SERVICE_DOWN       service/pve1/chrony: its task failed: start failed: QEMU exited with code 1
         36   inspect   service/pve1/chrony closely
@@ -274,4 +275,51 @@ fn what_comes_next_for_an_open_incident() {
         let shown = show(&watch);
         assert!(shown.starts_with(expected), "{name}: {shown}");
     }
+}
+
+/// What a look objected to stands for two minutes; then it is looked at again, and nothing is forgotten.
+#[test]
+fn what_a_look_objected_to_is_looked_at_again() {
+    let mut world = World::new();
+    let mut watch = watch(&world, Autonomy::ActReport);
+    world.onboot.clear();
+    crash(&mut world, "qemu/101");
+    play(&mut watch, &mut world, 17, 77, true);
+    world.onboot.insert("qemu/101".parse().unwrap());
+    play(&mut watch, &mut world, 89, 160, true);
+    watch.check(expect![[r#"
+        19   inspect   pve1 qemu/101
+        19   opened    VM_CRASHED         qemu/101 (web01): running to stopped, and no task asked for it (a crash, or a power-off from inside)
+        19   held      VM_CRASHED         qemu/101 (web01): it may heal by itself for 0:15
+        34   inspect   qemu/101 closely
+        34   held      VM_CRASHED         qemu/101 (web01): neither onboot nor the tag jarvis-restart says that it is to run
+        154  inspect   qemu/101 closely
+        154  acting    VM_CRASHED         qemu/101 (web01): start it on pve1, attempt 1 of 3 (vm-crashed-restart)
+        156  acted     VM_CRASHED         qemu/101 (web01): its task ended: OK"#]]);
+}
+
+#[test]
+fn a_service_that_fails_later_is_looked_at_again() {
+    let mut world = World::new();
+    world.services = vec![("chrony", "active")];
+    let mut watch = watch(&world, Autonomy::ActReport);
+    world.services = vec![("chrony", "inactive")];
+    watch.step(8, Input::Observed(world.node_round(Round::Routine, "pve1", 8)));
+    watch.look(&world, 8, 40);
+    play(&mut watch, &mut world, 29, 77, true);
+    world.services = vec![("chrony", "failed")];
+    play(&mut watch, &mut world, 89, 170, false);
+    watch.check(expect![[r#"
+        8    heartbeat                    cluster: 2 of 2 nodes online, 3 of 3 guests running, nothing open
+        18   inspect   services of pve1
+        18   opened    SERVICE_DOWN       service/pve1/chrony: is enabled and inactive
+        18   held      SERVICE_DOWN       service/pve1/chrony: it may heal by itself for 0:15
+        33   inspect   service/pve1/chrony closely
+        33   held      SERVICE_DOWN       service/pve1/chrony: it has not failed: it ended in order (inactive), as one does that somebody stops
+        153  inspect   service/pve1/chrony closely
+        153  acting    SERVICE_DOWN       service/pve1/chrony: restart it on pve1, attempt 1 of 3 (service-down-restart)
+        155  acted     SERVICE_DOWN       service/pve1/chrony: its task failed: start failed: QEMU exited with code 1
+        156  inspect   service/pve1/chrony closely
+        156  missed    SERVICE_DOWN       service/pve1/chrony: it is failed: start failed: QEMU exited with code 1
+        156  held      SERVICE_DOWN       service/pve1/chrony: the last attempt was a moment ago; 0:57 more"#]]);
 }

@@ -18,6 +18,7 @@ mod parse;
 mod specs;
 mod words;
 
+use engine::about::About;
 use engine::decide::Autonomy;
 use engine::observe::{ClusterName, GuestId, NodeName, Round, StorageName, Subject};
 use engine::record::Order;
@@ -125,7 +126,7 @@ pub enum Jarvis {
     /// What it may do by itself from now on.
     Level(Autonomy),
     /// Somebody works on this, for so long.
-    Announce(Subject, SignedDuration),
+    Announce(About, SignedDuration),
     /// Something about what is open on a subject.
     Order(Subject, String, Order),
 }
@@ -212,6 +213,8 @@ pub enum Command {
     Side(u8, Vec<NodeName>),
     /// A service of a node is in another state, in systemd's words.
     Service(NodeName, String, String),
+    /// Somebody has PVE start or stop a service of a node: a task says who it was.
+    ServiceBy(NodeName, String, String, Actor),
     /// A sensor of a node, in degrees Celsius.
     Temperature(NodeName, String, f64),
     /// HA takes a node out of service, or back.

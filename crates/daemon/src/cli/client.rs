@@ -104,6 +104,10 @@ impl Client {
         self.ask(Method::POST, path, Some(body)).await
     }
 
+    pub(super) async fn delete(&self, path: &str) -> Result<Value, Failure> {
+        self.ask(Method::DELETE, path, None).await
+    }
+
     /// How Jarvis is; that it is not well is an answer too. Anybody may ask, so nothing is shown and nothing is sealed.
     pub(super) async fn health(&self) -> Result<Value, Failure> {
         let Ok(url) = self.url.join("/api/health") else { return Err(self.foreign("no path")) };

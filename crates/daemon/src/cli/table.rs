@@ -70,6 +70,11 @@ pub(super) fn incidents(rows: &[Value], with_cluster: bool) -> String {
     let cells = rows.iter().map(|row| {
         let (target, subject) = (text(&row["target"]), text(&row["subject"]));
         let what = if target == subject { subject } else { format!("{target} ({subject})") };
+        let quiet = ["maintenance", "silence"].into_iter().find(|kind| row[kind].is_object()).map(|kind| {
+            let (word, row) = (if kind == "silence" { "silenced" } else { kind }, &row[kind]);
+            format!("; {word} until {} by {}", short(&row["until"]), text(&row["by"]))
+        });
+        let what = what + &quiet.unwrap_or_default();
         let [severity, cluster, node, kind] =
             ["severity", "cluster", "node", "type"].map(|key| text(&row[key]));
         [time(&row["detectedAt"]), severity, cluster, node, kind, what]
@@ -114,7 +119,17 @@ pub(super) fn story(story: &Value) -> String {
         Some(_) => format!("over since {}: {}", time(&incident["resolvedAt"]), text(&incident["resolution"])),
         None => "not over".to_owned(),
     };
-    let mut shown = format!("{key}: {name}{node}, cluster {cluster}; {end}\n{id}\n\n");
+    let mut shown = format!("{key}: {name}{node}, cluster {cluster}; {end}\n{id}\n");
+    for (kind, what) in
+        [("maintenance", "nothing is done, and nobody is told"), ("silence", "people are not told")]
+    {
+        let row = &incident[kind];
+        if row.is_object() {
+            let (until, by) = (short(&row["until"]), text(&row["by"]));
+            shown.push_str(&format!("{kind} until {until} by {by}: {what}\n"));
+        }
+    }
+    shown.push('\n');
     let rows = story["journal"].as_array().or_else(|| story["events"].as_array());
     for row in rows.into_iter().flatten() {
         // The words begin with the kind, the condition and the subject, which stand above.
@@ -132,6 +147,72 @@ pub(super) fn story(story: &Value) -> String {
         shown.push_str("there is more than is shown\n");
     }
     shown
+}
+
+/// `jarvis maintenance list`, `jarvis silence list`
+pub(super) fn notices(silences: bool, rows: &[Value]) -> String {
+    let head = ["ID", "STATE", "CLUSTER", "SUBJECT", "BY", "WHEN"].map(str::to_owned);
+    let cells = rows.iter().map(|row| {
+        let id: String = text(&row["id"]).chars().take(8).collect();
+        let subject = match row["condition"].as_str() {
+            Some(condition) => format!("{} of {}", plain(condition), text(&row["subject"])),
+            None => text(&row["subject"]),
+        };
+        let cluster = row["cluster"].as_str().map_or_else(|| "all".to_owned(), plain);
+        let note = row["note"].as_str().filter(|note| !note.is_empty());
+        let note = note.map(|note| format!(" ({})", plain(note))).unwrap_or_default();
+        let when = format!("{}{note}", when(silences, row));
+        [id, word(row), cluster, subject, text(&row["by"]), when]
+    });
+    let several = rows.iter().any(|row| row["cluster"] != rows[0]["cluster"]);
+    shown(head, cells, several || rows.iter().any(|row| row["cluster"].is_null()))
+}
+
+/// One of them, in a line.
+pub(super) fn notice(silence: bool, row: &Value) -> String {
+    let kind = if silence { "silence" } else { "maintenance" };
+    let condition = row["condition"].as_str().map(|word| format!("{} of ", plain(word))).unwrap_or_default();
+    let place = row["cluster"].as_str().map_or_else(|| "all clusters".to_owned(), plain);
+    let subject = text(&row["subject"]);
+    let (when, id) = (when(silence, row), text(&row["id"]));
+    format!("{kind} {}: {condition}{subject} in {place}, {when}\n{id}\n", word(row))
+}
+
+fn word(row: &Value) -> String {
+    match row["state"].as_str() {
+        Some("inForce") => "in force".to_owned(),
+        Some("toCome") => "to come".to_owned(),
+        Some(other) => plain(other),
+        None => "?".to_owned(),
+    }
+}
+
+/// When it holds. Times are UTC, but for those of a zone's clocks, which name it.
+fn when(silence: bool, row: &Value) -> String {
+    if let Some(by) = row["endedBy"].as_str() {
+        return format!("ended {} by {}", short(&row["endedAt"]), plain(by));
+    }
+    let days: Vec<&str> = row["days"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    if days.is_empty() {
+        let until = short(&row["until"]);
+        return match silence || row["state"] == "inForce" {
+            true => format!("until {until}"),
+            false => format!("{} to {until}", short(&row["from"])),
+        };
+    }
+    let lasts = row["minutes"].as_u64().map_or_else(|| "?".to_owned(), |minutes| duration(minutes * 60));
+    let weekly =
+        format!("{} at {} {} for {lasts}", plain(&days.join(",")), text(&row["at"]), text(&row["zone"]));
+    match (row["current"]["until"].is_string(), row["next"]["from"].is_string()) {
+        (true, _) => format!("{weekly}; now until {}", short(&row["current"]["until"])),
+        (false, true) => format!("{weekly}; next {}", short(&row["next"]["from"])),
+        (false, false) => weekly,
+    }
+}
+
+/// `2026-11-24 02:05 UTC`
+fn short(value: &Value) -> String {
+    format!("{} UTC", time(value).chars().take(16).collect::<String>())
 }
 
 /// The cluster's column, the third of each list, only where there is more than one.
@@ -296,5 +377,45 @@ mod tests {
             TIME (UTC)           RESULT   ACTION                FOR                                       DETAILS
             2026-11-24 02:05:10  failure  start_vm (attempt 2)  VM_CRASHED:1111111111111111111111111111…  VM is locked
         "#]].assert_eq(&actions(&rows, false));
+    }
+
+    #[test]
+    fn what_is_announced() {
+        let rows = [
+            json!({ "id": "0123456789ab", "state": "inForce", "cluster": "lab", "subject": "node/pve1", "by": "alice (login)",
+                "note": "new memory", "days": [], "from": "2026-12-01T21:00:00.000Z", "until": "2026-12-01T23:00:00.000Z" }),
+            json!({ "id": "1123456789ab", "state": "toCome", "cluster": "lab", "subject": "tag:web", "by": "bob (token x)",
+                "note": "", "days": ["mon", "sun"], "at": "02:00", "minutes": 180, "zone": "Europe/Berlin", "current": null,
+                "next": { "from": "2026-12-06T01:00:00.000Z", "until": "2026-12-06T04:00:00.000Z" } }),
+            json!({ "id": "2123456789ab", "state": "inForce", "cluster": null, "subject": "cluster", "by": "bob", "note": "",
+                "days": ["mon"], "at": "02:00", "minutes": 60, "zone": "UTC",
+                "current": { "from": "2026-12-07T02:00:00.000Z", "until": "2026-12-07T03:00:00.000Z" }, "next": null }),
+            json!({ "id": "3123456789ab", "state": "toCome", "cluster": "lab", "subject": "qemu/101", "by": "bob", "note": "",
+                "days": [], "from": "2026-12-01T21:00:00.000Z", "until": "2026-12-01T23:00:00.000Z" }),
+            json!({ "id": "4123456789ab", "state": "ended", "cluster": "lab", "subject": "qemu/101", "by": "bob", "note": "\u{1b}[31m",
+                "days": [], "until": "2026-12-01T23:00:00.000Z", "endedAt": "2026-12-01T22:30:00.000Z", "endedBy": "eve" }),
+        ];
+        expect![[r#"
+            ID        STATE     CLUSTER  SUBJECT    BY             WHEN
+            01234567  in force  lab      node/pve1  alice (login)  until 2026-12-01 23:00 UTC (new memory)
+            11234567  to come   lab      tag:web    bob (token x)  mon,sun at 02:00 Europe/Berlin for 3 h 0 min; next 2026-12-06 01:00 UTC
+            21234567  in force  all      cluster    bob            mon at 02:00 UTC for 1 h 0 min; now until 2026-12-07 03:00 UTC
+            31234567  to come   lab      qemu/101   bob            2026-12-01 21:00 UTC to 2026-12-01 23:00 UTC
+            41234567  ended     lab      qemu/101   bob            ended 2026-12-01 22:30 UTC by eve (�[31m)
+        "#]].assert_eq(&notices(false, &rows));
+        let silences = [
+            json!({ "id": "0123456789ab", "state": "inForce", "cluster": "lab", "subject": "qemu/101", "by": "alice",
+            "condition": "DISK_HIGH", "note": "", "until": "2026-12-01T23:00:00.000Z" }),
+        ];
+        expect![[r#"
+            ID        STATE     SUBJECT                BY     WHEN
+            01234567  in force  DISK_HIGH of qemu/101  alice  until 2026-12-01 23:00 UTC
+        "#]]
+        .assert_eq(&notices(true, &silences));
+        expect![[r#"
+            silence in force: DISK_HIGH of qemu/101 in lab, until 2026-12-01 23:00 UTC
+            0123456789ab
+        "#]]
+        .assert_eq(&notice(true, &silences[0]));
     }
 }

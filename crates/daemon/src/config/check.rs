@@ -12,7 +12,7 @@ use jiff::SignedDuration;
 use super::secret::{self, Secret};
 use super::tree::{At, Place, Problems, Spot};
 use super::typed::{self, Typed};
-use super::{Config, Live, Reach, Server, Setting, Store, Tiers, Tls, cluster, marks, runbook};
+use super::{Config, Live, Reach, Server, Setting, Store, Tiers, Tls, cluster, marks, runbook, tell};
 use crate::report::auth::PASSWORD_MIN;
 use crate::report::{TlsFiles, Useless, check_tls};
 
@@ -46,6 +46,7 @@ pub(super) fn check(
     problems: &mut Problems<'_>,
 ) -> Option<Config> {
     let mut checker = Checker { problems, env, warnings: Vec::new(), settings: Vec::new() };
+    let public_url = typed.server.public_url.clone();
     let server = checker.server(typed.server);
     let store = checker.store(typed.store);
     let autonomy_level = checker.autonomy(typed.autonomy.level.as_ref());
@@ -54,9 +55,10 @@ pub(super) fn check(
     let mut clusters = cluster::clusters(&mut checker, typed.clusters);
     marks::apply(&mut checker, &mut clusters, &typed.thresholds, &typed.thresholds_for);
     runbook::apply(&mut checker, &mut clusters, &typed.runbooks);
+    let told = tell::told(&mut checker, public_url.as_ref(), typed.mail.as_ref(), &typed.webhooks);
     let Checker { warnings, settings, .. } = checker;
     let (server, store) = (server?, store?);
-    Some(Config { server, store, autonomy_level, standby, tiers, clusters, warnings, settings })
+    Some(Config { server, store, autonomy_level, standby, tiers, clusters, told, warnings, settings })
 }
 
 /// What finds the daemon from its own machine. Clusters and secrets are not looked at: whoever asks may have no right to
@@ -341,7 +343,7 @@ impl Checker<'_, '_> {
         every.unsigned_abs()
     }
 
-    fn whole(
+    pub(super) fn whole(
         &mut self,
         typed: Option<&At<i64>>,
         key: &str,

@@ -154,7 +154,8 @@ fn trust(checker: &mut Checker<'_, '_>, typed: &typed::Cluster) -> Option<Trust>
         return checker.refuse(place, format_args!("contradicts {first}: give either {first} or {second}"));
     }
     if let Some(At { value, place }) = &typed.ca_file {
-        return match authority(Path::new(value)) {
+        return match authority(Path::new(value), ", like /etc/pve/pve-root-ca.pem on any node of the cluster")
+        {
             Ok(pem) => {
                 checker.set(&place.key, value, Some(place.spot));
                 Some(Trust::Authority { file: PathBuf::from(value), pem })
@@ -182,7 +183,7 @@ fn trust(checker: &mut Checker<'_, '_>, typed: &typed::Cluster) -> Option<Trust>
 }
 
 /// PEM with at least one certificate that can be read.
-fn authority(file: &Path) -> Result<Vec<u8>, String> {
+pub(super) fn authority(file: &Path, like: &str) -> Result<Vec<u8>, String> {
     let shown = file.display();
     let opened =
         super::secret::ordinary(file).map_err(|error| format!("`{shown}` cannot be opened: {error}"))?;
@@ -201,9 +202,7 @@ fn authority(file: &Path) -> Result<Vec<u8>, String> {
             .map_err(|error| format!("`{shown}` holds a certificate that cannot be used: {error}"))?;
     }
     if roots.is_empty() {
-        return Err(format!(
-            "`{shown}` holds no certificate: it must be PEM, like /etc/pve/pve-root-ca.pem on any node of the cluster"
-        ));
+        return Err(format!("`{shown}` holds no certificate: it must be PEM{like}"));
     }
     Ok(pem)
 }
@@ -408,6 +407,12 @@ fn secret_at(
 }
 
 fn from_variable(checker: &mut Checker<'_, '_>, name: &At<String>) -> Option<Secret> {
+    let secret = variable(checker, name)?;
+    sendable(checker, secret, &name.place)
+}
+
+/// What a variable holds whose name is given.
+pub(super) fn variable(checker: &mut Checker<'_, '_>, name: &At<String>) -> Option<Secret> {
     let At { value: variable, place } = name;
     let head = variable.chars().next().is_some_and(|c| c.is_ascii_alphabetic() || c == '_');
     let plain = variable.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
@@ -421,7 +426,7 @@ fn from_variable(checker: &mut Checker<'_, '_>, name: &At<String>) -> Option<Sec
         return checker.refuse(place, format_args!("the variable {variable} is not set"));
     };
     checker.set(&place.key, variable, Some(place.spot));
-    sendable(checker, Secret::new(secret.trim()), place)
+    Some(Secret::new(secret.trim()))
 }
 
 /// A secret travels in a header, so it is one word of plain characters.

@@ -18,6 +18,8 @@ pub(super) struct Typed {
     pub(super) thresholds: Thresholds,
     pub(super) thresholds_for: Vec<ThresholdsFor>,
     pub(super) runbooks: Vec<Runbook>,
+    pub(super) mail: Option<Mail>,
+    pub(super) webhooks: Vec<Webhook>,
 }
 
 #[derive(Debug, Default)]
@@ -45,6 +47,32 @@ pub(super) struct Runbook {
     pub(super) verify_within: Text,
 }
 
+#[derive(Debug)]
+pub(super) struct Mail {
+    /// The table, for what is missing in it.
+    pub(super) place: Place,
+    pub(super) host: Text,
+    pub(super) port: Option<At<i64>>,
+    pub(super) tls: Text,
+    pub(super) from: Text,
+    pub(super) to: Option<At<Vec<At<String>>>>,
+    pub(super) user: Text,
+    pub(super) password: SecretAt,
+    pub(super) ca_file: Text,
+    pub(super) least: Text,
+}
+
+#[derive(Debug)]
+pub(super) struct Webhook {
+    /// The table, for what is missing in it.
+    pub(super) place: Place,
+    pub(super) name: Text,
+    pub(super) url: Text,
+    pub(super) secret: SecretAt,
+    pub(super) ca_file: Text,
+    pub(super) least: Text,
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Server {
     pub(super) listen: Text,
@@ -53,6 +81,7 @@ pub(super) struct Server {
     pub(super) behind_proxy: Option<At<Vec<At<String>>>>,
     pub(super) tls_cert: Text,
     pub(super) tls_key: Text,
+    pub(super) public_url: Text,
 }
 
 #[derive(Debug, Default)]
@@ -92,7 +121,7 @@ pub(super) struct Cluster {
     pub(super) temperature: Option<Temperature>,
 }
 
-/// The three places where a token's secret may lie.
+/// The places where a secret may lie.
 #[derive(Debug)]
 pub(super) struct SecretAt {
     pub(super) file: Text,
@@ -162,6 +191,9 @@ pub(super) fn read(document: &Spanned<DeTable<'_>>, problems: &mut Problems<'_>)
     }
     let runbooks = root.tables("runbook", problems).into_iter();
     typed.runbooks = runbooks.map(|table| runbook(table, problems)).collect();
+    typed.mail = root.table("mail", problems).map(|table| mail(table, problems));
+    let webhooks = root.tables("webhook", problems).into_iter();
+    typed.webhooks = webhooks.map(|table| webhook(table, problems)).collect();
     root.finish(problems);
     typed
 }
@@ -171,6 +203,44 @@ fn autonomy(mut table: Table<'_>, problems: &mut Problems<'_>) -> Autonomy {
         Autonomy { level: table.integer("level", problems), standby: table.boolean("standby", problems) };
     table.finish(problems);
     autonomy
+}
+
+fn mail(mut table: Table<'_>, problems: &mut Problems<'_>) -> Mail {
+    let mail = Mail {
+        place: table.place(),
+        host: table.string("host", problems),
+        port: table.integer("port", problems),
+        tls: table.string("tls", problems),
+        from: table.string("from", problems),
+        to: table.strings("to", problems),
+        user: table.string("user", problems),
+        password: SecretAt {
+            file: table.string("password_file", problems),
+            env: table.string("password_env", problems),
+            plain: None,
+        },
+        ca_file: table.string("ca_file", problems),
+        least: table.string("least", problems),
+    };
+    table.finish(problems);
+    mail
+}
+
+fn webhook(mut table: Table<'_>, problems: &mut Problems<'_>) -> Webhook {
+    let webhook = Webhook {
+        place: table.place(),
+        name: table.string("name", problems),
+        url: table.string("url", problems),
+        secret: SecretAt {
+            file: table.string("secret_file", problems),
+            env: table.string("secret_env", problems),
+            plain: None,
+        },
+        ca_file: table.string("ca_file", problems),
+        least: table.string("least", problems),
+    };
+    table.finish(problems);
+    webhook
 }
 
 fn runbook(mut table: Table<'_>, problems: &mut Problems<'_>) -> Runbook {
@@ -202,6 +272,7 @@ fn server(mut table: Table<'_>, problems: &mut Problems<'_>) -> Server {
         behind_proxy: table.strings("behind_proxy", problems),
         tls_cert: table.string("tls_cert", problems),
         tls_key: table.string("tls_key", problems),
+        public_url: table.string("public_url", problems),
     };
     table.finish(problems);
     server

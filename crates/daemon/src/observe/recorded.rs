@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use engine::observe::{
     Blindness, Cause, Door, Evidence, GuestEvidence, GuestId, GuestKind, Inspection, Live, NodeEvidence,
-    Review, Round, Seen, Snapshot, Task,
+    Review, Round, Seen, ServiceReview, Snapshot, Task,
 };
 use engine::policy::Policy;
 use engine::record::Fact;
@@ -431,7 +431,10 @@ impl Play {
                 })
             }
             Inspection::Services(_) => Evidence::Services(unrecorded()),
-            Inspection::Review(_) => Evidence::Review(Review::Services(unrecorded())),
+            Inspection::Review(_) => {
+                let (services, tasks) = (unrecorded(), unrecorded());
+                Evidence::Review(Review::Service(ServiceReview { services, tasks }))
+            }
         }
     }
 

@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 
 use engine::observe::{
-    GuestId, GuestKind, GuestReview, MacAddress, NodeName, Presence, Review, ReviewLook, Seen, Subject,
+    GuestId, GuestKind, GuestReview, MacAddress, NodeName, Presence, Review, ReviewLook, Seen, ServiceReview,
+    Subject,
 };
 use pve::Error;
 use pve::types::LiveGuest;
@@ -18,14 +19,28 @@ use super::{Observer, evidence, seen_at, translate};
 
 impl Observer {
     /// What is found when a subject is looked at closely: a guest's configuration, its process and its node's tasks; of a
-    /// service the services of its node.
+    /// service the services of its node, and its tasks.
     pub(super) async fn review(&self, look: &ReviewLook) -> Review {
         match &look.subject {
             Subject::Guest(id) => Review::Guest(self.guest_review(look, *id).await),
             Subject::Cluster | Subject::Node(_) | Subject::Storage(_) | Subject::Service(_) => {
-                Review::Services(self.service_evidence(&look.node).await)
+                Review::Service(self.service_review(look).await)
             }
         }
+    }
+
+    async fn service_review(&self, look: &ReviewLook) -> ServiceReview {
+        let Some(node) = path_name(&look.node) else {
+            let unseen = || no_path(&look.node);
+            return ServiceReview { services: Seen::NotReached(unseen()), tasks: Seen::NotReached(unseen()) };
+        };
+        let skew = self.skew(&look.node, &node).await;
+        let since = look.since.checked_add(skew.clone().unwrap_or_default()).unwrap_or(look.since);
+        let asked_at = self.clock.now();
+        let (services, tasks) =
+            tokio::join!(self.service_evidence(&look.node), self.node_tasks(&look.node, &node, since));
+        let tasks = seen_at(asked_at, tasks.and_then(|tasks| Ok(in_our_time(tasks, skew?))));
+        ServiceReview { services, tasks }
     }
 
     async fn guest_review(&self, look: &ReviewLook, id: GuestId) -> GuestReview {

@@ -39,12 +39,14 @@ const DOOR_WITHIN: Duration = Duration::from_secs(5);
 pub(super) const SERVICES_WITHIN: Duration = Duration::from_secs(15);
 
 /// What a token needs to see everything: path, privilege, and what is not seen without.
-const NEEDED: [(&str, &str, &str); 4] = [
+pub(super) const NEEDED: [(&str, &str, &str); 4] = [
     ("/", "Sys.Audit", "quorum is not seen"),
     ("/nodes", "Sys.Audit", "nodes have no numbers, and a stop's cause stays unknown"),
     ("/vms", "VM.Audit", "guests are not seen, or only those of its pools"),
     ("/storage", "Datastore.Audit", "storages are not seen, or only some"),
 ];
+/// And what it needs to read why a guest died.
+pub(super) const JOURNALS: (&str, &str) = ("/nodes", "Sys.Syslog");
 
 impl Observer {
     /// One tier, until the daemon stops.
@@ -105,7 +107,7 @@ impl Observer {
                 );
             }
         }
-        if !rights.allows("/nodes", "Sys.Syslog") {
+        if !rights.allows(JOURNALS.0, JOURNALS.1) {
             tracing::info!(
                 cluster = %self.cluster,
                 "the token lacks Sys.Syslog on /nodes (PVEAuditor does not hold it), so a crash is told without what the \

@@ -41,7 +41,7 @@ impl Observer {
 }
 
 /// From when it was asked, what the node told, and when that came.
-fn skew(asked_at: Timestamp, theirs: Timestamp, answered_at: Timestamp) -> SignedDuration {
+pub(super) fn skew(asked_at: Timestamp, theirs: Timestamp, answered_at: Timestamp) -> SignedDuration {
     // Anywhere between the two is no difference, and neither is a second that was cut off.
     let skew = if theirs > answered_at {
         theirs.duration_since(answered_at)

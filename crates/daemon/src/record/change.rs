@@ -7,9 +7,12 @@ use engine::report::{EventKind, Severity};
 use jiff::Timestamp;
 use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
 
+use super::chain::{Head, Signer};
 use super::incidents;
-use super::journal::{self, Head, Kind};
+use super::journal::{self, Kind};
+use super::mute;
 use super::new::{Checkpoint, NewAction, NewEntry, NewEvent};
+use super::outbox;
 use super::read::{action_columns, event_columns};
 use super::row::{ActionRow, EventRow, Preference, SnapshotRow, Source};
 use super::time;
@@ -23,6 +26,7 @@ const ROWS_TOGETHER: usize = 100;
 /// What one turn of an engine says: entries for the journal, events that are their projection, and where the engine
 /// goes on after them. All or nothing.
 pub(super) struct SaveTurn {
+    pub(super) signer: Signer,
     pub(super) entries: Vec<NewEntry>,
     pub(super) events: Vec<NewEvent>,
     pub(super) checkpoint: Option<Checkpoint>,
@@ -39,19 +43,23 @@ impl Write for SaveTurn {
     type Output = Saved;
 
     async fn apply(&self, conn: &mut SqliteConnection) -> Result<Self::Output, sqlx::Error> {
-        let SaveTurn { entries, events, checkpoint } = self;
+        let SaveTurn { signer, entries, events, checkpoint } = self;
         let mut head = None;
+        // Of the incidents for which people are called, the row that says so.
+        let mut calls = HashMap::new();
         if !entries.is_empty() {
             let end = journal::head(conn).await?;
-            head = Some(journal::append(conn, end, entries).await?);
+            head = Some(journal::append(conn, signer, end, entries).await?);
             kill_point::of("turn.entries", || self.kinds());
             incidents::project(conn, end.seq, entries).await?;
             for action in entries.iter().filter_map(|entry| entry.action.as_deref()) {
-                insert_action(conn, action).await?;
+                let row = insert_action(conn, action).await?;
+                if action.escalated {
+                    calls.insert(action.incident_id.as_str(), row.id);
+                }
             }
         }
-        resolve_earlier(conn, events).await?;
-        let rows = insert_events(conn, events).await?;
+        let rows = save_events(conn, events, &calls).await?;
         if let Some(checkpoint) = checkpoint {
             // Nobody else appends this cluster's entries, so its state includes all of them up to here.
             let end = match head {
@@ -75,6 +83,22 @@ impl Write for SaveTurn {
     fn kinds(&self) -> Vec<&'static str> {
         self.entries.iter().map(|entry| entry.kind.as_str()).collect()
     }
+}
+
+/// Stores fitted events, and puts into the outbox what people are told of them. `calls`: of the incidents for which people are
+/// called, the row that says so.
+pub(super) async fn save_events(
+    conn: &mut SqliteConnection,
+    events: &[NewEvent],
+    calls: &HashMap<&str, i64>,
+) -> Result<Vec<Arc<EventRow>>, sqlx::Error> {
+    resolve_earlier(conn, events).await?;
+    // What people are not told is recorded and shown all the same.
+    let marked = mute::marked(conn, events).await;
+    let events = marked.as_deref().unwrap_or(events);
+    let rows = insert_events(conn, events).await?;
+    outbox::put(conn, events, &rows, calls).await?;
+    Ok(rows)
 }
 
 /// Inserts fitted events in their order. An incident that ends among them takes those before it along.
@@ -190,6 +214,7 @@ async fn upsert_checkpoint(
 
 /// A cluster's engine begins anew: what it had told and not ended nobody else would ever end.
 pub(super) struct StartAnew {
+    pub(super) signer: Signer,
     pub(super) reason: String,
     /// Where the new engine begins.
     pub(super) checkpoint: Checkpoint,
@@ -204,7 +229,7 @@ impl Write for StartAnew {
     type Output = Saved;
 
     async fn apply(&self, conn: &mut SqliteConnection) -> Result<Self::Output, sqlx::Error> {
-        let StartAnew { reason, checkpoint } = self;
+        let StartAnew { signer, reason, checkpoint } = self;
         let (cluster, at) = (checkpoint.cluster.as_str(), checkpoint.at);
         let closed = sqlx::query(CLOSE_OPEN)
             .bind(time::to_text(at))
@@ -237,8 +262,8 @@ impl Write for StartAnew {
             NewEvent::plain(at, EventKind::Status, Severity::Warning, Source::System, &title, &message);
         // It is over with itself: nothing would ever end it.
         let event = NewEvent { cluster: Some(cluster.to_owned()), resolves: true, ..event }.fitted();
-        let turn =
-            SaveTurn { entries: vec![entry], events: vec![event], checkpoint: Some(checkpoint.clone()) };
+        let (signer, checkpoint) = (signer.clone(), Some(checkpoint.clone()));
+        let turn = SaveTurn { signer, entries: vec![entry], events: vec![event], checkpoint };
         turn.apply(conn).await
     }
 

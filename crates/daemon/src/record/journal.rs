@@ -1,25 +1,22 @@
-//! The journal: every entry in its order, each row chained to the one before it by its hash. It is the truth, and
-//! `events` is its projection, written in the same transaction.
+//! The journal: every entry in its order, each row chained to the one before it and signed ([`super::chain`]). It is the
+//! truth, and `events` is its projection, written in the same transaction.
 //!
-//! A row's hash covers the hash of the row before it and everything that the row says, so a row that is changed,
-//! taken out, put in or moved breaks the chain there. What a chain alone cannot show is that its *ends* were cut:
-//! [`super::seal`] holds those. Rows go only at the oldest end, and leave an anchor where the rest hangs.
+//! A row that is changed, taken out, put in or moved breaks the chain there, and nobody adds one without the key. What a
+//! chain cannot show is that its *ends* were cut: [`super::seal`] holds those. Rows go only at the oldest end, and leave
+//! an anchor where the rest hangs.
 //!
 //! Nothing here knows what an entry means.
 
 use std::fmt;
 
 use jiff::Timestamp;
-use sha2::{Digest, Sha256};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection, SqliteExecutor};
 
+use super::chain::{self, Digest, Head, Misfit, Signer, Since, Walk};
 use super::new::NewEntry;
-use super::seal::{Seal, What};
+use super::seal::{Anchored, Seal};
 use super::write::Write;
-
-/// A row's hash, or of the row before the first one.
-pub(super) type Hash = [u8; 32];
 
 /// Rows in one statement. With seven columns each that is far below SQLite's 32,766 parameters, and the text of a full
 /// statement is always the same, so it is parsed once.
@@ -29,28 +26,6 @@ const ENTRY_READ_MAX: u32 = 1024 * 1024;
 /// Most rows that are kept, however young: some 2 GB. A clock that once ran years ahead must not keep what it wrote,
 /// and all that came after it, for those years.
 const ROWS_KEPT_MAX: i64 = 2_000_000;
-
-/// Where a chain ends: the number and the hash of a row, or of what stands before the first one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Head {
-    pub(super) seq: i64,
-    pub(super) hash: Hash,
-}
-
-impl Head {
-    /// Before the first row.
-    pub(super) const NONE: Head = Head { seq: 0, hash: [0; 32] };
-
-    /// The row that comes after this one.
-    fn next(self, entry: &NewEntry) -> Head {
-        let seq = self.seq.saturating_add(1);
-        let at_ms = entry.at.as_millisecond();
-        Head {
-            seq,
-            hash: hash(&self.hash, seq, at_ms, entry.cluster.as_deref(), entry.kind.as_str(), &entry.entry),
-        }
-    }
-}
 
 /// One row as it is stored, whoever wrote it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,82 +40,8 @@ pub struct JournalRow {
     pub kind: String,
     /// JSON text.
     pub entry: String,
-    prev: Vec<u8>,
-    hash: Vec<u8>,
-}
-
-/// The first row that does not fit, and how.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Misfit {
-    /// Rows were taken away, or numbers changed.
-    #[error("row {seq} follows row {after}: what was between them is missing")]
-    Missing {
-        /// The row.
-        seq: i64,
-        /// The one before it that is there.
-        after: i64,
-    },
-    /// The row before it is not the one that was there when it was written.
-    #[error("row {seq} was not written after row {after} as that stands: one of the two was replaced")]
-    Replaced {
-        /// The row.
-        seq: i64,
-        /// The one before it.
-        after: i64,
-    },
-    /// It does not say what it said.
-    #[error("row {seq} was changed after it was written")]
-    Changed {
-        /// The row.
-        seq: i64,
-    },
-    /// It is too large to be one of ours.
-    #[error("row {seq} is larger than any that is written here")]
-    Foreign {
-        /// The row.
-        seq: i64,
-    },
-    /// The oldest end is not where a pruning left it.
-    #[error(
-        "the anchor at row {seq}, from where older rows were pruned, is not signed with this store's key"
-    )]
-    Anchor {
-        /// The row that the anchor names.
-        seq: i64,
-    },
-    /// The newest end is not where it was.
-    #[error(
-        "the journal ends at row {last}, and the head beside the database says that it had come to row {head}"
-    )]
-    Truncated {
-        /// The last row that is there.
-        last: i64,
-        /// The one that the head names.
-        head: i64,
-    },
-    /// The row that the head names is another one.
-    #[error("row {seq} is not the one that the head beside the database names")]
-    NotTheHead {
-        /// The row.
-        seq: i64,
-    },
-    /// The head was removed, or cannot be read.
-    #[error(
-        "the head beside the database is missing or cannot be read, and the journal has come to row {last}"
-    )]
-    NoHead {
-        /// The last row that is there.
-        last: i64,
-    },
-    /// The head is somebody else's.
-    #[error("the head beside the database, at row {head}, is not signed with this store's key")]
-    HeadUnsigned {
-        /// The row that it names.
-        head: i64,
-    },
-    /// The table is gone although the store had one.
-    #[error("the journal's table is missing")]
-    NoTable,
+    pub(super) prev: Vec<u8>,
+    pub(super) hash: Vec<u8>,
 }
 
 impl JournalRow {
@@ -158,25 +59,11 @@ impl JournalRow {
         }
     }
 
-    /// Where the chain is after this row, if the row belongs there.
-    pub(super) fn after(&self, head: Head) -> Result<Head, Misfit> {
-        let JournalRow { seq, at_ms, .. } = *self;
-        // The store leaves a hole itself where it found the newest end cut off, and says so in the row after it.
-        let mended = self.kind == Kind::Break.as_str() && seq > head.seq;
-        if seq != head.seq.saturating_add(1) && !mended {
-            return Err(Misfit::Missing { seq, after: head.seq });
-        }
-        if self.prev != head.hash {
-            return Err(Misfit::Replaced { seq, after: head.seq });
-        }
-        if self.entry.is_empty() {
-            return Err(Misfit::Foreign { seq });
-        }
-        let hash = hash(&head.hash, seq, at_ms, self.cluster.as_deref(), &self.kind, &self.entry);
-        if self.hash != hash {
-            return Err(Misfit::Changed { seq });
-        }
-        Ok(Head { seq, hash })
+    /// What the next row hangs on, as this one stands.
+    pub(super) fn digest(&self) -> Digest {
+        // A `prev` of another length is nobody's; the row does not fit then, and the walk names the place.
+        let prev = <&Digest>::try_from(self.prev.as_slice()).unwrap_or(&[0; 32]);
+        chain::digest(prev, self.seq, self.at_ms, self.cluster.as_deref(), &self.kind, &self.entry)
     }
 
     /// When it happened.
@@ -227,6 +114,8 @@ pub enum Kind {
     Operator,
     /// The store found that its journal was cut or its ends unsigned.
     Break,
+    /// Rows are signed from here on: those before it are of an earlier version.
+    Signed,
 }
 
 impl Kind {
@@ -249,6 +138,7 @@ impl Kind {
             Kind::Anew => "anew",
             Kind::Operator => "operator",
             Kind::Break => "break",
+            Kind::Signed => "signed",
         }
     }
 }
@@ -259,33 +149,36 @@ impl fmt::Display for Kind {
     }
 }
 
-/// SHA-256 over the parts, each with its length, so that no two rows can be written as the same bytes.
-fn hash(prev: &Hash, seq: i64, at_ms: i64, cluster: Option<&str>, kind: &str, entry: &str) -> Hash {
-    let mut sum = Sha256::new();
-    sum.update(prev);
-    sum.update(seq.to_be_bytes());
-    sum.update(at_ms.to_be_bytes());
-    sum.update([u8::from(cluster.is_some())]);
-    for text in [cluster.unwrap_or_default(), kind, entry] {
-        sum.update((text.len() as u64).to_be_bytes());
-        sum.update(text.as_bytes());
-    }
-    sum.finalize().into()
-}
-
 /// Where the chain ends.
 pub(super) async fn head(conn: &mut SqliteConnection) -> Result<Head, sqlx::Error> {
-    let last = sqlx::query("SELECT seq, hash FROM journal ORDER BY seq DESC LIMIT 1");
-    match last.fetch_optional(&mut *conn).await? {
-        Some(row) => head_of(&row),
+    match last(conn).await? {
+        Some(row) => Ok(Head { seq: row.seq, digest: row.digest() }),
         None => Ok(anchor(conn).await?.map_or(Head::NONE, |anchor| anchor.head)),
     }
 }
 
-fn head_of(row: &SqliteRow) -> Result<Head, sqlx::Error> {
-    let hash: Vec<u8> = row.try_get("hash")?;
-    // A hash of another length is nobody's; the next row hangs on zeros then, and the walk names the place.
-    Ok(Head { seq: row.try_get("seq")?, hash: hash.try_into().unwrap_or_default() })
+/// The newest row.
+pub(super) async fn last(conn: &mut SqliteConnection) -> Result<Option<JournalRow>, sqlx::Error> {
+    let last = sqlx::query(concat!("SELECT ", columns!(), " FROM journal ORDER BY seq DESC LIMIT 1"));
+    Ok(last.bind(ENTRY_READ_MAX).fetch_optional(conn).await?.as_ref().map(JournalRow::read))
+}
+
+/// What hangs on a row: its digest, or the anchor's where the row was pruned.
+pub(super) async fn digest_at(conn: &mut SqliteConnection, seq: i64) -> Result<Option<Digest>, sqlx::Error> {
+    let row = sqlx::query(concat!("SELECT ", columns!(), " FROM journal WHERE seq = ?2"));
+    if let Some(row) = row.bind(ENTRY_READ_MAX).bind(seq).fetch_optional(&mut *conn).await? {
+        return Ok(Some(JournalRow::read(&row).digest()));
+    }
+    let anchor = anchor(conn).await?;
+    Ok(anchor.map(|anchor| anchor.head).filter(|head| head.seq == seq).map(|head| head.digest))
+}
+
+/// From where rows have to be signed, when the head says that it is from a row on.
+pub(super) async fn since(conn: &mut SqliteConnection, first: i64) -> Result<Since, sqlx::Error> {
+    let kind = sqlx::query("SELECT kind FROM journal WHERE seq = ?1").bind(first);
+    let kind = kind.fetch_optional(conn).await?.map(|row| row.try_get::<String, _>("kind")).transpose()?;
+    let broken = kind.is_some_and(|kind| kind == Kind::Break.as_str());
+    Ok(if broken { Since::Break(first) } else { Since::Row(first) })
 }
 
 /// From where older rows were pruned.
@@ -296,53 +189,62 @@ pub(super) struct Anchor {
 
 pub(super) async fn anchor(conn: &mut SqliteConnection) -> Result<Option<Anchor>, sqlx::Error> {
     let row = sqlx::query("SELECT seq, hash, signature FROM journal_anchor").fetch_optional(conn).await?;
-    row.map(|row| Ok(Anchor { head: head_of(&row)?, signature: row.try_get("signature")? })).transpose()
+    row.map(|row| {
+        let hash: Vec<u8> = row.try_get("hash")?;
+        // One of another length is nobody's, and is not signed.
+        let head = Head { seq: row.try_get("seq")?, digest: hash.try_into().unwrap_or_default() };
+        Ok(Anchor { head, signature: row.try_get("signature")? })
+    })
+    .transpose()
 }
 
+/// Moves it; `signed` says whether every row after it has to be.
 pub(super) async fn set_anchor(
     conn: &mut SqliteConnection,
+    signer: &Signer,
     head: Head,
-    seal: &Seal,
+    signed: bool,
 ) -> Result<(), sqlx::Error> {
     sqlx::query(
         "INSERT INTO journal_anchor (id, seq, hash, signature) VALUES (1, ?1, ?2, ?3) \
          ON CONFLICT (id) DO UPDATE SET seq = excluded.seq, hash = excluded.hash, signature = excluded.signature",
     )
     .bind(head.seq)
-    .bind(&head.hash[..])
-    .bind(&seal.sign(What::Anchor, head)[..])
+    .bind(&head.digest[..])
+    .bind(&signer.anchor(head, signed)[..])
     .execute(conn)
     .await
     .map(drop)
 }
 
-/// Appends entries in their order, after `head`. Returns where the chain ends then.
+/// Appends entries in their order, after `head`, signed. Returns where the chain ends then.
 pub(super) async fn append(
     conn: &mut SqliteConnection,
+    signer: &Signer,
     head: Head,
     entries: &[NewEntry],
 ) -> Result<Head, sqlx::Error> {
     let mut last = head;
     for chunk in entries.chunks(ROWS_TOGETHER) {
-        let chained: Vec<(Head, Hash)> = chunk
+        let chained: Vec<(i64, Digest, [u8; 32])> = chunk
             .iter()
             .map(|entry| {
-                let prev = last.hash;
+                let prev = last.digest;
                 last = last.next(entry);
-                (last, prev)
+                (last.seq, prev, signer.row(&last.digest))
             })
             .collect();
         let mut insert = QueryBuilder::<Sqlite>::new(
             "INSERT INTO journal (seq, at_ms, cluster, kind, entry, prev, hash) ",
         );
-        insert.push_values(chunk.iter().zip(&chained), |mut row, (entry, (head, prev))| {
-            row.push_bind(head.seq)
+        insert.push_values(chunk.iter().zip(&chained), |mut row, (entry, (seq, prev, signature))| {
+            row.push_bind(*seq)
                 .push_bind(entry.at.as_millisecond())
                 .push_bind(entry.cluster.as_deref())
                 .push_bind(entry.kind.as_str())
                 .push_bind(entry.entry.as_str())
                 .push_bind(&prev[..])
-                .push_bind(&head.hash[..]);
+                .push_bind(&signature[..]);
         });
         insert.build().execute(&mut *conn).await?;
     }
@@ -389,27 +291,35 @@ impl Write for Prune {
     async fn apply(&self, conn: &mut SqliteConnection) -> Result<Self::Output, sqlx::Error> {
         let oldest_kept = head(conn).await?.seq.saturating_sub(ROWS_KEPT_MAX);
         let mut at = Head::NONE;
+        let mut since = since(conn, self.seal.first).await?;
+        let mut signed = false;
         if let Some(anchor) = anchor(conn).await? {
-            if !self.seal.fits(What::Anchor, anchor.head, &anchor.signature) {
-                return Ok(Err(Misfit::Anchor { seq: anchor.head.seq }));
+            match self.seal.signer.anchored(anchor.head, &anchor.signature) {
+                Anchored::Signed => (since, signed) = (Since::Row(anchor.head.seq), true),
+                Anchored::Plain => {}
+                Anchored::Foreign => return Ok(Err(Misfit::Anchor { seq: anchor.head.seq })),
             }
             at = anchor.head;
         }
-        let from = at;
+        let mut walk = Walk::new(Some(&self.seal.signer), since, at);
         let mut gone = 0;
-        for row in rows_after(&mut *conn, i64::MIN, self.batch).await? {
-            if row.at() >= self.before && row.seq > oldest_kept {
+        // One more than go: what a row says is held by the one after it as well.
+        for row in rows_after(&mut *conn, i64::MIN, self.batch.saturating_add(1)).await? {
+            let stays = row.at() >= self.before && row.seq > oldest_kept;
+            let fits =
+                if stays || gone == self.batch.unsigned_abs() { walk.hangs(&row) } else { walk.step(&row) };
+            if let Err(misfit) = fits {
+                return Ok(Err(misfit));
+            }
+            if walk.at.seq != row.seq {
                 break;
             }
-            at = match row.after(at) {
-                Ok(head) => head,
-                Err(misfit) => return Ok(Err(misfit)),
-            };
             gone += 1;
         }
-        if at != from {
-            sqlx::query("DELETE FROM journal WHERE seq <= ?1").bind(at.seq).execute(&mut *conn).await?;
-            set_anchor(conn, at, &self.seal).await?;
+        if walk.at != at {
+            sqlx::query("DELETE FROM journal WHERE seq <= ?1").bind(walk.at.seq).execute(&mut *conn).await?;
+            signed |= walk.at.seq.saturating_add(1) >= self.seal.first;
+            set_anchor(conn, &self.seal.signer, walk.at, signed).await?;
         }
         Ok(Ok(gone))
     }

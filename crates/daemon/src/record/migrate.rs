@@ -22,7 +22,14 @@ const MIGRATIONS: &[Migration] = &[
     Migration { version: 3, name: "journal", sql: include_str!("../../migrations/0003_journal.sql") },
     Migration { version: 4, name: "users", sql: include_str!("../../migrations/0004_users.sql") },
     Migration { version: 5, name: "incidents", sql: include_str!("../../migrations/0005_incidents.sql") },
+    Migration { version: 6, name: "outbox", sql: include_str!("../../migrations/0006_outbox.sql") },
+    Migration { version: 7, name: "notices", sql: include_str!("../../migrations/0007_notices.sql") },
 ];
+
+/// The schema that this version brings a file up to.
+pub(super) fn newest() -> i64 {
+    MIGRATIONS.last().map_or(0, |migration| migration.version)
+}
 
 /// The columns without which a table is not the original's, whatever it is called.
 const ORIGINAL: [(&str, &[&str]); 4] = [

@@ -2,7 +2,7 @@
 
 use engine::observe::ClusterName;
 use engine::record::{Entry, Fact, Step};
-use engine::report::{Event, EventKind, Severity};
+use engine::report::{Event, EventKind, Severity, Urgency};
 use jiff::Timestamp;
 use uuid::Uuid;
 
@@ -142,6 +142,23 @@ pub struct NewEvent {
     pub resolves: bool,
     /// Other incidents, and groups of incidents, that end with it.
     pub also_ends: Vec<String>,
+    /// By what else operators may mean its subject. Not stored.
+    pub of: Option<Box<Marks>>,
+    /// Whether people are told besides those who look, and how soon.
+    pub urgency: Urgency,
+    /// The channel that it is about, and so cannot be told over.
+    pub not_over: Option<String>,
+}
+
+/// What a guest is called, and how it is marked.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Marks {
+    /// Its name.
+    pub name: Option<Box<str>>,
+    /// Its tags.
+    pub tags: Box<[Box<str>]>,
+    /// Its pool.
+    pub pool: Option<Box<str>>,
 }
 
 impl NewEvent {
@@ -165,6 +182,9 @@ impl NewEvent {
             incident_id: event.incident.map(|id| id.to_string()),
             resolves: event.resolves,
             also_ends: event.also_ends.iter().map(ToString::to_string).collect(),
+            of: None,
+            urgency: event.urgency,
+            not_over: None,
         }
     }
 
@@ -194,6 +214,9 @@ impl NewEvent {
             incident_id: None,
             resolves: false,
             also_ends: Vec::new(),
+            of: None,
+            urgency: Urgency::Report(severity),
+            not_over: None,
         }
     }
 

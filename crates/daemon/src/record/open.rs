@@ -26,7 +26,7 @@ use jiff::Timestamp;
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row, SqliteConnection, SqlitePool};
 
-use super::journal::Head;
+use super::chain::{Head, Signer};
 use super::migrate::{Refusal, migrate};
 use super::seal::{self, CheckedIn, HeadFile, Seal};
 use crate::key;
@@ -257,9 +257,10 @@ pub(super) async fn open(path: &Path) -> Result<Opened, OpenError> {
     let folder = path.parent().unwrap_or(Path::new("."));
     let key = key::read_or_make(folder)
         .map_err(|error| OpenError::Other { path: path.clone(), source: error.into() })?;
-    let (seal, head_file) = (Seal::new(&key), HeadFile::beside(&path));
-    let CheckedIn { head, missing } =
-        check_in(&mut writer, &head_file, &seal).await.map_err(|error| from_sqlite(&path, error))?;
+    let head_file = HeadFile::beside(&path);
+    let CheckedIn { head, seal, missing } = check_in(&mut writer, &head_file, Signer::new(&key))
+        .await
+        .map_err(|error| from_sqlite(&path, error))?;
     // Before the first row, and not beside it: a new journal that loses its process at once would look robbed.
     if missing {
         head_file
@@ -291,10 +292,10 @@ pub(super) async fn open(path: &Path) -> Result<Opened, OpenError> {
 async fn check_in(
     conn: &mut SqliteConnection,
     file: &HeadFile,
-    seal: &Seal,
+    signer: Signer,
 ) -> Result<CheckedIn, sqlx::Error> {
     let mut transaction = conn.begin_with("BEGIN IMMEDIATE").await?;
-    let checked_in = seal::check_in(&mut transaction, file, seal, Timestamp::now()).await?;
+    let checked_in = seal::check_in(&mut transaction, file, signer, Timestamp::now()).await?;
     transaction.commit().await?;
     Ok(checked_in)
 }

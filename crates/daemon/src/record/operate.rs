@@ -4,11 +4,12 @@
 //! that tells everybody. What is in force is read here too, from a text that anybody may have written: what cannot be
 //! read stops everything. Who may change what is asked before, by whoever knows the caller.
 
-use engine::report::{EventKind, Severity};
+use engine::report::{EventKind, Severity, Urgency};
 use jiff::Timestamp;
 use serde_json::json;
 use sqlx::{Row, SqliteConnection};
 
+use super::chain::{Head, Signer};
 use super::change::{ResolveEvent, SaveTurn, Saved, SetPreference};
 use super::new::{NewEntry, NewEvent, Operator, cut};
 use super::read;
@@ -136,13 +137,19 @@ impl Setting {
             Setting::Other { .. } => return None,
         };
         let event = NewEvent::plain(at, EventKind::Status, severity, Source::User, &title, &message);
+        // Whether Jarvis acts at all concerns whoever relies on it, however bad that is.
+        let urgency = match self {
+            Setting::KillSwitch(_) => Urgency::Report(Severity::Critical),
+            Setting::Level { .. } | Setting::Other { .. } => event.urgency,
+        };
         // It is over with itself: nothing would ever end it.
-        Some(NewEvent { resolves: true, ..event })
+        Some(NewEvent { resolves: true, urgency, ..event })
     }
 }
 
 /// Sets it, for somebody.
 pub(super) struct Operate {
+    pub(super) signer: Signer,
     pub(super) setting: Setting,
     pub(super) by: Operator,
     pub(super) at: Timestamp,
@@ -158,7 +165,7 @@ impl Write for Operate {
     type Output = Operated;
 
     async fn apply(&self, conn: &mut SqliteConnection) -> Result<Self::Output, sqlx::Error> {
-        let Operate { setting, by, at } = self;
+        let Operate { signer, setting, by, at } = self;
         let row = sqlx::query("SELECT value FROM preferences WHERE key = ?1").bind(setting.key());
         let row = row.fetch_optional(&mut *conn).await?;
         // What is no text, though it should be, reads as one that nobody understands.
@@ -176,7 +183,8 @@ impl Write for Operate {
         let event = if changed { setting.event(stored, by, *at) } else { None };
         let events = event.into_iter().map(NewEvent::fitted).collect();
         let preference = SetPreference { key, value, at: *at }.apply(conn).await?;
-        let saved = SaveTurn { entries: vec![entry], events, checkpoint: None }.apply(conn).await?;
+        let signer = signer.clone();
+        let saved = SaveTurn { signer, entries: vec![entry], events, checkpoint: None }.apply(conn).await?;
         Ok(Operated { done: Some(Done { preference, changed }), saved })
     }
 
@@ -184,7 +192,7 @@ impl Write for Operate {
         SaveTurn::events(&operated.saved)
     }
 
-    fn head(operated: &Self::Output) -> Option<super::journal::Head> {
+    fn head(operated: &Self::Output) -> Option<Head> {
         SaveTurn::head(&operated.saved)
     }
 }
@@ -207,6 +215,7 @@ pub enum Ended {
 
 /// Somebody says that an event is over.
 pub(super) struct EndEvent {
+    pub(super) signer: Signer,
     pub(super) id: i64,
     pub(super) by: Operator,
     pub(super) at: Timestamp,
@@ -222,7 +231,7 @@ impl Write for EndEvent {
     type Output = EndedEvent;
 
     async fn apply(&self, conn: &mut SqliteConnection) -> Result<Self::Output, sqlx::Error> {
-        let EndEvent { id, by, at } = self;
+        let EndEvent { signer, id, by, at } = self;
         let nothing = |ended| EndedEvent { ended, saved: Saved { rows: Vec::new(), head: None } };
         let Some(before) = read::event(&mut *conn, *id).await? else { return Ok(nothing(Ended::Absent)) };
         if before.incident_id.is_some() {
@@ -244,8 +253,8 @@ impl Write for EndEvent {
         let event = NewEvent::plain(*at, EventKind::Status, Severity::Info, Source::User, &title, &message);
         let (cluster, node) = (row.cluster.clone(), row.node.clone());
         let event = NewEvent { resolves: true, cluster, node, ..event }.fitted();
-        let saved =
-            SaveTurn { entries: vec![entry], events: vec![event], checkpoint: None }.apply(conn).await?;
+        let (signer, events) = (signer.clone(), vec![event]);
+        let saved = SaveTurn { signer, entries: vec![entry], events, checkpoint: None }.apply(conn).await?;
         Ok(EndedEvent { ended: Ended::Over { row: row.into(), now: true }, saved })
     }
 
@@ -253,7 +262,7 @@ impl Write for EndEvent {
         SaveTurn::events(&ended.saved)
     }
 
-    fn head(ended: &Self::Output) -> Option<super::journal::Head> {
+    fn head(ended: &Self::Output) -> Option<Head> {
         SaveTurn::head(&ended.saved)
     }
 }

@@ -6,11 +6,13 @@
 //! the two are compared. What does not fit is said, and written into the journal itself as a `break`, so that going
 //! on does not cover it up.
 //!
+//! Both ends say as well from where rows have to be signed, which those of earlier versions are not: the head names the row,
+//! and an anchor has one of two signatures. An end of an earlier version says nothing of it, and is taken as it is: its rows
+//! are sealed by the first one that is signed.
+//!
 //! What this cannot show: that the file, the head and the key were put back together to an earlier state (a restored
 //! backup of the whole folder), or that somebody who can read the key wrote all of it anew.
 
-use std::fs::File;
-use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -19,42 +21,64 @@ use sqlx::SqliteConnection;
 use subtle::ConstantTimeEq;
 use tokio::sync::watch;
 
-use super::journal::{self, Hash, Head, Kind, Misfit};
+use super::chain::{Digest, Head, Misfit, Sign, Signer};
+use super::journal::{self, JournalRow, Kind};
 use super::new::NewEntry;
 use crate::key;
 use crate::kill_point;
 use crate::secret_file::SecretFile;
 
-/// The head has some 200 bytes; a larger file is something else.
-const SIZE_MAX: u64 = 4096;
+/// Rows that are looked through at a time for the first signed one.
+const BATCH: i64 = 500;
 
-/// Signs the ends.
+/// What the ends are signed with, and say.
 #[derive(Clone)]
-pub(super) struct Seal([u8; 32]);
-
-/// Which end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum What {
-    Anchor,
-    Head,
+pub(super) struct Seal {
+    pub(super) signer: Signer,
+    /// From this row on every one is signed.
+    pub(super) first: i64,
 }
 
-impl Seal {
-    pub(super) fn new(key: &[u8; 32]) -> Seal {
-        // A key of its own: nothing that is signed elsewhere with the store's key can pass for an end.
-        Seal(key::mac(key, &[b"the ends of the journal"]))
+/// What an anchor's signature says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Anchored {
+    /// Every row after it has to be signed.
+    Signed,
+    /// Nothing of that.
+    Plain,
+    /// It is not of this store's key.
+    Foreign,
+}
+
+impl Signer {
+    /// The signature of an anchor; `signed`: every row after it has to be.
+    pub(super) fn anchor(&self, head: Head, signed: bool) -> [u8; 32] {
+        let what: &[u8] = if signed { b"anchor of signed rows " } else { b"anchor " };
+        key::mac(&self.ends, &[what, &head.seq.to_be_bytes(), &head.digest])
     }
 
-    pub(super) fn sign(&self, what: What, head: Head) -> Hash {
-        let what: &[u8] = match what {
-            What::Anchor => b"anchor",
-            What::Head => b"head",
-        };
-        key::mac(&self.0, &[what, b" ", &head.seq.to_be_bytes(), &head.hash])
+    pub(super) fn anchored(&self, head: Head, signature: &[u8]) -> Anchored {
+        let fits = |signed| bool::from(self.anchor(head, signed).as_slice().ct_eq(signature));
+        match (fits(true), fits(false)) {
+            (true, _) => Anchored::Signed,
+            (false, true) => Anchored::Plain,
+            (false, false) => Anchored::Foreign,
+        }
     }
 
-    pub(super) fn fits(&self, what: What, head: Head, signature: &[u8]) -> bool {
-        self.sign(what, head).as_slice().ct_eq(signature).into()
+    /// The signature of a head; `first`: from which row on each has to be signed, where it says that.
+    fn head(&self, head: Head, first: Option<i64>) -> [u8; 32] {
+        let (seq, digest) = (head.seq.to_be_bytes(), &head.digest[..]);
+        match first {
+            Some(first) => {
+                key::mac(&self.ends, &[b"head of signed rows ", &seq, digest, &first.to_be_bytes()])
+            }
+            None => key::mac(&self.ends, &[b"head ", &seq, digest]),
+        }
+    }
+
+    pub(super) fn fits(&self, signed: &Signed) -> bool {
+        self.head(signed.head, signed.first).as_slice().ct_eq(&signed.signature).into()
     }
 }
 
@@ -67,6 +91,8 @@ pub(super) struct HeadFile(PathBuf);
 struct Written {
     seq: i64,
     hash: String,
+    /// Absent in those of before rows were signed.
+    signed_from: Option<i64>,
     signature: String,
 }
 
@@ -74,7 +100,9 @@ struct Written {
 #[derive(Clone, Debug)]
 pub(super) struct Signed {
     pub(super) head: Head,
-    pub(super) signature: Vec<u8>,
+    /// From which row on each has to be signed.
+    pub(super) first: Option<i64>,
+    signature: Vec<u8>,
 }
 
 impl HeadFile {
@@ -84,26 +112,24 @@ impl HeadFile {
         HeadFile(name.into())
     }
 
-    /// `None`: there is no file, or it holds no head.
-    pub(super) fn read(&self) -> io::Result<Option<Signed>> {
-        let file = match File::open(&self.0) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error),
+    /// `None`: there is no file, or it holds no head. Changes nothing.
+    pub(super) fn read(&self) -> anyhow::Result<Option<Signed>> {
+        let text = SecretFile::new(self.0.clone()).look()?.unwrap_or_default();
+        let Ok(Written { seq, hash, signed_from: first, signature }) = serde_json::from_str(&text) else {
+            return Ok(None);
         };
-        let mut text = Vec::new();
-        file.take(SIZE_MAX).read_to_end(&mut text)?;
-        let Ok(Written { seq, hash, signature }) = serde_json::from_slice(&text) else { return Ok(None) };
         let (hash, signature) = (from_hex(&hash), from_hex(&signature));
-        let hash = hash.and_then(|hash| Hash::try_from(hash).ok());
-        Ok(hash.zip(signature).map(|(hash, signature)| Signed { head: Head { seq, hash }, signature }))
+        let digest = hash.and_then(|hash| Digest::try_from(hash).ok());
+        let head = digest.map(|digest| Head { seq, digest });
+        Ok(head.zip(signature).map(|(head, signature)| Signed { head, first, signature }))
     }
 
     pub(super) fn write(&self, seal: &Seal, head: Head) -> anyhow::Result<()> {
         let written = Written {
             seq: head.seq,
-            hash: to_hex(&head.hash),
-            signature: to_hex(&seal.sign(What::Head, head)),
+            hash: to_hex(&head.digest),
+            signed_from: Some(seal.first),
+            signature: to_hex(&seal.signer.head(head, Some(seal.first))),
         };
         SecretFile::new(self.0.clone()).write(&serde_json::to_string(&written)?)
     }
@@ -143,27 +169,39 @@ fn from_hex(text: &str) -> Option<Vec<u8>> {
     Some(digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect())
 }
 
-/// What is wrong with the newest end. `found` is what the journal holds at the number that the head names.
-pub(super) fn judge(
-    seal: Option<&Seal>,
-    signed: Option<&Signed>,
-    last: Head,
-    found: Option<Hash>,
-) -> Result<(), Misfit> {
-    let Some(Signed { head, signature }) = signed else {
-        // A store that is new has written nothing, and then there is nothing to miss.
-        return if last == Head::NONE { Ok(()) } else { Err(Misfit::NoHead { last: last.seq }) };
-    };
-    if seal.is_some_and(|seal| !seal.fits(What::Head, *head, signature)) {
-        return Err(Misfit::HeadUnsigned { head: head.seq });
-    }
-    if head.seq > last.seq {
-        return Err(Misfit::Truncated { last: last.seq, head: head.seq });
-    }
-    if found == Some(head.hash) || *head == Head::NONE {
-        Ok(())
-    } else {
-        Err(Misfit::NotTheHead { seq: head.seq })
+/// The newest end, as it was found.
+pub(super) struct Newest<'a> {
+    /// The head beside the database.
+    pub(super) signed: Option<&'a Signed>,
+    /// Where the journal ends.
+    pub(super) last: Head,
+    /// Whose signature the row there has, where there is one, and a key.
+    pub(super) sign: Option<Sign>,
+    /// What the journal holds at the number that the head names.
+    pub(super) found: Option<Digest>,
+}
+
+impl Newest<'_> {
+    /// What is wrong with it. Without a signer no signature is looked at.
+    pub(super) fn judge(&self, signer: Option<&Signer>) -> Result<(), Misfit> {
+        let last = self.last.seq;
+        let Some(signed) = self.signed else {
+            // A store that is new has written nothing, and then there is nothing to miss.
+            let signed = signer.is_none() || self.sign == Some(Sign::Ours);
+            return if self.last == Head::NONE { Ok(()) } else { Err(Misfit::NoHead { last, signed }) };
+        };
+        let Head { seq: head, digest } = signed.head;
+        if signer.is_some_and(|signer| !signer.fits(signed)) {
+            let other = self.sign == Some(Sign::Foreign);
+            return Err(if other { Misfit::OtherKey { last } } else { Misfit::HeadUnsigned { head } });
+        }
+        if head > last {
+            Err(Misfit::Truncated { last, head })
+        } else if self.found == Some(digest) || signed.head == Head::NONE {
+            Ok(())
+        } else {
+            Err(Misfit::NotTheHead { seq: head })
+        }
     }
 }
 
@@ -172,73 +210,128 @@ pub(super) fn judge(
 pub(super) async fn check_in(
     conn: &mut SqliteConnection,
     file: &HeadFile,
-    seal: &Seal,
+    signer: Signer,
     now: Timestamp,
 ) -> Result<CheckedIn, sqlx::Error> {
     let signed = file.read().unwrap_or_else(|error| {
-        tracing::warn!(%error, "the journal's head cannot be read");
+        tracing::warn!("the journal's head cannot be read: {error:#}");
         None
     });
+    let signed = signed.as_ref();
     let last = journal::head(conn).await?;
     let anchor = journal::anchor(conn).await?;
-    let found = match &signed {
-        Some(Signed { head, .. }) => found(conn, head.seq).await?,
+    let found = match signed {
+        Some(signed) => journal::digest_at(conn, signed.head.seq).await?,
         None => None,
     };
-    let unsigned = anchor.as_ref().filter(|anchor| !seal.fits(What::Anchor, anchor.head, &anchor.signature));
+    let sign = journal::last(conn).await?.map(|row| signer.of(&row));
+    let unsigned = anchor
+        .as_ref()
+        .filter(|anchor| matches!(signer.anchored(anchor.head, &anchor.signature), Anchored::Foreign));
     let misfits = [
         unsigned.map(|anchor| Misfit::Anchor { seq: anchor.head.seq }),
-        judge(Some(seal), signed.as_ref(), last, found).err(),
+        Newest { signed, last, sign, found }.judge(Some(&signer)).err(),
     ];
-    let mut head = last;
+    let ours = signed.filter(|signed| signer.fits(signed));
+    let first = match ours {
+        Some(Signed { first: Some(first), .. }) => Some(*first),
+        // One of an earlier version; rows may have been signed since, if a death came before the next head.
+        Some(old) => first_signed(conn, &signer, old.head.seq).await?,
+        None => None,
+    };
+    let mut entries = Vec::new();
     for misfit in misfits.into_iter().flatten() {
         tracing::error!("the journal does not fit: {misfit}");
-        if let Misfit::Truncated { head: had, .. } = misfit {
-            // No number is used twice, so that nobody who remembers one is given another row for it.
-            head.seq = head.seq.max(had);
-        }
         // A checkpoint that includes rows which are gone would hide the next ones, which may get their numbers.
         sqlx::query("UPDATE checkpoints SET journal_seq = min(journal_seq, ?1)")
             .bind(last.seq)
             .execute(&mut *conn)
             .await?;
-        let said = signed.as_ref().map(|signed| {
-            let Signed { head, signature } = signed;
-            serde_json::json!({ "seq": head.seq, "hash": to_hex(&head.hash), "signature": to_hex(signature) })
+        let said = signed.map(|signed| {
+            let Signed { head, first, signature } = signed;
+            serde_json::json!({
+                "seq": head.seq, "hash": to_hex(&head.digest), "signed_from": first, "signature": to_hex(signature)
+            })
         });
         let entry = serde_json::json!({ "found": misfit.to_string(), "last": last.seq, "head": said });
-        let entry = NewEntry {
-            at: now,
-            cluster: None,
-            kind: Kind::Break,
-            entry: entry.to_string(),
-            told: None,
-            about: None,
-            action: None,
-        };
-        head = journal::append(conn, head, &[entry]).await?;
+        entries.push(of_the_store(now, Kind::Break, &entry));
     }
+    if let (Some(old), None) = (ours, first)
+        && last != Head::NONE
+    {
+        let behind = Unproven::between(old.head.seq, last.seq);
+        entries.push(of_the_store(now, Kind::Signed, &serde_json::json!({ "unproven": behind })));
+    }
+    let from = match ours {
+        // No number is used twice, so that nobody who remembers one is given another row for it.
+        Some(cut) if cut.head.seq > last.seq => Head { seq: cut.head.seq, ..last },
+        Some(_) | None => last,
+    };
+    let first = first.unwrap_or_else(|| from.seq.saturating_add(1));
+    let head = journal::append(conn, &signer, from, &entries).await?;
     if let Some(anchor) = unsigned {
-        journal::set_anchor(conn, anchor.head, seal).await?;
+        let signed = anchor.head.seq.saturating_add(1) >= first;
+        journal::set_anchor(conn, &signer, anchor.head, signed).await?;
     }
-    Ok(CheckedIn { head, missing: signed.is_none() })
+    // Without a break nothing was appended after the hole.
+    let head = if entries.is_empty() { last } else { head };
+    Ok(CheckedIn { head, seal: Seal { signer, first }, missing: signed.is_none() })
 }
 
 /// How the ends are after an opening.
 pub(super) struct CheckedIn {
     /// Where the journal ends.
     pub(super) head: Head,
+    /// What to sign the next ones with.
+    pub(super) seal: Seal,
     /// Whether there was no head beside the database.
     pub(super) missing: bool,
 }
 
-/// The hash of a row, or of the anchor where the row was pruned.
-pub(super) async fn found(conn: &mut SqliteConnection, seq: i64) -> Result<Option<Hash>, sqlx::Error> {
-    let row = sqlx::query(
-        "SELECT hash FROM journal WHERE seq = ?1 UNION ALL SELECT hash FROM journal_anchor WHERE seq = ?1",
-    )
-    .bind(seq)
-    .fetch_optional(conn)
-    .await?;
-    Ok(row.and_then(|row| sqlx::Row::try_get::<Vec<u8>, _>(&row, "hash").ok()?.try_into().ok()))
+/// Rows of an earlier version, unsigned, that came after the last head of then: nobody ever signed for them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Unproven {
+    from: i64,
+    to: i64,
+}
+
+impl Unproven {
+    /// The rows after the head up to the last one, if there are some.
+    pub(super) fn between(head: i64, last: i64) -> Option<Unproven> {
+        (last > head).then(|| Unproven { from: head.saturating_add(1), to: last })
+    }
+
+    /// As the row says that begins the signed ones.
+    pub(super) fn of(row: &JournalRow) -> Option<Unproven> {
+        let entry: serde_json::Value = serde_json::from_str(&row.entry).ok()?;
+        serde_json::from_value(entry.get("unproven")?.clone()).ok()
+    }
+}
+
+impl std::fmt::Display for Unproven {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Unproven { from, to } = self;
+        if from == to { write!(f, "row {from}") } else { write!(f, "rows {from} to {to}") }
+    }
+}
+
+fn of_the_store(at: Timestamp, kind: Kind, entry: &serde_json::Value) -> NewEntry {
+    NewEntry { at, cluster: None, kind, entry: entry.to_string(), told: None, about: None, action: None }
+}
+
+/// The first signed row after one.
+async fn first_signed(
+    conn: &mut SqliteConnection,
+    signer: &Signer,
+    after: i64,
+) -> Result<Option<i64>, sqlx::Error> {
+    let mut after = after;
+    loop {
+        let rows = journal::rows_after(&mut *conn, after, BATCH).await?;
+        let Some(last) = rows.last() else { return Ok(None) };
+        after = last.seq;
+        if let Some(row) = rows.iter().find(|row| signer.of(row) == Sign::Ours) {
+            return Ok(Some(row.seq));
+        }
+    }
 }

@@ -10,7 +10,8 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection, SqlitePool};
 use uuid::Uuid;
 
-use super::journal::{self, Head};
+use super::chain::{Head, Signer};
+use super::journal;
 use super::new::NewEntry;
 use super::write::Write;
 
@@ -140,6 +141,7 @@ pub enum AccountChange {
 
 /// Changes and what the journal says of them.
 pub(super) struct ChangeAccounts {
+    pub(super) signer: Signer,
     pub(super) changes: Vec<AccountChange>,
     pub(super) entries: Vec<NewEntry>,
 }
@@ -155,7 +157,7 @@ impl Write for ChangeAccounts {
             return Ok(None);
         }
         let end = journal::head(conn).await?;
-        journal::append(conn, end, &self.entries).await.map(Some)
+        journal::append(conn, &self.signer, end, &self.entries).await.map(Some)
     }
 
     fn head(head: &Self::Output) -> Option<Head> {

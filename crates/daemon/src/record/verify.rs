@@ -11,9 +11,10 @@ use jiff::Timestamp;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, Connection, Row, SqliteConnection};
 
-use super::journal::{self, Head, JournalRow, Kind, Misfit};
+use super::chain::{Head, Misfit, Signer, Since, Walk};
+use super::journal::{self, JournalRow, Kind};
 use super::open::{Cause, Code};
-use super::seal::{self, HeadFile, Seal, What};
+use super::seal::{Anchored, HeadFile, Newest, Signed, Unproven};
 use crate::key;
 
 /// Rows in memory at a time.
@@ -48,6 +49,17 @@ pub enum VerifyError {
         /// Which rows say so, and what they say.
         breaks: String,
     },
+    /// Put the key beside it.
+    #[error(
+        "{}: there is no jarvis.key beside it, and without it nobody can tell who wrote the journal: put the key there that \
+         it was written with, that of the same backup. Its rows fit each other: {rows}", path.display()
+    )]
+    NoKey {
+        /// The file.
+        path: PathBuf,
+        /// Which rows there are.
+        rows: String,
+    },
     /// Look at the cause.
     #[error("{} cannot be read", path.display())]
     Unreadable {
@@ -63,13 +75,11 @@ pub enum VerifyError {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verified {
     path: PathBuf,
-    rows: u64,
-    /// Number and time of the oldest and of the newest row.
-    ends: Option<((i64, Timestamp), (i64, Timestamp))>,
+    rows: String,
     anchor: Option<i64>,
     head: Option<i64>,
-    /// Whether there was a key to check signatures with.
-    signatures: bool,
+    signatures: String,
+    unproven: Option<Unproven>,
     /// Whether there is a journal at all.
     journal: bool,
 }
@@ -80,24 +90,25 @@ impl fmt::Display for Verified {
         if !self.journal {
             return writeln!(f, "{path}: no journal yet; the daemon begins one when it opens the store");
         }
-        let signed =
-            if self.signatures { "signed" } else { "its signature unchecked, there is no jarvis.key" };
-        match self.ends {
-            None => writeln!(f, "{path}: the journal is whole: no rows")?,
-            Some(((first, from), (last, to))) => writeln!(
-                f,
-                "{path}: the journal is whole: {} row{}, {first} of {from:.0} to {last} of {to:.0}",
-                self.rows,
-                if self.rows == 1 { "" } else { "s" }
-            )?,
-        }
+        writeln!(f, "{path}: the journal is whole: {}", self.rows)?;
         match self.anchor {
             None => writeln!(f, "  oldest end: the very first row; nothing was pruned")?,
-            Some(seq) => writeln!(f, "  oldest end: pruned up to row {seq} ({signed})")?,
+            Some(seq) => writeln!(f, "  oldest end: pruned up to row {seq} (signed)")?,
         }
         match self.head {
-            None => writeln!(f, "  newest end: nothing was written yet"),
-            Some(seq) => writeln!(f, "  newest end: the head beside the database is at row {seq} ({signed})"),
+            None => writeln!(f, "  newest end: nothing was written yet")?,
+            Some(seq) => writeln!(f, "  newest end: the head beside the database is at row {seq} (signed)")?,
+        }
+        if !self.signatures.is_empty() {
+            writeln!(f, "  signatures: {}", self.signatures)?;
+        }
+        match &self.unproven {
+            None => Ok(()),
+            Some(rows) => writeln!(
+                f,
+                "  unproven: {rows} came after the last head of a version that did not sign its rows; whoever could \
+                 write the file may have written them"
+            ),
         }
     }
 }
@@ -115,7 +126,7 @@ pub async fn verify(path: &Path) -> Result<Verified, VerifyError> {
     // By the one path of the file, as the daemon has it: what lies beside it lies beside that one.
     let path_at = std::fs::canonicalize(path).map_err(|error| unreadable(error.into()))?;
     let folder = path_at.parent().unwrap_or(Path::new("."));
-    let seal = key::read(folder).map_err(|error| unreadable(error.into()))?.map(|key| Seal::new(&key));
+    let signer = key::read(folder).map_err(|error| unreadable(error.into()))?.map(|key| Signer::new(&key));
     // Before the snapshot: the head follows the rows, so rows that come meanwhile are no trouble.
     let signed = HeadFile::beside(&path_at).read().map_err(|error| unreadable(error.into()))?;
     let mut conn = open(&path_at).await.map_err(by_sqlite)?;
@@ -126,7 +137,7 @@ pub async fn verify(path: &Path) -> Result<Verified, VerifyError> {
         if pages != "ok" {
             return Err(sqlx::Error::Protocol(format!("its pages do not fit each other ({pages})")));
         }
-        walk(&mut conn, seal.as_ref(), signed.as_ref()).await
+        walk(&mut conn, signer.as_ref(), signed.as_ref()).await
     };
     let walked = walked.await;
     if let Err(error) = conn.close().await {
@@ -134,23 +145,27 @@ pub async fn verify(path: &Path) -> Result<Verified, VerifyError> {
     }
     let path = path.to_owned();
     match walked.map_err(by_sqlite)? {
-        Ok(walked) if walked.breaks == 0 => Ok(Verified {
+        // Whoever takes the key away must not be told that all is well.
+        Ok(found) if signer.is_none() && found.rows > 0 => {
+            Err(VerifyError::NoKey { path, rows: found.rows() })
+        }
+        Ok(found) if found.breaks > 0 => Err(VerifyError::Broken { path, breaks: found.words }),
+        Ok(found) => Ok(Verified {
             path,
-            rows: walked.rows,
-            ends: walked.ends,
-            anchor: walked.anchor,
+            rows: found.rows(),
+            anchor: found.anchor,
             head: signed.map(|signed| signed.head.seq).filter(|seq| *seq > 0),
-            signatures: seal.is_some(),
-            journal: walked.journal,
+            signatures: found.signatures,
+            unproven: found.unproven,
+            journal: found.journal,
         }),
-        Ok(walked) => Err(VerifyError::Broken { path, breaks: walked.words }),
         Err(misfit) => Err(VerifyError::Misfit { path, misfit }),
     }
 }
 
 /// Reading alone. Where the folder cannot be written and nobody has the file open, SQLite wants to be told that it
 /// does not change.
-async fn open(path: &Path) -> Result<SqliteConnection, sqlx::Error> {
+pub(super) async fn open(path: &Path) -> Result<SqliteConnection, sqlx::Error> {
     let options = SqliteConnectOptions::new().filename(path).read_only(true).busy_timeout(BUSY_MAX);
     let mut wal = path.as_os_str().to_owned();
     wal.push("-wal");
@@ -167,21 +182,28 @@ async fn open(path: &Path) -> Result<SqliteConnection, sqlx::Error> {
 }
 
 #[derive(Default)]
-struct Walked {
+struct Found {
     journal: bool,
     rows: u64,
+    /// Number and time of the oldest and of the newest row.
     ends: Option<((i64, Timestamp), (i64, Timestamp))>,
     anchor: Option<i64>,
     breaks: usize,
     /// What the breaks say.
     words: String,
+    /// Which rows are signed.
+    signatures: String,
+    unproven: Option<Unproven>,
 }
 
-impl Walked {
+impl Found {
     fn row(&mut self, row: &JournalRow) {
         let end = (row.seq, row.at());
         self.rows += 1;
         self.ends = Some((self.ends.map_or(end, |(first, _)| first), end));
+        if row.kind == Kind::Signed.as_str() {
+            self.unproven = Unproven::of(row);
+        }
         if row.kind == Kind::Break.as_str() {
             self.breaks += 1;
             if self.breaks <= BREAKS_SHOWN {
@@ -192,50 +214,102 @@ impl Walked {
             }
         }
     }
+
+    fn rows(&self) -> String {
+        let Some(((first, from), (last, to))) = self.ends else { return "no rows".to_owned() };
+        let s = if self.rows == 1 { "" } else { "s" };
+        format!("{} row{s}, {first} of {from:.0} to {last} of {to:.0}", self.rows)
+    }
+
+    /// At the end of the walk.
+    fn sum_up(&mut self, walk: &Walk<'_>) {
+        let foreign = walk.foreign.map(|(from, to)| format!("{} signed with another key", are(from, to)));
+        let plain = walk.plain.map(|(from, to)| format!("{} not signed", are(from, to)));
+        let others: Vec<String> = [foreign, plain].into_iter().flatten().collect();
+        if let Some(more) = self.breaks.checked_sub(BREAKS_SHOWN).filter(|more| *more > 0) {
+            self.words.push_str(&format!("; and {more} more"));
+        }
+        if self.breaks > 0 && !others.is_empty() {
+            self.words.push_str(&format!("; of those before it, {}", others.join(", and ")));
+        }
+        self.signatures = match walk.plain {
+            _ if self.rows == 0 => String::new(),
+            None => "every row is signed".to_owned(),
+            Some(_) if walk.ours == 0 => {
+                "no row is signed; the daemon signs them from its next start on".to_owned()
+            }
+            Some((from, to)) => {
+                format!(
+                    "{} of an earlier version, sealed by row {}; every row since is signed",
+                    are(from, to),
+                    to + 1
+                )
+            }
+        };
+    }
+}
+
+fn are(from: i64, to: i64) -> String {
+    if from == to { format!("row {from} is") } else { format!("rows {from} to {to} are") }
 }
 
 async fn walk(
     conn: &mut SqliteConnection,
-    seal: Option<&Seal>,
-    signed: Option<&seal::Signed>,
-) -> Result<Result<Walked, Misfit>, sqlx::Error> {
+    signer: Option<&Signer>,
+    signed: Option<&Signed>,
+) -> Result<Result<Found, Misfit>, sqlx::Error> {
     let there =
         sqlx::query("SELECT COUNT(*) AS n FROM sqlite_schema WHERE name IN ('journal', 'journal_anchor')");
     if there.fetch_one(&mut *conn).await?.try_get::<i64, _>("n")? < 2 {
         // Without a head there never was a journal here: the first opening that makes one writes both.
-        return Ok(if signed.is_some() { Err(Misfit::NoTable) } else { Ok(Walked::default()) });
+        return Ok(if signed.is_some() { Err(Misfit::NoTable) } else { Ok(Found::default()) });
     }
-    let mut walked = Walked { journal: true, ..Walked::default() };
+    let last = journal::last(conn).await?;
+    let sign = last.as_ref().zip(signer).map(|(last, signer)| signer.of(last));
+    let found = match signed {
+        Some(signed) => journal::digest_at(conn, signed.head.seq).await?,
+        None => None,
+    };
+    let newest = |last| Newest { signed, last, sign, found }.judge(signer);
+    if let Some(other @ Misfit::OtherKey { .. }) = newest(journal::head(conn).await?).err() {
+        // Then nothing fits, and the first row that does not is no news.
+        return Ok(Err(other));
+    }
+    let ours = signed.filter(|signed| signer.is_some_and(|signer| signer.fits(signed)));
+    let mut since = match ours.and_then(|signed| signed.first) {
+        Some(first) => journal::since(conn, first).await?,
+        None => Since::TheFirst,
+    };
+    let mut found = Found { journal: true, ..Found::default() };
     let mut at = Head::NONE;
     if let Some(anchor) = journal::anchor(conn).await? {
-        if seal.is_some_and(|seal| !seal.fits(What::Anchor, anchor.head, &anchor.signature)) {
-            return Ok(Err(Misfit::Anchor { seq: anchor.head.seq }));
-        }
         at = anchor.head;
-        walked.anchor = Some(at.seq);
+        match signer.map(|signer| signer.anchored(at, &anchor.signature)) {
+            Some(Anchored::Foreign) => return Ok(Err(Misfit::Anchor { seq: at.seq })),
+            Some(Anchored::Signed) => since = Since::Row(at.seq),
+            Some(Anchored::Plain) | None => {}
+        }
+        found.anchor = Some(at.seq);
     }
+    let mut walk = Walk::new(signer, since, at);
     let mut from = i64::MIN;
     loop {
         let rows = journal::rows_after(&mut *conn, from, BATCH).await?;
         let Some(last) = rows.last() else { break };
         from = last.seq;
         for row in &rows {
-            at = match row.after(at) {
-                Ok(head) => head,
-                Err(misfit) => return Ok(Err(misfit)),
-            };
-            walked.row(row);
+            if let Err(misfit) = walk.step(row) {
+                return Ok(Err(misfit));
+            }
+            found.row(row);
         }
     }
-    let found = match signed {
-        Some(signed) => seal::found(conn, signed.head.seq).await?,
-        None => None,
-    };
-    if let Err(misfit) = seal::judge(seal, signed, at, found) {
+    if let Err(misfit) = newest(walk.at) {
         return Ok(Err(misfit));
     }
-    if let Some(more) = walked.breaks.checked_sub(BREAKS_SHOWN).filter(|more| *more > 0) {
-        walked.words.push_str(&format!("; and {more} more"));
+    if let (Some(head), 0) = (ours, walk.ours) {
+        found.unproven = Unproven::between(head.head.seq, walk.at.seq);
     }
-    Ok(Ok(walked))
+    found.sum_up(&walk);
+    Ok(Ok(found))
 }

@@ -20,8 +20,8 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use super::StoreError;
+use super::chain::Head;
 use super::damage::Damage;
-use super::journal::Head;
 use super::open::{Cause, Code, Identity, Lock};
 use super::row::EventRow;
 use crate::kill_point;
@@ -274,6 +274,7 @@ mod tests {
     use jiff::Timestamp;
     use sqlx::Connection;
 
+    use super::super::chain::Signer;
     use super::super::change::{SaveTurn, Saved};
     use super::super::migrate::migrate;
     use super::super::new::NewEvent;
@@ -287,7 +288,8 @@ mod tests {
     fn waited_for(message: &str) -> (Box<dyn Job>, Answer<Saved>) {
         let (at, kind, severity) = (Timestamp::UNIX_EPOCH, EventKind::Alert, Severity::Info);
         let event = NewEvent::plain(at, kind, severity, Source::Monitor, "one", message).fitted();
-        job(SaveTurn { entries: Vec::new(), events: vec![event], checkpoint: None })
+        let signer = Signer::new(&[7; 32]);
+        job(SaveTurn { signer, entries: Vec::new(), events: vec![event], checkpoint: None })
     }
 
     /// SQLite's own limit of pages gives the very error of a full disk.

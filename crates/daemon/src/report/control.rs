@@ -27,6 +27,7 @@ use utoipa_axum::routes;
 
 use super::caller::{Caller, Role};
 use super::refusal::Refusal;
+use super::switches::{Fields, TOO_MANY};
 use super::web::{self, Answer, App, Query, Shared, read_body};
 use crate::record::{
     self, Done, KILL_SWITCH, LEVEL, NewEntry, NewEvent, Operator, Setting, Source, kind_from_word,
@@ -49,7 +50,7 @@ const SWITCHING_MAX: usize = 64;
 
 /// Where the kill switch is set.
 pub(super) const KILL_SWITCH_PATH: &str = "/api/monitor/killswitch";
-const KILL_SWITCH_SHAPE: &str = r#"{"active": true} or {"active": false}"#;
+pub(super) const KILL_SWITCH_SHAPE: &str = r#"{"active": true} or {"active": false}"#;
 const VALUE_SHAPE: &str = r#"{"value": TEXT}"#;
 const EVENT_SHAPE: &str =
     r#"{"type", "summary", and where known "severity", "source", "node", "details", "cluster"}"#;
@@ -132,10 +133,27 @@ async fn set_kill_switch(
 ) -> Answer<Json<KillSwitchSet>> {
     Query::parse(request.uri(), &[])?;
     let KillSwitch { active } = read_body(&app.limits, request, KILL_SWITCH_SHAPE).await?;
-    set(&app, &caller, Setting::KillSwitch(active)).await?;
-    // Who let it go on may have been overtaken by somebody who stopped it.
-    Ok(Json(KillSwitchSet { kill_switch: active || app.live.halted() }))
+    Ok(Json(KillSwitchSet { kill_switch: set_switch(&app, &caller, active).await? }))
 }
+
+/// Sets the kill switch, and says whether it is on.
+pub(super) async fn set_switch(app: &App, caller: &Caller, active: bool) -> Answer<bool> {
+    set(app, caller, Setting::KillSwitch(active)).await?;
+    // Who let it go on may have been overtaken by somebody who stopped it.
+    Ok(active || app.live.halted())
+}
+
+/// What is left to who has said it too often to be stored: stopping.
+pub(super) fn stop_unstored(app: &App, caller: &Caller, active: bool) -> Answer<bool> {
+    may_set(caller, &Setting::KillSwitch(active))?;
+    if !active {
+        return Err(Refusal::new(StatusCode::TOO_MANY_REQUESTS, TOO_MANY));
+    }
+    app.live.halt(true);
+    Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, ON_TOO_OFTEN).stopped())
+}
+
+const ON_TOO_OFTEN: &str = "The kill switch is on; it was said too often at once to be stored each time";
 
 /// The kill switch. It stops first and is stored then, so that it works whatever the store does; what is to go on is stored
 /// first. A caller who hangs up leaves nothing half done.
@@ -216,15 +234,24 @@ struct LevelSet {
 async fn set_level(State(app): Shared, caller: Caller, request: Request) -> Answer<Json<LevelSet>> {
     Query::parse(request.uri(), &[])?;
     // Whatever is no level is answered in the contract's one sentence.
-    let body: Value = match read_body(&app.limits, request, "").await {
-        Err(refusal) if refusal.status == StatusCode::BAD_REQUEST => Value::Null,
-        body => body?,
+    let body: Option<Fields> = match read_body(&app.limits, request, "").await {
+        Err(refusal) if refusal.status == StatusCode::BAD_REQUEST => None,
+        body => Some(body?),
     };
-    let only = body.as_object().filter(|body| body.len() == 1).and_then(|body| body.get("level"));
-    let level = level_of(&app, only.and_then(whole))?;
-    set(&app, &caller, level.clone()).await?;
+    let level = level_said(&app, body.as_ref())?;
+    Ok(Json(LevelSet { autonomy_level: set_autonomy(&app, &caller, level).await? }))
+}
+
+/// What a body says of the level.
+pub(super) fn level_said(app: &App, body: Option<&Fields>) -> Answer<Setting> {
+    level_of(app, body.and_then(|body| whole(body.only("level")?)))
+}
+
+/// Sets the level, and says which one it is.
+pub(super) async fn set_autonomy(app: &App, caller: &Caller, level: Setting) -> Answer<u8> {
+    set(app, caller, level.clone()).await?;
     let Setting::Level { level, .. } = level else { return Err(bad(NO_LEVEL)) };
-    Ok(Json(LevelSet { autonomy_level: level }))
+    Ok(level)
 }
 
 /// JSON knows one kind of number only: `1.0` is as whole as `1`.
@@ -422,8 +449,10 @@ fn new_event(given: GivenEvent, cluster: Option<&ClusterName>, at: Timestamp) ->
     }
     let (title, message) = record::split_summary(summary);
     // Every page takes such a title for the switch itself (contract 5).
-    let shown = title.as_deref().unwrap_or(summary).to_lowercase();
-    if shown.contains("kill switch") || shown.contains("activated") {
+    // A page makes capitals of it, which turns some other letters into these.
+    let shown = title.as_deref().unwrap_or(summary).to_uppercase();
+    let shown = shown.split_whitespace().collect::<Vec<_>>().join(" ");
+    if shown.contains("KILL SWITCH") || shown.contains("ACTIVATED") {
         return Err(bad("the words \"kill switch\" and \"activated\" are Jarvis's own in a title"));
     }
     let event =
@@ -514,6 +543,9 @@ mod tests {
             ("an empty summary", r#"{"type":"alert","summary":"  "}"#, bad(line)),
             ("the kill switch, made up", r#"{"type":"status","summary":"[Monitor] KILL SWITCH OFF: ok"}"#, bad("the words \"kill switch\" and \"activated\" are Jarvis's own in a title")),
             ("and in one piece", r#"{"type":"status","summary":"All DeActivated"}"#, bad("the words \"kill switch\" and \"activated\" are Jarvis's own in a title")),
+            ("as a page makes capitals of it", r#"{"type":"status","summary":"[User] acTıvated: ok"}"#, bad("the words \"kill switch\" and \"activated\" are Jarvis's own in a title")),
+            ("with another letter", r#"{"type":"status","summary":"[User] Kill ſwitch off: ok"}"#, bad("the words \"kill switch\" and \"activated\" are Jarvis's own in a title")),
+            ("with another blank", r#"{"type":"status","summary":"[User] KILL\u00a0 SWITCH off: ok"}"#, bad("the words \"kill switch\" and \"activated\" are Jarvis's own in a title")),
             ("in the message they are words", r#"{"type":"status","summary":"[User] Drill: the kill switch was tried"}"#, good("status info user Drill | the kill switch was tried | -")),
             ("two lines", r#"{"type":"alert","summary":"a\nb"}"#, bad(line)),
             ("a book", long.as_str(), bad(line)),

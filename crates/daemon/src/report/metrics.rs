@@ -25,7 +25,7 @@ use super::process;
 use super::refusal::Refusal;
 use super::tally::Kind;
 use super::web::{Answer, App, Query};
-use crate::record::Store;
+use crate::record::{ChannelRow, Store};
 
 /// The format's name and version.
 const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -128,6 +128,8 @@ async fn written(app: &App, sight: &Sight) -> Answer<Bytes> {
     text.alone("jarvis_kill_switch", "gauge", help, u8::from(app.live.halted()));
     if sight.everything {
         whole(&mut text, app);
+        // A store that cannot be read says so by itself, above.
+        told(&mut text, &app.store.channels().await.unwrap_or_default());
     }
     // 10,000 guests are seven megabytes, which would hold up an async thread.
     let written = tokio::task::spawn_blocking(move || {
@@ -243,6 +245,34 @@ fn whole(text: &mut Exposition, app: &App) {
         health.journal_head,
     );
     process::write(text);
+}
+
+/// Who is told by mail and webhook, and how that goes.
+fn told(text: &mut Exposition, channels: &[ChannelRow]) {
+    type Family = (&'static str, &'static str, &'static str, fn(&ChannelRow) -> u64);
+    const FAMILIES: [Family; 3] = [
+        ("jarvis_notify_waiting", "gauge", "Events that wait to be told.", |channel| channel.waiting),
+        ("jarvis_notify_failing", "gauge", "Whether the last try failed.", |channel| {
+            u64::from(channel.is_failing())
+        }),
+        ("jarvis_notify_messages_total", "counter", "Messages that were accepted.", |channel| {
+            channel.delivered
+        }),
+    ];
+    for (name, kind, help, value) in FAMILIES {
+        text.family(name, kind, help);
+        for channel in channels {
+            text.sample(name, &[("channel", channel.name.as_str())], value(channel));
+        }
+    }
+    let name = "jarvis_notify_given_up_total";
+    text.family(name, "counter", "Events that will not be told any more, by why.");
+    for channel in channels {
+        let ChannelRow { refused, expired, dropped, .. } = channel;
+        for (why, count) in [("refused", refused), ("expired", expired), ("dropped", dropped)] {
+            text.sample(name, &[("channel", channel.name.as_str()), ("why", why)], count);
+        }
+    }
 }
 
 fn of_clusters(text: &mut Exposition, clusters: &[Watched], now: Timestamp) {

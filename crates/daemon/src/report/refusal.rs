@@ -6,6 +6,7 @@ use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use super::problem::Said;
@@ -46,6 +47,15 @@ impl Refusal {
     pub(super) fn stopped(mut self) -> Refusal {
         self.stopped = true;
         self
+    }
+
+    /// As a socket is told it: its status, which no answer carries there, beside the words.
+    pub(super) fn as_message(&self) -> Value {
+        let mut message = json!({ "error": self.error, "status": self.status.as_u16() });
+        if self.stopped {
+            message["killSwitch"] = true.into();
+        }
+        message
     }
 
     /// When it is worth another try.

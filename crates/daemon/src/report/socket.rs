@@ -36,6 +36,7 @@ use super::peer::Peer;
 use super::pump;
 use super::refusal::Refusal;
 use super::seats::{Seat, Seats, Vacated};
+use super::switches;
 use super::tally::Kind;
 use super::web::{App, shown};
 use crate::record::{Scope, Store};
@@ -46,7 +47,7 @@ use crate::record::{Scope, Store};
 const PACKETS_MAX: usize = MISSED_MAX as usize + 256;
 /// Wishes for a snapshot that may wait.
 const WISHES_MAX: usize = 256;
-/// The most that a client may send at once. All it ever sends is a token and `requestRefresh`.
+/// The most that a client may send at once. All it ever sends is a token and short wishes.
 const MESSAGE_MAX: usize = 64 * 1024;
 /// How long a connection may live without having been let into a namespace.
 const CONNECT_MAX: Duration = Duration::from_secs(5);
@@ -367,6 +368,7 @@ async fn deltas(app: &App, socket: SocketRef, arrival: &Arrival, vacated: Vacate
 async fn events(app: Arc<App>, socket: SocketRef) {
     let Some((arrival, vacated)) = seated(&socket) else { return };
     let _present = app.tally.enter(Kind::Events);
+    switches::listen(&app, &socket, arrival.login.pass);
     let follower = Follower { store: &app.store, socket: &socket, scope: arrival.scope(&app) };
     let work = follower.follow(arrival.wanted.since, arrival.newest);
     stay(&app, socket.clone(), &arrival.login, vacated, work).await;

@@ -5,6 +5,7 @@
 //! | `picture`, `rows` | what is seen: clusters, nodes, guests, storages |
 //! | `list`, `incident`, `next` | what is recorded: events, incidents, actions, journal, preferences |
 //! | `orders` | what an operator says about an incident |
+//! | `notices` | what operators announce: maintenance and silences |
 //! | `health`, `clock` | Jarvis itself |
 //! | `policy` | what is in force |
 //! | `aside` | what PVE is asked when somebody looks |
@@ -12,7 +13,8 @@
 //! | `params`, `cursor`, `answer` | how a call is asked and answered |
 //! | [`document`] | OpenAPI, made of all calls, the old ones too |
 //!
-//! Only `aside` asks a cluster. What `orders` says to an engine, and that an event is over, is all that changes anything.
+//! Only `aside` asks a cluster. What `orders` says to an engine, what `notices` announce, and that an event is over, is all that
+//! changes anything.
 
 mod answer;
 mod aside;
@@ -23,6 +25,7 @@ mod health;
 mod incident;
 mod list;
 mod next;
+mod notices;
 mod orders;
 mod params;
 mod picture;
@@ -64,6 +67,10 @@ pub(super) fn router() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(incident::incidents))
         .routes(routes!(incident::incident))
         .routes(routes!(orders::order))
+        .routes(routes!(notices::maintenance, notices::set_maintenance))
+        .routes(routes!(notices::end_maintenance))
+        .routes(routes!(notices::silences, notices::set_silence))
+        .routes(routes!(notices::end_silence))
         .routes(routes!(list::events))
         .routes(routes!(list::event))
         .routes(routes!(list::resolve_event))

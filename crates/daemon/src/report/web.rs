@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use axum::body::{Body, Bytes};
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::header::{self, HeaderName, HeaderValue};
-use axum::http::{Method, StatusCode, Uri};
+use axum::http::{Method, StatusCode, Uri, Version};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::{Json, Router};
@@ -187,6 +187,22 @@ pub(super) async fn hardened(request: Request, next: Next) -> Response {
         response.headers_mut().insert(header::STRICT_TRANSPORT_SECURITY, TLS_ONLY);
     }
     response
+}
+
+/// Headers of which the first and the last mean different things to different programs on the way, so each comes once.
+const ONCE: [HeaderName; 3] = [header::HOST, header::AUTHORIZATION, header::ORIGIN];
+
+/// Refuses what does not say, or says twice, whom it is for and from whom it comes (RFC 9112, 3.2).
+pub(super) async fn unambiguous(request: Request, next: Next) -> Response {
+    let headers = request.headers();
+    if let Some(name) = ONCE.iter().find(|name| headers.get_all(*name).iter().nth(1).is_some()) {
+        return Refusal::new(StatusCode::BAD_REQUEST, format!("The header {name} comes more than once"))
+            .into_response();
+    }
+    if request.version() == Version::HTTP_11 && !headers.contains_key(header::HOST) {
+        return Refusal::new(StatusCode::BAD_REQUEST, "The header host is missing").into_response();
+    }
+    next.run(request).await
 }
 
 /// A limit on how many calls run at once, and on what of their answers waits to be read.

@@ -9,7 +9,7 @@ use engine::observe::ClusterName;
 use engine::policy::Policy;
 use jiff::{SignedDuration, Timestamp, Unit};
 
-use super::replay::{Difference, replay};
+use super::replay::{Difference, go_on, replay};
 use super::{PIECE_LASTS, Settings, pieces};
 use crate::config::{self, Config};
 use crate::ops::print;
@@ -121,7 +121,7 @@ fn of_cluster(
     let mut differences: Vec<Difference> = Vec::new();
     for piece in pieces {
         let place = piece.display();
-        let played = match replay(piece, policy.clone(), level) {
+        let mut played = match replay(piece, policy.clone(), level) {
             Ok(played) => played,
             // The others are worth as much without it.
             Err(why) => {
@@ -132,7 +132,8 @@ fn of_cluster(
         let Some((from, to)) = played.span.filter(|(_, to)| *to >= since) else { continue };
         let began = span.map_or(from, |(began, _)| began);
         (turns, said, span) = (turns + played.turns, said + played.said, Some((began, to)));
-        differences.extend(played.differences.into_iter().filter(|difference| difference.at >= since));
+        played.differences.retain(|difference| difference.at >= since);
+        go_on(&mut differences, played);
     }
     let Some((from, to)) = span else { return Ok(format!("{name}: nothing could be played\n")) };
     let mut text = format!(

@@ -8,6 +8,8 @@ use std::path::Path;
 
 use engine::act::Outcome;
 use engine::decide::{Autonomy, Controls};
+use engine::detect::Condition;
+use engine::observe::Subject;
 use engine::policy::Policy;
 use engine::{Command, Effect, Engine, Input};
 use jiff::{SignedDuration, Timestamp};
@@ -43,8 +45,38 @@ pub struct Replayed {
     pub said: u64,
     /// In the order of time.
     pub differences: Vec<Difference>,
+    /// What was open when it began, in the words of its lines.
+    pub open: Vec<String>,
     /// Whether the piece's end is missing.
     pub cut: bool,
+}
+
+/// Adds what the next piece came to.
+///
+/// A piece begins with what was known *then*, so of an incident that lasts over several pieces each finds the same difference once
+/// more. That is no second act, and is told as the same line.
+pub fn go_on(all: &mut Vec<Difference>, next: Replayed) {
+    let Replayed { differences, open, .. } = next;
+    let before = all.len();
+    for difference in differences {
+        let lasting = open.iter().any(|about| is_about(&difference.line, about));
+        let same = |told: &&mut Difference| told.today == difference.today && told.line == difference.line;
+        match all[..before].iter_mut().rev().filter(|_| lasting).find(same) {
+            Some(told) => told.times += difference.times,
+            None => all.push(difference),
+        }
+    }
+}
+
+/// What lines about an incident have in common.
+fn about(condition: Condition, subject: &Subject) -> String {
+    format!(" {:<18} {subject}", condition.as_str())
+}
+
+/// Whether a line is about this, and not about one whose name begins with it.
+fn is_about(line: &str, about: &str) -> bool {
+    let rest = line.split_once(about).map(|(_, rest)| rest);
+    rest.is_some_and(|rest| rest.starts_with([':', ' ']))
 }
 
 /// Plays a piece with this policy, and with this level instead of the one that was set then, if one is given.
@@ -67,6 +99,9 @@ pub fn replay(path: &Path, policy: Policy, level: Option<Autonomy>) -> Result<Re
         told: Replayed { span: Some((at, at)), ..Replayed::default() },
         differences: BTreeMap::new(),
     };
+    let open = replay.engine.open_incidents();
+    replay.told.open =
+        open.map(|(slot, incident)| about(incident.finding.condition(), &slot.subject)).collect();
     if let Some(level) = level {
         let controls = Controls { level, ..replay.engine.controls().clone() };
         replay.turn(at, Input::Commanded(Command::Controls(controls)), &[]);
@@ -177,4 +212,50 @@ impl Replay {
 
 fn is_news(line: &str) -> bool {
     !line.starts_with("heartbeat")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What was open when it began, and its differences: said only now, or only then (`-`).
+    type Piece = (&'static [&'static str], &'static [&'static str]);
+
+    fn told(pieces: &[Piece]) -> Vec<String> {
+        let mut all = Vec::new();
+        for (hour, (open, lines)) in pieces.iter().enumerate() {
+            let at = Timestamp::UNIX_EPOCH + SignedDuration::from_hours(hour as i64);
+            let difference = |line: &&str| {
+                let today = !line.starts_with('-');
+                Difference { at, today, line: line.trim_start_matches('-').into(), times: 1 }
+            };
+            let open = open.iter().map(|subject| about(Condition::VmCrashed, &subject.parse().unwrap()));
+            let differences = lines.iter().map(difference).collect();
+            go_on(&mut all, Replayed { open: open.collect(), differences, ..Replayed::default() });
+        }
+        let show = |Difference { at, today, line, times }: Difference| {
+            format!("{} {} {} {times}", at.as_second() / 3600, if today { "now" } else { "then" }, &line[..7])
+        };
+        all.into_iter().map(show).collect()
+    }
+
+    #[test]
+    fn what_lasts_over_pieces_is_told_once() {
+        const ACTS: &str = "acting    VM_CRASHED         qemu/101 (web01): start it on pve1, attempt 1 of 3";
+        const LONGER: &str = "acting    VM_CRASHED         qemu/1011 (db): start it on pve1, attempt 1 of 3";
+        const ADVISED: &str = "advised   VM_CRASHED         qemu/101 (web01): start it on pve1";
+        const NOT_ADVISED: &str = "-advised   VM_CRASHED         qemu/101 (web01): start it on pve1";
+        #[rustfmt::skip]
+        let table: [(&str, &[Piece], &[&str]); 6] = [
+            ("the same incident",        &[(&[], &[ACTS]), (&["qemu/101"], &[ACTS]), (&["qemu/101"], &[ACTS])], &["0 now acting  3"]),
+            ("the guest crashed again",  &[(&[], &[ACTS]), (&[], &[ACTS])],                 &["0 now acting  1", "1 now acting  1"]),
+            ("another one is open",      &[(&[], &[ACTS]), (&["qemu/100", "qemu/1011"], &[ACTS])], &["0 now acting  1", "1 now acting  1"]),
+            ("one with a shorter name",  &[(&[], &[LONGER]), (&["qemu/101"], &[LONGER])],   &["0 now acting  1", "1 now acting  1"]),
+            ("something else about it",  &[(&[], &[NOT_ADVISED]), (&["qemu/101"], &[ACTS])], &["0 then advised 1", "1 now acting  1"]),
+            ("now and then are two",     &[(&[], &[NOT_ADVISED]), (&["qemu/101"], &[ADVISED])], &["0 then advised 1", "1 now advised 1"]),
+        ];
+        for (name, pieces, expected) in table {
+            assert_eq!(told(pieces), expected, "{name}");
+        }
+    }
 }

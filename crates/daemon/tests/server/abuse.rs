@@ -194,6 +194,33 @@ async fn a_request_is_one_request() {
 }
 
 #[tokio::test]
+async fn whom_it_is_for_and_from_whom_is_said_once() {
+    let fixture = Fixture::new().await;
+    let good = format!("Authorization: Bearer {}", fixture.token());
+    let status = "/api/monitor/status";
+    let sockets = "/socket.io/?EIO=4&transport=polling";
+    #[rustfmt::skip]
+    let table: [(&str, &str, &[&str], u16); 9] = [
+        ("once",                        status,  &["Host: x", &good],                                   200),
+        ("no host",                     status,  &[&good],                                              400),
+        ("two hosts",                   status,  &["Host: x", "Host: evil", &good],                     400),
+        ("the same one twice",          status,  &["Host: x", "Host: x", &good],                        400),
+        ("a good token, and another",   status,  &["Host: x", &good, "Authorization: Bearer x"],        400),
+        ("another, and a good one",     status,  &["Host: x", "authorization: Bearer x", &good],        400),
+        ("a socket of its own origin",  sockets, &["Host: x", "Origin: http://x"],                      200),
+        ("of two origins",              sockets, &["Host: x", "Origin: http://x", "Origin: http://y"],  400),
+        ("for two hosts",               sockets, &["Host: x", "Host: y", "Origin: http://y"],           400),
+    ];
+    for (name, path, headers, expected) in table {
+        let text = format!("GET {path} HTTP/1.1\r\nConnection: close\r\n{}\r\n\r\n", headers.join("\r\n"));
+        let reply = raw(&fixture, &text).await;
+        assert_eq!(reply.status, expected, "{name}: {}", reply.shown());
+        assert_eq!(reply.header("x-content-type-options"), Some("nosniff"), "{name}");
+    }
+    fixture.stop().await;
+}
+
+#[tokio::test]
 async fn what_is_too_large_is_refused_before_it_is_read() {
     let fixture = Fixture::new().await;
     let long = "x".repeat(40_000);

@@ -345,3 +345,78 @@ async fn a_stop_that_could_not_be_stored_is_said_to_be_in_force() {
     assert!(exit == 0 && said.contains("kill switch  ON"), "{said}");
     fixture.stop().await;
 }
+
+#[tokio::test]
+async fn work_and_silences_are_announced_listed_and_ended() {
+    let fixture = Fixture::new().await;
+    let config = config(&fixture);
+    super::v1::publish(&fixture, jiff::Timestamp::now());
+    tell(&fixture, "lab", vec![opened(0, 1)]).await;
+    let me = "node/pve1 in lab, ";
+    #[rustfmt::skip]
+    let table: [(&str, &str, i32, &str, &str); 24] = [
+        ("nothing yet",              "maintenance list", 0, "no maintenance is announced\n", ""),
+        ("nothing is silenced",      "silence list", 0, "nothing is silenced\n", ""),
+        ("for so long",              "maintenance add node/pve1 --cluster lab --for 2h --note memory", 0, "maintenance in force: node/pve1 in lab, until 20", ""),
+        ("which of them",            "maintenance add node/pve1 --for 2h", 1, "", "jarvis: refused: cluster: is missing: it is another thing in each; there are lab, edge\n"),
+        ("to come",                  "maintenance add cluster --cluster lab --from 2027-07-01T22:00 --until 2027-07-02T01:00 --zone Europe/Berlin", 0, "maintenance to come: cluster in lab, 2027-07-01 20:00 UTC to 2027-07-01 23:00 UTC\n", ""),
+        ("each week",                "maintenance add tag:web --weekly sun,mon --at 02:00 --for 3h --zone Europe/Berlin", 0, "maintenance to come: tag:web in all clusters, mon,sun at 02:00 Europe/Berlin for 3 h 0 min; next 20", ""),
+        ("a guest that is not seen", "maintenance add qemu/999 --cluster lab --for 1h30m", 0, "maintenance in force: qemu/999 in lab, until 20", ""),
+        ("a silence",                "silence add qemu/101 --cluster lab --for 3d --condition VM_CRASHED", 0, "silence in force: VM_CRASHED of qemu/101 in lab, until 20", ""),
+        ("no end",                   "silence add qemu/101", 2, "", "error: the following required arguments were not provided:\n  --for <TIME>\n"),
+        ("no end of work",           "maintenance add qemu/101", 2, "", "error: the following required arguments were not provided:\n  --for <TIME>\n"),
+        ("two ends",                 "silence add qemu/101 --for 1h --until 2027-01-01T00:00", 2, "", "error: the argument '--for <TIME>' cannot be used with '--until <TIME>'"),
+        ("days without a time",      "maintenance add qemu/101 --weekly sun --for 1h", 2, "", "error: the following required arguments were not provided:\n  --at <HH:MM>\n"),
+        ("no time",                  "maintenance add qemu/101 --for soon", 2, "", "error: invalid value 'soon' for '--for <TIME>': write a time like 2h, 90m, 1h30m or 3d\n"),
+        ("too long",                 "silence add qemu/101 --for 31d --cluster lab", 1, "", "jarvis: refused: minutes: must be a whole number from 1 to 43200\n"),
+        ("no such day",              "maintenance add cluster --weekly sonntag --at 02:00 --for 1h", 1, "", "jarvis: refused: days: days are mon, tue, wed, thu, fri, sat, sun, several of them with commas\n"),
+        ("no such subject",          "maintenance add pve1 --for 1h", 1, "", "jarvis: refused: subject: `pve1` is nothing that can be meant: write cluster, node/pve1,"),
+        ("no such condition",        "silence add cluster --for 1h --condition VM_CRASH", 1, "", "jarvis: refused: condition: must be one of MONITOR_BLIND,"),
+        ("no such zone",             "maintenance add cluster --for 1h --zone Mars/Base", 1, "", "jarvis: refused: zone: there is no such time zone; write one like Europe/Berlin or UTC\n"),
+        ("the list",                 "maintenance list", 0, "ID        STATE     CLUSTER  SUBJECT    BY", ""),
+        ("for a script",             "maintenance list --json --cluster edge", 0, "{\"items\":[{", ""),
+        ("it shows",                 "incidents", 0, "SINCE (UTC)          SEVERITY  CLUSTER  NODE  CONDITION   WHAT\n2023-11-14 22:13:20  error     lab      pve1  VM_CRASHED  web01 (qemu/101); maintenance until 20", ""),
+        ("no such id",               "maintenance end ffffffff-ffff", 1, "", "jarvis: none that lasts or is to come has the id ffffffff-ffff: jarvis maintenance list\n"),
+        ("no id",                    "silence end x", 1, "", "jarvis: give the id, or at least four signs of its beginning: jarvis silence list\n"),
+        ("nothing of one",           "silence end 00000000-0000", 1, "", "jarvis: none that lasts"),
+    ];
+    for (name, words, code, out, err) in table {
+        let (exit, stdout, stderr) = ask(&config, words, &[]).await;
+        assert_eq!(exit, code, "{name}: {stdout}{stderr}");
+        assert!(stdout.starts_with(out) && stderr.starts_with(err), "{name}: {stdout}{stderr}");
+        let unseen = stdout.contains("nothing that is seen now is meant by that");
+        // Of the other cluster nothing is seen, so nobody counts what a tag means everywhere.
+        assert_eq!(unseen, name == "a guest that is not seen", "{name}: {stdout}");
+    }
+    let (_, why, _) = ask(&config, "why qemu/101", &[]).await;
+    assert!(
+        why.contains("\nmaintenance until 20") && why.contains(": nothing is done, and nobody is told\n"),
+        "{why}"
+    );
+    assert!(why.contains("\nsilence until 20"), "{why}");
+    for (list, end, before) in
+        [("maintenance list --json", "maintenance end", 4), ("silence list --json", "silence end", 1)]
+    {
+        let ids = async || {
+            let (_, stdout, _) = ask(&config, list, &[]).await;
+            let answer: Value = serde_json::from_str(&stdout).unwrap();
+            let items = answer["items"].as_array().unwrap().clone();
+            items.iter().map(|item| item["id"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        let all = ids().await;
+        assert_eq!(all.len(), before);
+        let newest = &all[0];
+        let (exit, stdout, stderr) = ask(&config, &format!("{end} {}", &newest[..8]), &[]).await;
+        assert_eq!(
+            (exit, stdout.contains(" ended: "), stdout.contains(newest)),
+            (0, true, true),
+            "{stdout}{stderr}"
+        );
+        assert!(!ids().await.contains(newest));
+    }
+    let operated = fixture.operated();
+    assert_eq!(operated.len(), 7, "five made, two ended: {operated:?}");
+    assert!(operated.iter().all(|row| row.contains("(command line) ")), "{operated:?}");
+    assert!(operated[0].contains(me.split(' ').next().unwrap()), "{operated:?}");
+    fixture.stop().await;
+}

@@ -7,7 +7,7 @@ use daemon::report::caller::Role;
 use serde_json::Value;
 
 use super::at;
-use super::harness::{Fixture, edge, lab};
+use super::harness::{Fixture, Polling, edge, lab};
 use super::v1::{opened, tell};
 
 impl Fixture {
@@ -176,6 +176,87 @@ async fn every_browser_knows_within_a_second_and_the_journal_knows_who() {
     fixture.server.shutdown().await;
     assert!(fixture.store.close().await);
     assert!(verify(&path).await.is_ok(), "the chain holds");
+}
+
+/// One message on a socket, and its answer.
+async fn said(screen: &Polling<'_>, message: &str) -> String {
+    screen.say(&format!("42/events,7{message}")).await;
+    let heard = screen.hear_until("43/events,7").await;
+    let answer = heard.iter().find_map(|packet| packet.strip_prefix("43/events,7")).unwrap();
+    answer.trim_start_matches('[').trim_end_matches(']').to_owned()
+}
+
+#[tokio::test]
+async fn the_kill_switch_and_the_level_by_socket() {
+    let fixture = Fixture::of_two().await;
+    fixture.user("vera", Role::Viewer, None).await;
+    fixture.user("olga", Role::Operator, None).await;
+    fixture.user("otto", Role::Operator, Some(&[edge()])).await;
+    let (on, off) = (r#"{"killSwitch":true}"#, r#"{"killSwitch":false}"#);
+    let shape = r#"{"error":"The message must have one body: {\"active\": true} or {\"active\": false}","status":400}"#;
+    let level = r#"{"error":"Level must be 0-4","status":400}"#;
+    let high = r#"{"error":"Level is limited to 2 by the configuration","status":409}"#;
+    #[rustfmt::skip]
+    let table = [
+        ("a viewer stops nothing",       "vera", r#"["killSwitch",{"active":true}]"#,                   "403", false, 2),
+        ("nor sets a level",             "vera", r#"["autonomyLevel",{"level":1}]"#,                    "403", false, 2),
+        ("an operator stops",            "olga", r#"["killSwitch",{"active":true}]"#,                   on,    true,  2),
+        ("a word",                       "olga", r#"["killSwitch",{"active":"no"}]"#,                   shape, true,  2),
+        ("nothing",                      "olga", r#"["killSwitch",{}]"#,                                shape, true,  2),
+        ("not even a body",              "olga", r#"["killSwitch"]"#,                                   shape, true,  2),
+        ("a bare bool",                  "olga", r#"["killSwitch",false]"#,                             shape, true,  2),
+        ("a list",                       "olga", r#"["killSwitch",[false]]"#,                           shape, true,  2),
+        ("twice",                        "olga", r#"["killSwitch",{"active":true,"active":false}]"#,    shape, true,  2),
+        ("one key more",                 "olga", r#"["killSwitch",{"active":false,"force":true}]"#,     shape, true,  2),
+        ("of some, to let it act again", "otto", r#"["killSwitch",{"active":false}]"#,                  "403", true,  2),
+        ("an operator lets it act",      "olga", r#"["killSwitch",{"active":false}]"#,                  off,   false, 2),
+        ("of some, to stop",             "otto", r#"["killSwitch",{"active":true}]"#,                   on,    true,  2),
+        ("of some, the level",           "otto", r#"["autonomyLevel",{"level":0}]"#,                    "403", true,  2),
+        ("the level",                    "olga", r#"["autonomyLevel",{"level":1}]"#,  r#"{"autonomyLevel":1}"#, true,  1),
+        ("a text for it",                "vera", r#"["autonomyLevel",{"level":"2"}]"#,                  level, true,  1),
+        ("two levels",                   "vera", r#"["autonomyLevel",{"level":0,"level":2}]"#,          level, true,  1),
+        ("no level",                     "vera", r#"["autonomyLevel"]"#,                                level, true,  1),
+        ("above the ceiling",            "vera", r#"["autonomyLevel",{"level":3}]"#,                    high,  true,  1),
+    ];
+    let auth =
+        async |name: &str| format!(r#"{{"token":"{}","clusters":"all"}}"#, fixture.token_of(name).await);
+    let mut screens = std::collections::BTreeMap::new();
+    for name in ["vera", "olga", "otto"] {
+        let screen = fixture.join("/events", &auth(name).await).await;
+        screen.hear_until("40/events,").await;
+        screens.insert(name, screen);
+    }
+    for (name, by, message, expected, stopped, level) in table {
+        let answer = said(&screens[by], message).await;
+        let refused = format!(r#""status":{expected}"#);
+        assert!(answer == expected || answer.contains(&refused), "{name}: {answer}");
+        let status = fixture.get("/api/monitor/status", &fixture.token()).await.body;
+        let shown = format!(r#""autonomyLevel":{level},"killSwitch":{stopped}"#);
+        assert!(status.contains(&shown), "{name}: {status}");
+    }
+    let operated = fixture.operated();
+    let stops = operated.iter().filter(|row| row.contains("killSwitch") || row.contains("autonomyLevel"));
+    let by: Vec<_> = stops.map(|row| row.split_once(" {").unwrap().0).collect();
+    let expected = ["olga (login) killSwitch", "olga (login) killSwitch", "otto (login) killSwitch"];
+    assert_eq!(by, [&expected[..], &["olga (login) autonomyLevel"]].concat());
+
+    // Who floods it fills no journal, and stops all the same.
+    let packets: Vec<_> =
+        (0..40).map(|n| format!(r#"42/events,{n}["killSwitch",{{"active":true}}]"#)).collect();
+    let flood = fixture.join("/events", &auth("olga").await).await;
+    flood.hear_until("40/events,").await;
+    flood.say(&packets.join("\u{1e}")).await;
+    let mut answers = Vec::new();
+    while answers.len() < 40 {
+        let heard = flood.hear().await;
+        answers.extend(heard.into_iter().filter(|packet| packet.starts_with("43/events,")));
+    }
+    let kept = answers.iter().filter(|answer| answer.ends_with(&format!("[{on}]"))).count();
+    let only_on = answers
+        .iter()
+        .filter(|answer| answer.contains(r#""status":503"#) && answer.contains(r#""killSwitch":true"#));
+    assert!((1..=20).contains(&kept) && kept + only_on.count() == 40, "{answers:?}");
+    fixture.stop().await;
 }
 
 #[tokio::test]

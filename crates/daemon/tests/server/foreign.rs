@@ -88,9 +88,17 @@ async fn each_call_for_another_cluster() {
     }
     use Role::{Operator, Viewer};
     let revoke = format!("DELETE /api/v1/tokens/{admins}");
+    let mut ends = Vec::new();
+    for path in ["maintenance", "silences"] {
+        let theirs = r#"{"subject":"node/pve1","minutes":60,"cluster":"lab","note":"theirs"}"#;
+        let made = fixture.ask(&format!("POST /api/v1/{path}"), &fixture.token(), theirs).await;
+        let made: Value = serde_json::from_str(&made.body).unwrap();
+        ends.push(format!("DELETE /api/v1/{path}/{}", made["id"].as_str().unwrap()));
+    }
+    let (end_work, end_silence) = (ends.remove(0), ends.remove(0));
     // The least role that gets as far as the answer; less is 403 anyway.
     #[rustfmt::skip]
-    let table: [(&str, &str, Role, u16); 43] = [
+    let table: [(&str, &str, Role, u16); 59] = [
         ("GET /api/v1/clusters",                        "", Viewer, 200),
         ("GET /api/v1/clusters/lab",                    "", Viewer, 404),
         ("GET /api/v1/clusters/lab/nodes",              "", Viewer, 404),
@@ -109,6 +117,8 @@ async fn each_call_for_another_cluster() {
         ("GET /api/v1/incidents",                       "", Viewer, 200),
         ("GET /api/v1/incidents?cluster=lab",           "", Viewer, 200),
         ("GET /api/v1/incidents/00000000-0000-0000-0000-000000000007", "", Viewer, 404),
+        ("POST /api/v1/incidents/00000000-0000-0000-0000-000000000007/approve", "", Operator, 404),
+        ("POST /api/v1/incidents/00000000-0000-0000-0000-000000000007/resolve?cluster=lab", "", Operator, 404),
         ("GET /api/v1/events",                          "", Viewer, 200),
         ("GET /api/v1/events?cluster=lab",              "", Viewer, 200),
         ("GET /api/v1/events/1",                        "", Viewer, 404),
@@ -116,6 +126,20 @@ async fn each_call_for_another_cluster() {
         ("GET /api/v1/actions",                         "", Viewer, 200),
         ("GET /api/v1/actions?cluster=lab",             "", Viewer, 200),
         ("GET /api/v1/journal?cluster=lab",             "", Operator, 200),
+        ("GET /api/v1/maintenance",                     "", Viewer, 200),
+        ("GET /api/v1/maintenance?state=all",           "", Viewer, 200),
+        ("GET /api/v1/maintenance?cluster=lab",         "", Viewer, 404),
+        ("POST /api/v1/maintenance",                    r#"{"subject":"cluster","minutes":5,"cluster":"lab"}"#, Operator, 400),
+        ("POST /api/v1/maintenance",                    r#"{"subject":"qemu/101","minutes":5,"cluster":"lab"}"#, Operator, 400),
+        ("POST /api/v1/maintenance",                    r#"{"subject":"cluster","minutes":5}"#, Operator, 403),
+        (&end_work,                                     "", Operator, 404),
+        ("GET /api/v1/silences",                        "", Viewer, 200),
+        ("GET /api/v1/silences?state=all",              "", Viewer, 200),
+        ("GET /api/v1/silences?cluster=lab",            "", Viewer, 404),
+        ("POST /api/v1/silences",                       r#"{"subject":"cluster","minutes":5,"cluster":"lab"}"#, Operator, 400),
+        ("POST /api/v1/silences",                       r#"{"subject":"qemu/101","minutes":5,"cluster":"lab"}"#, Operator, 400),
+        ("POST /api/v1/silences",                       r#"{"subject":"cluster","minutes":5}"#, Operator, 403),
+        (&end_silence,                                  "", Operator, 404),
         ("GET /api/v1/health",                          "", Viewer, 200),
         ("GET /metrics",                                "", Viewer, 200),
         ("GET /api/memory/events",                      "", Viewer, 200),

@@ -3,14 +3,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use daemon::record::{NewEntry, NewEvent, Source};
+use daemon::report::caller::Role;
 use daemon::report::page::{GuestMarks, GuestRow, NodeRow, Quorum, StorageRow};
-use engine::detect::{Finding, Trace};
+use engine::act::{Action, Attempt, Outcome};
+use engine::decide::{Hold, KillSwitch};
+use engine::detect::{Condition, Finding, Trace};
 use engine::incident::{IncidentId, Resolution};
 use engine::observe::{GuestKind, GuestStatus, Presence};
-use engine::record::{Entry, Fact};
+use engine::record::{Entry, Fact, Order, Step};
 use engine::report::{EventKind, Severity};
 use jiff::{SignedDuration, Timestamp};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::at;
 use super::harness::{Fixture, Reply, lab};
@@ -250,6 +253,76 @@ async fn an_incident_and_its_story() {
     fixture.stop().await;
 }
 
+fn step(second: i64, id: u128, step: Step) -> Entry {
+    entry(second, Fact::Remedy { incident: incident(id), condition: Condition::VmCrashed, step })
+}
+
+/// What is done about an incident is shown with it, in the list as in its story.
+#[tokio::test]
+async fn how_far_an_incident_has_come() {
+    let fixture = Fixture::new().await;
+    fixture.user("vera", Role::Viewer, None).await;
+    let token = fixture.token_of("vera").await;
+    let action = || Action::StartGuest { guest: "qemu/101".parse().unwrap(), node: "pve1".parse().unwrap() };
+    let attempt = |number| {
+        let runbook = "vm-crashed-restart".into();
+        Attempt { number, action: action(), runbook, at: at(0), level: 3 }
+    };
+    let held = |holds| Step::Held { action: action(), holds, runbook: "vm-crashed-restart".into(), level: 3 };
+    let on = || Hold::KillSwitch(KillSwitch::On);
+    let intended = |number| Step::Intended { attempt: attempt(number), of: 3, approved: None };
+    let acted = |number, outcome| Step::Acted { attempt: attempt(number), outcome };
+    let verified =
+        |number, helped| Step::Verified { attempt: attempt(number), helped, words: "so".into(), upid: None };
+    let done = Outcome::Done { upid: None, said: "OK".into() };
+    let escalated = Step::Escalated {
+        words: "no".into(),
+        action: action(),
+        runbook: "vm-crashed-restart".into(),
+        level: 3,
+        attempts: 2,
+    };
+    // What was said last is what stands; the rows add up.
+    #[rustfmt::skip]
+    let table: [(&str, Option<Step>, &str); 12] = [
+        ("told",                  None,                                               "0 null null false []"),
+        ("held, by two",          Some(held(vec![on(), Hold::Standby])),              r#"0 null null false ["killSwitch: the kill switch is on","standby: this Jarvis is on standby"]"#),
+        ("by one",                Some(held(vec![Hold::Grace(at(40))])),              r#"0 null null false ["grace: it may heal by itself for 0:37"]"#),
+        ("proposed",              Some(Step::Recommended { action: action(), runbook: "vm-crashed-restart".into() }), r#"0 null "start it on pve1" false []"#),
+        ("approved",              Some(Step::Ordered { by: "olga (login)".into(), order: Order::Approve }), "0 null null false []"),
+        ("under way",             Some(intended(1)),                                  r#"1 "start it on pve1" null false []"#),
+        ("could not be made",     Some(acted(1, Outcome::NotMade { why: r#"a "outcome":{"NotMade" node"#.into() })), "0 null null false []"),
+        ("under way again",       Some(intended(1)),                                  r#"1 "start it on pve1" null false []"#),
+        ("made, and looked at",   Some(acted(1, done)),                               r#"1 "start it on pve1" null false []"#),
+        ("it did not help",       Some(verified(1, false)),                           "1 null null false []"),
+        ("and once more",         Some(intended(2)),                                  r#"2 "start it on pve1" null false []"#),
+        ("people are called",     Some(escalated),                                    r#"2 null "start it on pve1" true []"#),
+    ];
+    let shown = |it: &Value| {
+        let holds = it["holds"].as_array().unwrap().iter();
+        let words =
+            |hold: &Value| format!("{}: {}", hold["hold"].as_str().unwrap(), hold["words"].as_str().unwrap());
+        let holds: Vec<_> = holds.map(words).collect();
+        format!("{} {} {} {} {}", it["attempts"], it["acting"], it["proposed"], it["escalated"], json!(holds))
+    };
+    tell(&fixture, "edge", vec![opened(0, 7), step(1, 7, intended(1))]).await;
+    tell(&fixture, "lab", vec![opened(0, 7)]).await;
+    for (second, (name, said, expected)) in (1..).zip(table) {
+        if let Some(said) = said {
+            tell(&fixture, "lab", vec![step(second, 7, said)]).await;
+        }
+        let list = json(&fixture.get("/api/v1/incidents?cluster=lab", &token).await);
+        assert_eq!(shown(&list["items"][0]), expected, "{name}");
+        let id = list["items"][0]["id"].as_str().unwrap();
+        let story = json(&fixture.get(&format!("/api/v1/incidents/{id}?cluster=lab"), &token).await);
+        assert_eq!(story["incident"], list["items"][0], "{name}: in its story");
+    }
+    tell(&fixture, "lab", vec![resolved(60, 7)]).await;
+    let list = json(&fixture.get("/api/v1/incidents?cluster=lab", &token).await);
+    assert_eq!(shown(&list["items"][0]), "2 null null true []", "over");
+    fixture.stop().await;
+}
+
 #[tokio::test]
 async fn events_by_filter() {
     let fixture = Fixture::new().await;
@@ -446,6 +519,8 @@ async fn the_document_has_every_call_and_no_other() {
             (_, true, false) if path.starts_with("/api/auth/") => &[415],
             (_, true, false) => &[400],
             (_, false, _) if path.contains("nobody") || path.contains("/tokens/") => &[404],
+            // Nothing is announced.
+            (_, false, _) if path.contains("/maintenance/") || path.contains("/silences/") => &[404],
             // No engine runs here that could be told.
             (_, false, _) if path.ends_with("/acknowledge") => &[409],
             // What there is was told by an incident.

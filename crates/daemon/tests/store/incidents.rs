@@ -129,7 +129,7 @@ async fn a_file_from_before_the_table_has_its_incidents_all_the_same() {
         let store = Store::open(&path).await.unwrap();
         all_of_it(&store).await;
         assert!(store.close().await);
-        let before = "DROP TABLE incidents; DROP TABLE incident_entries; DELETE FROM jarvis_schema WHERE name = 'incidents';";
+        let before = "DROP TABLE incidents; DROP TABLE incident_entries; DELETE FROM jarvis_schema WHERE version >= 5;";
         run(&path, &format!("{before} {lost}")).await;
         let store = Store::open(&path).await.unwrap();
         assert_eq!(shown(&store).await, expected, "{name}");
@@ -158,7 +158,7 @@ async fn what_only_the_events_know_is_what_the_last_of_them_says() {
     assert!(store.close().await);
     run(
         &path,
-        r#"DROP TABLE incidents; DROP TABLE incident_entries; DELETE FROM jarvis_schema WHERE name = 'incidents';
+        r#"DROP TABLE incidents; DROP TABLE incident_entries; DELETE FROM jarvis_schema WHERE version >= 5;
         INSERT INTO events (id, timestamp, at_ms, type, severity, source, summary, cluster, incident_id, condition,
             subject, node, details, resolved, resolved_ms) VALUES
         -- Turned for the worse and moved, told late what came first, and is over.

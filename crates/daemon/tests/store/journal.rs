@@ -1,5 +1,8 @@
 //! The journal: what it keeps, what a foreign hand cannot do to it unseen, and what goes with age.
 
+#[path = "chain.rs"]
+mod chain;
+
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -222,6 +225,7 @@ async fn a_whole_journal_is_said_to_be_whole_beside_its_daemon_and_without() {
         DIR/jarvis.db: the journal is whole: 7 rows, 4 of 2026-11-04T12:00:00Z to 10 of 2026-11-10T12:00:00Z
           oldest end: pruned up to row 3 (signed)
           newest end: the head beside the database is at row 10 (signed)
+          signatures: every row is signed
     "#]];
     let before = fs::read(&path).unwrap();
     whole.assert_eq(&verified(&folder, &path).await);
@@ -237,7 +241,11 @@ async fn a_whole_journal_is_said_to_be_whole_beside_its_daemon_and_without() {
     assert!(behind.contains("8 rows, 4 of") && behind.contains("at row 10 (signed)"), "{behind}");
     fs::remove_file(folder.path("jarvis.key")).unwrap();
     let unsigned = verified(&folder, &path).await;
-    assert!(unsigned.contains("(its signature unchecked, there is no jarvis.key)"), "{unsigned}");
+    assert!(
+        unsigned.contains("there is no jarvis.key beside it, and without it nobody can tell"),
+        "{unsigned}"
+    );
+    assert!(unsigned.contains("Its rows fit each other: 8 rows, 4 of"), "{unsigned}");
     assert!(!folder.path("jarvis.key").exists(), "it makes nothing");
 
     let fresh = folder.path("fresh.db");
@@ -264,12 +272,12 @@ async fn a_whole_journal_is_said_to_be_whole_beside_its_daemon_and_without() {
 async fn whatever_a_hand_does_to_it_shows_and_the_row_is_named() {
     #[rustfmt::skip]
     let table: [(&str, &str, Expect); 17] = [
-        ("an entry changed",        "UPDATE journal SET entry = replace(entry, 'a row', 'another') WHERE seq = 6", expect!["row 6 was changed after it was written"]),
+        ("an entry changed",        "UPDATE journal SET entry = replace(entry, 'a row', 'another') WHERE seq = 6", expect!["row 6 was changed after it was written, or was written with another key"]),
         ("an entry emptied",        "UPDATE journal SET entry = '' WHERE seq = 6",              expect!["row 6 is larger than any that is written here"]),
-        ("a time changed",          "UPDATE journal SET at_ms = at_ms + 1 WHERE seq = 4",       expect!["row 4 was changed after it was written"]),
-        ("a cluster changed",       "UPDATE journal SET cluster = NULL WHERE seq = 10",         expect!["row 10 was changed after it was written"]),
-        ("a kind changed",          "UPDATE journal SET kind = 'break' WHERE seq = 5",          expect!["row 5 was changed after it was written"]),
-        ("a hash changed",          "UPDATE journal SET hash = zeroblob(32) WHERE seq = 7",     expect!["row 7 was changed after it was written"]),
+        ("a time changed",          "UPDATE journal SET at_ms = at_ms + 1 WHERE seq = 4",       expect!["row 4 was changed after it was written, or was written with another key"]),
+        ("a cluster changed",       "UPDATE journal SET cluster = NULL WHERE seq = 10",         expect!["row 10 was changed after it was written, or was written with another key"]),
+        ("a kind changed",          "UPDATE journal SET kind = 'break' WHERE seq = 5",          expect!["row 5 was changed after it was written, or was written with another key"]),
+        ("a hash changed",          "UPDATE journal SET hash = zeroblob(32) WHERE seq = 7",     expect!["row 7 was changed after it was written, or was written with another key"]),
         ("a hash cut",              "UPDATE journal SET prev = x'00' WHERE seq = 7",            expect!["row 7 was not written after row 6 as that stands: one of the two was replaced"]),
         ("a row taken out",         "DELETE FROM journal WHERE seq = 6",                        expect!["row 7 follows row 5: what was between them is missing"]),
         ("a row taken out, the hole closed", "DELETE FROM journal WHERE seq = 6; UPDATE journal SET seq = seq - 1 WHERE seq > 6", expect!["row 6 was not written after row 5 as that stands: one of the two was replaced"]),
@@ -329,6 +337,15 @@ async fn a_head_that_is_not_its_own_shows() {
     run(&path, &anchor[0]).await;
     let said = verified(&folder, &path).await;
     expect![[r#"
+        DIR/jarvis.db: the journal does not fit: row 4 was changed after it was written, or was written with another key
+    "#]]
+    .assert_eq(&said);
+    // The same with the same key, as another daemon would write it that was started on a backup of the folder.
+    let twin = Folder::new();
+    fs::copy(folder.path("jarvis.key"), twin.path("jarvis.key")).unwrap();
+    fs::copy(ten_rows(&twin, "another ten").await, &path).unwrap();
+    let said = verified(&folder, &path).await;
+    expect![[r#"
         DIR/jarvis.db: the journal does not fit: row 10 is not the one that the head beside the database names
     "#]]
     .assert_eq(&said);
@@ -361,6 +378,23 @@ async fn the_command_says_what_it_found_and_its_exit_code_too() {
         assert_eq!(code, Some(0), "{said}");
         assert!(said.contains("the journal is whole: 7 rows, 4 of"), "{said}");
     }
+    let key = folder.path("jarvis.key");
+    let own = fs::read(&key).unwrap();
+    for (other, expected) in [
+        (None, "there is no jarvis.key beside it"),
+        (Some("BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc"), "jarvis.key is another key than the journal"),
+        (Some("no key"), "jarvis.key does not hold a key"),
+    ] {
+        match other {
+            Some(text) => fs::write(&key, text).unwrap(),
+            None => fs::remove_file(&key).unwrap(),
+        }
+        let (code, said) = command(["--store", store]);
+        assert_eq!(code, Some(1), "{said}");
+        assert!(said.contains(expected), "{said}");
+    }
+    fs::write(&key, own).unwrap();
+    assert_eq!(command(["--store", store]).0, Some(0), "with its own again");
     run(&path, "DELETE FROM journal WHERE seq = 6").await;
     for arguments in [["--store", store], ["--config", config]] {
         let (code, said) = command(arguments);
@@ -385,7 +419,7 @@ async fn going_on_after_a_cut_does_not_cover_it_up() {
             a checkpoint includes row 8
         "#]]),
         ("the key taken away",  "SELECT 1", Some("jarvis.key"), expect![[r#"
-            DIR/jarvis.db: the journal is whole since, but was broken before a start of the daemon: row 11 says: the anchor at row 3, from where older rows were pruned, is not signed with this store's key; row 12 says: the head beside the database, at row 10, is not signed with this store's key
+            DIR/jarvis.db: the journal is whole since, but was broken before a start of the daemon: row 11 says: the anchor at row 3, from where older rows were pruned, is not signed with this store's key; row 12 says: jarvis.key is another key than the journal was written with: neither its head nor its last row, 10, is signed with it; of those before it, rows 4 to 10 are signed with another key
             rows 4 5 6 7 8 9 10 11 12 13
             a checkpoint includes row 10
         "#]]),
@@ -463,6 +497,7 @@ async fn old_rows_go_at_the_oldest_end_in_bounded_batches_and_leave_an_anchor() 
         DIR/jarvis.db: the journal is whole: 1 row, 1203 of 2026-12-23T12:00:00Z to 1203 of 2026-12-23T12:00:00Z
           oldest end: pruned up to row 1202 (signed)
           newest end: the head beside the database is at row 1203 (signed)
+          signatures: every row is signed
     "#]]
     .assert_eq(&verified(&folder, &path).await);
 }
@@ -478,7 +513,8 @@ async fn traces_of_a_foreign_hand_are_not_tidied_away() {
     assert!(matches!(refused, StoreError::Misfit(_)));
     assert_eq!(
         refused.to_string(),
-        "old rows of the journal are kept, because it does not fit: row 6 was changed after it was written; \
+        "old rows of the journal are kept, because it does not fit: row 6 was changed after it was written, \
+         or was written with another key; \
          see `jarvis audit verify`"
     );
     assert_eq!(store.journal_since(&lab(), 0).await.unwrap().len(), 7);

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use daemon::act::Hands;
 use daemon::clock::Clock;
 use daemon::operate::{Ordered, Taken};
-use daemon::record::{self, IncidentFilter, Store, Window};
+use daemon::record::{self, IncidentFilter, NewNotice, NoticeKind, Store, When, Window};
 use daemon::report::live::Live;
 use daemon::run::{self, Watched};
 use daemon::tape::{self, replay::replay};
@@ -18,6 +18,7 @@ use daemon::{TemperatureSource, Tiers, supervise};
 use engine::observe::ClusterName;
 use engine::policy::Policy;
 use engine::record::{Entry, Order};
+use engine::window::Span;
 use jiff::SignedDuration;
 use sim::cluster::Rights;
 use sim::http::{Options, Server};
@@ -216,7 +217,19 @@ impl Operator {
                     let level = level.number().to_string();
                     self.store.set_preference(record::LEVEL, &level, now).await.unwrap();
                 }
-                Jarvis::Announce(..) => panic!("maintenance cannot be announced to the daemon yet"),
+                Jarvis::Announce(about, lasts) => {
+                    let from = BEGIN + at;
+                    let new = NewNotice {
+                        kind: NoticeKind::Maintenance,
+                        cluster: Some(self.name.to_string()),
+                        about,
+                        condition: None,
+                        note: String::new(),
+                        when: When::Once(Span { from, until: from + lasts }),
+                    };
+                    let by = record::Operator { name: "alice".into(), via: "login".into() };
+                    self.store.set_notice(new, &by, now).await.unwrap().unwrap();
+                }
                 Jarvis::Order(subject, by, order) => self.order(&subject.to_string(), by, order).await,
             }
         }
@@ -226,8 +239,16 @@ impl Operator {
         let window = Window { limit: 100, ..Window::default() };
         let filter =
             IncidentFilter { open: Some(true), subject: Some(subject.into()), ..IncidentFilter::default() };
-        let open = self.store.list_incidents(window, filter).await.unwrap().rows;
-        let incident = open.first().unwrap_or_else(|| panic!("nothing is open on {subject}"));
+        // A machine that is busy with something else may be late with what is to be spoken of; then the story is played again.
+        let late = self.clock.now() + GRACE;
+        let incident = loop {
+            let open = self.store.list_incidents(window.clone(), filter.clone()).await.unwrap().rows;
+            if let Some(incident) = open.into_iter().next() {
+                break incident;
+            }
+            assert!(self.clock.now() < late, "nothing is open on {subject}");
+            tokio::time::sleep(LOOK_EVERY).await;
+        };
         let (reply, taken) = oneshot::channel();
         let ordered = Ordered { incident: incident.id.parse().unwrap(), by: by.into(), order, reply };
         self.live.desk(&self.name).unwrap().send(ordered).await.unwrap();

@@ -25,8 +25,11 @@ const CLOCK_SKEW: SignedDuration = SignedDuration::from_secs(5);
 /// A start by somebody else is given this long to show its effect.
 const START_SHOWS: SignedDuration = SignedDuration::from_secs(60);
 
+/// What systemd says of a service that came to its end without a fault.
+const ENDED_IN_ORDER: &str = "inactive";
+
 /// All of them, in the order in which they are told.
-pub const GUARDRAILS: [fn(&Case) -> Option<Hold>; 28] = [
+pub const GUARDRAILS: [fn(&Case) -> Option<Hold>; 29] = [
     kill_switch,
     standby,
     level,
@@ -47,6 +50,7 @@ pub const GUARDRAILS: [fn(&Case) -> Option<Hold>; 28] = [
     locked,
     not_there,
     not_stopped,
+    not_failed,
     stopped_by,
     started_by,
     task_runs,
@@ -161,22 +165,46 @@ fn locked(case: &Case) -> Option<Hold> {
 }
 
 fn not_there(case: &Case) -> Option<Hold> {
-    facts(case)?.state.is_none().then_some(Hold::NotThere)
+    let gone = match &case.subject {
+        SubjectCase::Guest(guest) => guest.review.as_ref()?.state.is_none(),
+        SubjectCase::Service { review, .. } => review.as_ref()?.active.is_none(),
+        SubjectCase::Node { .. } => false,
+    };
+    gone.then_some(Hold::NotThere)
 }
 
-/// What is started must be stopped; what is resumed must stand still for the fault that it was told with.
+/// What is started must be stopped; what is resumed must stand still for the fault that it was told with; a service that is
+/// restarted must be down.
 fn not_stopped(case: &Case) -> Option<Hold> {
-    let state = facts(case)?.state?;
+    let state = match &case.subject {
+        SubjectCase::Guest(guest) => guest.review.as_ref()?.state?,
+        SubjectCase::Service { review, .. } => review.as_ref()?.active?,
+        SubjectCase::Node { .. } => return None,
+    };
     let fits = match case.action {
         Action::StartGuest { .. } => state == "stopped",
         Action::ResumeGuest { .. } => state == "io-error",
-        Action::WakeNode { .. } | Action::RestartService { .. } => true,
+        Action::RestartService { .. } => matches!(state, "failed" | ENDED_IN_ORDER),
+        Action::WakeNode { .. } => true,
     };
     (!fits).then(|| Hold::NotStopped(state.into()))
 }
 
+/// A service that ended in order was stopped by somebody at its node, of whom PVE has no task; one that crashed has failed.
+fn not_failed(case: &Case) -> Option<Hold> {
+    let SubjectCase::Service { review, .. } = &case.subject else { return None };
+    (review.as_ref()?.active? == ENDED_IN_ORDER).then_some(Hold::NotFailed)
+}
+
 /// Somebody asked for it to be stopped after it had crashed. Then it is to be so.
 fn stopped_by(case: &Case) -> Option<Hold> {
+    if let SubjectCase::Service { name, review } = &case.subject {
+        let facts = review.as_ref()?;
+        let others = facts.tasks.iter().filter(|task| *task.id == **name && is_of_service(&task.kind));
+        // Whoever started it again afterwards wanted it to run.
+        let last = others.max_by_key(|task| task.started_at)?;
+        return (&*last.kind == "srvstop").then(|| Hold::StoppedBy(by(last)));
+    }
     let began = case.since - CLOCK_SKEW;
     let vmid = guest(case)?.id.vmid.to_string();
     let tasks = facts(case)?.tasks;
@@ -193,11 +221,11 @@ fn stopped_by(case: &Case) -> Option<Hold> {
 
 /// Another hand is at the same work: a second start is one too many, whoever makes it.
 fn started_by(case: &Case) -> Option<Hold> {
-    let facts = facts(case)?;
+    let (_, own) = tasks(case)?;
     let shows = case.now - START_SHOWS;
     let starts = |task: &&Task| {
         is_start(&task.kind)
-            && !facts.own.contains(&task.upid)
+            && !own.contains(&task.upid)
             && task.ended_at.is_none_or(|ended| ended >= shows && succeeded(task))
     };
     latest(case, starts).map(Hold::StartedBy)
@@ -206,10 +234,11 @@ fn started_by(case: &Case) -> Option<Hold> {
 /// A backup, a migration, a restore, or the node's own work on all of its guests.
 fn task_runs(case: &Case) -> Option<Hold> {
     match &case.subject {
-        SubjectCase::Guest(_) => latest(case, |task| task.ended_at.is_none() && !is_start(&task.kind))
-            .or_else(|| latest(case, |task| task.ended_at.is_none()))
-            .map(Hold::TaskRuns),
-        SubjectCase::Service { task, .. } => task.clone().map(Hold::TaskRuns),
+        SubjectCase::Guest(_) | SubjectCase::Service { .. } => {
+            latest(case, |task| task.ended_at.is_none() && !is_start(&task.kind))
+                .or_else(|| latest(case, |task| task.ended_at.is_none()))
+                .map(Hold::TaskRuns)
+        }
         SubjectCase::Node { .. } => None,
     }
 }
@@ -266,16 +295,29 @@ fn has_tag(guest: &GuestCase, tag: &str) -> bool {
     now.iter().chain(guest.tags).any(|own| own.eq_ignore_ascii_case(tag))
 }
 
-/// The latest task about a guest, or about all guests of its node, that fits.
+/// What its node's tasks are, as far as it was looked at, and which are ours.
+fn tasks<'a>(case: &'a Case) -> Option<(&'a [Task], &'a [Box<str>])> {
+    match &case.subject {
+        SubjectCase::Guest(guest) => guest.review.as_ref().map(|facts| (facts.tasks, facts.own)),
+        SubjectCase::Service { review, .. } => review.as_ref().map(|facts| (facts.tasks, facts.own)),
+        SubjectCase::Node { .. } => None,
+    }
+}
+
+/// The latest task that fits: about a guest, or about all guests of its node; about a service.
 fn latest(case: &Case, fits: impl Fn(&&Task) -> bool) -> Option<By> {
-    let vmid = guest(case)?.id.vmid.to_string();
-    let tasks = facts(case)?.tasks.iter();
-    let about = tasks.filter(|task| *task.id == *vmid || (task.id.is_empty() && is_for_all(&task.kind)));
-    about.filter(fits).max_by_key(|task| task.started_at).map(|task| By {
-        user: task.user.clone(),
-        task: task.kind.clone(),
-        upid: task.upid.clone(),
-    })
+    let vmid = guest(case).map(|guest| guest.id.vmid.to_string());
+    let is_about = |task: &&Task| match (&case.subject, &vmid) {
+        (SubjectCase::Service { name, .. }, _) => *task.id == **name && is_of_service(&task.kind),
+        (_, Some(vmid)) => *task.id == **vmid || (task.id.is_empty() && is_for_all(&task.kind)),
+        (_, None) => false,
+    };
+    let about = tasks(case)?.0.iter().filter(is_about);
+    about.filter(fits).max_by_key(|task| task.started_at).map(by)
+}
+
+fn by(task: &Task) -> By {
+    By { user: task.user.clone(), task: task.kind.clone(), upid: task.upid.clone() }
 }
 
 /// Tasks without an id that work on a node's guests; others (a download, an update) hinder nobody.
@@ -285,7 +327,15 @@ fn is_for_all(kind: &str) -> bool {
 }
 
 fn is_start(kind: &str) -> bool {
-    matches!(kind, "qmstart" | "vzstart" | "hastart" | "qmreboot" | "vzreboot")
+    matches!(
+        kind,
+        "qmstart" | "vzstart" | "hastart" | "qmreboot" | "vzreboot" | "srvstart" | "srvrestart" | "srvreload"
+    )
+}
+
+/// Their id is the service's name.
+fn is_of_service(kind: &str) -> bool {
+    matches!(kind, "srvstart" | "srvstop" | "srvrestart" | "srvreload")
 }
 
 /// Tasks after which a guest stands still because somebody wanted what they do: a snapshot without memory leaves it so.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -61,6 +62,8 @@ pub enum Hold {
     StoppedBy(By),
     /// It is not as the incident says: it runs, or stands still.
     NotStopped(Box<str>),
+    /// It has not failed: it ended in order.
+    NotFailed,
     /// It is not where it was.
     NotThere,
     /// Its node has just booted: `startall` goes first (pve-domain 9.6).
@@ -112,6 +115,7 @@ impl Hold {
             | Hold::StartedBy(_)
             | Hold::StoppedBy(_)
             | Hold::NotStopped(_)
+            | Hold::NotFailed
             | Hold::NotThere
             | Hold::NodeAway(_)
             | Hold::CauseStands(_)
@@ -148,6 +152,7 @@ impl Hold {
             | Hold::Locked(_)
             | Hold::HighAvailability(_)
             | Hold::StoppedBy(_)
+            | Hold::NotFailed
             | Hold::NotThere
             | Hold::NodeAway(_)
             | Hold::CauseStands(_)
@@ -183,6 +188,7 @@ impl Hold {
             Hold::StartedBy(_) => "startedBy",
             Hold::StoppedBy(_) => "stoppedBy",
             Hold::NotStopped(_) => "notStopped",
+            Hold::NotFailed => "notFailed",
             Hold::NotThere => "notThere",
             Hold::NodeBoots(_) => "nodeBoots",
             Hold::NodeAway(_) => "nodeAway",
@@ -232,6 +238,9 @@ impl Hold {
             Hold::StartedBy(by) => format!("just started by {by}"),
             Hold::StoppedBy(by) => format!("stopped since by {by}"),
             Hold::NotStopped(state) => format!("it is {state}"),
+            Hold::NotFailed => {
+                "it has not failed: it ended in order (inactive), as one does that somebody stops".into()
+            }
             Hold::NotThere => "it is not on its node any more".into(),
             Hold::NodeBoots(until) => {
                 format!("its node has just booted, and PVE starts its guests first; {} more", left(until))
@@ -239,10 +248,20 @@ impl Hold {
             Hold::NodeAway(node) => format!("{node} is not there to be asked"),
             Hold::CauseStands(why) => why.to_string(),
             Hold::Vital => "restarting it may cut its node off".into(),
-            Hold::Maintenance(until) => format!("maintenance for {}", left(until)),
+            Hold::Maintenance(until) => format!("maintenance until {}", clock(*until, now)),
             Hold::Storm => "too much happens at once".into(),
             Hold::Dismissed(by) => format!("dismissed by {by}"),
         }
+    }
+}
+
+/// A time of today by its clock, any other with its date. In UTC, as all times that are written down.
+fn clock(at: Timestamp, now: Timestamp) -> String {
+    let local = |at: Timestamp| TimeZone::UTC.to_datetime(at);
+    let (at, today) = (local(at), local(now).date());
+    match at.date() == today {
+        true => at.strftime("%H:%M UTC").to_string(),
+        false => at.strftime("%Y-%m-%d %H:%M UTC").to_string(),
     }
 }
 

@@ -34,7 +34,13 @@ struct World {
     node_ha: Option<&'static str>,
     address: Option<bool>,
     service: &'static str,
-    service_task: Option<By>,
+    looked: Option<ServiceLook>,
+}
+
+struct ServiceLook {
+    fresh: bool,
+    active: Option<&'static str>,
+    tasks: Vec<Task>,
 }
 
 struct Facts {
@@ -95,7 +101,7 @@ fn guest() -> World {
         node_ha: None,
         address: Some(true),
         service: "",
-        service_task: None,
+        looked: None,
     }
 }
 
@@ -111,7 +117,8 @@ fn node() -> World {
 fn service(name: &'static str) -> World {
     let service = ServiceId { node: "pve1".parse().unwrap(), name: name.parse().unwrap() };
     let action = Action::RestartService { service };
-    World { runbook: of(Condition::ServiceDown), action, service: name, ..guest() }
+    let looked = Some(ServiceLook { fresh: true, active: Some("failed"), tasks: Vec::new() });
+    World { runbook: of(Condition::ServiceDown), action, service: name, looked, ..guest() }
 }
 
 fn fault() -> World {
@@ -138,6 +145,11 @@ impl World {
         self.review.as_mut().unwrap()
     }
 
+    fn looked(mut self, change: impl FnOnce(&mut ServiceLook)) -> World {
+        change(self.looked.as_mut().unwrap());
+        self
+    }
+
     fn tasks(mut self, tasks: &[Task]) -> World {
         self.facts().tasks = tasks.to_vec();
         self
@@ -155,7 +167,13 @@ impl World {
                 SubjectCase::Node { views: self.views, ha: self.node_ha, address: self.address }
             }
             Action::RestartService { .. } => {
-                SubjectCase::Service { name: self.service, task: self.service_task.clone() }
+                let review = self.looked.as_ref().map(|look| ServiceFacts {
+                    fresh: look.fresh,
+                    active: look.active,
+                    tasks: &look.tasks,
+                    own: &own,
+                });
+                SubjectCase::Service { name: self.service, review }
             }
             Action::StartGuest { guest, .. } | Action::ResumeGuest { guest, .. } => {
                 SubjectCase::Guest(GuestCase {
@@ -280,9 +298,9 @@ fn what_operators_have_set() {
             approved at level 2                          act: start it on pve1, attempt 1
             approved, the kill switch is on              hold: the kill switch is on
             dismissed                                    hold: dismissed by bob
-            maintenance                                  hold: maintenance for 1:00:00
+            maintenance                                  hold: maintenance until 01:18 UTC
             protected                                    hold: protected: Jarvis runs in it
-            several at once                              hold: the kill switch is on; maintenance for 1:00; it is locked (backup)"#]],
+            several at once                              hold: the kill switch is on; maintenance until 00:19 UTC; it is locked (backup)"#]],
     );
 }
 
@@ -512,10 +530,6 @@ fn nodes_services_and_faults() {
             ("HA's cluster manager", service("pve-ha-crm")),
             ("the watchdog", service("watchdog-mux")),
             ("a service on a node that is away", service("pvestatd").with(|world| world.node = None)),
-            ("somebody restarts it", {
-                let by = By { user: "alice@pve".into(), task: "srvrestart".into(), upid: "UPID:s".into() };
-                service("pvestatd").with(|world| world.service_task = Some(by))
-            }),
             ("a machine with a disk error", fault()),
             ("its storage is full", fault().with(|w| w.facts().cause = Some("storage ceph is full"))),
             ("it has stopped since", fault().with(|w| w.facts().state = Some("stopped"))),
@@ -536,11 +550,103 @@ fn nodes_services_and_faults() {
             HA's cluster manager                         hold: restarting it may cut its node off
             the watchdog                                 hold: restarting it may cut its node off
             a service on a node that is away             hold: pve1 is not there to be asked
-            somebody restarts it                         hold: a task is at work on it, by alice@pve (srvrestart)
             a machine with a disk error                  act: resume it on pve1, attempt 1
             its storage is full                          hold: storage ceph is full
             it has stopped since                         hold: it is stopped
             it goes on already                           hold: it is running
             it need not start with its node              act: resume it on pve1, attempt 1"#]],
     );
+}
+
+#[test]
+fn a_service_is_looked_at_and_what_somebody_stopped_is_left_alone() {
+    let active = |word| service("chrony").looked(|look| look.active = word);
+    let tasks = |tasks: &[Task]| service("chrony").looked(|look| look.tasks = tasks.to_vec());
+    let srv = |kind, second: i64, ended| Task { started_at: at(second), ..task(kind, "chrony", ended) };
+    let ours =
+        Task { upid: "UPID:qmstart-own".into(), ..srv("srvrestart", 1060, Some((1061, "command failed"))) };
+    check(
+        vec![
+            ("not looked at yet", service("chrony").with(|world| world.looked = None)),
+            ("looked at a while ago", service("chrony").looked(|look| look.fresh = false)),
+            ("it has failed", active(Some("failed"))),
+            ("it ended in order", active(Some("inactive"))),
+            ("it runs again", active(Some("active"))),
+            ("it is just being started", active(Some("activating"))),
+            ("its node does not know it", active(None)),
+            ("somebody restarts it", tasks(&[srv("srvrestart", 1098, None)])),
+            ("somebody stops it", tasks(&[srv("srvstop", 1098, None)])),
+            ("somebody stopped it before it was told", tasks(&[srv("srvstop", 400, Some((401, "OK")))])),
+            ("and started it again, and then it failed", {
+                tasks(&[srv("srvstop", 400, Some((401, "OK"))), srv("srvstart", 500, Some((501, "OK")))])
+            }),
+            ("somebody restarted it a moment ago", tasks(&[srv("srvrestart", 1070, Some((1071, "OK")))])),
+            ("our own restart, a moment ago", tasks(&[ours])),
+            ("another service was stopped", {
+                tasks(&[Task { id: "cron".into(), ..srv("srvstop", 1050, Some((1051, "OK"))) }])
+            }),
+            ("a guest of this name was stopped", tasks(&[srv("qmstop", 1050, Some((1051, "OK")))])),
+        ],
+        expect![[r#"
+            not looked at yet                            look
+            looked at a while ago                        look
+            it has failed                                act: restart it on pve1, attempt 1
+            it ended in order                            hold: it has not failed: it ended in order (inactive), as one does that somebody stops
+            it runs again                                hold: it is active
+            it is just being started                     hold: it is activating
+            its node does not know it                    hold: it is not on its node any more
+            somebody restarts it                         hold: just started by alice@pve (srvrestart); a task is at work on it, by alice@pve (srvrestart)
+            somebody stops it                            hold: stopped since by alice@pve (srvstop); a task is at work on it, by alice@pve (srvstop)
+            somebody stopped it before it was told       hold: stopped since by alice@pve (srvstop)
+            and started it again, and then it failed     act: restart it on pve1, attempt 1
+            somebody restarted it a moment ago           hold: just started by alice@pve (srvrestart)
+            our own restart, a moment ago                act: restart it on pve1, attempt 1
+            another service was stopped                  act: restart it on pve1, attempt 1
+            a guest of this name was stopped             act: restart it on pve1, attempt 1"#]],
+    );
+}
+
+#[test]
+fn what_is_in_maintenance() {
+    use super::{Known, Maintenance, maintained};
+    let node: NodeName = "pve1".parse().unwrap();
+    let subject: Subject = "qemu/101".parse().unwrap();
+    let tags: [Box<str>; 1] = ["web".into()];
+    let known =
+        Known { subject: &subject, node: Some(&node), name: Some("web01"), tags: &tags, pool: Some("shop") };
+    /// About what, from which second until which.
+    type Windows = &'static [(&'static str, i64, i64)];
+    #[rustfmt::skip]
+    let table: [(&str, Windows, &str); 16] = [
+        ("nothing",                          &[],                                                            "-"),
+        ("itself",                           &[("qemu/101", 50, 200)],                                       "200"),
+        ("another one",                      &[("qemu/102", 50, 200)],                                       "-"),
+        ("its node",                         &[("node/pve1", 50, 200)],                                      "200"),
+        ("everything",                       &[("cluster", 50, 200)],                                        "200"),
+        ("its tag",                          &[("tag:web", 50, 200)],                                        "200"),
+        ("its pool",                         &[("pool:shop", 50, 200)],                                      "200"),
+        ("it begins now",                    &[("cluster", 100, 200)],                                       "200"),
+        ("it is to come",                    &[("cluster", 101, 200)],                                       "-"),
+        ("it ends now",                      &[("cluster", 50, 100)],                                        "-"),
+        ("two at once",                      &[("qemu/101", 50, 150), ("cluster", 60, 120)],                 "150"),
+        ("one goes on with another",         &[("qemu/101", 50, 150), ("node/pve1", 140, 300)],              "300"),
+        ("one begins when the other ends",   &[("qemu/101", 50, 150), ("node/pve1", 150, 300)],              "300"),
+        ("with a break",                     &[("qemu/101", 50, 150), ("node/pve1", 151, 300)],              "150"),
+        ("a chain, in any order",            &[("cluster", 290, 400), ("node/pve1", 140, 300), ("tag:web", 50, 150)], "400"),
+        ("the link is another one's",        &[("qemu/101", 50, 150), ("qemu/102", 140, 300), ("cluster", 290, 400)], "150"),
+    ];
+    for (name, windows, expected) in table {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let windows: Vec<Maintenance> = windows
+            .iter()
+            .map(|(about, from, until)| Maintenance {
+                subject: about.parse().unwrap(),
+                from: at(*from),
+                until: at(*until),
+            })
+            .collect();
+        let until = maintained(&windows, at(100), &known);
+        let until = until.map_or("-".to_owned(), |until| until.as_second().to_string());
+        assert_eq!(until, expected, "{name}");
+    }
 }

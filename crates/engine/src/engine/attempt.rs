@@ -129,12 +129,12 @@ impl Engine {
                 let starts = |task: &Task| task.ended_at.is_none() && *task.id == *vmid;
                 Sight::Guest { current: &answer.current, starting: tasks.iter().any(starts) }
             }
-            (Some(Review::Services(services)), Subject::Service(id)) => {
-                let services = services.value();
+            (Some(Review::Service(answer)), Subject::Service(id)) => {
+                let services = answer.services.value();
                 let of = services.map(|all| all.iter().find(|service| service.name == id.name));
                 Sight::Service(of.map(|service| service.map(|service| &*service.active)))
             }
-            (Some(Review::Guest(_) | Review::Services(_)) | None, _) => Sight::Nothing,
+            (Some(Review::Guest(_) | Review::Service(_)) | None, _) => Sight::Nothing,
         };
         let verdict = watch.judge(turn.now, &sight);
         let (attempt, upid) = (watch.attempt.clone(), watch.outcome.upid().map(Into::into));
@@ -153,7 +153,7 @@ impl Engine {
         let runs = |review: &Review| match review {
             Review::Guest(answer) => matches!(answer.current.value(),
                 Some(Some(current)) if current.status == GuestStatus::Running),
-            Review::Services(_) => false,
+            Review::Service(_) => false,
         };
         if helped || review.is_some_and(runs) {
             self.lives(turn.now, slot);

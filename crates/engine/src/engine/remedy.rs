@@ -13,14 +13,15 @@ use super::attempt::CALL_MAX;
 use super::{Effect, Engine, Turn};
 use crate::act::Action;
 use crate::decide::{
-    self, Case, Decision, GuestCase, GuestFacts, Hold, Known, NodeCase, Remedy, Runbook, SubjectCase,
+    self, Case, Decision, GuestCase, GuestFacts, Hold, Known, NodeCase, Remedy, Runbook, ServiceFacts,
+    SubjectCase,
 };
 use crate::detect::guest::TASKS_BEFORE;
 use crate::detect::{Condition, Fault, Finding};
-use crate::incident::{IncidentId, Resolution, Said, Slot, State};
+use crate::incident::{Incident, IncidentId, Resolution, Said, Slot, State};
 use crate::observe::{
-    GuestReview, Inspection, MacAddress, NodeName, Presence, Review, ReviewLook, Round, Seen, Storage,
-    StorageName, Subject, Usage,
+    GuestReview, Inspection, MacAddress, NodeName, Presence, Review, ReviewLook, Round, Seen, ServiceName,
+    ServiceReview, Storage, StorageName, Subject, Usage,
 };
 use crate::record::{Entry, Fact, Order, Step};
 
@@ -50,7 +51,7 @@ pub(super) struct Reviewed {
     /// When it was asked for, while the answer is to come.
     asked_at: Option<Timestamp>,
     /// When it was answered, and what.
-    answer: Option<(Timestamp, GuestReview)>,
+    answer: Option<(Timestamp, Review)>,
     /// When it could not be found out, and why.
     failed: Option<(Timestamp, Box<str>)>,
 }
@@ -103,18 +104,17 @@ impl Engine {
         for slot in slots {
             let Some(reviewed) = self.scratch.reviews.get_mut(&slot) else { continue };
             let Some(asked_at) = reviewed.asked_at else { continue };
-            if let Review::Guest(answer) = answer {
-                let made_at = answer.current.asked_at();
-                if made_at.is_some_and(|at| at < asked_at) {
-                    continue; // The answer to an earlier question.
-                }
-                reviewed.asked_at = None;
-                match missing(answer) {
-                    None => (reviewed.answer, reviewed.failed) = (Some((turn.now, answer.clone())), None),
-                    Some(why) => reviewed.failed = Some((turn.now, why)),
-                }
-            } else {
-                reviewed.asked_at = None;
+            let made_at = match answer {
+                Review::Guest(found) => found.current.asked_at(),
+                Review::Service(found) => found.services.asked_at(),
+            };
+            if made_at.is_some_and(|at| at < asked_at) {
+                continue; // The answer to an earlier question.
+            }
+            reviewed.asked_at = None;
+            match missing(answer) {
+                None => (reviewed.answer, reviewed.failed) = (Some((turn.now, answer.clone())), None),
+                Some(why) => reviewed.failed = Some((turn.now, why)),
             }
             self.verify(turn, &slot, Some(answer));
         }
@@ -253,18 +253,8 @@ impl Engine {
                 (State::Escalated { .. }, None)
                 | (State::Pending { .. } | State::Acting { .. } | State::Verifying { .. }, _) => return None,
             };
-            let known = match &slot.subject {
-                Subject::Guest(id) => self.memory.guests.get(id),
-                Subject::Cluster | Subject::Node(_) | Subject::Storage(_) | Subject::Service(_) => None,
-            };
-            let node = known.map(|known| &known.guest.node).or(incident.node.as_ref());
-            let by = Known {
-                subject: &slot.subject,
-                node,
-                name: incident.name.as_deref(),
-                tags: known.map_or(&[], |known| &known.guest.tags),
-                pool: known.and_then(|known| known.guest.pool.as_deref()),
-            };
+            let by = self.known(&slot.subject, incident);
+            let node = by.node;
             let condition = incident.finding.condition();
             let runbook = decide::runbook(&self.policy.runbooks, condition, &by)?;
             let woken = match &slot.subject {
@@ -273,7 +263,10 @@ impl Engine {
             };
             let action = action(runbook.remedy, &slot.subject, node, &incident.finding, woken)?;
             let reviewed = self.scratch.reviews.get(slot).and_then(|reviewed| reviewed.answer.as_ref());
-            let config = reviewed.and_then(|(_, review)| review.config.value()?.as_ref());
+            let config = reviewed.and_then(|(_, review)| match review {
+                Review::Guest(found) => found.config.value()?.as_ref(),
+                Review::Service(_) => None,
+            });
             let order = config.and_then(|config| config.order).unwrap_or(u32::MAX);
             let (slot, incident) = (slot.clone(), incident.id);
             Some(Candidate { slot, incident, condition, since, action, runbook: runbook.clone(), order })
@@ -290,8 +283,8 @@ impl Engine {
 
     fn decide_on(&self, now: Timestamp, candidate: &Candidate, queued: bool) -> Decision {
         let Candidate { slot, incident, since, action, runbook, .. } = candidate;
-        let course =
-            self.memory.incidents.get(slot).map(|incident| incident.course.clone()).unwrap_or_default();
+        let open = self.memory.incidents.get(slot);
+        let course = open.map(|incident| incident.course.clone()).unwrap_or_default();
         if let Some(until) = course.not_before.filter(|until| now < *until) {
             return Decision::Hold(vec![Hold::Cooldown(until)]);
         }
@@ -326,12 +319,23 @@ impl Engine {
                     facts(review, now.duration_since(*at) < FRESH, &self.scratch.own, cause.as_deref())
                 }),
             }),
-            (Subject::Service(id), _) => SubjectCase::Service { name: id.name.as_str(), task: None },
+            (Subject::Service(id), _) => SubjectCase::Service {
+                name: id.name.as_str(),
+                review: answer.and_then(|(at, review)| {
+                    service_facts(review, &id.name, now.duration_since(*at) < FRESH, &self.scratch.own)
+                }),
+            },
             (Subject::Node(_) | Subject::Guest(_) | Subject::Cluster | Subject::Storage(_), _) => {
                 let address = self.memory.nodes.get(node).and_then(|known| known.address.is_there());
                 SubjectCase::Node { views: self.views_of(slot), ha: None, address }
             }
         };
+        let meant = open.map(|incident| self.known(&slot.subject, incident));
+        let maintenance = meant.and_then(|known| {
+            // Where it would be done is what is worked on.
+            let known = Known { node: Some(node), ..known };
+            decide::maintained(&self.controls.maintenance, now, &known)
+        });
         let protected = self.policy.protects(&slot.subject, tags).or_else(|| self.carries_us(&slot.subject));
         let case = Case {
             now,
@@ -343,7 +347,7 @@ impl Engine {
             dismissed: course.dismissed.as_deref(),
             stopped: course.stopped.as_ref().filter(|(_, at)| at != node).map(|(by, _)| by),
             controls: &self.controls,
-            maintenance: self.maintained(now, &slot.subject, node),
+            maintenance,
             quorate: self.memory.quorate,
             blind: blind.as_deref(),
             protected: protected.as_deref(),
@@ -355,10 +359,8 @@ impl Engine {
             subject,
         };
         // What was found long ago still objects, but not alone: then it is time to look again.
-        if answer.is_some_and(|(at, _)| now.duration_since(*at) >= STANDS)
-            && let SubjectCase::Guest(guest) = &case.subject
-        {
-            let anew = SubjectCase::Guest(GuestCase { review: None, ..guest.clone() });
+        if answer.is_some_and(|(at, _)| now.duration_since(*at) >= STANDS) {
+            let anew = case.subject.clone().before_the_look();
             let anew = Case { subject: anew, ..case.clone() };
             if decide::decide(&anew, *incident, &slot.subject) == Decision::Look {
                 return Decision::Look;
@@ -424,15 +426,19 @@ impl Engine {
         ours.into_iter().any(|known| known.guest.node == *node).then(|| "Jarvis runs on this node".to_owned())
     }
 
-    /// Until when work is announced that a subject is part of.
-    fn maintained(&self, now: Timestamp, subject: &Subject, node: &NodeName) -> Option<Timestamp> {
-        let node = Subject::Node(node.clone());
-        let windows = self.controls.maintenance.iter();
-        let meant = |about: &Subject| *about == Subject::Cluster || about == subject || *about == node;
-        windows
-            .filter(|window| window.from <= now && now < window.until && meant(&window.subject))
-            .map(|window| window.until)
-            .max()
+    /// What operators may mean a subject by.
+    fn known<'a>(&'a self, subject: &'a Subject, incident: &'a Incident) -> Known<'a> {
+        let known = match subject {
+            Subject::Guest(id) => self.memory.guests.get(id),
+            Subject::Cluster | Subject::Node(_) | Subject::Storage(_) | Subject::Service(_) => None,
+        };
+        Known {
+            subject,
+            node: known.map(|known| &known.guest.node).or(incident.node.as_ref()),
+            name: incident.name.as_deref(),
+            tags: known.map_or(&[], |known| &known.guest.tags),
+            pool: known.and_then(|known| known.guest.pool.as_deref()),
+        }
     }
 
     /// Of a machine that stands still after a disk error: a storage that it may lie on is still full or away.
@@ -564,25 +570,29 @@ pub(super) fn action(
 }
 
 /// What of a look was not answered.
-fn missing(review: &GuestReview) -> Option<Box<str>> {
-    let not = |why: &crate::observe::Blindness| Some(why.words.as_str().into());
-    match (&review.config, &review.current, &review.tasks) {
-        (Seen::At { .. }, Seen::At { .. }, Seen::At { .. }) => None,
-        (Seen::NotReached(why), _, _) | (_, Seen::NotReached(why), _) | (_, _, Seen::NotReached(why)) => {
-            not(why)
+fn missing(review: &Review) -> Option<Box<str>> {
+    fn of<T>(part: &Seen<T>) -> Option<Box<str>> {
+        match part {
+            Seen::At { .. } => None,
+            Seen::NotReached(why) => Some(why.words.as_str().into()),
+            Seen::NotAsked => Some("it was not asked".into()),
         }
-        (Seen::NotAsked, _, _) | (_, Seen::NotAsked, _) | (_, _, Seen::NotAsked) => {
-            Some("it was not asked".into())
+    }
+    match review {
+        Review::Guest(GuestReview { config, current, tasks }) => {
+            of(config).or_else(|| of(current)).or_else(|| of(tasks))
         }
+        Review::Service(ServiceReview { services, tasks }) => of(services).or_else(|| of(tasks)),
     }
 }
 
 fn facts<'a>(
-    review: &'a GuestReview,
+    review: &'a Review,
     fresh: bool,
     own: &'a [Box<str>],
     cause_stands: Option<&'a str>,
 ) -> Option<GuestFacts<'a>> {
+    let Review::Guest(review) = review else { return None };
     let (config, current) = (review.config.value()?.as_ref(), review.current.value()?.as_ref());
     Some(GuestFacts {
         fresh,
@@ -597,4 +607,15 @@ fn facts<'a>(
         own,
         cause_stands,
     })
+}
+
+fn service_facts<'a>(
+    review: &'a Review,
+    name: &ServiceName,
+    fresh: bool,
+    own: &'a [Box<str>],
+) -> Option<ServiceFacts<'a>> {
+    let Review::Service(ServiceReview { services, tasks }) = review else { return None };
+    let found = services.value()?.iter().find(|service| service.name == *name);
+    Some(ServiceFacts { fresh, active: found.map(|service| &*service.active), tasks: tasks.value()?, own })
 }

@@ -76,8 +76,17 @@ pub enum Evidence {
 pub enum Review {
     /// Of a guest.
     Guest(GuestReview),
-    /// Of a service: those of its node.
-    Services(Seen<Vec<Service>>),
+    /// Of a service.
+    Service(ServiceReview),
+}
+
+/// What a [`ReviewLook`] at a service found.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ServiceReview {
+    /// The services of its node.
+    pub services: Seen<Vec<Service>>,
+    /// Its node's tasks, running and ended.
+    pub tasks: Seen<Vec<Task>>,
 }
 
 /// What a [`ReviewLook`] at a guest found.

@@ -12,7 +12,8 @@ use engine::decide::{Autonomy, Controls, KillSwitch, Permit};
 use engine::observe::{
     Blindness, Cause, Current, Door, Evidence, Guest, GuestConfig, GuestEvidence, GuestId, GuestKind,
     GuestReview, GuestStatus, Inspection, Live, Node, NodeEvidence, NodeName, Presence, Quorum, Review,
-    ReviewLook, Round, Seen, Service, Snapshot, Storage, StorageName, Subject, Task, Usage, View,
+    ReviewLook, Round, Seen, Service, ServiceReview, Snapshot, Storage, StorageName, Subject, Task, Usage,
+    View,
 };
 use engine::policy::Policy;
 use engine::record::{Entry, Fact};
@@ -230,7 +231,10 @@ impl World {
 
     /// What is found when a guest or a service is looked at closely.
     fn review(&self, look: &ReviewLook, now: i64) -> Review {
-        let Subject::Guest(id) = look.subject else { return Review::Services(seen(now, self.services())) };
+        let Subject::Guest(id) = look.subject else {
+            let (services, tasks) = (seen(now, self.services()), seen(now, self.tasks.clone()));
+            return Review::Service(ServiceReview { services, tasks });
+        };
         if let Some(why) = self.unreviewed {
             let blindness = || Blindness { cause: Cause::Unreachable, words: why.into() };
             return Review::Guest(GuestReview {

@@ -144,6 +144,20 @@ impl Cluster {
         Ok(())
     }
 
+    /// Somebody has PVE stop a service, or start it.
+    pub fn service_by(
+        &mut self,
+        by: &Actor,
+        name: &NodeName,
+        service: &str,
+        word: &str,
+    ) -> Result<(), Trouble> {
+        let upid = self.task(name, if word == "active" { "srvstart" } else { "srvstop" }, service, by);
+        self.service(name, service, word)?;
+        self.end_task(name, &upid, "OK");
+        Ok(())
+    }
+
     /// Somebody has a node restart one of its services. Gives the task's id.
     pub fn restart_service(&mut self, by: &Actor, name: &NodeName, service: &str) -> String {
         let upid = self.task(name, "srvrestart", service, by);

@@ -8,7 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use engine::observe::{
     Blindness, Cause, Door, Evidence, GuestEvidence, GuestKind, GuestLook, GuestReview, Inspection,
-    NodeEvidence, NodeLook, NodeName, Presence, Review, ReviewLook, Round, Seen, Service, Snapshot, Subject,
+    NodeEvidence, NodeLook, NodeName, Presence, Review, ReviewLook, Round, Seen, Service, ServiceReview,
+    Snapshot, Subject,
 };
 use jiff::{SignedDuration, Timestamp};
 
@@ -180,12 +181,16 @@ impl Asker {
         }
     }
 
-    /// A close look: three questions to a guest's node, or its services.
+    /// A close look: three questions to a guest's node, two about a service.
     fn review(&mut self, cluster: &Cluster, look: &ReviewLook) -> (Review, SignedDuration) {
         let node = &look.node;
         let Subject::Guest(id) = look.subject else {
-            let (services, takes) = self.services(cluster, node);
-            return (Review::Services(seen(cluster, services)), takes);
+            let (services, services_take) = self.services(cluster, node);
+            let tasks = self.on_node(cluster, "tasks", node, By::Proxy, |viewer| {
+                cluster.tasks_of(viewer, node, look.since)
+            });
+            let review = ServiceReview { services: seen(cluster, services), tasks: seen(cluster, tasks.0) };
+            return (Review::Service(review), services_take + tasks.1);
         };
         let config = self.on_node(cluster, "config", node, By::Proxy, |_| Ok(cluster.config_of(node, id)));
         let current =

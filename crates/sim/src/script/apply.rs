@@ -19,6 +19,7 @@ impl Cluster {
             Command::Daemon(node, daemon, down) => self.daemon(node, *daemon, *down),
             Command::Side(side, nodes) => self.side(*side, nodes),
             Command::Service(node, service, word) => self.service(node, service, word),
+            Command::ServiceBy(node, service, word, by) => self.service_by(by, node, service, word),
             Command::Temperature(node, sensor, degrees) => {
                 self.node_mut(node)?.temperatures.insert(sensor.as_str().into(), *degrees);
                 Ok(())

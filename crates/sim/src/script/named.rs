@@ -7,6 +7,7 @@ pub const NAMED: &[(&str, &str)] = &[
     ("act-dismissed", include_str!("../../scenarios/act-dismissed/scenario.txt")),
     ("act-ignored-by-its-tag", include_str!("../../scenarios/act-ignored-by-its-tag/scenario.txt")),
     ("act-kill-switch", include_str!("../../scenarios/act-kill-switch/scenario.txt")),
+    ("act-maintenance", include_str!("../../scenarios/act-maintenance/scenario.txt")),
     ("act-node-woken", include_str!("../../scenarios/act-node-woken/scenario.txt")),
     ("act-protected", include_str!("../../scenarios/act-protected/scenario.txt")),
     (

@@ -1,5 +1,6 @@
 //! Reads the scenario language. Every error names what is wrong, what is allowed, and the nearest word.
 
+use engine::about::BadAbout;
 use engine::decide::Autonomy;
 use engine::observe::{NodeName, Subject};
 use engine::record::Order;
@@ -37,7 +38,7 @@ const BACKUP_TAKES: SignedDuration = SignedDuration::from_secs(90);
 /// Every command and its form.
 pub const COMMANDS: &[(&str, &str)] = &[
     ("allow", "allow 0..4"),
-    ("announce", "announce SUBJECT for TIME"),
+    ("announce", "announce SUBJECT|tag:NAME|pool:NAME|name:NAME for TIME"),
     ("api", "api [NODE] unreachable|refused|reset|hang|slow=MS|denied|blind|empty|garbage|truncated|back"),
     ("approve", "approve SUBJECT by USER"),
     ("backup", "backup KIND/ID KIND/ID... [mode=snapshot|suspend|stop] [takes=S] [by USER]"),
@@ -69,7 +70,7 @@ pub const COMMANDS: &[(&str, &str)] = &[
     ("reset-node", "reset-node NODE"),
     ("resume", "resume KIND/ID [by USER]"),
     ("rollback", "rollback KIND/ID [by USER]"),
-    ("service", "service NODE NAME active|failed|inactive|activating|disabled"),
+    ("service", "service NODE NAME active|failed|inactive|activating|disabled, or active|inactive by USER"),
     ("shutdown", "shutdown KIND/ID [force] [timeout=S] [by USER]"),
     ("shutdown-node", "shutdown-node NODE"),
     ("side", "side N NODE NODE..."),
@@ -202,7 +203,7 @@ fn command(words: &[&str]) -> Said<Command> {
         "allow" => Command::Jarvis(Jarvis::Level(autonomy(one(rest, first)?)?)),
         "announce" => match rest {
             [about, "for", lasts] => Command::Jarvis(Jarvis::Announce(
-                about.parse().map_err(|e| format!("{e}"))?,
+                about.parse().map_err(|e: BadAbout| e.to_string())?,
                 interval(lasts)?,
             )),
             _ => return Err(form(first)),
@@ -227,6 +228,10 @@ fn command(words: &[&str]) -> Said<Command> {
         "service" => match rest {
             [name, service, word] if SERVICE_WORDS.contains(word) => {
                 Command::Service(node(name)?, (*service).into(), (*word).into())
+            }
+            [name, service, word @ ("active" | "inactive"), "by", _] => {
+                let (_, by) = by(rest, first)?;
+                Command::ServiceBy(node(name)?, (*service).into(), (*word).into(), by)
             }
             _ => return Err(form(first)),
         },

@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use engine::about::About;
 use engine::act::Action;
 use engine::decide::{Autonomy, Controls, Hold, IGNORE_TAG, KillSwitch, Permit, RESTART_TAG};
 use engine::incident::{IncidentId, Said, State};
@@ -11,7 +12,7 @@ use engine::observe::{GuestId, NodeName, Subject};
 use engine::record::{Entry, Fact, Order, Step};
 use engine::{Command, Effect, Input};
 use jiff::{SignedDuration, Timestamp};
-use sim::cluster::{Befell, Cluster};
+use sim::cluster::{Befell, Cluster, Power};
 use sim::run::Moment;
 use sim::script::Script;
 
@@ -35,6 +36,11 @@ pub(crate) struct Acts {
     /// Since when each guest has been as it is: with a lock or without, with a process or without.
     locked: BTreeMap<GuestId, (bool, Timestamp)>,
     runs: BTreeMap<GuestId, (bool, Timestamp)>,
+    /// Since when each service has been in its state, in systemd's word.
+    services: BTreeMap<(NodeName, String), (String, Timestamp)>,
+    /// Since when each node has had power, or none, and those that went down because somebody wanted that.
+    powered: BTreeMap<NodeName, (bool, Timestamp)>,
+    left: BTreeSet<NodeName>,
     /// When somebody's side could last decide.
     quorate_at: Option<Timestamp>,
     /// Acts by subject.
@@ -113,6 +119,24 @@ impl Acts {
             note(&mut self.locked, guest.spec.lock.is_some());
             note(&mut self.runs, guest.process.is_some());
         }
+        for (name, node) in cluster.nodes() {
+            for (service, state) in &node.services {
+                let key = (name.clone(), service.to_string());
+                let known = self.services.get(&key).is_some_and(|(word, _)| **word == *state.active);
+                if !known {
+                    self.services.insert(key, (state.active.to_string(), moment.at));
+                }
+            }
+            let powered = node.power != Power::Off;
+            if self.powered.get(name).is_none_or(|(before, _)| *before != powered) {
+                self.powered.insert(name.clone(), (powered, moment.at));
+            }
+            match node.power {
+                Power::Leaving => self.left.insert(name.clone()),
+                Power::On | Power::Booting => self.left.remove(name),
+                Power::Off => false,
+            };
+        }
         if cluster.nodes().iter().any(|(name, node)| node.alive() && cluster.quorate(name)) {
             self.quorate_at = Some(moment.at);
         }
@@ -159,8 +183,21 @@ impl Acts {
         }
         let node = permit.attempt().action.node();
         if controls.maintenance.iter().any(|window| {
-            let meant = window.subject == *subject || window.subject == Subject::Node(node.clone());
-            window.from <= now && now < window.until && (meant || window.subject == Subject::Cluster)
+            let meant = match &window.subject {
+                About::Subject(Subject::Cluster) => true,
+                About::Subject(about) => about == subject || *about == Subject::Node(node.clone()),
+                // Tags as they are in truth; the simulator changes none.
+                About::Tag(tag) => match subject {
+                    Subject::Guest(id) => moment
+                        .cluster
+                        .guests()
+                        .get(id)
+                        .is_some_and(|guest| guest.spec.tags.iter().any(|own| **own == **tag)),
+                    Subject::Cluster | Subject::Node(_) | Subject::Storage(_) | Subject::Service(_) => false,
+                },
+                About::Pool(_) | About::Name(_) => unreachable!("the swarm announces none"),
+            };
+            window.from <= now && now < window.until && meant
         }) {
             breach("it is in maintenance");
         }
@@ -173,6 +210,33 @@ impl Acts {
         if let Action::StartGuest { guest, .. } | Action::ResumeGuest { guest, .. } = &permit.attempt().action
         {
             self.guest(moment.cluster, *guest, &permit.attempt().action, &breach, &lately);
+        }
+        match &permit.attempt().action {
+            Action::RestartService { service } => {
+                let name = service.name.as_str();
+                if ["corosync", "pve-cluster", "pve-ha-", "watchdog"]
+                    .iter()
+                    .any(|vital| name.starts_with(vital))
+                {
+                    breach("its restart may cut the node off");
+                }
+                match self.services.get(&(service.node.clone(), name.to_owned())) {
+                    Some((word, since)) if word == "inactive" && !lately(*since) => {
+                        breach("it was stopped in order")
+                    }
+                    Some((word, since)) if word == "active" && !lately(*since) => breach("it runs"),
+                    Some(_) | None => {}
+                }
+            }
+            Action::WakeNode { node, .. } => {
+                if self.powered.get(node).is_some_and(|(on, since)| *on && !lately(*since)) {
+                    breach("it has power");
+                }
+                if self.left.contains(node) {
+                    breach("somebody switched it off");
+                }
+            }
+            Action::StartGuest { .. } | Action::ResumeGuest { .. } => {}
         }
         let made = self.made.entry(key(&permit.attempt().runbook, subject)).or_default();
         made.retain(|at| now.duration_since(*at) < WINDOW);
@@ -229,8 +293,9 @@ impl Acts {
     fn due(&mut self, moment: &Moment, idle: bool) {
         let controls = self.controls.clone().unwrap_or_default();
         let allowed = controls.kill_switch == KillSwitch::Off && controls.level >= Autonomy::ActReport;
-        let open =
-            idle && allowed && !self.storm && controls.maintenance.is_empty() && moment.engine.seeing();
+        // Announced work that is over holds nothing up: what is still down is due again.
+        let announced = controls.maintenance.iter().any(|window| moment.at < window.until);
+        let open = idle && allowed && !self.storm && !announced && moment.engine.seeing();
         let mut free = BTreeSet::new();
         if open {
             for (slot, incident) in moment.engine.open_incidents() {

@@ -51,6 +51,7 @@ fn what_must_hold_in_every_scenario() {
         }
     }
     println!("{sum} in {:.0?}", began.elapsed());
+    assert!(sum.objections.contains_key("maintenance"), "nobody announced work that mattered: {sum}");
     assert!(sum.deaths > 0 && sum.faults > 0, "a swarm in which nothing happens proves nothing: {sum}");
 }
 

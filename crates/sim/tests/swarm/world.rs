@@ -172,9 +172,12 @@ impl World {
                 self.at(at + lasts, &format!("stats {node} back"));
             }
             26 => {
-                let (word, lasts) = (self.one(&["failed", "inactive"]), self.rng.below(400) as i64);
-                self.at(at, &format!("service {node} chrony {word}"));
-                self.at(at + lasts, &format!("service {node} chrony active"));
+                let word = self.one(&["failed", "failed", "inactive", "inactive by alice@pve"]);
+                let service = self.one(&["chrony", "chrony", "cron", "pve-ha-lrm"]);
+                // Half of them longer than until the next routine round and all that follows it.
+                let lasts = self.rng.below(800) as i64;
+                self.at(at, &format!("service {node} {service} {word}"));
+                self.at(at + lasts, &format!("service {node} {service} active"));
             }
             27 => {
                 let lasts = 1 + self.rng.below(200) as i64;
@@ -212,8 +215,13 @@ impl World {
                 self.at(at + lasts, "kill-switch off");
             }
             1 => {
-                let about = [id.to_owned(), format!("node/{}", self.node()), "cluster".into()];
-                let about = &about[self.rng.below(3)];
+                let about = [
+                    id.to_owned(),
+                    format!("node/{}", self.node()),
+                    "cluster".into(),
+                    "tag:jarvis-restart".into(),
+                ];
+                let about = &about[self.rng.below(4)];
                 self.at(at, &format!("announce {about} for {lasts}s"));
             }
             2 => self.at(at, &format!("approve {id} by bob")),

@@ -50,6 +50,7 @@ fn document(described: &OpenApi) -> Value {
     document["tags"] = json!([
         { "name": "seen", "description": "What is seen of the clusters, and when." },
         { "name": "recorded", "description": "What happened, newest first." },
+        { "name": "operators", "description": "What operators say and announce." },
         { "name": "jarvis", "description": "Jarvis itself." },
         { "name": "who", "description": "Logins of pages, users and API tokens." },
         { "name": "original", "description": "The calls of the original JARVIS; they speak of the first cluster only." },

@@ -13,7 +13,9 @@ use super::answer::Has;
 use super::params::{Asked, Nothing};
 use super::picture::picture;
 use super::rows::{Freshness, Picture};
+use super::shape::Time;
 use super::{Reply, Shared, seen};
+use crate::record::ChannelRow;
 use crate::report::caller::Caller;
 
 /// How long the store may take to show that it is alive.
@@ -43,6 +45,56 @@ pub(super) struct Health {
     /// Those that the caller sees, in the configuration's order.
     clusters: Vec<ClusterHealth>,
     sockets: SocketsHealth,
+    /// Who is told by mail and webhook; only for those who see all clusters.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    channels: Option<Vec<ChannelHealth>>,
+}
+
+/// How somebody is told.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct ChannelHealth {
+    /// `mail:ADDRESS` or `webhook:NAME`.
+    #[schema(example = "mail:admin@example.org")]
+    channel: String,
+    /// Whether the last try was accepted.
+    status: Status,
+    /// Events that wait.
+    waiting: u64,
+    /// Messages that were accepted.
+    delivered: u64,
+    /// Events given up: refused by the other side.
+    refused: u64,
+    /// Events given up: they waited for too long.
+    expired: u64,
+    /// Events given up: too much waited.
+    dropped: u64,
+    /// When the last message was accepted.
+    last_delivered_at: Option<Time>,
+    /// Since when nothing was.
+    failing_since: Option<Time>,
+    /// What went wrong last.
+    last_error: Option<String>,
+    /// When that was.
+    last_error_at: Option<Time>,
+}
+
+impl From<ChannelRow> for ChannelHealth {
+    fn from(row: ChannelRow) -> ChannelHealth {
+        ChannelHealth {
+            status: if row.is_failing() { Status::Degraded } else { Status::Ok },
+            channel: row.name,
+            waiting: row.waiting,
+            delivered: row.delivered,
+            refused: row.refused,
+            expired: row.expired,
+            dropped: row.dropped,
+            last_delivered_at: row.last_ok.map(Time),
+            failing_since: row.failing_since.map(Time),
+            last_error: row.last_error,
+            last_error_at: row.last_error_at.map(Time),
+        }
+    }
 }
 
 /// How the store is.
@@ -108,12 +160,17 @@ pub(super) async fn health(State(app): Shared, caller: Caller, has: Has, _: Aske
         let ClusterHealth { nodes, guests, storages, quorum, .. } = cluster;
         cluster.seeing && [nodes, guests, storages, quorum].into_iter().all(fresh)
     });
+    let channels = match (caller.clusters.is_none(), stored) {
+        (true, true) => Some(app.store.channels().await?.into_iter().map(ChannelHealth::from).collect()),
+        (true, false) | (false, _) => None,
+    };
+    let told = channels.iter().flatten().all(|channel: &ChannelHealth| channel.status == Status::Ok);
     let word = |well| if well { Status::Ok } else { Status::Degraded };
     let written = caller.clusters.is_none().then(|| app.store.written());
     let pages = app.pages.iter().filter(|(name, _)| caller.sees(name));
     let clients: usize = pages.map(|(_, page)| page.clients()).sum();
     let answer: Response = has.answer(&Health {
-        status: word(stored && well),
+        status: word(stored && well && told),
         version: env!("CARGO_PKG_VERSION"),
         uptime_seconds: app.live.uptime(now).as_secs(),
         store: StoreHealth {
@@ -124,6 +181,7 @@ pub(super) async fn health(State(app): Shared, caller: Caller, has: Has, _: Aske
         },
         clusters,
         sockets: SocketsHealth { clients: u64::try_from(clients).unwrap_or(u64::MAX) },
+        channels,
     })?;
     Ok(answer)
 }

@@ -1,7 +1,11 @@
 //! Incidents: what was or is wrong, one by one, and the story of each.
 
+use std::collections::HashMap;
+
 use axum::extract::{Path, State};
+use engine::decide::Hold;
 use engine::incident::IncidentId;
+use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use utoipa::{IntoParams, ToSchema};
@@ -9,10 +13,11 @@ use utoipa::{IntoParams, ToSchema};
 use super::answer::Has;
 use super::list::{Entry, Event, Window, page};
 use super::next::Next;
+use super::notices::{Announced, Quiet};
 use super::params::{Asked, Asks, Params};
 use super::shape::{Resolution, Severity, Time, json, key};
 use super::{Reply, Shared};
-use crate::record::{IncidentFilter, IncidentRow};
+use crate::record::{Course, IncidentFilter, IncidentRow, NoticeKind, StoreError};
 use crate::report::caller::{Caller, Role};
 use crate::report::problem::Problem;
 use crate::report::web::App;
@@ -21,7 +26,7 @@ use crate::report::web::App;
 /// many incidents, not one long one.
 const STORY_MAX: u32 = 1000;
 
-/// Where an incident is in its life. More words come with acting.
+/// Where an incident is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum IncidentState {
@@ -70,10 +75,52 @@ pub(super) struct Incident {
     details: Option<Box<RawValue>>,
     /// What comes next, as its engine last said; null when it is over, and where too many are open to say it of each.
     next: Option<Next>,
+    /// How often something was done about it, as far as the journal is kept.
+    attempts: u32,
+    /// What is under way, for people; null where nothing is.
+    #[schema(example = "start it on pve1")]
+    acting: Option<String>,
+    /// What is done when an operator approves, for people; null where there is nothing to approve.
+    #[schema(example = "start it on pve1")]
+    proposed: Option<String>,
+    /// Whether Jarvis gave up and called people.
+    escalated: bool,
+    /// Why nothing is done by itself; empty where nothing objects, nothing could be done, or it is over.
+    holds: Vec<Objection>,
+    /// The announced work that it is part of now: nothing is done about it, and people are not told.
+    maintenance: Option<Announced>,
+    /// The silence that is on it now: people are not told.
+    silence: Option<Announced>,
+}
+
+/// Why nothing is done.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Objection {
+    /// The guardrail's word.
+    #[schema(example = "killSwitch")]
+    hold: String,
+    /// For people, as of when it was told.
+    #[schema(example = "the kill switch is on")]
+    words: String,
+}
+
+/// How far each of these has come. What is over has nothing that stands any more.
+async fn courses(app: &App, rows: &[IncidentRow]) -> Result<HashMap<i64, Course>, StoreError> {
+    let numbers: Vec<i64> = rows.iter().map(|row| row.seq).collect();
+    let mut courses = app.store.courses(&numbers).await?;
+    for row in rows.iter().filter(|row| row.resolved.is_some()) {
+        if let Some(course) = courses.get_mut(&row.seq) {
+            *course = Course { attempts: course.attempts, escalated: course.escalated, ..Course::default() };
+        }
+    }
+    Ok(courses)
 }
 
 impl Incident {
-    fn of(app: &App, row: IncidentRow) -> Incident {
+    fn of(app: &App, quiet: &Quiet, row: IncidentRow, course: Course) -> Incident {
+        let Course { attempts, holds, proposed, acting, escalated } = course;
+        let objection =
+            |(hold, at): (Hold, Timestamp)| Objection { hold: hold.to_string(), words: hold.words(at) };
         let state = if row.resolved.is_some() { IncidentState::Resolved } else { IncidentState::Open };
         let id: Option<IncidentId> = row.id.parse().ok().filter(|_| state == IncidentState::Open);
         let ahead = id.and_then(|id| {
@@ -82,6 +129,8 @@ impl Incident {
         });
         Incident {
             next: ahead,
+            maintenance: quiet.of(NoticeKind::Maintenance, &row),
+            silence: quiet.of(NoticeKind::Silence, &row),
             key: key(app, &row.cluster, &row.condition, &row.subject),
             id: row.id,
             cluster: row.cluster,
@@ -96,6 +145,11 @@ impl Incident {
             resolved_at: row.resolved.map(Time),
             resolution: row.resolution.map(Into::into),
             details: row.details.as_deref().and_then(json),
+            attempts,
+            acting,
+            proposed,
+            escalated,
+            holds: holds.into_iter().map(objection).collect(),
         }
     }
 }
@@ -180,7 +234,12 @@ pub(super) async fn incidents(
         name,
     };
     let listed = app.store.list_incidents(window.read("incidents", &caller)?, filter).await?;
-    let item = |row| Incident::of(&app, row);
+    let mut courses = courses(&app, &listed.rows).await?;
+    let quiet = Quiet::read(&app).await?;
+    let item = |row: IncidentRow| {
+        let course = courses.remove(&row.seq).unwrap_or_default();
+        Incident::of(&app, &quiet, row, course)
+    };
     page(&has, "incidents", listed, item, |items, next| IncidentList { items, next })
 }
 
@@ -226,9 +285,11 @@ pub(super) async fn incident(
         true => Some(app.store.incident_entries(&row, STORY_MAX).await?),
         false => None,
     };
+    let course = courses(&app, std::slice::from_ref(&row)).await?.remove(&row.seq).unwrap_or_default();
+    let quiet = Quiet::read(&app).await?;
     has.answer(&IncidentStory {
         truncated: events.truncated || journal.as_ref().is_some_and(|journal| journal.truncated),
-        incident: Incident::of(&app, row),
+        incident: Incident::of(&app, &quiet, row, course),
         events: events.rows.into_iter().map(Event::from).collect(),
         journal: journal.map(|journal| journal.rows.into_iter().map(Entry::from).collect()),
     })

@@ -74,7 +74,7 @@ pub(super) fn page<R, T, A: Serialize>(
     has: &Has,
     list: &str,
     page: ListPage<R>,
-    item: impl Fn(R) -> T,
+    item: impl FnMut(R) -> T,
     answer: impl FnOnce(Vec<T>, Option<String>) -> A,
 ) -> Reply {
     let ListPage { rows, next } = page;

@@ -29,6 +29,7 @@ pub(super) enum NextStep {
 
 /// Why nothing is done.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = NextObjection)]
 pub(super) struct Objection {
     /// The guardrail's word, as in docs/runbooks.md.
     #[schema(example = "grace")]

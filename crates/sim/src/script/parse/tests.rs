@@ -19,7 +19,7 @@ fn errors_name_the_line_and_what_is_allowed() {
         ("a mode that there is not", "at 1:00 backup qemu/101 mode=fast", "line 3: `mode=fast`? it is written `backup KIND/ID KIND/ID... [mode=snapshot|suspend|stop] [takes=S] [by USER]`"),
         ("a backup of nothing", "at 1:00 backup mode=stop", "line 3: it is written `backup KIND/ID KIND/ID... [mode=snapshot|suspend|stop] [takes=S] [by USER]`"),
         ("a daemon that there is not", "daemon pve1 pvestatd down", "line 3: `pvestatd`? it is written `daemon NODE pveproxy|pvedaemon|pmxcfs|hang down|up`"),
-        ("a service's word that there is not", "service pve1 chrony ill", "line 3: it is written `service NODE NAME active|failed|inactive|activating|disabled`"),
+        ("a service's word that there is not", "service pve1 chrony ill", "line 3: it is written `service NODE NAME active|failed|inactive|activating|disabled, or active|inactive by USER`"),
         ("a side without a node", "side 1", "line 3: it is written `side N NODE NODE...`"),
         ("an end without a time", "end", "line 3: `end` needs a time: `at 9:00 end`"),
         ("no end", "", "line 2: no end: `at 9:00 end`"),

@@ -1,0 +1,338 @@
+//! What is put into the outbox, and what becomes of it, on a store of its own and a clock that is moved by hand.
+
+use std::path::PathBuf;
+
+use engine::act::{Action, Attempt};
+use engine::detect::{Condition, Finding, Trace};
+use engine::incident::Resolution;
+use engine::observe::{ClusterName, GuestKind, GuestStatus};
+use engine::record::{Entry, Fact, Step};
+use engine::report::EventKind;
+use jiff::SignedDuration;
+
+use super::super::{NewEntry, Source};
+use super::*;
+
+const BEGAN: i64 = 1_795_000_000;
+const INCIDENT: &str = "00000000-0000-8000-8000-000000000001";
+
+fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_second(BEGAN + seconds).unwrap()
+}
+
+/// A store, whose folder goes with the test.
+struct Fixture {
+    store: Store,
+    folder: PathBuf,
+}
+
+impl Drop for Fixture {
+    fn drop(&mut self) {
+        std::fs::remove_dir_all(&self.folder).unwrap_or_default();
+    }
+}
+
+fn channel(name: &str, least: Severity) -> NewChannel {
+    let kind = if name.starts_with("mail") { ChannelKind::Mail } else { ChannelKind::Webhook };
+    NewChannel { name: name.into(), kind, least }
+}
+
+fn mail() -> NewChannel {
+    channel("mail:a@x", Severity::Error)
+}
+
+fn hook() -> NewChannel {
+    channel("webhook:b", Severity::Error)
+}
+
+impl Fixture {
+    async fn with(channels: Vec<NewChannel>) -> Fixture {
+        let folder = std::env::temp_dir().join(format!("jarvis-outbox-{}", Uuid::new_v4()));
+        let store = Store::open(&folder.join("jarvis.db")).await.unwrap();
+        store.use_channels(channels, at(0)).await.unwrap();
+        Fixture { store, folder }
+    }
+
+    async fn tell(&self, entries: &[Entry]) {
+        let lab: ClusterName = "lab".parse().unwrap();
+        let events = entries.iter().filter(|entry| engine::report::is_told(&entry.fact));
+        let events =
+            events.map(|entry| NewEvent::from_engine(&lab, &engine::report::event(&lab, entry))).collect();
+        let entries = entries.iter().map(|entry| NewEntry::from_engine(&lab, true, entry)).collect();
+        self.store.save_turn(entries, events, None).await.unwrap();
+    }
+
+    async fn waits(&self, channel: &NewChannel) -> Vec<Waiting> {
+        self.store.outbox(&channel.name).await.unwrap().unwrap().1
+    }
+
+    /// `call Title` or `report Title`, in the order in which they are sent.
+    async fn shown(&self, channel: &NewChannel) -> Vec<String> {
+        let mut shown = Vec::new();
+        for waits in self.waits(channel).await {
+            let contents = contents(&self.store.shared.readers, &[waits.id]).await.unwrap();
+            shown.push(format!("{} {}", if waits.call { "call" } else { "report" }, contents[0].title));
+        }
+        shown
+    }
+
+    async fn row(&self, channel: &NewChannel) -> ChannelRow {
+        let all = self.store.channels().await.unwrap();
+        all.into_iter().find(|row| row.name == channel.name).unwrap()
+    }
+
+    async fn end(&self, channel: &NewChannel, ids: &[i64], tried: Tried, when: i64) {
+        self.store.end_message(channel, ids, true, tried, at(when)).await.unwrap();
+    }
+
+    async fn titles(&self) -> Vec<String> {
+        let mut rows = self.store.get_recent_events(100).await.unwrap();
+        rows.reverse();
+        rows.iter().map(|row| format!("{}{}", row.title, if row.resolved { " (over)" } else { "" })).collect()
+    }
+
+    async fn emails_sent(&self) -> Vec<bool> {
+        let rows = self.store.get_autonomy_actions(10).await.unwrap();
+        rows.iter().map(|row| row.email_sent).collect()
+    }
+}
+
+fn entry(seconds: i64, fact: Fact) -> Entry {
+    let subject = "qemu/101".parse().map(engine::observe::Subject::Guest).unwrap();
+    let (name, node) = (Some("web01".into()), Some("pve1".parse().unwrap()));
+    Entry { at: at(seconds), subject, name, node, fact }
+}
+
+fn crash() -> Finding {
+    Finding::GuestCrashed { kind: GuestKind::Qemu, previous: GuestStatus::Running, trace: Trace::Hidden }
+}
+
+fn opened(seconds: i64) -> Entry {
+    entry(seconds, Fact::Opened { incident: INCIDENT.parse().unwrap(), finding: crash(), group: None })
+}
+
+fn resolved(seconds: i64) -> Entry {
+    let lasted = SignedDuration::from_secs(seconds);
+    let (incident, by) = (INCIDENT.parse().unwrap(), Resolution::Itself);
+    entry(seconds, Fact::Resolved { incident, finding: crash(), lasted, by })
+}
+
+fn step(seconds: i64, step: Step) -> Entry {
+    let condition = Condition::VmCrashed;
+    entry(seconds, Fact::Remedy { incident: INCIDENT.parse().unwrap(), condition, step })
+}
+
+fn action() -> Action {
+    Action::StartGuest { guest: "qemu/101".parse().unwrap(), node: "pve1".parse().unwrap() }
+}
+
+fn escalated(seconds: i64) -> Entry {
+    let (words, runbook) = ("it did not help".into(), "vm-crashed-restart".into());
+    step(seconds, Step::Escalated { words, action: action(), runbook, level: 3, attempts: 1 })
+}
+
+fn missed(seconds: i64) -> Entry {
+    let runbook = "vm-crashed-restart".into();
+    let attempt = Attempt { number: 1, action: action(), runbook, at: at(seconds), level: 3 };
+    step(seconds, Step::Verified { attempt, helped: false, words: "it is stopped".into(), upid: None })
+}
+
+fn plain(seconds: i64, severity: Severity, title: &str) -> NewEvent {
+    NewEvent::plain(at(seconds), EventKind::Alert, severity, Source::System, title, "m")
+}
+
+fn failed(next_try: i64) -> Tried {
+    Tried::Failed { error: "not reached".into(), next_try: at(next_try) }
+}
+
+fn ids(waits: &[Waiting]) -> Vec<i64> {
+    waits.iter().map(|waits| waits.id).collect()
+}
+
+#[tokio::test]
+async fn each_channel_gets_what_it_asked_for() {
+    let all = channel("webhook:all", Severity::Info);
+    let fixture = Fixture::with(vec![mail(), all.clone()]).await;
+    fixture.tell(&[opened(0), missed(20)]).await;
+    fixture.store.save_event(plain(21, Severity::Warning, "a warning")).await.unwrap();
+    let about =
+        NewEvent { not_over: Some(all.name.clone()), ..plain(22, Severity::Error, "about one of them") };
+    fixture.store.save_event(about).await.unwrap();
+    fixture.tell(&[escalated(30)]).await;
+    let crashed = "report VM web01 (101) crashed";
+    let missed = "report Remediation failed: VM_CRASHED on pve1";
+    let call = "call Remediation escalated: VM_CRASHED on pve1";
+    assert_eq!(fixture.shown(&mail()).await, [call, crashed, missed, "report about one of them"]);
+    assert_eq!(fixture.shown(&all).await, [call, crashed, missed, "report a warning"]);
+}
+
+#[tokio::test]
+async fn without_a_channel_nothing_is_put_in() {
+    let fixture = Fixture::with(Vec::new()).await;
+    fixture.tell(&[opened(0), escalated(1)]).await;
+    fixture.store.use_channels(vec![mail()], at(2)).await.unwrap();
+    assert_eq!(fixture.shown(&mail()).await, [""; 0]);
+}
+
+#[tokio::test]
+async fn a_call_has_the_story_until_then_and_its_end_is_called_too() {
+    let fixture = Fixture::with(vec![mail(), hook()]).await;
+    fixture.tell(&[opened(0)]).await;
+    fixture.tell(&[missed(20), escalated(20)]).await;
+    let calls: Vec<Waiting> = fixture.waits(&mail()).await.into_iter().filter(|waits| waits.call).collect();
+    let message = Uuid::from_u128(7);
+    let [content] = &fixture.store.begin_message(&ids(&calls), message).await.unwrap()[..] else {
+        panic!("not one call");
+    };
+    let story: Vec<String> =
+        content.story.iter().map(|line| format!("{} {}", line.kind, line.words)).collect();
+    assert_eq!(story[1..], ["missed it is stopped", "escalated it did not help"]);
+    assert!(story[0].starts_with("opened running to stopped, and no task asked for it"), "{story:?}");
+    // A second try is the same message.
+    fixture.store.begin_message(&ids(&calls), Uuid::from_u128(8)).await.unwrap();
+    assert_eq!(fixture.waits(&mail()).await[0].message, Some(message));
+
+    let hooked: Vec<Waiting> = fixture.waits(&hook()).await.into_iter().filter(|waits| waits.call).collect();
+    fixture.end(&hook(), &ids(&hooked), Tried::Accepted, 21).await;
+    assert_eq!(fixture.emails_sent().await, [false, false], "a webhook is no mail");
+    fixture.end(&mail(), &ids(&calls), failed(30), 21).await;
+    assert_eq!(fixture.emails_sent().await, [false, false], "it was not accepted");
+    fixture.end(&mail(), &ids(&calls), Tried::Accepted, 30).await;
+    assert_eq!(
+        fixture.emails_sent().await,
+        [true, false],
+        "newest first: that people were called, and what failed"
+    );
+
+    fixture.tell(&[resolved(60)]).await;
+    let [end, ..] = &fixture.shown(&mail()).await[..] else { panic!("nothing waits") };
+    assert_eq!(end, "call Resolved: VM_CRASHED on pve1");
+}
+
+#[tokio::test]
+async fn an_end_of_what_nobody_was_called_for_waits_for_the_report() {
+    let fixture = Fixture::with(vec![mail()]).await;
+    fixture.tell(&[opened(0), resolved(60)]).await;
+    let expected = ["report VM web01 (101) crashed", "report Resolved: VM_CRASHED on pve1"];
+    assert_eq!(fixture.shown(&mail()).await, expected);
+}
+
+#[tokio::test]
+async fn a_channel_that_fails_for_long_is_told_once_over_the_others() {
+    let fixture = Fixture::with(vec![mail(), hook()]).await;
+    fixture.tell(&[opened(0)]).await;
+    let waits = ids(&fixture.waits(&mail()).await);
+    for minute in [1, 10, 16, 30] {
+        fixture.end(&mail(), &waits, failed(minute * 60 + 10), minute * 60).await;
+    }
+    let row = fixture.row(&mail()).await;
+    assert_eq!((row.failures, row.failing_since, row.waiting), (4, Some(at(60)), 1));
+    assert_eq!(row.next_try, Some(at(1810)));
+    let crashed = "report VM web01 (101) crashed".to_owned();
+    assert_eq!(fixture.shown(&mail()).await, std::slice::from_ref(&crashed), "not over itself");
+    assert_eq!(fixture.shown(&hook()).await, [crashed, "report Mail to a@x fails".into()]);
+    assert_eq!(fixture.titles().await[1..], ["Mail to a@x fails"], "once");
+
+    fixture.end(&mail(), &waits, Tried::Accepted, 2000).await;
+    assert_eq!(fixture.titles().await[1..], ["Mail to a@x fails (over)", "Mail to a@x works again (over)"]);
+    let row = fixture.row(&mail()).await;
+    assert_eq!((row.failures, row.failing_since, row.waiting, row.delivered), (0, None, 0, 1));
+    assert_eq!((row.reported, row.last_error.as_deref()), (Some(at(2000)), Some("not reached")));
+}
+
+#[tokio::test]
+async fn what_is_refused_is_given_up_counted_and_told() {
+    let fixture = Fixture::with(vec![mail()]).await;
+    fixture.tell(&[opened(0), missed(1)]).await;
+    let waits = ids(&fixture.waits(&mail()).await);
+    fixture.end(&mail(), &waits, Tried::Refused { error: "550 nobody".into() }, 5).await;
+    let row = fixture.row(&mail()).await;
+    assert_eq!((row.waiting, row.refused, row.untold, row.failures, row.next_try), (0, 2, 2, 0, None));
+    assert_eq!(fixture.titles().await.last().unwrap(), "Mail to a@x fails", "at once");
+    fixture.tell(&[resolved(6)]).await;
+    let waits = ids(&fixture.waits(&mail()).await);
+    fixture.end(&mail(), &waits, Tried::Accepted, 7).await;
+    let row = fixture.row(&mail()).await;
+    assert_eq!((row.refused, row.untold), (2, 0), "it was said in the message that was accepted");
+}
+
+#[tokio::test]
+async fn reports_wait_two_days_and_calls_five() {
+    const DAY: i64 = 86_400;
+    let fixture = Fixture::with(vec![mail()]).await;
+    fixture.tell(&[opened(0), escalated(0)]).await;
+    let call = [fixture.waits(&mail()).await[0].id];
+    for (when, waits, expired) in [(2 * DAY, 2, 0), (2 * DAY + 1, 1, 1), (5 * DAY, 1, 1), (5 * DAY + 1, 0, 2)]
+    {
+        fixture.end(&mail(), &call, failed(when + 10), when).await;
+        let row = fixture.row(&mail()).await;
+        assert_eq!((row.waiting, row.expired, row.untold), (waits, expired, expired), "after {when} s");
+    }
+}
+
+#[tokio::test]
+async fn when_too_much_waits_the_oldest_reports_go_and_calls_last() {
+    let fixture = Fixture::with(vec![mail()]).await;
+    fixture.tell(&[opened(0), escalated(0)]).await;
+    let most = usize::try_from(WAITING_MAX).unwrap();
+    let many = (0..most).map(|n| plain(1, Severity::Error, &n.to_string())).collect();
+    fixture.store.save_events(many, None).await.unwrap();
+    let row = fixture.row(&mail()).await;
+    assert_eq!((row.waiting, row.dropped, row.untold), (WAITING_MAX.unsigned_abs(), 2, 2));
+    let shown = fixture.shown(&mail()).await;
+    assert_eq!(shown[..2], ["call Remediation escalated: VM_CRASHED on pve1", "report 1"]);
+}
+
+#[tokio::test]
+async fn what_waits_for_a_channel_that_is_gone_is_given_up() {
+    let fixture = Fixture::with(vec![mail(), hook()]).await;
+    fixture.tell(&[opened(0)]).await;
+    let waits = ids(&fixture.waits(&mail()).await);
+    fixture.end(&mail(), &waits, failed(10), 0).await;
+    fixture.end(&mail(), &waits, failed(2000), 1000).await;
+    fixture.store.use_channels(vec![hook()], at(1001)).await.unwrap();
+    assert!(fixture.store.outbox(&mail().name).await.unwrap().is_none());
+    assert_eq!(fixture.titles().await.last().unwrap(), "Mail to a@x fails (over)");
+    // What is configured again begins with what happens from then on.
+    fixture.store.use_channels(vec![mail(), hook()], at(1002)).await.unwrap();
+    assert_eq!(fixture.shown(&mail()).await, [""; 0]);
+    assert_eq!(fixture.shown(&hook()).await.len(), 2);
+}
+
+#[tokio::test]
+async fn what_waits_is_not_pruned() {
+    let fixture = Fixture::with(vec![mail(), hook()]).await;
+    fixture.tell(&[opened(0)]).await;
+    let waits = ids(&fixture.waits(&mail()).await);
+    fixture.end(&mail(), &waits, Tried::Accepted, 5).await;
+    let week = 7 * 86_400;
+    assert_eq!(fixture.store.cleanup_old_messages(7, at(week)).await.unwrap(), 0);
+    assert_eq!(fixture.store.cleanup_old_messages(7, at(week + 1)).await.unwrap(), 1);
+    assert_eq!(fixture.shown(&hook()).await.len(), 1);
+}
+
+/// A full disk, or a foreign hand: the daemon starts all the same, and says who is told once it can.
+#[tokio::test]
+async fn who_is_told_is_said_as_soon_as_the_store_takes_it() {
+    let fixture = Fixture::with(vec![mail()]).await;
+    let refuse = "CREATE TRIGGER no BEFORE UPDATE ON outbox_channels BEGIN SELECT RAISE(FAIL, 'no'); END";
+    let file = sqlx::sqlite::SqliteConnectOptions::new().filename(fixture.folder.join("jarvis.db"));
+    let mut hand = sqlx::ConnectOptions::connect(&file).await.unwrap();
+    sqlx::query(refuse).execute(&mut hand).await.unwrap();
+    fixture.store.use_channels(vec![hook()], at(1)).await.unwrap_err();
+    assert_eq!(fixture.row(&mail()).await.name, "mail:a@x", "as it was");
+    let names = |rows: Vec<ChannelRow>| rows.into_iter().map(|row| row.name).collect::<Vec<_>>();
+    let (sender, stop) = crate::supervise::stop();
+    let clock = Arc::new(crate::clock::Clock::wall());
+    let later = crate::tell::use_later(fixture.store.clone(), vec![hook()], clock, stop);
+    // Nobody waits for its pauses.
+    tokio::time::pause();
+    let mend = async {
+        tokio::time::sleep(std::time::Duration::from_secs(7)).await;
+        sqlx::query("DROP TRIGGER no").execute(&mut hand).await.unwrap();
+    };
+    tokio::join!(later, mend);
+    tokio::time::resume();
+    drop(sender);
+    assert_eq!(names(fixture.store.channels().await.unwrap()), ["webhook:b"]);
+}
