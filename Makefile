@@ -1,20 +1,34 @@
 # The two commands of the README are `make demo` and `make test`; the others are for daily work.
-.PHONY: demo test check bench fmt swarm chaos
+.PHONY: demo test check bench fmt swarm chaos web screenshots
 
 # No cluster needed: a simulated one on loopback, and Jarvis watching it.
 demo:
 	./scripts/setup.sh build
+	./scripts/web.sh
 	cargo run --locked --bin jarvis -- demo
+
+# The page, into web/dist, from where the next build of the binary takes it.
+web:
+	./scripts/setup.sh build
+	./scripts/web.sh
 
 # Everything that CI runs; installs what it needs.
 test:
 	./scripts/setup.sh test
+	./scripts/web.sh
 	cargo fmt --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	cargo test --workspace --all-targets --locked --no-fail-fast
 	./tests/socketio/run.sh
+	./tests/page/run.sh
 	./tests/clients/run.sh
 	./bench/load/run.sh --check
+
+# Every screen of the page in the demo, light, dark and on a phone, into target/screenshots.
+screenshots:
+	./scripts/setup.sh test
+	./scripts/web.sh
+	./tests/page/run.sh screenshots
 
 # Seconds, while working.
 check:

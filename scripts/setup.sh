@@ -16,11 +16,14 @@ esac
 command -v cargo >/dev/null || die "cargo is missing: install Rust (1.95 or newer) by rustup"
 missing=()
 command -v cc >/dev/null || missing+=(build-essential)
+# The page is built with it.
+command -v node >/dev/null || die "node is missing: install Node.js 20.19 or newer"
+node -e 'const [a, b] = process.versions.node.split(".").map(Number); process.exit(a > 20 || (a === 20 && b >= 19) ? 0 : 1)' ||
+  die "node $(node --version) is too old: 20.19 or newer is needed"
+command -v npm >/dev/null || missing+=(npm)
 if [ "$1" = test ]; then
-  command -v node >/dev/null || die "node is missing: install Node.js 20 or newer"
-  [ "$(node -p 'process.versions.node.split(".")[0]')" -ge 20 ] || die "node $(node --version) is too old: 20 or newer is needed"
-  command -v npm >/dev/null || missing+=(npm)
   command -v sqlite3 >/dev/null || missing+=(sqlite3)
+  command -v "${CHROMIUM:-chromium}" >/dev/null || missing+=(chromium)
   command -v promtool >/dev/null || missing+=(prometheus)
   command -v python3 >/dev/null || missing+=(python3)
   # Debian's python3 comes without venv's pip.

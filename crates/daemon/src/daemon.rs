@@ -220,14 +220,15 @@ impl Daemon {
         })
         .await?;
         if let Some(code) = auth.take_setup_code() {
-            // A line to be pasted into a shell of this machine, whatever it listens to.
+            // On this machine; where another one's browser is meant, this machine's own address stands before the slash.
+            // What stands behind the # stays in the browser.
             let mut at = server.local_addr();
             if at.ip().is_unspecified() {
                 at.set_ip(if at.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() });
             }
             tracing::warn!(
-                "no password is set; set one within 24 hours, on this machine with: curl {scheme}://{at}/api/auth/setup \
-                 -H 'content-type: application/json' -d '{{\"code\":\"{code}\",\"password\":\"...\"}}'"
+                "no password is set; set one within 24 hours at {scheme}://{at}/setup#code={code} or, on this machine, with: \
+                 curl {scheme}://{at}/api/auth/setup -H 'content-type: application/json' -d '{{\"code\":\"{code}\",\"password\":\"...\"}}'"
             );
         }
         let (sender, stop) = supervise::stop();

@@ -153,6 +153,7 @@ fn hello(options: &Options, folder: &Folder, address: SocketAddr, cluster: &Serv
     let endpoints = cluster.endpoints().join(" ");
     format!(
         "Jarvis demo: a simulated cluster of 4 nodes, 15 guests and a template. Nothing here is real but Jarvis.\n\
+         the page         http://{address}/login#password={PASSWORD}\n\
          API and sockets  http://{address}  (password: {PASSWORD})\n\
          the cluster      {endpoints}\n\
          the database     {} (gone when the demo ends)\n\

@@ -19,6 +19,7 @@
 //! evidence    PVE's answers about single nodes and guests
 //! ```
 
+mod aside;
 mod ask;
 mod bill;
 pub(crate) mod doctor;
@@ -48,6 +49,7 @@ use pve::Client;
 use pve::types::{ClusterStatus, Permissions, Resource, Rows};
 use tokio::sync::{Mutex, Semaphore, mpsc, watch};
 
+pub(crate) use self::aside::{Configured, Course, Over};
 use self::ask::Endpoints;
 use self::doors::Daemons;
 use self::shared::Shared;
@@ -83,6 +85,8 @@ pub struct Observer {
     looks: Semaphore,
     /// Looks at nodes do not wait behind those at guests: a lost node must be told whatever hangs.
     node_looks: Semaphore,
+    /// What people ask waits behind what people ask.
+    asides: Semaphore,
     clock: Arc<Clock>,
     inputs: mpsc::Sender<Input>,
 }
@@ -193,6 +197,7 @@ impl Observer {
             services_turn: Mutex::new(()),
             looks: Semaphore::new(LOOKS_MAX),
             node_looks: Semaphore::new(LOOKS_MAX),
+            asides: Semaphore::new(aside::ASIDES_MAX),
             clock,
             inputs,
         }

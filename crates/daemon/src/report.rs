@@ -44,6 +44,7 @@ mod pump;
 mod refusal;
 mod seats;
 mod session;
+mod site;
 mod socket;
 mod switches;
 mod tally;

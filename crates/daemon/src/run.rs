@@ -28,7 +28,7 @@ use crate::kill_point;
 use crate::observe::{Observer, Source, Tiers};
 use crate::operate::{ORDERS_MAX, Ordered, Taken};
 use crate::record::{self, NewEntry, NewEvent, NoticeKind, Store};
-use crate::report::live::Live;
+use crate::report::live::{Given, Live};
 use crate::report::page::Page;
 use crate::supervise::{self, Stop};
 use crate::tape::{self, Tape};
@@ -105,6 +105,7 @@ pub async fn watch(watched: Watched, stop: Stop) -> anyhow::Result<()> {
         standby,
         tape,
     } = watched;
+    live.set_policy(&name, Given { policy: policy.clone(), standby });
     let tape = Tape::new(&name, tape.as_ref())?;
     let engine = restore::engine(&store, &name, policy, clock.now()).await?;
     kill_point::at("start.restored");
@@ -121,6 +122,7 @@ pub async fn watch(watched: Watched, stop: Stop) -> anyhow::Result<()> {
     let observer =
         Observer::new(name.clone(), clients, Arc::clone(&clock), sender).with_meter(live.meter(&name));
     let observer = Arc::new(observer.with_sensors(temperature, tiers.routine));
+    live.open_eyes(&name, &observer);
     // They end with this set: the loop that ends takes its pollers with it.
     let mut pollers = tokio::task::JoinSet::new();
     for round in [Round::Critical, Round::Important, Round::Routine, Round::Background] {
@@ -349,6 +351,7 @@ impl Loop {
             self.observer.move_on();
         }
         self.live.set_active_remediations(self.engine.cluster(), self.engine.underway());
+        self.live.set_prospects(self.engine.cluster(), self.engine.prospects());
         if self.store_again.is_none_or(|again| Instant::now() >= again) {
             self.store_again = None;
             if self.kept.due && self.checkpoint_affordable() {

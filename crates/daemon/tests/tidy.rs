@@ -136,6 +136,41 @@ fn the_lock_files_name_only_the_public_registries() {
     }
 }
 
+/// What the page shows is text that anybody with a guest can write.
+#[test]
+fn the_page_makes_no_markup_of_text_and_asks_no_other_host() {
+    // In parts, so that this file does not find itself.
+    let markup = [
+        concat!("{@", "html"),
+        concat!("inner", "HTML"),
+        concat!("outer", "HTML"),
+        concat!("insertAdjacent", "HTML"),
+    ];
+    let mut looked_at = 0;
+    for (name, text) in files() {
+        let source = [".svelte", ".ts", ".css", ".html"].iter().any(|end| name.ends_with(end));
+        if !name.starts_with("web/") || !source {
+            continue;
+        }
+        looked_at += 1;
+        for word in markup {
+            assert!(!text.contains(word), "`{word}` in {name}: a name of a guest would become markup");
+        }
+        let hosts = text.contains("https://") || text.contains("http://") || text.contains("url(//");
+        assert!(
+            !hosts || name == "web/vite.config.ts",
+            "{name} names a host: the page loads nothing but itself"
+        );
+        assert!(
+            !text.contains(" style=\""),
+            "{name}: the content security policy allows no style in the markup"
+        );
+        let lines = text.lines().count();
+        assert!(lines <= 700, "{name} has {lines} lines: is it one thing? (700 at most)");
+    }
+    assert!(looked_at > 20, "only {looked_at} files of the page were found");
+}
+
 #[test]
 fn links_between_the_documents_lead_somewhere() {
     for (name, text) in files() {

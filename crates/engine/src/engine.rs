@@ -9,6 +9,7 @@ mod group;
 mod guests;
 mod memory;
 mod nodes;
+mod prospect;
 mod remedy;
 mod storages;
 
@@ -16,6 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 pub use self::memory::Memory as Checkpoint;
 use self::memory::{KnownGuest, Memory};
+pub use self::prospect::{Next, Prospect};
 use self::remedy::Scratch;
 use crate::act::Outcome;
 use crate::decide::{Controls, KillSwitch, Permit};

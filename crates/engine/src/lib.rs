@@ -35,4 +35,4 @@ pub mod report;
 pub mod verify;
 pub mod window;
 
-pub use engine::{Checkpoint, Command, Effect, Engine, Input, Moment};
+pub use engine::{Checkpoint, Command, Effect, Engine, Input, Moment, Next, Prospect};

@@ -9,7 +9,7 @@ use engine::decide::{Autonomy, Controls, KillSwitch};
 use engine::observe::{GuestStatus, Round};
 use engine::policy::Policy;
 use engine::record::Order;
-use engine::{Command, Input};
+use engine::{Command, Input, Next};
 use expect_test::expect;
 use world::{Watch, World};
 
@@ -235,6 +235,46 @@ fn one_node_at_a_time_and_on_it_in_its_start_order() {
         159  inspect   qemu/101 closely
         159  verified  VM_CRASHED         qemu/101 (web01): it has run for 1:00
         159  resolved  VM_CRASHED         qemu/101 (web01): running again, mended by Jarvis after 2:20"#]]);
+}
+
+/// What a page says beside an open incident, from the crash to the end.
+#[test]
+fn what_comes_next_for_an_open_incident() {
+    let show = |watch: &Watch| {
+        let next = watch.engine.prospects().into_iter().map(|prospect| match prospect.next {
+            Next::Nothing => "nothing".into(),
+            Next::Looks => "looks".into(),
+            Next::Held { action, holds } => format!("held: {action}: {holds:?}"),
+            Next::Recommended { action } => format!("recommended: {action}"),
+            Next::Acts { attempt, of } => format!("acts: {} of {of}", attempt.number),
+            Next::Verifies { attempt, of, .. } => format!("verifies: {} of {of}", attempt.number),
+            Next::People => "people".into(),
+        });
+        next.collect::<Vec<String>>().join(", ")
+    };
+    let mut world = World::new();
+    let mut watch = watch(&world, Autonomy::ActReport);
+    assert_eq!(show(&watch), "", "nothing is open");
+    crash(&mut world, "qemu/101");
+    let table = [
+        ("it may heal by itself", 17, 28, true, "held: start it on pve1: [Grace("),
+        ("it was started, and is looked at", 29, 40, true, "verifies: 1 of 3"),
+        ("it has helped", 41, 100, true, ""),
+    ];
+    for (name, from, to, works, expected) in table {
+        play(&mut watch, &mut world, from, to, works);
+        let shown = show(&watch);
+        assert!(shown.starts_with(expected) && shown.is_empty() == expected.is_empty(), "{name}: {shown}");
+    }
+    crash(&mut world, "lxc/200");
+    for (name, from, to, expected) in [
+        ("another one, which cannot be started", 101, 140, "held: start it on pve1: [Cooldown("),
+        ("people were called", 141, 800, "people"),
+    ] {
+        play(&mut watch, &mut world, from, to, false);
+        let shown = show(&watch);
+        assert!(shown.starts_with(expected), "{name}: {shown}");
+    }
 }
 
 /// What a look objected to stands for two minutes; then it is looked at again, and nothing is forgotten.

@@ -12,8 +12,8 @@ use crate::error::Error;
 use crate::ids::{GuestId, NodeName};
 use crate::types::{
     ClusterStatus, GuestConfig, HaManagerStatus, HaRow, Journal, LiveGuest, LogEntry, LogLine, NodeConfig,
-    NodeReport, NodeRow, NodeTime, Page, Permissions, Resource, Rows, Service, StorageRow, Task, TaskStatus,
-    Version,
+    NodeReport, NodeRow, NodeTime, Page, Permissions, Resource, Rows, RrdPoint, Service, StorageRow, Task,
+    TaskStatus, Version,
 };
 use crate::upid::Upid;
 
@@ -45,6 +45,25 @@ pub enum TaskSource {
     /// Running tasks.
     Active,
     All,
+}
+
+/// Over how long PVE shows its averages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Timeframe {
+    Hour,
+    Day,
+    Week,
+}
+
+impl Timeframe {
+    fn parameters(self) -> Vec<(&'static str, String)> {
+        let word = match self {
+            Timeframe::Hour => "hour",
+            Timeframe::Day => "day",
+            Timeframe::Week => "week",
+        };
+        vec![("timeframe", word.to_owned()), ("cf", "AVERAGE".to_owned())]
+    }
 }
 
 /// Which part of a node's journal. PVE takes either the latest entries or a range, whole seconds, and refuses other
@@ -211,6 +230,23 @@ impl Client {
         let vmid = guest.vmid.to_string();
         self.forwarded(node, &["nodes", node.as_str(), guest.kind.as_str(), &vmid, "config"], Vec::new())
             .await
+    }
+
+    /// `GET /nodes/{node}/rrddata`: averages over so long, some seventy points.
+    pub async fn node_history(&self, node: &NodeName, over: Timeframe) -> Result<Rows<RrdPoint>, Error> {
+        self.forwarded(node, &["nodes", node.as_str(), "rrddata"], over.parameters()).await
+    }
+
+    /// `GET /nodes/{node}/{kind}/{vmid}/rrddata`: the same of one guest.
+    pub async fn guest_history(
+        &self,
+        node: &NodeName,
+        guest: GuestId,
+        over: Timeframe,
+    ) -> Result<Rows<RrdPoint>, Error> {
+        let vmid = guest.vmid.to_string();
+        let path = ["nodes", node.as_str(), guest.kind.as_str(), &vmid, "rrddata"];
+        self.forwarded(node, &path, over.parameters()).await
     }
 
     /// `GET /nodes/{node}/tasks`. Needs Sys.Audit on the node for others' tasks.

@@ -26,7 +26,7 @@ mod token;
 pub mod types;
 mod upid;
 
-pub use api::{JournalQuery, TaskQuery, TaskSource};
+pub use api::{JournalQuery, TaskQuery, TaskSource, Timeframe};
 pub use client::{BuildError, Client, Endpoint, EndpointError, Limits};
 pub use error::{Asked, Error, Obstacle, Refusal, Step};
 pub use ids::{GuestId, GuestKind, InvalidId, NodeName};

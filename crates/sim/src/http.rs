@@ -23,6 +23,7 @@ mod errand;
 mod exporter;
 mod fault;
 mod ha;
+mod history;
 mod hop;
 mod journal;
 mod node;

@@ -155,6 +155,9 @@ pub const NEEDS: &[(Method, &str, Role)] = &[
     (Method::GET, "/api/v1/clusters/{cluster}/nodes/{node}", Role::Viewer),
     (Method::GET, "/api/v1/clusters/{cluster}/guests", Role::Viewer),
     (Method::GET, "/api/v1/clusters/{cluster}/guests/{kind}/{vmid}", Role::Viewer),
+    (Method::GET, "/api/v1/clusters/{cluster}/nodes/{node}/history", Role::Viewer),
+    (Method::GET, "/api/v1/clusters/{cluster}/guests/{kind}/{vmid}/history", Role::Viewer),
+    (Method::GET, "/api/v1/clusters/{cluster}/guests/{kind}/{vmid}/config", Role::Viewer),
     (Method::GET, "/api/v1/clusters/{cluster}/storages", Role::Viewer),
     (Method::GET, "/api/v1/nodes", Role::Viewer),
     (Method::GET, "/api/v1/guests", Role::Viewer),
@@ -175,6 +178,8 @@ pub const NEEDS: &[(Method, &str, Role)] = &[
     (Method::GET, "/api/v1/journal", Role::Operator),
     (Method::GET, "/api/v1/preferences", Role::Viewer),
     (Method::GET, "/api/v1/health", Role::Viewer),
+    (Method::GET, "/api/v1/clock", Role::Viewer),
+    (Method::GET, "/api/v1/policy", Role::Viewer),
 ];
 
 /// The role that a call needs. A `HEAD` is a `GET` whose answer nobody reads.

@@ -15,6 +15,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use super::details::GuestMarks;
 use super::page::{GuestRow, NodeRow, Page, Published, Quorum, StorageRow};
 use table::{Cell, Change, Field, Row, Step, Table};
 
@@ -45,6 +46,7 @@ const NODE: &[Field] = &[
     field("maxdisk", Step::Any),
     field("startedAt", Step::By(60.0)),
     field("temperatures", Step::Any),
+    field("ha", Step::Any),
 ];
 
 /// The same of a guest. `startedAt` stands for the uptime, which changes all the time and says no more; `netin` and
@@ -64,6 +66,11 @@ const GUEST: &[Field] = &[
     field("netin", Step::Ratio(0.5)),
     field("netout", Step::Ratio(0.5)),
     field("startedAt", Step::By(60.0)),
+    field("tags", Step::Any),
+    field("pool", Step::Any),
+    field("lock", Step::Any),
+    field("ha", Step::Any),
+    field("template", Step::Any),
 ];
 
 /// The same of a storage on a node.
@@ -76,6 +83,7 @@ const STORAGE: &[Field] = &[
     field("avail", Step::Part(0.001, "total")),
     field("total", Step::Any),
     field("content", Step::Any),
+    field("shared", Step::Any),
 ];
 
 /// What was published of a cluster.
@@ -388,21 +396,8 @@ fn text(wire: &impl Serialize) -> Option<Text> {
 }
 
 fn node(cluster: &ClusterName, row: &NodeRow, seen_at: Timestamp) -> Row {
-    let NodeRow {
-        node,
-        host,
-        status,
-        cpu,
-        maxcpu,
-        mem,
-        maxmem,
-        disk,
-        maxdisk,
-        uptime,
-        temperatures,
-        // For `/api/v1` only, as a guest's marks and whether a storage is shared.
-        ha: _,
-    } = row;
+    let NodeRow { node, host, status, cpu, maxcpu, mem, maxmem, disk, maxdisk, uptime, temperatures, ha } =
+        row;
     let status = match status {
         Presence::Online => "online",
         Presence::Offline => "offline",
@@ -422,6 +417,7 @@ fn node(cluster: &ClusterName, row: &NodeRow, seen_at: Timestamp) -> Row {
         Cell::Whole(*maxdisk),
         started_at(*uptime, seen_at),
         Cell::Zones(temperatures),
+        word(ha.as_deref()),
     ];
     (format!("{cluster}/node/{node}").into(), cells.into())
 }
@@ -441,7 +437,7 @@ fn guest(cluster: &ClusterName, row: &GuestRow, seen_at: Timestamp, netin: u64, 
         netin: _,
         netout: _,
         uptime,
-        marks: _,
+        marks: GuestMarks { tags, pool, lock, ha, template },
     } = row;
     let cells = [
         Cell::Whole(id.vmid.into()),
@@ -458,12 +454,18 @@ fn guest(cluster: &ClusterName, row: &GuestRow, seen_at: Timestamp, netin: u64, 
         Cell::Whole(netin),
         Cell::Whole(netout),
         started_at(*uptime, seen_at),
+        // A tag has no semicolon: PVE separates them by it.
+        Cell::Text(tags.join(";").into()),
+        word(pool.as_deref()),
+        word(lock.as_deref()),
+        word(ha.as_deref()),
+        Cell::Flag(*template),
     ];
     (format!("{cluster}/{id}").into(), cells.into())
 }
 
 fn storage(cluster: &ClusterName, row: &StorageRow) -> Row {
-    let StorageRow { storage, node, r#type, active, total, used, avail, content, shared: _ } = row;
+    let StorageRow { storage, node, r#type, active, total, used, avail, content, shared } = row;
     let cells = [
         Cell::Text(storage.as_str().into()),
         Cell::Text(node.as_str().into()),
@@ -473,8 +475,14 @@ fn storage(cluster: &ClusterName, row: &StorageRow) -> Row {
         Cell::Whole(*avail),
         Cell::Whole(*total),
         Cell::Text(content.clone()),
+        Cell::Flag(*shared),
     ];
     (format!("{cluster}/storage/{node}/{storage}").into(), cells.into())
+}
+
+/// PVE's word, where there is one.
+fn word(word: Option<&str>) -> Cell {
+    word.map_or(Cell::Nothing, |word| Cell::Text(word.into()))
 }
 
 /// Seconds of Unix time; nothing for what does not run.

@@ -1,14 +1,17 @@
 //! Live: what the run loop lets the server know of itself. Written by the loop, read by REST and the sockets.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
+use engine::Prospect;
 use engine::observe::ClusterName;
+use engine::policy::Policy;
 use jiff::Timestamp;
 use tokio::sync::watch;
 
 use crate::clock::Clock;
+use crate::observe::Observer;
 use crate::operate::Desk;
 
 use super::meter::Meter;
@@ -32,6 +35,15 @@ pub struct Live {
     clock: Option<Arc<Clock>>,
 }
 
+/// What an engine was given to decide by.
+#[derive(Debug)]
+pub struct Given {
+    /// Its settings.
+    pub policy: Policy,
+    /// Whether it never acts, whatever operators set.
+    pub standby: bool,
+}
+
 #[derive(Debug)]
 struct Sight {
     name: ClusterName,
@@ -39,6 +51,12 @@ struct Sight {
     seen: Mutex<Option<Instant>>,
     /// How many incidents are being worked on.
     remediations: AtomicUsize,
+    /// What comes next for each of its open incidents.
+    prospects: Mutex<Arc<[Prospect]>>,
+    /// What its engine was given, while it is watched.
+    policy: Mutex<Option<Arc<Given>>>,
+    /// Who asks its cluster, for as long as it is watched.
+    eyes: Mutex<Weak<Observer>>,
     meter: Arc<Meter>,
     /// Where what operators say of its incidents is handed in, while it is watched.
     desk: Mutex<Option<Desk>>,
@@ -54,6 +72,9 @@ impl Live {
                 name,
                 seen: Mutex::new(None),
                 remediations: AtomicUsize::new(0),
+                prospects: Mutex::new(Arc::new([])),
+                policy: Mutex::default(),
+                eyes: Mutex::default(),
                 meter: Arc::default(),
                 desk: Mutex::new(None),
             })
@@ -118,6 +139,52 @@ impl Live {
         if let Some(sight) = self.clusters.iter().find(|sight| sight.name == *cluster) {
             sight.remediations.store(count, Ordering::Relaxed);
         }
+    }
+
+    /// What comes next for each open incident of a cluster.
+    pub fn set_prospects(&self, cluster: &ClusterName, prospects: Vec<Prospect>) {
+        if let Some(sight) = self.clusters.iter().find(|sight| sight.name == *cluster) {
+            *sight.prospects.lock().unwrap_or_else(PoisonError::into_inner) = prospects.into();
+        }
+    }
+
+    /// What comes next for each open incident of a cluster, as its engine last said.
+    pub fn prospects(&self, cluster: &str) -> Arc<[Prospect]> {
+        let sight = self.clusters.iter().find(|sight| sight.name.as_str() == cluster);
+        let Some(sight) = sight else { return Arc::new([]) };
+        Arc::clone(&sight.prospects.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// What a cluster's engine decides by, for whoever asks what is in force.
+    pub fn set_policy(&self, cluster: &ClusterName, given: Given) {
+        if let Some(sight) = self.clusters.iter().find(|sight| sight.name == *cluster) {
+            *sight.policy.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(given));
+        }
+    }
+
+    /// What a cluster's engine decides by; `None` where it is not watched.
+    pub fn policy(&self, cluster: &ClusterName) -> Option<Arc<Given>> {
+        let sight = self.clusters.iter().find(|sight| sight.name == *cluster)?;
+        sight.policy.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Who asks a cluster what somebody wants to know of it, from now on.
+    pub fn open_eyes(&self, cluster: &ClusterName, observer: &Arc<Observer>) {
+        if let Some(sight) = self.clusters.iter().find(|sight| sight.name == *cluster) {
+            *sight.eyes.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(observer);
+        }
+    }
+
+    /// Who asks a cluster; `None` where it is not watched.
+    pub(crate) fn eyes(&self, cluster: &ClusterName) -> Option<Arc<Observer>> {
+        let sight = self.clusters.iter().find(|sight| sight.name == *cluster)?;
+        sight.eyes.lock().unwrap_or_else(PoisonError::into_inner).upgrade()
+    }
+
+    /// How many times as fast as the world the observer's clock runs: 1, but for the demo.
+    pub fn pace(&self) -> f64 {
+        const SECOND: Duration = Duration::from_secs(1);
+        self.clock.as_ref().map_or(1.0, |clock| 1.0 / clock.real(SECOND).as_secs_f64())
     }
 
     /// How many incidents are being worked on, in all.

@@ -3,27 +3,33 @@
 //! | file | what it does |
 //! |---|---|
 //! | `picture`, `rows` | what is seen: clusters, nodes, guests, storages |
-//! | `list`, `incident` | what is recorded: events, incidents, actions, journal, preferences |
+//! | `list`, `incident`, `next` | what is recorded: events, incidents, actions, journal, preferences |
 //! | `orders` | what an operator says about an incident |
 //! | `notices` | what operators announce: maintenance and silences |
-//! | `health` | Jarvis itself |
+//! | `health`, `clock` | Jarvis itself |
+//! | `policy` | what is in force |
+//! | `aside` | what PVE is asked when somebody looks |
 //! | `shape` | the words and times that all of them use |
 //! | `params`, `cursor`, `answer` | how a call is asked and answered |
 //! | [`document`] | OpenAPI, made of all calls, the old ones too |
 //!
-//! Nothing here asks a cluster. What `orders` says to an engine, what `notices` announce, and that an event is over, is all that changes
-//! anything.
+//! Only `aside` asks a cluster. What `orders` says to an engine, what `notices` announce, and that an event is over, is all that
+//! changes anything.
 
 mod answer;
+mod aside;
+mod clock;
 mod cursor;
 pub mod document;
 mod health;
 mod incident;
 mod list;
+mod next;
 mod notices;
 mod orders;
 mod params;
 mod picture;
+mod policy;
 mod rows;
 mod shape;
 
@@ -72,6 +78,11 @@ pub(super) fn router() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(list::journal))
         .routes(routes!(list::preferences))
         .routes(routes!(health::health))
+        .routes(routes!(clock::clock))
+        .routes(routes!(policy::policy))
+        .routes(routes!(aside::node_history))
+        .routes(routes!(aside::guest_history))
+        .routes(routes!(aside::guest_config))
 }
 
 /// The document, for everybody.

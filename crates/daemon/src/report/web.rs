@@ -11,7 +11,6 @@ use axum::http::header::{self, HeaderName, HeaderValue};
 use axum::http::{Method, StatusCode, Uri, Version};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
 use axum::{Json, Router};
 use engine::observe::ClusterName;
 use jiff::Timestamp;
@@ -37,7 +36,7 @@ use super::refusal::Refusal;
 use super::tally::{Kind, Tally};
 use super::tools::{self, Tools};
 use super::turns::{self, Turns, Until};
-use super::{Limits, metrics, page::Page, session, users, v1};
+use super::{Limits, metrics, page::Page, session, site, users, v1};
 use crate::record::{self, RestAction, RestEvent, Scope, Store, StoreError};
 use crate::supervise::Stop;
 use crate::words;
@@ -112,7 +111,7 @@ pub(super) fn router(app: Arc<App>) -> Router {
     let public = public().route_layer(middleware::from_fn_with_state(app.clone(), counted));
     let router: Router<Arc<App>> = private.merge(public).merge(logins()).into();
     router
-        .route("/", get(front))
+        .merge(site::router())
         .method_not_allowed_fallback(async |method: Method| {
             Refusal::new(StatusCode::METHOD_NOT_ALLOWED, format!("{method} is not allowed here"))
         })
@@ -165,7 +164,7 @@ pub(super) fn cors(origins: Arc<Origins>) -> CorsLayer {
         .max_age(Duration::from_secs(600))
 }
 
-/// What every answer says to a browser. Nothing here is a page yet, so nothing may load or be framed.
+/// What every answer says to a browser. Only the page itself (`site`) says more: everything else may load nothing.
 pub(super) async fn hardened(request: Request, next: Next) -> Response {
     const HEADERS: [(HeaderName, HeaderValue); 5] = [
         (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
@@ -239,11 +238,6 @@ async fn timed(State(app): Shared, request: Request, next: Next) -> Response {
     }
 }
 
-async fn front() -> &'static str {
-    "Jarvis watches this Proxmox VE cluster.\n\
-     Health: GET /api/health. Everything else asks for a token: POST /api/auth/login.\n"
-}
-
 #[derive(Serialize, ToSchema)]
 #[schema(as = PublicHealth)]
 struct Health {
@@ -275,7 +269,7 @@ struct Sockets {
 }
 
 /// How Jarvis is, for a program that starts it anew. Public, so it says how things are and nothing about what is watched.
-#[utoipa::path(get, path = "/api/health", tag = "original", security(()),
+#[utoipa::path(get, path = "/api/health", tag = "original", operation_id = "public_health", security(()),
     params(("liveness" = Option<String>, Query, description = "Asks only whether it runs, not whether it sees")),
     responses((status = 200, body = Health), (status = 503, description = "A part of it is ill.", body = Health)))]
 async fn health(State(app): Shared, uri: Uri) -> Answer<(StatusCode, Json<Health>)> {

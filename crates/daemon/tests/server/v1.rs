@@ -512,6 +512,8 @@ async fn the_document_has_every_call_and_no_other() {
         // that take none, some speak of somebody who is not there, and the others are done.
         let body = described.get("requestBody").is_some();
         let expected: &[u16] = match (method, body, path.starts_with("/api/v1/")) {
+            // Nobody watches here who could ask a cluster.
+            ("GET", ..) if path.ends_with("/config") || path.ends_with("/history") => &[404],
             ("GET", ..) => &[200, 503],
             (_, true, true) => &[415],
             (_, true, false) if path.starts_with("/api/auth/") => &[415],

@@ -559,7 +559,7 @@ impl Engine {
 }
 
 /// What a remedy means for a subject.
-fn action(
+pub(super) fn action(
     remedy: Remedy,
     subject: &Subject,
     node: Option<&NodeName>,

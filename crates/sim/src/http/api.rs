@@ -17,7 +17,7 @@ use super::rights::Rights;
 use super::tasks::{Get, Unheard};
 use super::views::{self, Sight};
 use super::wire::{Answer, Body, Coding, JSON_STREAM, PROTECTED, PROXIED, Request, unescape};
-use super::{errand, ha, journal, node, tasks};
+use super::{errand, ha, history, journal, node, tasks};
 use crate::cluster::{Api, Cluster, Guest, Node, Task, Verb};
 use crate::json::Json;
 use crate::rng::Rng;
@@ -306,6 +306,10 @@ fn handle(desk: &mut Desk, errand: &Errand, parts: &[&str]) -> Result<Data, Fail
         What::Storage => node::storages(cluster, node()?, caller, &get),
         What::Current(kind) => views::current(cluster, here(cluster, &errand.at, guest_id(kind, parts)?)?),
         What::Config(kind) => views::config(here(cluster, &errand.at, guest_id(kind, parts)?)?),
+        What::History(None) => history::of_node(cluster, node()?, &get),
+        What::History(Some(kind)) => {
+            history::of_guest(cluster, here(cluster, &errand.at, guest_id(kind, parts)?)?, &get)
+        }
         What::Tasks => {
             let (rows, count) = tasks::of_node(node()?, caller, &get);
             total = Some(count);
@@ -409,9 +413,11 @@ fn permit(caller: &Caller, call: &Call, parts: &[&str], cluster: &Cluster) -> Re
         | What::NotBackedUp
         | What::Qdevice
         | What::NodeConfig => on("Sys.Audit", "/".into()),
-        What::NodeStatus | What::NodeTime | What::Services => on("Sys.Audit", format!("/nodes/{}", part(1))),
+        What::NodeStatus | What::NodeTime | What::Services | What::History(None) => {
+            on("Sys.Audit", format!("/nodes/{}", part(1)))
+        }
         What::Journal => on("Sys.Syslog", format!("/nodes/{}", part(1))),
-        What::Current(_) | What::Config(_) => guest("VM.Audit"),
+        What::Current(_) | What::Config(_) | What::History(Some(_)) => guest("VM.Audit"),
         What::Act(..) => guest("VM.PowerMgmt"),
         What::Wake => on("Sys.PowerMgmt", format!("/nodes/{}", part(1))),
         What::RestartService => on("Sys.Modify", format!("/nodes/{}", part(1))),

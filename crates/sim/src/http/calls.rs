@@ -56,6 +56,8 @@ pub(super) enum What {
     Guests(GuestKind),
     Current(GuestKind),
     Config(GuestKind),
+    /// `rrddata` of a guest, or of the node.
+    History(Option<GuestKind>),
     Act(GuestKind, Doing),
     /// Not passed on: the node that is asked sends the packet.
     Wake,
@@ -198,6 +200,16 @@ const STORAGE: Params = &[
     ("target", Kind::Text),
 ];
 const CONFIG: Params = &[("current", Kind::Flag), ("snapshot", Kind::Text)];
+const HISTORY: Params = &[
+    (
+        "timeframe",
+        Kind::Enum(
+            &["hour", "day", "week", "month", "year", "decade"],
+            "hour, day, week, month, year, decade",
+        ),
+    ),
+    ("cf", Kind::Enum(&["AVERAGE", "MAX"], "AVERAGE, MAX")),
+];
 const RESOURCES: Params =
     &[("type", Kind::Enum(&["vm", "storage", "node", "sdn"], "vm, storage, node, sdn"))];
 const LOG: Params = &[("start", Kind::Int(0)), ("limit", Kind::Int(0)), ("download", Kind::Flag)];
@@ -285,6 +297,13 @@ pub(super) fn find(method: &str, parts: &[&str]) -> Option<Call> {
             }
             ["lxc", _, "status", "current"] => {
                 call("/nodes/{node}/lxc/{vmid}/status/current", Current(GuestKind::Lxc), NO_PARAMS, true)
+            }
+            ["rrddata"] => call("/nodes/{node}/rrddata", History(None), HISTORY, false),
+            ["qemu", _, "rrddata"] => {
+                call("/nodes/{node}/qemu/{vmid}/rrddata", History(Some(GuestKind::Qemu)), HISTORY, false)
+            }
+            ["lxc", _, "rrddata"] => {
+                call("/nodes/{node}/lxc/{vmid}/rrddata", History(Some(GuestKind::Lxc)), HISTORY, false)
             }
             ["qemu", _, "config"] => {
                 call("/nodes/{node}/qemu/{vmid}/config", Config(GuestKind::Qemu), CONFIG, false)

@@ -114,6 +114,7 @@ pub(super) fn cost(cluster: &Cluster, at: &NodeName, what: What, errand: &Errand
         | What::NodeVersion
         | What::NodeConfig
         | What::Config(_)
+        | What::History(_)
         | What::Tasks
         | What::Subscription => 0,
     };

@@ -15,6 +15,7 @@ pub(super) enum Cell {
     Text(Box<str>),
     Whole(u64),
     Real(f64),
+    Flag(bool),
     Zones(BTreeMap<Box<str>, f64>),
 }
 
@@ -23,7 +24,7 @@ impl Cell {
         match self {
             Cell::Whole(whole) => Some(*whole as f64),
             Cell::Real(real) => Some(*real),
-            Cell::Nothing | Cell::Text(_) | Cell::Zones(_) => None,
+            Cell::Nothing | Cell::Text(_) | Cell::Flag(_) | Cell::Zones(_) => None,
         }
     }
 }
@@ -35,6 +36,7 @@ impl Serialize for Cell {
             Cell::Text(text) => serializer.serialize_str(text),
             Cell::Whole(whole) => serializer.serialize_u64(*whole),
             Cell::Real(real) => serializer.serialize_f64(*real),
+            Cell::Flag(flag) => serializer.serialize_bool(*flag),
             Cell::Zones(zones) => zones.serialize(serializer),
         }
     }

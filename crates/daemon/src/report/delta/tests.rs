@@ -6,7 +6,6 @@ use std::io::Write;
 use engine::observe::{GuestKind, GuestStatus};
 use serde_json::Value;
 
-use super::super::page::GuestMarks;
 use super::*;
 
 /// Pseudo-random numbers from a seed (SplitMix64), so that a failure can be repeated.
@@ -97,7 +96,12 @@ fn each_message_has_the_shape_that_the_readme_shows() {
     let empty = r#"{"cluster":"lab","version":7,"seenAt":{"nodes":null,"guests":null,"storages":null,"quorum":null},"seeing":false,"nodes":null,"guests":null,"storages":null,"quorum":null}"#;
     assert_eq!(feed.snapshot().unwrap().get(), empty, "before the first round nothing is said to be gone");
 
-    let mut guests = vec![GuestRow { netin: 1000, ..guest_row(101) }];
+    let marks = GuestMarks {
+        tags: vec!["prod".into(), "web".into()],
+        lock: Some("backup".into()),
+        ..GuestMarks::default()
+    };
+    let mut guests = vec![GuestRow { netin: 1000, marks, ..guest_row(101) }];
     let node = NodeRow {
         node: "pve1".parse().unwrap(),
         host: "10.0.0.11".into(),
@@ -110,7 +114,7 @@ fn each_message_has_the_shape_that_the_readme_shows() {
         maxdisk: 4,
         uptime: 5,
         temperatures: BTreeMap::from([("cpu".into(), 54.4)]),
-        ha: None,
+        ha: Some("maintenance".into()),
     };
     let storage = StorageRow {
         storage: "local".parse().unwrap(),
@@ -137,11 +141,11 @@ fn each_message_has_the_shape_that_the_readme_shows() {
         seeing: true,
     };
     let News::Delta(first) = feed.take(with(&guests, 0)) else { panic!("everything is new") };
-    let rows = r#"[{"id":"lab/node/pve1","name":"pve1","host":"10.0.0.11","status":"online","cpu":0.25,"maxcpu":8.0,"mem":1,"maxmem":2,"disk":3,"maxdisk":4,"startedAt":1699999995,"temperatures":{"cpu":54.0}}]"#;
+    let rows = r#"[{"id":"lab/node/pve1","name":"pve1","host":"10.0.0.11","status":"online","cpu":0.25,"maxcpu":8.0,"mem":1,"maxmem":2,"disk":3,"maxdisk":4,"startedAt":1699999995,"temperatures":{"cpu":54.0},"ha":"maintenance"}]"#;
     assert!(first.text.get().contains(&format!(r#""nodes":{{"set":{rows},"gone":[]}}"#)), "{}", first.text);
     let shown = feed.snapshot().unwrap();
-    let guest = r#"[{"id":"lab/qemu/101","vmid":101,"name":"guest-101","type":"qemu","status":"running","node":"pve5","cpu":0.01,"maxcpu":4.0,"mem":3221225472,"maxmem":8589934592,"disk":0,"maxdisk":68719476736,"netin":0,"netout":0,"startedAt":1699999000}]"#;
-    let storage = r#"[{"id":"lab/storage/pve1/local","storage":"local","node":"pve1","type":"dir","status":"active","used":1,"avail":2,"total":3,"content":"iso"}]"#;
+    let guest = r#"[{"id":"lab/qemu/101","vmid":101,"name":"guest-101","type":"qemu","status":"running","node":"pve5","cpu":0.01,"maxcpu":4.0,"mem":3221225472,"maxmem":8589934592,"disk":0,"maxdisk":68719476736,"netin":0,"netout":0,"startedAt":1699999000,"tags":"prod;web","pool":null,"lock":"backup","ha":null,"template":false}]"#;
+    let storage = r#"[{"id":"lab/storage/pve1/local","storage":"local","node":"pve1","type":"dir","status":"active","used":1,"avail":2,"total":3,"content":"iso","shared":false}]"#;
     let seen = r#"{"nodes":"2023-11-14T22:13:20Z","guests":"2023-11-14T22:13:20Z","storages":"2023-11-14T22:13:20Z","quorum":"2023-11-14T22:13:20Z"}"#;
     let expected = format!(
         r#"{{"cluster":"lab","version":8,"seenAt":{seen},"seeing":true,"nodes":{rows},"guests":{guest},"storages":{storage},"quorum":{{"quorate":true,"nodes":1,"expected":1}}}}"#

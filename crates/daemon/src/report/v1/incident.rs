@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use axum::extract::{Path, State};
 use engine::decide::Hold;
+use engine::incident::IncidentId;
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -11,6 +12,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::answer::Has;
 use super::list::{Entry, Event, Window, page};
+use super::next::Next;
 use super::notices::{Announced, Quiet};
 use super::params::{Asked, Asks, Params};
 use super::shape::{Resolution, Severity, Time, json, key};
@@ -71,6 +73,8 @@ pub(super) struct Incident {
     /// The facts of the event that it was last told with.
     #[schema(value_type = serde_json::Value)]
     details: Option<Box<RawValue>>,
+    /// What comes next, as its engine last said; null when it is over, and where too many are open to say it of each.
+    next: Option<Next>,
     /// How often something was done about it, as far as the journal is kept.
     attempts: u32,
     /// What is under way, for people; null where nothing is.
@@ -118,7 +122,13 @@ impl Incident {
         let objection =
             |(hold, at): (Hold, Timestamp)| Objection { hold: hold.to_string(), words: hold.words(at) };
         let state = if row.resolved.is_some() { IncidentState::Resolved } else { IncidentState::Open };
+        let id: Option<IncidentId> = row.id.parse().ok().filter(|_| state == IncidentState::Open);
+        let ahead = id.and_then(|id| {
+            let prospects = app.live.prospects(&row.cluster);
+            prospects.iter().find(|prospect| prospect.incident == id).map(|it| Next::of(it, app.live.now()))
+        });
         Incident {
+            next: ahead,
             maintenance: quiet.of(NoticeKind::Maintenance, &row),
             silence: quiet.of(NoticeKind::Silence, &row),
             key: key(app, &row.cluster, &row.condition, &row.subject),

@@ -1,0 +1,42 @@
+// The demo, as somebody who tries Jarvis meets it: the link logs in, a crash is seen, handled and over, while one looks.
+
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import { open, withBrowser } from './browser.mjs';
+import { Demo, until } from './server.mjs';
+
+let demo;
+before(async () => {
+  demo = await Demo.start();
+});
+after(() => demo.stop());
+
+test('the link logs in; a crash is told, mended and over, live', async () => {
+  await withBrowser({}, async (context) => {
+    const page = await open(context, demo.link);
+    await page.waitForURL(`${demo.url}/`);
+    assert.equal(page.url().includes('#'), false, 'the password does not stay in the address');
+    const verdict = () => page.locator('[data-verdict]').first().getAttribute('data-verdict');
+    const row = page.locator('[data-incident]', { hasText: 'web01' });
+    await row.waitFor({ timeout: 30_000 });
+    assert.equal(await verdict(), 'handled', 'what Jarvis is at needs nobody');
+    await until(async () => /Seeing whether it helped, attempt 1 of 3/.test(await row.innerText().catch(() => '')), 'it was started', 30_000);
+
+    // A second tab by the incident's own address, as from a mail.
+    const link = await row.getByRole('link').first().getAttribute('href');
+    const story = await open(context, demo.url + link);
+    await story.getByRole('heading', { name: 'VM web01 crashed' }).waitFor();
+    await story.locator('[data-next=over]').waitFor({ timeout: 40_000 });
+    const told = await story.locator('ol').innerText();
+    for (const step of ['Seen', 'segmentation fault', 'Not done yet', 'Being done', 'attempt 1 of 3', 'It helped', 'Over']) {
+      assert.ok(told.includes(step), `${step} in: ${told}`);
+    }
+    await row.waitFor({ state: 'detached', timeout: 10_000 });
+    await until(async () => ['well', 'handled'].includes(await verdict()), 'all is well again');
+
+    await page.getByRole('link', { name: 'Activity' }).click();
+    const article = page.locator('article', { hasText: 'Resolved: VM_CRASHED on pve1' }).first();
+    await article.waitFor();
+    assert.deepEqual([...page.wrong, ...story.wrong], []);
+  });
+});

@@ -1,0 +1,60 @@
+// Session: who is logged in here, and what they may.
+import { Refused, get, post, call, useSession, whenLost, type Session } from './api';
+
+type State = { kind: 'asking' } | { kind: 'out'; why?: string } | { kind: 'in'; who: Session } | { kind: 'away'; why: string };
+
+let state = $state.raw<State>({ kind: 'asking' });
+
+export const session = {
+  get state(): State {
+    return state;
+  },
+  get who(): Session | undefined {
+    return state.kind === 'in' ? state.who : undefined;
+  },
+  /** Whether they may act at all; for which clusters, the server asks again. */
+  get operates(): boolean {
+    return state.kind === 'in' && state.who.role !== 'viewer';
+  },
+  get rules(): boolean {
+    return state.kind === 'in' && state.who.role === 'admin';
+  },
+  /** Whether they see all clusters. */
+  get seesAll(): boolean {
+    return state.kind === 'in' && state.who.clusters == null;
+  },
+};
+
+function enter(who: Session): void {
+  useSession(who.csrf ?? null);
+  state = { kind: 'in', who };
+}
+
+export async function resume(): Promise<void> {
+  try {
+    enter(await get<Session>('/api/v1/session'));
+  } catch (error) {
+    if (error instanceof Refused && error.status === 401) state = { kind: 'out' };
+    else state = { kind: 'away', why: error instanceof Error ? error.message : String(error) };
+  }
+}
+
+export async function logIn(password: string, username?: string): Promise<void> {
+  enter(await post<Session>('/api/v1/session', username ? { username, password } : { password }));
+}
+
+export async function setUp(code: string, password: string): Promise<void> {
+  await post('/api/auth/setup', { code, password });
+  await logIn(password);
+}
+
+export async function logOut(): Promise<void> {
+  await call('DELETE', '/api/v1/session');
+  useSession(null);
+  state = { kind: 'out' };
+}
+
+whenLost(() => {
+  if (state.kind === 'in') state = { kind: 'out', why: 'Your login is over. Log in again to go on.' };
+  useSession(null);
+});

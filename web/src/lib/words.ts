@@ -1,0 +1,129 @@
+// Words: what conditions, states and steps are called on the page, and which of the five states (DESIGN.md) they are.
+import type { Incident, Next } from './api';
+import { span } from './format';
+
+export type Mark = 'well' | 'handled' | 'attention' | 'trouble' | 'off' | 'unknown';
+
+const CONDITIONS: Record<string, string> = {
+  VM_CRASHED: 'crashed',
+  CT_CRASHED: 'crashed',
+  VM_FAULT: 'cannot work',
+  HA_ERROR: 'given up by HA',
+  NODE_UNREACHABLE: 'left the cluster',
+  NODE_API_DOWN: 'does not answer calls',
+  SERVICE_DOWN: 'is down',
+  STATS_STALE: 'shows old figures',
+  DISK_HIGH: 'disk is filling up',
+  DISK_CRITICAL: 'disk is nearly full',
+  RAM_HIGH: 'memory is high',
+  RAM_CRITICAL: 'memory is nearly full',
+  CPU_HIGH: 'CPU is high',
+  STORAGE_HIGH: 'is filling up',
+  STORAGE_CRITICAL: 'is nearly full',
+  STORAGE_OFFLINE: 'is offline',
+  TEMP_HIGH: 'is hot',
+  QUORUM_LOST: 'has no quorum',
+  MONITOR_BLIND: 'cannot be seen',
+};
+
+export const conditionWords = (condition: string): string => CONDITIONS[condition] ?? condition.toLowerCase().replaceAll('_', ' ');
+
+/** `VM`, `Container`, ... before a subject's name. */
+export function kindWords(subject: string): string {
+  const kind = subject.split('/')[0];
+  switch (kind) {
+    case 'qemu':
+      return 'VM';
+    case 'lxc':
+      return 'Container';
+    case 'node':
+      return 'Node';
+    case 'storage':
+      return 'Storage';
+    case 'service':
+      return 'Service';
+    default:
+      return 'Cluster';
+  }
+}
+
+/** The name of what an incident is about; of what has none, the last part of PVE's id. */
+export const targetWords = ({ target, subject }: Incident): string => (target === subject ? (subject.split('/').at(-1) ?? subject) : target);
+
+/** Whether what comes next comes by itself. */
+export function isHandled(next: Next): boolean {
+  switch (next.step) {
+    case 'acts':
+    case 'verifies':
+    case 'looks':
+      return true;
+    case 'held':
+      return next.holds.every((hold) => hold.wait);
+    default:
+      return false;
+  }
+}
+
+export function incidentMark(incident: Incident): Mark {
+  if (incident.state === 'resolved') return 'well';
+  const { next } = incident;
+  if (next && (isHandled(next) || next.dismissedBy || next.acknowledgedBy)) return 'handled';
+  return incident.severity === 'error' || incident.severity === 'critical' ? 'trouble' : 'attention';
+}
+
+/** Whether a person is waited for. */
+export const needsPerson = (incident: Incident): boolean => {
+  const mark = incidentMark(incident);
+  return mark === 'trouble' || mark === 'attention';
+};
+
+const upper = (text: string): string => text.charAt(0).toUpperCase() + text.slice(1);
+
+/** What comes next, as of now. */
+export function nextWords(incident: Incident, now: number): string {
+  const { next } = incident;
+  if (incident.state === 'resolved') return 'Over';
+  if (!next) return 'Open';
+  const action = next.action ?? 'it';
+  const left = next.until ? Math.max(0, Date.parse(next.until) - now) : undefined;
+  switch (next.step) {
+    case 'nothing':
+      return 'For a person: Jarvis has no runbook for it';
+    case 'looks':
+      return 'Being looked at';
+    case 'people':
+      return 'For a person: the attempts have not helped';
+    case 'proposed':
+      return `Proposed: ${action}`;
+    case 'acts':
+      return `${upper(action)}: under way, attempt ${next.attempt} of ${next.of}`;
+    case 'verifies':
+      return `Done: ${action}. Seeing whether it helped, attempt ${next.attempt} of ${next.of}`;
+    case 'held': {
+      if (isHandled(next)) {
+        if (left !== undefined && left > 0) return `${upper(action)} in ${span(left)}`;
+        if (left !== undefined) return `${upper(action)} any moment`;
+      }
+      return `Held: ${next.holds.map((hold) => hold.words).join('; ')}`;
+    }
+  }
+}
+
+const RESOLUTIONS: Record<string, string> = {
+  itself: 'over by itself',
+  removed: 'its subject is gone',
+  unwatched: 'not watched any more',
+  superseded: 'part of something worse',
+  mended: 'mended by Jarvis',
+  closed: 'closed by an operator',
+  anew: 'told again after a new start',
+};
+export const resolutionWords = (word: string | null | undefined): string => (word ? (RESOLUTIONS[word] ?? word) : 'over');
+
+export const LEVELS = [
+  ['Observe', 'Jarvis watches and writes down what happens. It proposes nothing and touches nothing.'],
+  ['Alert', 'Jarvis watches and tells. It proposes nothing and touches nothing.'],
+  ['Recommend', 'Jarvis proposes what could be done, and does it when an operator approves.'],
+  ['Act and report', 'Jarvis does what its runbooks allow, and tells of it.'],
+  ['Act silently', 'Jarvis does what its runbooks allow; the journal and the activity say so.'],
+] as const;
