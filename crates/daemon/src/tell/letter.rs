@@ -268,7 +268,7 @@ fn orders(content: &Content) -> Vec<(String, &'static str)> {
     let orders = [
         ("approve", "try once more, within every guardrail"),
         ("acknowledge", "somebody has seen it"),
-        ("resolve", "it is over; what is still wrong is told again"),
+        ("resolve", "it is over, whatever is still so"),
     ];
     orders.map(|(order, what)| (format!("jarvis {order} {}", plain(id)), what)).into()
 }

@@ -14,6 +14,7 @@ use lettre::transport::smtp::client::{AsyncSmtpConnection, Certificate, Certific
 use lettre::transport::smtp::commands::{Data, Mail, Rcpt};
 use lettre::transport::smtp::extension::{ClientId, Extension, MailBodyParameter, MailParameter};
 use lettre::{Address, Message};
+use tokio::sync::{Semaphore, oneshot};
 
 use super::letter::Letter;
 use super::plan::Of;
@@ -26,7 +27,11 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 /// Longest time for a whole letter: some servers look through it for half a minute before they take it.
 const WITHIN: Duration = Duration::from_secs(60);
 
+/// Letters that are handed over at once, each on a thread.
+static THREADS: Semaphore = Semaphore::const_new(1);
+
 /// Sends letters to one address.
+#[derive(Clone)]
 pub(super) struct Mailer {
     server: (String, u16),
     tls: Tls,
@@ -38,6 +43,7 @@ pub(super) struct Mailer {
     to: Mailbox,
 }
 
+#[derive(Clone)]
 enum Tls {
     None,
     Start(TlsParameters),
@@ -99,10 +105,36 @@ impl Mailer {
         let message = self
             .message(letter)
             .map_err(|error| Unsent::refused(format!("it cannot be written: {error}")))?;
-        match tokio::time::timeout(WITHIN, self.hand_over(&message)).await {
-            Ok(outcome) => outcome,
-            Err(_) => Err(Unsent::failed(format!("the server takes longer than {} s", WITHIN.as_secs()))),
+        let late = || Unsent::failed(format!("the server takes longer than {} s", WITHIN.as_secs()));
+        match tokio::time::timeout(WITHIN, self.apart(message)).await {
+            Ok(outcome) => outcome?,
+            Err(_) => Err(late()),
         }
+    }
+
+    /// On a thread of its own: over an answer that has no end the library reads on and on without a pause, and the daemon must go on
+    /// meanwhile. There is one such thread, so that this costs one processor at the most.
+    async fn apart(&self, message: Message) -> Result<Result<Sent, Unsent>, Unsent> {
+        let gone = || Unsent::failed("the thread that talks to the server ended".into());
+        let turn = THREADS.acquire().await.map_err(|_closed| gone())?;
+        let (mailer, (tell, told)) = (self.clone(), oneshot::channel());
+        let talk = move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            let outcome = match runtime {
+                Ok(runtime) => runtime.block_on(async {
+                    let handed = tokio::time::timeout(WITHIN, mailer.hand_over(&message)).await;
+                    handed.unwrap_or_else(|_| Err(Unsent::failed("the server took too long".into())))
+                }),
+                Err(error) => Err(Unsent::failed(format!("no thread can talk to the server: {error}"))),
+            };
+            drop(turn);
+            if tell.send(outcome).is_err() {
+                tracing::debug!("nobody waits for this letter any more");
+            }
+        };
+        let thread = std::thread::Builder::new().name("mail".into()).spawn(talk);
+        thread.map_err(|error| Unsent::failed(format!("no thread can be made: {error}")))?;
+        told.await.map_err(|_ended| gone())
     }
 
     async fn hand_over(&self, message: &Message) -> Result<Sent, Unsent> {

@@ -112,8 +112,8 @@ impl World {
         let (id, node) = (self.guest(), self.node());
         let by = self.one(&["", " by alice@pve", " by op@pve!t1"]);
         match self.rng.below(41) {
-            37 => self.interfered(at, &id, &by),
-            38 => self.interfered(at, &id, &by),
+            37 => self.interfered(at, &id, by),
+            38 => self.interfered(at, &id, by),
             39 => self.many_at_once(at),
             40 => self.full_and_still(at, &id),
             34 | 35 => self.operator(at, &id),

@@ -452,8 +452,9 @@ async fn who_is_told_is_said_as_soon_as_the_store_takes_it() {
 /// What somebody asked for quiet about is recorded and shown, and reaches no channel; a call does, unless work is announced.
 #[tokio::test]
 async fn what_is_muted_reaches_no_channel() {
+    type Announced = Option<(NoticeKind, &'static str, Option<&'static str>)>;
     #[rustfmt::skip]
-    let table: [(&str, Option<(NoticeKind, &str, Option<&str>)>, &[&str]); 6] = [
+    let table: [(&str, Announced, &[&str]); 6] = [
         ("nothing is announced",             None, &["call", "report"]),
         ("its node is worked on",            Some((NoticeKind::Maintenance, "node/pve1", None)), &[]),
         ("another node is",                  Some((NoticeKind::Maintenance, "node/pve2", None)), &["call", "report"]),

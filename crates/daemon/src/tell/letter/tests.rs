@@ -72,12 +72,12 @@ fn a_call_tells_the_whole_story() {
 
           jarvis approve 01234567-89ab-8def-8123-456789abcdef     try once more, within every guardrail
           jarvis acknowledge 01234567-89ab-8def-8123-456789abcdef somebody has seen it
-          jarvis resolve 01234567-89ab-8def-8123-456789abcdef     it is over; what is still wrong is told again
+          jarvis resolve 01234567-89ab-8def-8123-456789abcdef     it is over, whatever is still so
 
     "#]]
     .assert_eq(&letter.text());
     expect![[r#"
-        <!DOCTYPE html><html><body style="font-family:sans-serif"><p><b>VM web01 (101) on pve1: 3 attempts have not helped.</b></p><p>lab: VM_CRASHED web01 (qemu/101) on pve1; critical, 2026-11-18 11:06:40 UTC</p><p><a href="https://jarvis.example.org/incidents/01234567-89ab-8def-8123-456789abcdef">https://jarvis.example.org/incidents/01234567-89ab-8def-8123-456789abcdef</a></p><p>What happened (times are UTC):</p><table cellpadding="4"><tr><td>2026-11-18 11:06:40</td><td>opened</td><td>its process crashed</td></tr><tr><td>2026-11-18 11:06:55</td><td>acting</td><td>start it on pve1, attempt 1 of 3</td></tr><tr><td>2026-11-18 11:09:55</td><td>escalated</td><td>3 attempts have not helped</td></tr></table><p>Jarvis does nothing more about it until it is over, or somebody says so:</p><table cellpadding="4"><tr><td><code>jarvis approve 01234567-89ab-8def-8123-456789abcdef</code></td><td>try once more, within every guardrail</td></tr><tr><td><code>jarvis acknowledge 01234567-89ab-8def-8123-456789abcdef</code></td><td>somebody has seen it</td></tr><tr><td><code>jarvis resolve 01234567-89ab-8def-8123-456789abcdef</code></td><td>it is over; what is still wrong is told again</td></tr></table></body></html>
+        <!DOCTYPE html><html><body style="font-family:sans-serif"><p><b>VM web01 (101) on pve1: 3 attempts have not helped.</b></p><p>lab: VM_CRASHED web01 (qemu/101) on pve1; critical, 2026-11-18 11:06:40 UTC</p><p><a href="https://jarvis.example.org/incidents/01234567-89ab-8def-8123-456789abcdef">https://jarvis.example.org/incidents/01234567-89ab-8def-8123-456789abcdef</a></p><p>What happened (times are UTC):</p><table cellpadding="4"><tr><td>2026-11-18 11:06:40</td><td>opened</td><td>its process crashed</td></tr><tr><td>2026-11-18 11:06:55</td><td>acting</td><td>start it on pve1, attempt 1 of 3</td></tr><tr><td>2026-11-18 11:09:55</td><td>escalated</td><td>3 attempts have not helped</td></tr></table><p>Jarvis does nothing more about it until it is over, or somebody says so:</p><table cellpadding="4"><tr><td><code>jarvis approve 01234567-89ab-8def-8123-456789abcdef</code></td><td>try once more, within every guardrail</td></tr><tr><td><code>jarvis acknowledge 01234567-89ab-8def-8123-456789abcdef</code></td><td>somebody has seen it</td></tr><tr><td><code>jarvis resolve 01234567-89ab-8def-8123-456789abcdef</code></td><td>it is over, whatever is still so</td></tr></table></body></html>
     "#]].assert_eq(&letter.html());
 }
 
