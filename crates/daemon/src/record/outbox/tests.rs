@@ -452,8 +452,10 @@ async fn who_is_told_is_said_as_soon_as_the_store_takes_it() {
 /// What somebody asked for quiet about is recorded and shown, and reaches no channel; a call does, unless work is announced.
 #[tokio::test]
 async fn what_is_muted_reaches_no_channel() {
+    type Row =
+        (&'static str, Option<(NoticeKind, &'static str, Option<&'static str>)>, &'static [&'static str]);
     #[rustfmt::skip]
-    let table: [(&str, Option<(NoticeKind, &str, Option<&str>)>, &[&str]); 6] = [
+    let table: [Row; 6] = [
         ("nothing is announced",             None, &["call", "report"]),
         ("its node is worked on",            Some((NoticeKind::Maintenance, "node/pve1", None)), &[]),
         ("another node is",                  Some((NoticeKind::Maintenance, "node/pve2", None)), &["call", "report"]),

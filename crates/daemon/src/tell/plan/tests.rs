@@ -77,8 +77,9 @@ fn what_is_sent_next() {
 #[test]
 fn whose_turn_it_is_after_a_failure() {
     use Of::{Channel, Message};
+    type Row = (&'static str, &'static str, &'static [(i64, u128, Of)], i64, &'static str);
     #[rustfmt::skip]
-    let table: [(&str, &str, &[(i64, u128, Of)], i64, &str); 10] = [
+    let table: [Row; 10] = [
         //                                      waits                        failed: when, which, of     now
         ("the one that failed waits",            "c1@0=7",                    &[(0, 7, Message)],         9,   "at 10"),
         ("for itself",                           "c1@0=7",                    &[(0, 7, Message)],         10,  "call [1] again as 7"),
