@@ -178,13 +178,15 @@ async fn a_killed_process_leaves_what_it_was_told_is_written_and_no_lock() {
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    let lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
-    let acknowledged: Vec<i64> =
-        lines.filter_map(|line| line.strip_prefix("written ")?.parse().ok()).take(50).collect();
+    // It is read from until the end: a process that writes where nobody reads any more ends by itself.
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let written = lines.by_ref().filter_map(|line| line.strip_prefix("written ")?.parse().ok());
+    let acknowledged: Vec<i64> = written.take(50).collect();
     let refused = Store::open(&path).await.unwrap_err().to_string();
     assert!(refused.contains(&format!("(process {})", child.id())), "{refused}");
     child.kill().unwrap();
     child.wait().unwrap();
+    drop(lines);
     let store = Store::open(&path).await.unwrap();
     let there = ids(&store.get_events_after_seq(0, 1_000).await.unwrap());
     assert_eq!(acknowledged.len(), 50);
