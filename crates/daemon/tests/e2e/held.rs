@@ -132,7 +132,7 @@ async fn mend_store(jarvis: &Jarvis, path: &Path, fault: Fault) {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_recorded_is_not_done_until_it_can_be() {
     for what in ["locked", "full", "away"] {
-        let (folder, cluster) = (Folder::new(what), remedy::cluster());
+        let (folder, cluster) = (Folder::new(&format!("not-recorded-{what}")), remedy::cluster());
         let config = config(&folder, &cluster, cluster.ca_pem());
         let text = std::fs::read_to_string(&config).unwrap();
         let text = format!(
