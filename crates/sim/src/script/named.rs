@@ -9,10 +9,18 @@ pub const NAMED: &[(&str, &str)] = &[
     ("act-kill-switch", include_str!("../../scenarios/act-kill-switch/scenario.txt")),
     ("act-maintenance", include_str!("../../scenarios/act-maintenance/scenario.txt")),
     ("act-node-woken", include_str!("../../scenarios/act-node-woken/scenario.txt")),
+    (
+        "act-node-woken-by-our-own-packet",
+        include_str!("../../scenarios/act-node-woken-by-our-own-packet/scenario.txt"),
+    ),
     ("act-protected", include_str!("../../scenarios/act-protected/scenario.txt")),
     (
         "act-resumed-when-there-is-room",
         include_str!("../../scenarios/act-resumed-when-there-is-room/scenario.txt"),
+    ),
+    (
+        "act-service-stopped-by-operator",
+        include_str!("../../scenarios/act-service-stopped-by-operator/scenario.txt"),
     ),
     ("act-somebody-was-faster", include_str!("../../scenarios/act-somebody-was-faster/scenario.txt")),
     ("act-start-order", include_str!("../../scenarios/act-start-order/scenario.txt")),
