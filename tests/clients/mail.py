@@ -305,7 +305,9 @@ def story(jarvis, folder, config, environment, control, inbox, hooks, context, p
     assert called[0]["condition"] == "VM_CRASHED" and not called[0]["over"] and over[0]["over"], (called, over)
     assert [step["kind"] for step in called[0]["story"]].count("acting") == 3, called
     waits = rows("SELECT DISTINCT channel, urgency FROM outbox WHERE delivered_ms IS NULL AND gave_up_ms IS NULL")
-    assert set(waits) <= {(f"mail:{REFUSED}", "call"), (f"mail:{REFUSED}", "report")}, f"all others have all of it: {waits}"
+    # What was told after the one report waits for the next, which is minutes away.
+    may_wait = {(f"mail:{REFUSED}", "call"), (f"mail:{REFUSED}", "report"), (f"mail:{ADMIN}", "report")}
+    assert set(waits) <= may_wait, f"all others have all of it: {waits}"
     assert (f"mail:{REFUSED}", "call") in waits, "a call was given up for a refusal"
 
 

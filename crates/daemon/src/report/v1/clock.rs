@@ -1,14 +1,14 @@
 //! Clock: what time it is by the clock that made all times, so that a page can say how long ago something was, whatever its
 //! own clock shows. The demo's runs faster than the world.
 
-use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::Shared;
+use super::answer::Has;
 use super::params::{Asked, Nothing};
 use super::shape::Time;
+use super::{Reply, Shared};
 
 /// What Jarvis's clock shows.
 #[derive(Debug, Serialize, ToSchema)]
@@ -20,6 +20,6 @@ pub(super) struct Clock {
 
 /// What time it is by Jarvis's clock.
 #[utoipa::path(get, path = "/api/v1/clock", tag = "jarvis", responses((status = 200, body = Clock)))]
-pub(super) async fn clock(State(app): Shared, _: Asked<Nothing>) -> Json<Clock> {
-    Json(Clock { now: Time(app.live.now()), pace: app.live.pace() })
+pub(super) async fn clock(State(app): Shared, has: Has, _: Asked<Nothing>) -> Reply {
+    has.answer(&Clock { now: Time(app.live.now()), pace: app.live.pace() })
 }
