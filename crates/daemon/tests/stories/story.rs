@@ -153,13 +153,11 @@ fn read(entry: &str, at: i64, optional: bool) -> Option<(String, Line)> {
         // Why a call was refused is said in the words of whoever made it.
         words = words.split_once(": ").map_or(words, |(before, _)| before);
     }
-    let lasting =
-        words.split("; ").filter(|why| kind != "held" || !WAITS.iter().any(|wait| why.contains(wait)));
-    let words = lasting.collect::<Vec<_>>().join("; ");
-    if words.is_empty() {
+    let lasting = if kind == "held" { without_waits(words) } else { words.to_owned() };
+    if lasting.is_empty() {
         return None;
     }
-    let words = words.as_str();
+    let words = lasting.as_str();
     let words = if REMEDY.contains(&kind) { without_times(words) } else { words.to_owned() };
     let (kind, condition) = (kind.to_owned(), condition.to_owned());
     Some((subject.to_owned(), Line { at, optional, name, kind, condition, words }))
@@ -177,6 +175,17 @@ const WAITS: [&str; 5] = [
     "is worked on, and one node at a time",
     "goes first",
 ];
+
+/// Objections without those of [`WAITS`], nor how much longer they stand (`0:03 more`, which comes after a `;` of its own).
+fn without_waits(words: &str) -> String {
+    let mut waits = false;
+    let lasting = words.split("; ").filter(|why| {
+        let how_long = waits && why.ends_with(" more");
+        waits = WAITS.iter().any(|wait| why.contains(wait));
+        !waits && !how_long
+    });
+    lasting.collect::<Vec<_>>().join("; ")
+}
 
 /// `m:ss` wherever it stands becomes `T`, and `0:05 after the call` the same.
 fn without_times(words: &str) -> String {
