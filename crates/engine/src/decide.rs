@@ -225,7 +225,7 @@ pub struct GuestCase<'a> {
     pub template: bool,
     /// From its row.
     pub lock: Option<&'a str>,
-    /// HA's state of it.
+    /// HA's state of it, from its row.
     pub ha: Option<&'a str>,
     /// Its tags.
     pub tags: &'a [Box<str>],
@@ -244,6 +244,8 @@ pub struct GuestFacts<'a> {
     pub template: bool,
     /// From its configuration or its process.
     pub lock: Option<&'a str>,
+    /// HA's state of it, as its node says now.
+    pub ha: Option<&'a str>,
     /// Its tags, as they are now.
     pub tags: &'a [Box<str>],
     /// What its node says it does, in PVE's word; `None`: it is not there.

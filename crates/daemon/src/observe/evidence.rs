@@ -6,7 +6,7 @@ use engine::observe::{
     Blindness, Cause, Current, GuestConfig, GuestId, GuestKind, GuestStatus, Live, NodeName, Service, Task,
     View,
 };
-use pve::types::{self, ClusterStatus, LiveGuest, Rows};
+use pve::types::{self, ClusterStatus, HaState, LiveGuest, Rows};
 
 use super::translate::node_name;
 
@@ -116,6 +116,10 @@ pub(super) fn current(answer: &LiveGuest) -> Current {
         pid: answer.pid,
         uptime: answer.uptime.unwrap_or(0),
         lock: answer.lock.as_ref().map(|lock| lock.as_str().into()),
+        ha: answer.ha.as_ref().filter(|ha| ha.managed).map(|ha| {
+            // Managed, and nothing said of how: HA has not come to it yet.
+            ha.state.as_ref().map_or("managed", HaState::as_str).into()
+        }),
     }
 }
 

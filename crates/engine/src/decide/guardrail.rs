@@ -145,7 +145,10 @@ fn no_address(case: &Case) -> Option<Hold> {
 
 fn high_availability(case: &Case) -> Option<Hold> {
     let state = match &case.subject {
-        SubjectCase::Guest(guest) => guest.ha.filter(|state| *state != "ignored"),
+        SubjectCase::Guest(guest) => {
+            let now = guest.review.as_ref().and_then(|facts| facts.ha);
+            [now, guest.ha].into_iter().flatten().find(|state| *state != "ignored")
+        }
         SubjectCase::Node { ha, .. } => *ha,
         SubjectCase::Service { .. } => None,
     };

@@ -48,6 +48,7 @@ struct Facts {
     onboot: bool,
     template: bool,
     lock: Option<&'static str>,
+    ha: Option<&'static str>,
     tags: Vec<Box<str>>,
     state: Option<&'static str>,
     tasks: Vec<Task>,
@@ -92,6 +93,7 @@ fn guest() -> World {
             onboot: true,
             template: false,
             lock: None,
+            ha: None,
             tags: Vec::new(),
             state: Some("stopped"),
             tasks: Vec::new(),
@@ -187,6 +189,7 @@ impl World {
                         onboot: facts.onboot,
                         template: facts.template,
                         lock: facts.lock,
+                        ha: facts.ha,
                         tags: &facts.tags,
                         state: facts.state,
                         tasks: &facts.tasks,
@@ -364,6 +367,12 @@ fn what_the_guest_is_like() {
             ("suspended to disk", facts(|facts| facts.lock = Some("suspended"))),
             ("HA runs it", guest().with(|world| world.ha = Some("started"))),
             ("HA gave it up", guest().with(|world| world.ha = Some("error"))),
+            ("HA took it a moment ago", facts(|facts| facts.ha = Some("started"))),
+            ("HA has just let it go", {
+                let mut world = guest().with(|world| world.ha = Some("stopped"));
+                world.facts().ha = Some("ignored");
+                world
+            }),
             ("HA ignores it", guest().with(|world| world.ha = Some("ignored"))),
             ("not on its node", facts(|facts| facts.state = None)),
             ("it runs", facts(|facts| facts.state = Some("running"))),
@@ -386,6 +395,8 @@ fn what_the_guest_is_like() {
             suspended to disk                            hold: it is locked (suspended)
             HA runs it                                   hold: HA manages it (state started)
             HA gave it up                                hold: HA manages it (state error)
+            HA took it a moment ago                      hold: HA manages it (state started)
+            HA has just let it go                        hold: HA manages it (state stopped)
             HA ignores it                                act: start it on pve1, attempt 1
             not on its node                              hold: it is not on its node any more
             it runs                                      hold: it is running

@@ -168,17 +168,7 @@ impl Engine {
     fn decide_all(&mut self, turn: &mut Turn) {
         let mut candidates = self.candidates();
         candidates.sort_by(|a, b| (a.order, a.since, &a.slot).cmp(&(b.order, b.since, &b.slot)));
-        // In its node's start order: nobody goes before the order of all of them is known.
-        let looked_for: Vec<bool> = candidates
-            .iter()
-            .map(|candidate| matches!(self.decide_on(turn.now, candidate, false), Decision::Look))
-            .collect();
-        let looking: BTreeSet<NodeName> = candidates
-            .iter()
-            .zip(&looked_for)
-            .filter(|(candidate, looks)| **looks && self.allowed(candidate))
-            .map(|(candidate, _)| candidate.action.node().clone())
-            .collect();
+        let (looked_for, looking) = self.looked_for(turn.now, &candidates);
         for (candidate, looks) in candidates.into_iter().zip(looked_for) {
             if looks {
                 self.ask_review(turn, &candidate.slot);
@@ -188,6 +178,37 @@ impl Engine {
             let decision = self.decide_on(turn.now, &candidate, queued);
             self.follow(turn, candidate, decision);
         }
+    }
+
+    /// Which of them are to be looked at first, and the nodes of those: in its node's start order, nobody goes before the order
+    /// of all of them is known.
+    fn looked_for(&self, now: Timestamp, candidates: &[Candidate]) -> (Vec<bool>, BTreeSet<NodeName>) {
+        let looks: Vec<bool> = candidates
+            .iter()
+            .map(|candidate| matches!(self.decide_on(now, candidate, false), Decision::Look))
+            .collect();
+        let looking = candidates
+            .iter()
+            .zip(&looks)
+            .filter(|(candidate, looks)| **looks && self.allowed(candidate))
+            .map(|(candidate, _)| candidate.action.node().clone())
+            .collect();
+        (looks, looking)
+    }
+
+    /// What stands against doing something about each open incident, asked anew. A turn asks the same, and tells of it
+    /// what is news.
+    pub fn objections(&self, now: Timestamp) -> Vec<(IncidentId, Vec<Hold>)> {
+        let candidates = self.candidates();
+        let (_, looking) = self.looked_for(now, &candidates);
+        let objections = |candidate: &Candidate| {
+            let queued = looking.contains(candidate.action.node());
+            match self.decide_on(now, candidate, queued) {
+                Decision::Hold(holds) => Some((candidate.incident, holds)),
+                Decision::Look | Decision::Recommend(_) | Decision::Act(_) | Decision::Escalate => None,
+            }
+        };
+        candidates.iter().filter_map(objections).collect()
     }
 
     fn follow(&mut self, turn: &mut Turn, candidate: Candidate, decision: Decision) {
@@ -633,6 +654,7 @@ fn facts<'a>(
         lock: config
             .and_then(|config| config.lock.as_deref())
             .or_else(|| current.and_then(|current| current.lock.as_deref())),
+        ha: current.and_then(|current| current.ha.as_deref()),
         tags: config.map_or(&[], |config| &config.tags),
         state: config.and(current).map(|current| current.status.as_str()),
         tasks: review.tasks.value()?,

@@ -202,6 +202,9 @@ pub struct Current {
     /// A transition in progress.
     #[serde(default)]
     pub lock: Option<Box<str>>,
+    /// HA's state of it, where HA manages it: sooner here than in the rows of the cluster.
+    #[serde(default)]
+    pub ha: Option<Box<str>>,
 }
 
 /// A task of PVE.

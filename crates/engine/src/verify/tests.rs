@@ -40,8 +40,14 @@ fn looks(mut watch: Watch, looks: &str) -> String {
     let verdicts = looks.split(", ").map(|look| {
         let (time, word) = look.split_once(' ').unwrap();
         let now: i64 = time.parse().unwrap();
-        let state =
-            |status, pid: Option<u32>, uptime| Current { status, pid, uptime, lock: None, monitor: true };
+        let state = |status, pid: Option<u32>, uptime| Current {
+            status,
+            pid,
+            uptime,
+            lock: None,
+            ha: None,
+            monitor: true,
+        };
         let seen = |value| Seen::At { value, asked_at: at(now) };
         let parts: Vec<&str> = word.split('/').collect();
         let current = match parts[..] {

@@ -226,6 +226,7 @@ impl World {
             }),
             uptime: 0,
             lock: guest.lock.clone(),
+            ha: guest.ha.clone(),
         }
     }
 

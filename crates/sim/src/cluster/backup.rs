@@ -112,7 +112,11 @@ impl Cluster {
                 }
             }
             Part::Drop => {
-                self.ends(id, End::Returned);
+                // Whoever was about to start it when the backup began was first: then none was lent.
+                let process = self.guests.get(&id).and_then(|guest| guest.process.as_ref());
+                if process.is_some_and(|process| &*process.state == "prelaunch") {
+                    self.ends(id, End::Returned);
+                }
                 self.backup_done(node, upid, id, job);
             }
             Part::Done => self.backup_done(node, upid, id, job),

@@ -195,6 +195,7 @@ impl Cluster {
                 pid: None,
                 uptime: 0,
                 lock: guest.spec.lock.as_deref().map(Into::into),
+                ha: guest.ha_managed().map(Into::into),
             },
             Some(process) => Current {
                 status: GuestStatus::from_pve(process.word()),
@@ -202,6 +203,7 @@ impl Cluster {
                 pid: Some(process.pid),
                 uptime: super::model::seconds(process.since, self.now),
                 lock: guest.spec.lock.as_deref().map(Into::into),
+                ha: guest.ha_managed().map(Into::into),
             },
         })
     }

@@ -29,17 +29,47 @@ const COOLDOWN: SignedDuration = SignedDuration::from_secs(60);
 /// PVE's own start of its guests, and the engine's patience with it.
 const BOOT_SETTLE: SignedDuration = SignedDuration::from_secs(330);
 
+/// How often each guardrail began to object to something that could be done, and how often nothing else did.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Objections(pub(crate) BTreeMap<&'static str, Count>);
+
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Count {
+    pub(crate) met: u64,
+    pub(crate) alone: u64,
+}
+
+impl Objections {
+    fn see(
+        &mut self,
+        before: &BTreeMap<IncidentId, BTreeSet<&'static str>>,
+        now: &BTreeMap<IncidentId, BTreeSet<&'static str>>,
+    ) {
+        for (incident, words) in now {
+            let known = before.get(incident);
+            for word in words.iter().filter(|word| known.is_none_or(|known| !known.contains(*word))) {
+                self.0.entry(word).or_default().met += 1;
+            }
+            if let (Some(word), 1, true) = (words.first(), words.len(), known != Some(words)) {
+                self.0.entry(word).or_default().alone += 1;
+            }
+        }
+    }
+}
+
 #[derive(Clone, Default)]
 pub(crate) struct Acts {
     protect: BTreeSet<Subject>,
     controls: Option<Controls>,
-    /// Since when each guest has been as it is: with a lock or without, with a process or without.
+    /// Since when each guest has been as it is: with a lock or without, under HA, a template, with a process.
     locked: BTreeMap<GuestId, (bool, Timestamp)>,
+    managed: BTreeMap<GuestId, (bool, Timestamp)>,
+    templates: BTreeMap<GuestId, (bool, Timestamp)>,
     runs: BTreeMap<GuestId, (bool, Timestamp)>,
     /// Since when each service has been in its state, in systemd's word.
     services: BTreeMap<(NodeName, String), (String, Timestamp)>,
-    /// Since when each node has had power, or none, and those that went down because somebody wanted that.
-    powered: BTreeMap<NodeName, (bool, Timestamp)>,
+    /// Since when each node has been with the majority, or not, and those that went down because somebody wanted that.
+    members: BTreeMap<NodeName, (bool, Timestamp)>,
     left: BTreeSet<NodeName>,
     /// When somebody's side could last decide.
     quorate_at: Option<Timestamp>,
@@ -51,8 +81,9 @@ pub(crate) struct Acts {
     last_end: BTreeMap<GuestId, (Befell, Timestamp)>,
     storm: bool,
     read: usize,
-    /// How often each guardrail objected.
-    pub(crate) objections: BTreeMap<&'static str, u64>,
+    /// What stood against acting on each incident a moment ago.
+    standing: BTreeMap<IncidentId, BTreeSet<&'static str>>,
+    pub(crate) objections: Objections,
     pub(crate) acts: u64,
     pub(crate) mended: u64,
     pub(crate) escalated: u64,
@@ -91,6 +122,11 @@ impl Acts {
             .collect();
         assert!(nodes.len() <= 1, "BREACH at {}: two nodes are worked on at once: {nodes:?}", moment.at);
         self.due(moment, nodes.is_empty());
+        let standing = moment.engine.objections(moment.at).into_iter();
+        let standing = standing.map(|(incident, holds)| (incident, holds.iter().map(Hold::as_str).collect()));
+        let standing = standing.collect();
+        self.objections.see(&self.standing, &standing);
+        self.standing = standing;
     }
 
     fn read_truth(&mut self, moment: &Moment) {
@@ -117,6 +153,8 @@ impl Acts {
                 }
             };
             note(&mut self.locked, guest.spec.lock.is_some());
+            note(&mut self.managed, guest.ha_managed().is_some());
+            note(&mut self.templates, guest.spec.template);
             note(&mut self.runs, guest.process.is_some());
         }
         for (name, node) in cluster.nodes() {
@@ -127,9 +165,10 @@ impl Acts {
                     self.services.insert(key, (state.active.to_string(), moment.at));
                 }
             }
-            let powered = node.power != Power::Off;
-            if self.powered.get(name).is_none_or(|(before, _)| *before != powered) {
-                self.powered.insert(name.clone(), (powered, moment.at));
+            // One that lives apart from the others cannot be told from one without power, and waking it does it no harm.
+            let member = node.power != Power::Off && cluster.quorate(name);
+            if self.members.get(name).is_none_or(|(before, _)| *before != member) {
+                self.members.insert(name.clone(), (member, moment.at));
             }
             match node.power {
                 Power::Leaving => self.left.insert(name.clone()),
@@ -148,11 +187,6 @@ impl Acts {
         }
         let Fact::Remedy { incident, step, .. } = &entry.fact else { return };
         match step {
-            Step::Held { holds, .. } => {
-                for hold in holds {
-                    *self.objections.entry(hold.as_str()).or_default() += 1;
-                }
-            }
             Step::Ordered { order: Order::Approve, .. } => {
                 self.approved.insert(*incident);
             }
@@ -161,7 +195,8 @@ impl Acts {
             }
             Step::Verified { helped: true, .. } => self.mended += 1,
             Step::Escalated { .. } => self.escalated += 1,
-            Step::Recommended { .. }
+            Step::Held { .. }
+            | Step::Recommended { .. }
             | Step::Intended { .. }
             | Step::Acted { .. }
             | Step::Verified { .. }
@@ -232,8 +267,8 @@ impl Acts {
                 }
             }
             Action::WakeNode { node, .. } => {
-                if self.powered.get(node).is_some_and(|(on, since)| *on && !lately(*since)) {
-                    breach("it has power");
+                if self.members.get(node).is_some_and(|(is, since)| *is && !lately(*since)) {
+                    breach("it is in the cluster");
                 }
                 if self.left.contains(node) {
                     breach("somebody switched it off");
@@ -266,10 +301,10 @@ impl Acts {
         let old = |known: &BTreeMap<GuestId, (bool, Timestamp)>| {
             known.get(&id).is_some_and(|(is, since)| *is && !lately(*since))
         };
-        if guest.spec.template {
+        if old(&self.templates) {
             breach("it is a template");
         }
-        if guest.ha_managed().is_some() {
+        if old(&self.managed) {
             breach("HA manages it");
         }
         if old(&self.locked) {

@@ -1,6 +1,6 @@
 //! Judges what was told by what really happened. It knows the simulator's truth, and of the engine only what it says.
 
-mod acts;
+pub(crate) mod acts;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -233,14 +233,18 @@ impl Judge {
 
     fn crash(&mut self, moment: &Moment, id: GuestId) {
         self.told += 1;
-        let guest = moment.cluster.guests().get(&id);
-        assert!(guest.is_none_or(|guest| !guest.spec.template), "{id} is told as crashed and can never run");
         let track = self.guests.get_mut(&id);
         let truth = moment.cluster.truth();
         let lately = truth.iter().rev().take_while(|truth| moment.at.duration_since(truth.at) < LATELY);
         let died_lately = lately
             .filter(|truth| truth.guest == id)
             .any(|truth| matches!(truth.befell, Befell::Died | Befell::PoweredOff));
+        let last = truth.iter().rev().filter(|truth| truth.guest == id && truth.befell != Befell::Removed);
+        let last = last.map(|truth| truth.befell).next();
+        let died_last = matches!(last, Some(Befell::Died | Befell::PoweredOff));
+        // What is a template now may have run before, and crashed.
+        let template = moment.cluster.guests().get(&id).is_some_and(|guest| guest.spec.template);
+        assert!(!template || died_last, "{id} is told as crashed and can never run");
         let end = track.and_then(|track| {
             let overtaken = moment.at.duration_since(track.began) < ON_ITS_WAY;
             track.ended.as_mut().or(track.before.as_mut().filter(|_| overtaken))
@@ -251,6 +255,8 @@ impl Judge {
                 end.told = true;
             }
             Some(_) | None if died_lately => {}
+            // It died, and while one call after the other failed it was destroyed.
+            None if !moment.cluster.guests().contains_key(&id) && died_last => {}
             Some(end) => {
                 panic!("FALSE CRASH: {id} at {}: its end was {:?} at {}", moment.at, end.befell, end.at)
             }

@@ -12,15 +12,15 @@ pub(crate) fn scenario(seed: u64) -> String {
     };
     world.build(seed);
     let mut at = 20;
-    // In half of them only guests and those who ask for them make trouble, beside calls that fail: there each death must
-    // be told. In the other half everything may happen at once.
-    let calm = world.rng.below(2) == 0;
+    // In a third of them only guests and those who ask for them make trouble, beside calls that fail: there each death must
+    // be told. In a third, each crash is contested by somebody. In the rest everything may happen at once.
+    let kind = world.rng.below(3);
     for _ in 0..20 + world.rng.below(40) {
         at += 1 + world.rng.below(60) as i64;
-        if calm {
-            world.calm_event(at);
-        } else {
-            world.event(at);
+        match kind {
+            0 => world.calm_event(at),
+            1 => world.contested_event(at),
+            _ => world.event(at),
         }
     }
     let end = at + 240;
@@ -48,7 +48,9 @@ impl World {
         if self.rng.below(3) == 0 {
             self.say("rights auditor");
         }
-        for k in 0..3 + self.rng.below(12) {
+        // Some have enough of them for a storm.
+        let guests = if self.rng.below(6) == 0 { 14 + self.rng.below(14) } else { 3 + self.rng.below(12) };
+        for k in 0..guests {
             let kind = if self.rng.below(3) == 0 { "lxc" } else { "qemu" };
             let (id, node) = (format!("{kind}/{}", 100 + k), self.node());
             let state = ["running", "running", "running", "stopped", "paused"][self.rng.below(5)];
@@ -108,14 +110,32 @@ impl World {
         }
     }
 
+    /// What could be mended, and what stands against it.
+    fn contested_event(&mut self, at: i64) {
+        let (id, node) = (self.guest(), self.node());
+        let by = self.one(&["", " by alice@pve", " by op@pve!t1"]);
+        match self.rng.below(20) {
+            0..=4 => self.interfered(at, &id, by),
+            5..=12 => self.raced(at, &id, by),
+            13 | 14 => self.full_and_still(at, &id),
+            15 | 16 => self.service(at, &node),
+            17 => self.dismissed(at, &id),
+            18 if self.nodes > 1 => self.seen_from_one_side(at, &node),
+            _ => self.at(at, &format!("start {id}{by}")),
+        }
+    }
+
     fn event(&mut self, at: i64) {
         let (id, node) = (self.guest(), self.node());
         let by = self.one(&["", " by alice@pve", " by op@pve!t1"]);
-        match self.rng.below(41) {
-            37 => self.interfered(at, &id, by),
-            38 => self.interfered(at, &id, by),
-            39 => self.many_at_once(at),
-            40 => self.full_and_still(at, &id),
+        match self.rng.below(50) {
+            37..=40 => self.interfered(at, &id, by),
+            41 | 42 => self.raced(at, &id, by),
+            43 => self.many_at_once(at),
+            44 | 45 => self.full_and_still(at, &id),
+            46 | 47 => self.service(at, &node),
+            48 => self.dismissed(at, &id),
+            49 if self.nodes > 1 => self.seen_from_one_side(at, &node),
             34 | 35 => self.operator(at, &id),
             36 => self.at(at, &format!("break {id}")),
             0..=4 => {
@@ -175,14 +195,7 @@ impl World {
                 self.at(at, &format!("stats {node} stalled"));
                 self.at(at + lasts, &format!("stats {node} back"));
             }
-            26 => {
-                let word = self.one(&["failed", "failed", "inactive", "inactive by alice@pve"]);
-                let service = self.one(&["chrony", "chrony", "cron", "pve-ha-lrm"]);
-                // Half of them longer than until the next routine round and all that follows it.
-                let lasts = self.rng.below(800) as i64;
-                self.at(at, &format!("service {node} {service} {word}"));
-                self.at(at + lasts, &format!("service {node} {service} active"));
-            }
+            26 => self.service(at, &node),
             27 => {
                 let lasts = 1 + self.rng.below(200) as i64;
                 self.at(at, "quorum lost");
@@ -215,20 +228,36 @@ impl World {
         let soon = at + 1 + self.rng.below(40) as i64;
         let later = soon + 5 + self.rng.below(200) as i64;
         self.at(at, &format!("crash {id}"));
-        match self.rng.below(9) {
+        match self.rng.below(13) {
+            12 => {
+                let node = self.node();
+                let about = self.one(&["", "node", "cluster", "tag:jarvis-restart"]);
+                let about = match about {
+                    "" => id.to_owned(),
+                    "node" => format!("node/{node}"),
+                    about => about.to_owned(),
+                };
+                self.at(soon, &format!("announce {about} for {}s", later - soon));
+            }
             0 | 1 => {
                 let lock = self.one(&["backup", "migrate", "snapshot"]);
                 self.at(soon, &format!("lock {id} {lock}"));
                 self.at(later, &format!("unlock {id}"));
             }
-            2 | 3 => {
+            2..=4 => {
                 self.at(soon, &format!("ha {id} started"));
                 self.at(later, &format!("ha {id} none"));
             }
-            4 => self.at(soon, &format!("template {id}")),
-            5 => self.at(soon, &format!("destroy {id}{by}")),
-            6 => self.at(soon, &format!("backup {id} mode=stop takes=60{by}")),
-            7 => self.at(soon, &format!("start {id}{by}")),
+            5..=8 => {
+                let mode = self.one(&["snapshot", "stop"]);
+                self.at(soon, &format!("backup {id} mode={mode} takes=60{by}"));
+            }
+            9 => {
+                // Somebody is quicker, and it dies again at once.
+                self.at(soon, &format!("start {id} by alice@pve"));
+                let again = soon + 8 + self.rng.below(12) as i64;
+                self.at(again, &format!("crash {id}"));
+            }
             _ => {
                 self.at(soon, "standby on");
                 self.at(later, "standby off");
@@ -236,10 +265,64 @@ impl World {
         }
     }
 
+    /// A guest crashes, and is not what it was just before it would be started: after the last round that could show it.
+    fn raced(&mut self, at: i64, id: &str, by: &str) {
+        let soon = at + 11 + self.rng.below(10) as i64;
+        self.at(at, &format!("crash {id}"));
+        match self.rng.below(6) {
+            which @ 0..=4 => {
+                let node = self.node();
+                if which < 3 {
+                    self.at(soon, &format!("template {id}"));
+                }
+                let gone = if which < 3 { soon + 60 } else { soon };
+                self.at(gone, &format!("destroy {id}{by}"));
+                self.at(gone + 60, &format!("create {id} new on {node} running onboot{by}"));
+            }
+            _ => {
+                let node = self.node();
+                self.at(soon, &format!("migrate {id} to {node}{by}"));
+            }
+        }
+    }
+
+    /// A service fails, or is stopped by its task or at its node: half of the times until after the next routine round and
+    /// all that follows it.
+    fn service(&mut self, at: i64, node: &str) {
+        let word = self.one(&["failed", "failed", "inactive", "inactive by alice@pve"]);
+        let service = self.one(&["chrony", "chrony", "cron", "pve-ha-lrm", "corosync"]);
+        let lasts = self.rng.below(800) as i64;
+        self.at(at, &format!("service {node} {service} {word}"));
+        self.at(at + lasts, &format!("service {node} {service} active"));
+    }
+
+    /// A guest crashes, and somebody says that it is to be left alone.
+    fn dismissed(&mut self, at: i64, id: &str) {
+        self.at(at, &format!("crash {id}"));
+        let soon = at + 8 + self.rng.below(40) as i64;
+        self.at(soon, &format!("dismiss {id} by bob"));
+    }
+
+    /// A node dies while all others but one cannot be asked.
+    fn seen_from_one_side(&mut self, at: i64, node: &str) {
+        let lasts = 60 + self.rng.below(300) as i64;
+        let others: Vec<String> =
+            (1..=self.nodes).map(|k| format!("pve{k}")).filter(|other| other != node).skip(1).collect();
+        for other in &others {
+            self.at(at, &format!("api {other} unreachable"));
+        }
+        self.at(at + 2, &format!("kill-node {node}"));
+        for other in &others {
+            self.at(at + lasts, &format!("api {other} back"));
+        }
+        self.at(at + lasts, &format!("start-node {node}"));
+    }
+
     /// More crashes than one minute should have.
     fn many_at_once(&mut self, at: i64) {
         for id in self.guests.clone() {
-            let moment = at + self.rng.below(20) as i64;
+            let moment = at + 12 + self.rng.below(20) as i64;
+            self.at(at, &format!("start {id}"));
             self.at(moment, &format!("crash {id}"));
         }
     }
