@@ -3,6 +3,7 @@
 //! Who may say it was asked before. Nothing is decided here: an approval passes every guardrail but the level, and the
 //! engine asks them.
 
+use engine::Prospect;
 use engine::incident::IncidentId;
 use engine::record::Order;
 use tokio::sync::{mpsc, oneshot};
@@ -24,10 +25,10 @@ pub struct Ordered {
 }
 
 /// What became of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Taken {
-    /// It is in the journal, and holds.
-    Recorded,
+    /// It is in the journal, and holds; what comes next, where the incident is still open.
+    Recorded(Option<Box<Prospect>>),
     /// The incident is not open, or not any more.
     NotOpen,
     /// It holds until the next start, and the store did not take it.

@@ -258,7 +258,7 @@ impl Loop {
         }
         let taken = match (open, self.waiting.is_empty()) {
             (false, _) => Taken::NotOpen,
-            (true, true) => Taken::Recorded,
+            (true, true) => Taken::Recorded(self.engine.prospect_of(incident).map(Box::new)),
             (true, false) => Taken::NotRecorded,
         };
         if reply.send(taken).is_err() {

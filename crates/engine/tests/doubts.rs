@@ -308,6 +308,35 @@ fn a_guest_that_runs_is_not_held_for_dead_for_ever_because_its_process_is_old() 
     }
 }
 
+/// Statistics that stall in the second in which a machine began repeat an uptime of 0: its death is told once all the same.
+#[test]
+fn a_row_of_the_moment_of_a_start_does_not_bring_a_dead_machine_back() {
+    let (mut world, mut watch) = started();
+    world.start("qemu/101", 17);
+    world.stalled = Some(17);
+    watch.critical(&world, 17);
+    let mut dead = world.clone();
+    dead.dead.insert("qemu/101".parse().unwrap());
+    watch.step(22, dead.live("pve1", 22));
+    watch.look(&dead, 22, 3);
+    for round in 0..3 {
+        let now = 45 + 25 * round;
+        watch.critical(&world, now);
+        watch.step(now + 2, dead.live("pve1", now + 2));
+        watch.look(&dead, now + 2, 3);
+    }
+    watch.check(expect![[r#"
+        17   inspect   pve1 qemu/101
+        17   noted                        qemu/101 (web01): was restarted, no task says why
+        24   inspect   pve1 qemu/101
+        24   opened    VM_CRASHED         qemu/101 (web01): running to stopped, and no task asked for it (a crash, or a power-off from inside)"#]]);
+    // It begins once more, and its row moves.
+    world.start("qemu/101", 110);
+    world.stalled = None;
+    watch.critical(&world, 130);
+    assert_eq!(watch.engine.summary().incidents, 0, "{:#?}", watch.log);
+}
+
 #[test]
 fn guests_of_a_node_that_is_away_are_not_counted_as_running() {
     let (mut world, mut watch) = started();

@@ -283,7 +283,7 @@ fn http(tls: ClientConfig) -> anyhow::Result<reqwest::Client> {
 fn each_wrong(problem: &Value) -> String {
     let errors = problem["errors"].as_array().map_or(&[][..], Vec::as_slice);
     let words = errors.iter().filter_map(|wrong| {
-        let (name, detail) = (wrong["name"].as_str()?, wrong["detail"].as_str()?);
+        let (name, detail) = (wrong["parameter"].as_str()?, wrong["detail"].as_str()?);
         Some(format!("{name}: {detail}"))
     });
     words.collect::<Vec<_>>().join("; ")

@@ -25,7 +25,10 @@ pub(super) async fn order(reach: &Reach, incident: &str, order: &str) -> anyhow:
     let answer = client.post(&format!("/api/v1/incidents/{id}/{order}"), &json!({})).await?;
     match reach.json {
         true => print(&format!("{answer}\n")),
-        false => print(&format!("{order}: taken; `jarvis why {id}` tells what comes of it\n")),
+        false => {
+            let next = table::next(&answer["next"]).map(|words| format!("; {words}")).unwrap_or_default();
+            print(&format!("{order}: taken{next}; `jarvis why {id}` tells what comes of it\n"))
+        }
     }
 }
 

@@ -90,7 +90,7 @@ pub struct What {
     /// Until then: 2026-12-02T01:00, by the clocks of --zone.
     #[arg(long, value_name = "TIME")]
     until: Option<String>,
-    /// By which clocks times are meant: Europe/Berlin; UTC, where it is left out.
+    /// By which clocks times are meant: Europe/Berlin; by this machine's, where it is left out.
     #[arg(long, value_name = "ZONE")]
     zone: Option<String>,
     /// What for.
@@ -155,8 +155,9 @@ impl What {
         let cluster = cluster.as_ref().map(|cluster| Value::from(cluster.as_str()));
         let mut body = json!({ "subject": subject });
         let minutes = lasts.map(Value::from);
+        let zone = zone.clone().unwrap_or_else(own_zone);
         let given =
-            [("minutes", minutes), ("until", text(until)), ("zone", text(zone)), ("note", text(note))];
+            [("minutes", minutes), ("until", text(until)), ("zone", Some(zone.into())), ("note", text(note))];
         put(&mut body, given);
         put(&mut body, [("cluster", cluster)]);
         body
@@ -214,6 +215,13 @@ async fn end(reach: &Reach, path: &str, asked: &str) -> anyhow::Result<()> {
         true => print(&format!("{ended}\n")),
         false => print(&table::notice(path == SILENCES, &ended)),
     }
+}
+
+/// This machine's zone; UTC, where it has none or one without a name.
+fn own_zone() -> String {
+    let zone = jiff::tz::TimeZone::system();
+    let known = zone.iana_name().filter(|name| crate::zone::find(name).is_some());
+    known.unwrap_or("UTC").to_owned()
 }
 
 /// `2h`, `90m`, `1h30m`, `3d`, in minutes.

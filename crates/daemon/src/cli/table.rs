@@ -66,20 +66,45 @@ pub(super) fn status(answer: &Value) -> String {
 
 /// `jarvis incidents`
 pub(super) fn incidents(rows: &[Value], with_cluster: bool) -> String {
-    let head = ["SINCE (UTC)", "SEVERITY", "CLUSTER", "NODE", "CONDITION", "WHAT"].map(str::to_owned);
+    let head = ["SINCE (UTC)", "SEVERITY", "CLUSTER", "NODE", "CONDITION", "WHAT", "NEXT"].map(str::to_owned);
     let cells = rows.iter().map(|row| {
         let (target, subject) = (text(&row["target"]), text(&row["subject"]));
         let what = if target == subject { subject } else { format!("{target} ({subject})") };
         let quiet = ["maintenance", "silence"].into_iter().find(|kind| row[kind].is_object()).map(|kind| {
             let (word, row) = (if kind == "silence" { "silenced" } else { kind }, &row[kind]);
-            format!("; {word} until {} by {}", short(&row["until"]), text(&row["by"]))
+            format!("{word} until {} by {}", short(&row["until"]), text(&row["by"]))
         });
-        let what = what + &quiet.unwrap_or_default();
+        let next: Vec<String> = next(&row["next"]).into_iter().chain(quiet).collect();
+        let next = if next.is_empty() { "-".to_owned() } else { next.join("; ") };
         let [severity, cluster, node, kind] =
             ["severity", "cluster", "node", "type"].map(|key| text(&row[key]));
-        [time(&row["detectedAt"]), severity, cluster, node, kind, what]
+        [time(&row["detectedAt"]), severity, cluster, node, kind, what, next]
     });
     shown(head, cells, with_cluster)
+}
+
+/// What comes next for an incident; `None` where the daemon says nothing of it.
+pub(super) fn next(next: &Value) -> Option<String> {
+    let action = || text(&next["action"]);
+    let times = || format!("attempt {} of {}", next["attempt"], next["of"]);
+    let words = match next["step"].as_str()? {
+        "nothing" => "no runbook is for it: people are told".to_owned(),
+        "looks" => "it is looked at".to_owned(),
+        "held" => {
+            let holds = next["holds"].as_array().map_or(&[][..], Vec::as_slice);
+            let words: Vec<String> = holds.iter().map(|hold| text(&hold["words"])).collect();
+            format!("{}: held: {}", action(), words.join("; "))
+        }
+        "proposed" => format!("{}, if somebody approves", action()),
+        "acts" => format!("{}, {}", action(), times()),
+        "verifies" => {
+            format!("{}, {}: done, and looked after until {}", action(), times(), short(&next["until"]))
+        }
+        "people" => "Jarvis gave up, and people were called".to_owned(),
+        other => plain(other),
+    };
+    let seen = next["acknowledgedBy"].as_str().map(|by| format!("; seen by {}", plain(by)));
+    Some(words + &seen.unwrap_or_default())
 }
 
 /// `jarvis events`
@@ -333,22 +358,60 @@ mod tests {
     }
 
     #[test]
+    fn what_comes_next() {
+        let table = [
+            ("an old daemon", json!(null)),
+            ("nothing", json!({ "step": "nothing" })),
+            ("a look", json!({ "step": "looks" })),
+            (
+                "an objection",
+                json!({ "step": "held", "action": "start it", "holds": [{ "words": "locked" }] }),
+            ),
+            ("a proposal", json!({ "step": "proposed", "action": "start it on pve1" })),
+            ("an attempt", json!({ "step": "acts", "action": "start it on pve1", "attempt": 1, "of": 3 })),
+            (
+                "a verification",
+                json!({ "step": "verifies", "action": "start it", "attempt": 1, "of": 3, "until": "2026-11-24T02:05:10.123Z" }),
+            ),
+            ("people", json!({ "step": "people" })),
+            ("people have seen it", json!({ "step": "people", "acknowledgedBy": "olga (login)" })),
+            ("a step of a newer daemon", json!({ "step": "\u{1b}dances" })),
+        ];
+        let told = table.iter().map(|(name, value)| format!("{name}: {}\n", next(value).unwrap_or_default()));
+        expect![[r#"
+            an old daemon: 
+            nothing: no runbook is for it: people are told
+            a look: it is looked at
+            an objection: start it: held: locked
+            a proposal: start it on pve1, if somebody approves
+            an attempt: start it on pve1, attempt 1 of 3
+            a verification: start it, attempt 1 of 3: done, and looked after until 2026-11-24 02:05 UTC
+            people: Jarvis gave up, and people were called
+            people have seen it: Jarvis gave up, and people were called; seen by olga (login)
+            a step of a newer daemon: �dances
+        "#]]
+        .assert_eq(&told.collect::<String>());
+    }
+
+    #[test]
     fn what_is_listed() {
         let incidents_of = [
             json!({ "cluster": "lab", "detectedAt": "2026-11-24T02:05:10.123Z", "severity": "error", "node": "pve1",
-                "type": "VM_CRASHED", "subject": "qemu/101", "target": "web01" }),
+                "type": "VM_CRASHED", "subject": "qemu/101", "target": "web01",
+                "next": { "step": "held", "action": "start it on pve1", "holds": [
+                    { "words": "the kill switch is on" }, { "words": "it is locked (backup)" }] } }),
             json!({ "cluster": "edge", "detectedAt": "2026-11-24T02:04:10.123Z", "severity": "critical", "node": null,
-                "type": "QUORUM_LOST", "subject": "cluster", "target": "cluster" }),
+                "type": "QUORUM_LOST", "subject": "cluster", "target": "cluster", "next": { "step": "nothing" } }),
         ];
         expect![[r#"
-            SINCE (UTC)          SEVERITY  CLUSTER  NODE  CONDITION    WHAT
-            2026-11-24 02:05:10  error     lab      pve1  VM_CRASHED   web01 (qemu/101)
-            2026-11-24 02:04:10  critical  edge     -     QUORUM_LOST  cluster
+            SINCE (UTC)          SEVERITY  CLUSTER  NODE  CONDITION    WHAT              NEXT
+            2026-11-24 02:05:10  error     lab      pve1  VM_CRASHED   web01 (qemu/101)  start it on pve1: held: the kill switch is on; it is locked (backup)
+            2026-11-24 02:04:10  critical  edge     -     QUORUM_LOST  cluster           no runbook is for it: people are told
         "#]]
         .assert_eq(&incidents(&incidents_of, true));
         expect![[r#"
-            SINCE (UTC)          SEVERITY  NODE  CONDITION   WHAT
-            2026-11-24 02:05:10  error     pve1  VM_CRASHED  web01 (qemu/101)
+            SINCE (UTC)          SEVERITY  NODE  CONDITION   WHAT              NEXT
+            2026-11-24 02:05:10  error     pve1  VM_CRASHED  web01 (qemu/101)  start it on pve1: held: the kill switch is on; it is locked (backup)
         "#]]
         .assert_eq(&incidents(&incidents_of[..1], false));
         let rows = [

@@ -120,12 +120,12 @@ async fn lists_are_of_all_clusters_and_go_on_where_they_end() {
     fixture.store.save_event(none).await.unwrap();
     let crash = "VM web01 (101) on pve1: running to stopped, and no task asked for it: its process crashed (segmentation fault)";
     let both = "\
-        SINCE (UTC)          SEVERITY  CLUSTER  NODE  CONDITION   WHAT\n\
-        2023-11-14 22:13:50  error     edge     pve1  VM_CRASHED  web01 (qemu/101)\n\
-        2023-11-14 22:13:20  error     lab      pve1  VM_CRASHED  web01 (qemu/101)\n";
+        SINCE (UTC)          SEVERITY  CLUSTER  NODE  CONDITION   WHAT              NEXT\n\
+        2023-11-14 22:13:50  error     edge     pve1  VM_CRASHED  web01 (qemu/101)  -\n\
+        2023-11-14 22:13:20  error     lab      pve1  VM_CRASHED  web01 (qemu/101)  -\n";
     let edge = "\
-        SINCE (UTC)          SEVERITY  NODE  CONDITION   WHAT\n\
-        2023-11-14 22:13:50  error     pve1  VM_CRASHED  web01 (qemu/101)\n";
+        SINCE (UTC)          SEVERITY  NODE  CONDITION   WHAT              NEXT\n\
+        2023-11-14 22:13:50  error     pve1  VM_CRASHED  web01 (qemu/101)  -\n";
     let newest = "\
         TIME (UTC)           SEVERITY  CLUSTER  NODE  WHAT\n\
         2023-11-14 22:16:40  info      -        -     Drill\n\
@@ -368,14 +368,14 @@ async fn work_and_silences_are_announced_listed_and_ended() {
         ("two ends",                 "silence add qemu/101 --for 1h --until 2027-01-01T00:00", 2, "", "error: the argument '--for <TIME>' cannot be used with '--until <TIME>'"),
         ("days without a time",      "maintenance add qemu/101 --weekly sun --for 1h", 2, "", "error: the following required arguments were not provided:\n  --at <HH:MM>\n"),
         ("no time",                  "maintenance add qemu/101 --for soon", 2, "", "error: invalid value 'soon' for '--for <TIME>': write a time like 2h, 90m, 1h30m or 3d\n"),
-        ("too long",                 "silence add qemu/101 --for 31d --cluster lab", 1, "", "jarvis: refused: minutes: must be a whole number from 1 to 43200\n"),
+        ("too long",                 "silence add qemu/101 --for 31d --cluster lab", 1, "", "jarvis: refused: minutes: must be a whole number from 1 to 43200, 30 days\n"),
         ("no such day",              "maintenance add cluster --weekly sonntag --at 02:00 --for 1h", 1, "", "jarvis: refused: days: days are mon, tue, wed, thu, fri, sat, sun, several of them with commas\n"),
         ("no such subject",          "maintenance add pve1 --for 1h", 1, "", "jarvis: refused: subject: `pve1` is nothing that can be meant: write cluster, node/pve1,"),
         ("no such condition",        "silence add cluster --for 1h --condition VM_CRASH", 1, "", "jarvis: refused: condition: must be one of MONITOR_BLIND,"),
         ("no such zone",             "maintenance add cluster --for 1h --zone Mars/Base", 1, "", "jarvis: refused: zone: there is no such time zone; write one like Europe/Berlin or UTC\n"),
         ("the list",                 "maintenance list", 0, "ID        STATE     CLUSTER  SUBJECT    BY", ""),
         ("for a script",             "maintenance list --json --cluster edge", 0, "{\"items\":[{", ""),
-        ("it shows",                 "incidents", 0, "SINCE (UTC)          SEVERITY  CLUSTER  NODE  CONDITION   WHAT\n2023-11-14 22:13:20  error     lab      pve1  VM_CRASHED  web01 (qemu/101); maintenance until 20", ""),
+        ("it shows",                 "incidents", 0, "SINCE (UTC)          SEVERITY  CLUSTER  NODE  CONDITION   WHAT              NEXT\n2023-11-14 22:13:20  error     lab      pve1  VM_CRASHED  web01 (qemu/101)  maintenance until 20", ""),
         ("no such id",               "maintenance end ffffffff-ffff", 1, "", "jarvis: none that lasts or is to come has the id ffffffff-ffff: jarvis maintenance list\n"),
         ("no id",                    "silence end x", 1, "", "jarvis: give the id, or at least four signs of its beginning: jarvis silence list\n"),
         ("nothing of one",           "silence end 00000000-0000", 1, "", "jarvis: none that lasts"),

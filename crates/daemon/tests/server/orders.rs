@@ -4,6 +4,9 @@ use std::sync::{Arc, Mutex};
 
 use daemon::operate::{ORDERS_MAX, Ordered, Taken};
 use daemon::report::caller::Role;
+use engine::act::Action;
+use engine::decide::{Hold, KillSwitch};
+use engine::{Next, Prospect};
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 
@@ -23,7 +26,7 @@ fn engine(fixture: &Fixture, answers: Taken) -> Arc<Mutex<Vec<String>>> {
         while let Some(Ordered { incident, by, order, reply }) = orders.recv().await {
             let incident = incident.to_string();
             hears.lock().unwrap().push(format!("{} {order:?} {by}", &incident[35..]));
-            reply.send(answers).unwrap();
+            reply.send(answers.clone()).unwrap();
         }
     });
     told
@@ -38,12 +41,13 @@ async fn what_is_said_of_an_incident_reaches_its_engine_with_who_it_was() {
     fixture.user("vera", Role::Viewer, None).await;
     fixture.user("olga", Role::Operator, None).await;
     fixture.user("otto", Role::Operator, Some(&[edge()])).await;
-    let told = engine(&fixture, Taken::Recorded);
+    let told = engine(&fixture, Taken::Recorded(None));
     let ask = async |who: &str, path: &str, body: &str| {
         let token = fixture.token_of(who).await;
         fixture.ask(&format!("POST /api/v1/incidents/{path}"), &token, body).await.shown()
     };
-    let taken = |order: &str| format!(r#"200 {{"id":"{OPEN}","cluster":"lab","order":"{order}"}}"#);
+    let taken =
+        |order: &str| format!(r#"200 {{"id":"{OPEN}","cluster":"lab","order":"{order}","next":null}}"#);
     let absent =
         r#"404 {"status":404,"title":"Not Found","detail":"there is no such incident, or it is pruned"}"#;
     let unknown = r#"404 {"status":404,"title":"Not Found","detail":"about an incident one says approve, dismiss, acknowledge or resolve"}"#;
@@ -82,6 +86,20 @@ async fn what_is_said_of_an_incident_reaches_its_engine_with_who_it_was() {
         engine(&fixture, answers);
         assert_eq!(ask("olga", &format!("{OPEN}/approve"), "").await, expected);
     }
+    let action = Action::StartGuest { guest: "qemu/101".parse().unwrap(), node: "pve1".parse().unwrap() };
+    let holds = vec![Hold::KillSwitch(KillSwitch::On), Hold::NoQuorum];
+    let prospect = Prospect {
+        incident: OPEN.parse().unwrap(),
+        next: Next::Held { action, holds },
+        approved: Some("olga (login)".into()),
+        dismissed: None,
+        acknowledged: None,
+    };
+    engine(&fixture, Taken::Recorded(Some(Box::new(prospect))));
+    let answer = ask("olga", &format!("{OPEN}/approve"), "").await;
+    assert!(answer.contains(r#""step":"held","action":"start it on pve1""#), "{answer}");
+    assert!(answer.contains(r#""words":"the kill switch is on""#), "{answer}");
+    assert!(answer.contains(r#""word":"noQuorum""#), "{answer}");
     let (desk, orders) = mpsc::channel::<Ordered>(ORDERS_MAX);
     fixture.live.open_desk(&lab(), desk);
     drop(orders);

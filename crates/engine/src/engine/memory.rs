@@ -437,9 +437,8 @@ impl KnownGuest {
             Some(false) => live.running,
             None => false,
         });
-        let returns = self.guest.status.has_process() == Some(false)
-            && row.status.has_process() == Some(true)
-            && row.uptime > 0;
+        let returns =
+            self.guest.status.has_process() == Some(false) && row.status.has_process() == Some(true);
         let repeated = row.uptime == self.guest.uptime;
         contradicted
             || (returns && self.haunted(asked_at) && (repeated || self.outlived(row.uptime, asked_at)))

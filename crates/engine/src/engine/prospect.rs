@@ -72,12 +72,19 @@ impl Engine {
     /// What comes next for each open incident, for a bounded number of them.
     pub fn prospects(&self) -> Vec<Prospect> {
         let told = self.memory.incidents.told().take(PROSPECTS_MAX);
-        let prospect = |(slot, incident): (&Slot, &Incident)| {
-            let Course { approved, dismissed, acknowledged, .. } = incident.course.clone();
-            let next = self.next_of(slot, incident);
-            Prospect { incident: incident.id, next, approved, dismissed, acknowledged }
-        };
-        told.map(prospect).collect()
+        told.map(|(slot, incident)| self.prospect(slot, incident)).collect()
+    }
+
+    /// What comes next for one open incident; `None`: it is not open, or not told yet.
+    pub fn prospect_of(&self, incident: IncidentId) -> Option<Prospect> {
+        let (slot, incident) = self.memory.incidents.told().find(|(_, open)| open.id == incident)?;
+        Some(self.prospect(slot, incident))
+    }
+
+    fn prospect(&self, slot: &Slot, incident: &Incident) -> Prospect {
+        let Course { approved, dismissed, acknowledged, .. } = incident.course.clone();
+        let next = self.next_of(slot, incident);
+        Prospect { incident: incident.id, next, approved, dismissed, acknowledged }
     }
 
     fn next_of(&self, slot: &Slot, incident: &Incident) -> Next {

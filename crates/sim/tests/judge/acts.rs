@@ -373,10 +373,13 @@ impl Acts {
         let lately = |at: Timestamp| moment.at.duration_since(at) < DUE_AFTER;
         let busy = node.tasks.newest_first().any(|task| {
             let about = task.id == vmid || task.id.is_empty();
-            // Who stops a guest that is down wants it to stay so.
+            about && task.ended.as_ref().is_none_or(|(ended, _)| lately(*ended))
+        });
+        // Who stops a guest that is down wants it to stay so, wherever it is moved to.
+        let stopped = cluster.nodes().values().flat_map(|node| node.tasks.newest_first()).any(|task| {
+            let about = task.id == vmid || task.id.is_empty();
             let stops = ["stop", "shutdown", "suspend"].iter().any(|word| task.kind.contains(word));
-            let since = self.last_end.get(&id).is_some_and(|(_, at)| task.started_at >= *at - UNSEEN);
-            (about && stops && since) || about && task.ended.as_ref().is_none_or(|(ended, _)| lately(*ended))
+            about && stops && self.last_end.get(&id).is_some_and(|(_, at)| task.started_at >= *at - UNSEEN)
         });
         let tags = &guest.spec.tags;
         let wanted = guest.spec.onboot || tags.iter().any(|tag| tag == RESTART_TAG);
@@ -399,6 +402,7 @@ impl Acts {
             && cluster.nodes().values().all(|node| node.alive() && !node.clusterfs_down)
             && cluster.nodes().keys().all(|name| cluster.quorate(name))
             && !busy
+            && !stopped
             && attempts < ATTEMPTS_MAX
     }
 }

@@ -328,7 +328,7 @@ struct NewMaintenance {
     /// From this local time of theirs on.
     #[schema(example = "02:00")]
     at: Option<String>,
-    /// By which clocks local times are meant; UTC where it is left out.
+    /// By which clocks local times are meant. Left out: then no time may be local, and none comes each week.
     #[schema(example = "Europe/Berlin")]
     zone: Option<String>,
 }
@@ -355,7 +355,7 @@ struct NewSilence {
     until: Option<String>,
     /// For so long, at most 30 days.
     minutes: Option<u32>,
-    /// By which clocks a local time is meant; UTC where it is left out.
+    /// By which clocks a local time is meant. Left out: then it may not be local.
     #[schema(example = "Europe/Berlin")]
     zone: Option<String>,
 }

@@ -13,6 +13,7 @@ use tokio::time::timeout;
 use utoipa::ToSchema;
 
 use super::incident::IncidentAsked;
+use super::next::Next;
 use super::params::Asked;
 use super::{Reply, Shared};
 use crate::operate::{Ordered, Taken};
@@ -42,6 +43,8 @@ pub(super) struct OrderTaken {
     /// What was said of it.
     #[schema(example = "approve")]
     order: &'static str,
+    /// What comes next, or what holds it; null when the incident is over.
+    next: Option<Next>,
 }
 
 /// Says something about an open incident: `approve` (do what is recommended, or try once more after the last attempt; every
@@ -83,8 +86,9 @@ pub(super) async fn order(
         return Err(late());
     }
     match timeout(TAKES_MAX, answer).await {
-        Ok(Ok(Taken::Recorded)) => {
-            let taken = OrderTaken { id, cluster: cluster.to_string(), order: word };
+        Ok(Ok(Taken::Recorded(prospect))) => {
+            let next = prospect.map(|prospect| Next::of(&prospect, app.live.now()));
+            let taken = OrderTaken { id, cluster: cluster.to_string(), order: word, next };
             Ok(axum::Json(taken).into_response())
         }
         Ok(Ok(Taken::NotOpen)) => Err(over()),

@@ -48,9 +48,9 @@ impl Reading {
         note
     }
 
+    /// By whose clocks local times are. None is assumed: whoever means 02:00 means it by a clock on a wall.
     pub(super) fn zone(&mut self, name: Option<&str>) -> Option<(TimeZone, String)> {
-        let Some(name) = name else { return Some((TimeZone::UTC, "UTC".into())) };
-        let found = zone::find(name);
+        let found = zone::find(name?);
         if found.is_none() {
             self.wrong("zone", "there is no such time zone; write one like Europe/Berlin or UTC");
         }
@@ -99,7 +99,8 @@ impl Reading {
                 from.checked_add(lasts(minutes)).unwrap_or(Timestamp::MAX)
             }
             (None, Some(_)) => {
-                self.wrong("minutes", format!("must be a whole number from 1 to {most}"));
+                let days = most / (24 * 60);
+                self.wrong("minutes", format!("must be a whole number from 1 to {most}, {days} days"));
                 return None;
             }
             (Some(_), Some(_)) => {
@@ -127,6 +128,12 @@ impl Reading {
             if given.is_some() {
                 self.wrong(name, "is for what is once; each week it is `days`, `at` and `minutes`");
             }
+        }
+        if body.zone.is_none() {
+            self.wrong(
+                "zone",
+                "is missing: `at` is a time by some clock; write one like Europe/Berlin or UTC",
+            );
         }
         let days = body.days.as_deref().unwrap_or_default().join(",").parse::<Days>();
         let days = days.map_err(|error| self.wrong("days", error.to_string())).ok();
