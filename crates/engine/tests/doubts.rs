@@ -337,6 +337,28 @@ fn a_row_of_the_moment_of_a_start_does_not_bring_a_dead_machine_back() {
     assert_eq!(watch.engine.summary().incidents, 0, "{:#?}", watch.log);
 }
 
+/// The round is asked first, its answer comes last, and in between the node itself says that the machine is down.
+#[test]
+fn a_round_that_was_asked_before_its_node_said_otherwise_brings_nothing_back() {
+    let (mut world, mut watch) = started();
+    world.start("qemu/101", 10);
+    watch.critical(&world, 17);
+    watch.look(&world, 17, 1);
+    let mut dead = world.clone();
+    dead.dead.insert("qemu/101".parse().unwrap());
+    watch.step(24, dead.live("pve1", 24));
+    watch.look(&dead, 24, 3);
+    // Its last row is of the second before it died.
+    world.stalled = Some(23);
+    watch.step(30, dead.live("pve1", 30));
+    watch.step(31, world.round(Round::Critical, 29));
+    watch.check(expect![[r#"
+        17   inspect   pve1 qemu/101
+        17   noted                        qemu/101 (web01): was restarted, no task says why
+        26   inspect   pve1 qemu/101
+        26   opened    VM_CRASHED         qemu/101 (web01): running to stopped, and no task asked for it (a crash, or a power-off from inside)"#]]);
+}
+
 #[test]
 fn guests_of_a_node_that_is_away_are_not_counted_as_running() {
     let (mut world, mut watch) = started();

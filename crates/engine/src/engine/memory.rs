@@ -431,7 +431,8 @@ impl KnownGuest {
     /// row shows the very process that is known to be gone.
     fn outranks(&self, row: &Guest, asked_at: Timestamp) -> bool {
         let age = |live: &LiveSeen| asked_at.duration_since(live.at);
-        let live = self.live.filter(|live| !age(live).is_negative() && age(live) < ROW_AGE);
+        // One that was asked while the round was under way says more than its row; one that lies far ahead is of another clock.
+        let live = self.live.filter(|live| age(live).abs() < ROW_AGE);
         let contradicted = live.is_some_and(|live| match row.status.has_process() {
             Some(true) => !live.running || live.younger_than(row.uptime, asked_at),
             Some(false) => live.running,
