@@ -12,13 +12,13 @@ web:
 	./scripts/setup.sh build
 	./scripts/web.sh
 
-# Everything that CI runs; installs what it needs.
+# Everything that CI runs; installs what it needs. Most tests of the daemon wait for it: more at once than processors.
 test:
 	./scripts/setup.sh test
 	./scripts/web.sh
 	cargo fmt --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
-	cargo test --workspace --all-targets --locked --no-fail-fast
+	RUST_TEST_THREADS=6 cargo test --workspace --all-targets --locked --no-fail-fast
 	./tests/socketio/run.sh
 	./tests/page/run.sh
 	./tests/clients/run.sh

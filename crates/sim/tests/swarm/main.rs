@@ -24,7 +24,7 @@ use sim::run::{BEGIN, Faults, Ordeal, endure};
 use sim::script::Script;
 
 /// In the daily tests the swarm stops here, however far it came.
-const TIME_MAX: Duration = Duration::from_secs(60);
+const TIME_MAX: Duration = Duration::from_secs(40);
 
 /// Of so many faults, each guardrail must have objected [`MET_MIN`] times.
 const MANY: u64 = 1_000_000;
