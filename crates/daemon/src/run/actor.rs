@@ -130,3 +130,77 @@ fn told(outcome: Outcome) -> Told {
         Outcome::Unknown { why } => Told::Unknown { why: why.into() },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    struct Folder(PathBuf);
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            std::fs::remove_dir_all(&self.0).unwrap_or_default();
+        }
+    }
+
+    /// What came in between a decision and its call.
+    #[derive(Clone, Copy, PartialEq)]
+    enum Between {
+        Nothing,
+        Seconds(i64),
+        /// Somebody stored it.
+        Switch(&'static str),
+        /// Somebody stopped everything, and the store did not take it.
+        Halt,
+        /// Somebody set something else.
+        Level,
+        Closed,
+    }
+
+    #[tokio::test]
+    async fn what_is_asked_once_more_before_the_call() {
+        use Between::{Closed, Halt, Level, Nothing, Seconds, Switch};
+        #[rustfmt::skip]
+        let table = [
+            ("nothing",                      Nothing,         None),
+            ("a while",                      Seconds(15),     None),
+            ("longer",                       Seconds(21),     Some("it took too long to get to the call")),
+            ("a clock set back",             Seconds(-3_600), None),
+            ("the kill switch",              Switch("true"),  Some("the kill switch is on")),
+            ("a switch that cannot be read", Switch("maybe"), Some("the kill switch is on")),
+            ("a switch set to off",          Switch("false"), Some("somebody has just set or announced something")),
+            ("a stop that is not stored",    Halt,            Some("the kill switch is on")),
+            ("another level",                Level,           Some("somebody has just set or announced something")),
+            ("the store is closed",          Closed,          Some("whether the kill switch is on could not be read")),
+        ];
+        for (name, between, expected) in table {
+            let folder = std::env::temp_dir().join(format!("jarvis-actor-{}", uuid::Uuid::new_v4()));
+            let folder = Folder(folder);
+            let store = Store::open(&folder.0.join("jarvis.db")).await.unwrap();
+            let cluster: ClusterName = "lab".parse().unwrap();
+            let live = Arc::new(Live::new([cluster.clone()], Duration::from_secs(10), Instant::now()));
+            let (inputs, _received) = mpsc::channel(1);
+            let clock = Arc::new(Clock::wall());
+            let hands = Hands::new(Vec::new(), true);
+            let actor = Actor { cluster, hands, store: store.clone(), live, clock, inputs };
+            let settings = store.settings_changed();
+            let mut decided_at = actor.clock.now();
+            match between {
+                Nothing => {}
+                Seconds(seconds) => decided_at -= SignedDuration::from_secs(seconds),
+                Switch(value) => {
+                    store.set_preference(KILL_SWITCH, value, decided_at).await.unwrap();
+                }
+                Halt => actor.live.halt(true),
+                Level => {
+                    store.set_preference("autonomy.level", "4", decided_at).await.unwrap();
+                }
+                Closed => assert!(store.close().await),
+            }
+            assert_eq!(actor.refusal(&settings, decided_at).await, expected, "{name}");
+        }
+    }
+}
