@@ -247,7 +247,12 @@ impl Judge {
         assert!(!template || died_last, "{id} is told as crashed and can never run");
         let end = track.and_then(|track| {
             let overtaken = moment.at.duration_since(track.began) < ON_ITS_WAY;
-            track.ended.as_mut().or(track.before.as_mut().filter(|_| overtaken))
+            // What was told of the death before this one came late, and was taken for the newest.
+            let died = |end: &End| matches!(end.befell, Befell::Died | Befell::PoweredOff);
+            let late = track.before.as_ref().is_some_and(|before| died(before) && !before.told);
+            let taken = track.ended.as_ref().is_some_and(|end| end.told);
+            let ended = track.ended.as_mut().filter(|_| !(taken && late));
+            ended.or(track.before.as_mut().filter(|_| overtaken || late))
         });
         match end {
             Some(end) if matches!(end.befell, Befell::Died | Befell::PoweredOff) => {
