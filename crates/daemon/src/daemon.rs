@@ -271,6 +271,7 @@ impl Daemon {
             let delivered = tell::deliver(Arc::new(channel), store.clone(), Arc::clone(&clock), stop.clone());
             watches.spawn(delivered);
         }
+        watches.spawn(tell::unmute(store.clone(), Arc::clone(&clock), stop.clone()));
         watches.spawn(looked_through(store.clone(), Arc::clone(&clock), stop.clone()));
         watches.spawn(retention(store.clone(), clock, settings.tiers, settings.retention_days, stop));
         tracing::info!("[Monitor] Autonomous monitoring service started");

@@ -27,6 +27,7 @@ mod row;
 mod scope;
 mod seal;
 mod time;
+mod unmute;
 mod users;
 mod verify;
 mod write;

@@ -193,6 +193,22 @@ pub async fn use_later(store: Store, channels: Vec<NewChannel>, clock: Arc<Clock
     }
 }
 
+/// Tells what people were not told while somebody had asked for quiet and is still so, soon after that is over.
+pub async fn unmute(store: Store, clock: Arc<Clock>, mut stop: Stop) {
+    loop {
+        match store.tell_unmuted(clock.now()).await {
+            Ok(0) => {}
+            Ok(incidents) => tracing::info!(incidents, "told what is still so after a time of quiet"),
+            Err(StoreError::Closed) => return,
+            Err(error) => tracing::error!("what is still so after a time of quiet cannot be told: {error}"),
+        }
+        tokio::select! {
+            () = tokio::time::sleep(LOOK_AGAIN) => {}
+            () = stop.asked() => return,
+        }
+    }
+}
+
 /// Sends what waits for a channel until the daemon stops; survives its own panics.
 pub async fn deliver(channel: Arc<Channel>, store: Store, clock: Arc<Clock>, stop: Stop) {
     let name = format!("{} delivery", channel.name());

@@ -69,6 +69,11 @@ impl Mutes {
         self.hold.iter().any(|muted| matches!(muted.notice.about, About::Tag(_) | About::Pool(_)))
     }
 
+    /// Whether something that was announced holds, by its id.
+    pub(super) fn holds(&self, id: &str) -> bool {
+        self.hold.iter().any(|muted| muted.notice.id.to_string() == id)
+    }
+
     /// Why people are not told of something; the one that lasts longest, work before silences.
     pub fn muted(&self, told: &Telling) -> Option<&Muted> {
         self.of(NoticeKind::Maintenance, told).or_else(|| self.of(NoticeKind::Silence, told))
@@ -137,7 +142,7 @@ pub(super) async fn marked(conn: &mut SqliteConnection, events: &[NewEvent]) -> 
         {
             let all = marked.get_or_insert_with(|| events.to_vec());
             if let Some(event) = all.get_mut(index) {
-                event.details = Some(with(event.details.take(), muted));
+                event.details = Some(with(event.details.take(), muted, event.urgency));
                 event.urgency = Urgency::Feed;
             }
         }
@@ -145,16 +150,21 @@ pub(super) async fn marked(conn: &mut SqliteConnection, events: &[NewEvent]) -> 
     marked
 }
 
-/// Details with why people are not told.
-fn with(details: Option<String>, Muted { notice, until }: &Muted) -> String {
+/// Details with why people are not told, and how they would have been (see `unmute`).
+fn with(details: Option<String>, Muted { notice, until }: &Muted, urgency: Urgency) -> String {
     let details = details.and_then(|details| serde_json::from_str(&details).ok());
     let mut details = match details {
         Some(Value::Object(details)) => details,
         Some(_) | None => serde_json::Map::new(),
     };
-    let muted = json!({
+    let mut muted = json!({
         "kind": notice.kind.as_str(), "id": notice.id.to_string(), "by": notice.by, "until": until, "note": notice.note,
     });
+    match urgency {
+        Urgency::Feed => {}
+        Urgency::Report(_) => muted["urgency"] = "report".into(),
+        Urgency::Call => muted["urgency"] = "call".into(),
+    }
     details.insert("muted".into(), muted);
     Value::Object(details).to_string()
 }

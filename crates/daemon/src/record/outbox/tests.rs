@@ -481,6 +481,51 @@ async fn what_is_muted_reaches_no_channel() {
     }
 }
 
+/// What is still so when the quiet is over is told, once; what mended itself meanwhile is not.
+#[tokio::test]
+async fn what_is_still_so_after_the_quiet_is_told_once() {
+    let node = |from, until| (NoticeKind::Maintenance, "node/pve1", from, until);
+    let silence = |from, until| (NoticeKind::Silence, "qemu/101", from, until);
+    type Given = (NoticeKind, &'static str, i64, i64);
+    type Row = (&'static str, Vec<Given>, Option<usize>, Vec<Entry>, i64, &'static [&'static str]);
+    let still = &["report Still so after maintenance: VM web01 (101) crashed"][..];
+    #[rustfmt::skip]
+    let table: Vec<Row> = vec![
+        ("nothing was announced",        vec![],                          None,    vec![opened(0)],               4000, &["report VM web01 (101) crashed"]),
+        ("work lasts",                   vec![node(-60, 3600)],           None,    vec![opened(0)],               3599, &[]),
+        ("work is over",                 vec![node(-60, 3600)],           None,    vec![opened(0)],               3600, still),
+        ("work was ended before",        vec![node(-60, 3600)],           Some(0), vec![opened(0)],               1800, still),
+        ("it is over itself",            vec![node(-60, 3600)],           None,    vec![opened(0), resolved(90)], 3600, &[]),
+        ("another work goes on",         vec![node(-60, 60), node(-60, 3600)], None, vec![opened(0)],             1800, &[]),
+        ("and is over, too",             vec![node(-60, 60), node(-60, 3600)], None, vec![opened(0)],             3600, still),
+        ("a silence goes on after work", vec![node(-60, 60), silence(-60, 3600)], None, vec![opened(0)],          1800, &[]),
+        ("people would have been called", vec![node(-60, 3600)],          None,    vec![opened(0), escalated(60)], 3600, &["call Still so after maintenance: Remediation escalated: VM_CRASHED on pve1"]),
+        ("people were called in spite",  vec![silence(-60, 3600)],        None,    vec![opened(0), escalated(60)], 3600, &["call Remediation escalated: VM_CRASHED on pve1", "report Still so after silence: VM web01 (101) crashed"]),
+    ];
+    for (row, announced, ended, told, when, expected) in table {
+        let fixture = Fixture::with(vec![mail()]).await;
+        let by = Operator { name: "alice".into(), via: "login".into() };
+        let mut ids = Vec::new();
+        for (kind, about, from, until) in announced {
+            let when = When::Once(Span { from: at(from), until: at(until) });
+            let (about, note) = (about.parse().unwrap(), String::new());
+            let new = NewNotice { kind, cluster: None, about, condition: None, note, when };
+            ids.push(fixture.store.set_notice(new, &by, at(-60)).await.unwrap().unwrap());
+        }
+        fixture.tell(&told).await;
+        if let Some(which) = ended {
+            fixture.store.end_notice(ids[which].id, &by, at(1000)).await.unwrap().unwrap();
+        }
+        for _ in 0..3 {
+            fixture.store.tell_unmuted(at(when)).await.unwrap();
+        }
+        let shown = fixture.shown(&mail()).await;
+        let of_it: Vec<_> =
+            shown.iter().filter(|shown| shown.contains("101") || shown.contains("pve1")).collect();
+        assert_eq!(of_it, expected, "{row}");
+    }
+}
+
 /// Who was called hears that it is over, also when somebody asked for quiet meanwhile.
 #[tokio::test]
 async fn the_end_of_what_was_told_is_told_whatever_was_announced_since() {
