@@ -267,7 +267,9 @@ impl Acts {
                 }
             }
             Action::WakeNode { node, .. } => {
-                if self.members.get(node).is_some_and(|(is, since)| *is && !lately(*since)) {
+                // No look precedes it but the rounds, and a packet does nothing to a node that has power.
+                let seen = |since: Timestamp| now.duration_since(since) > VIEW;
+                if self.members.get(node).is_some_and(|(is, since)| *is && seen(*since)) {
                     breach("it is in the cluster");
                 }
                 if self.left.contains(node) {
