@@ -1,6 +1,6 @@
 // Story: an incident's events and journal as one timeline, each step in plain words, with its facts where there are some.
-import type { Entry, Event, Incident, Schemas } from './api';
-import type { Mark } from './words';
+import type { Entry, Event, Incident, Next, Schemas } from './api';
+import { isHandled, type Mark } from './words';
 
 export type Fact = [name: string, value: string];
 export type Step = { key: string; at: string; title: string; words: string; mark: Mark; facts: Fact[]; tasks: string[]; now: boolean };
@@ -61,15 +61,15 @@ function ofEvent(event: Event): Step {
   return { key: `e${event.seq}`, at: event.at, title: event.title, words: event.message, mark, facts: [], tasks: [], now: false };
 }
 
-/** Who may read the journal is shown it, which says more; everybody else what was told. `held`: whether something objects now. */
-export function storyOf({ events, journal }: Schemas['IncidentStory'], held: boolean): Step[] {
+/** Who may read the journal is shown it, which says more; everybody else what was told. `held`: what comes next, where something objects now. */
+export function storyOf({ events, journal }: Schemas['IncidentStory'], held?: Next | undefined): Step[] {
   if (!journal || journal.length === 0) return events.map(ofEvent);
   const steps = journal.map(ofEntry);
   // What objected is told each time that it changes, so only the last of them can still stand.
   const last = journal.findLastIndex(({ kind }) => kind === 'held');
   const shown = new Set<string>();
   for (const step of steps) step.tasks = step.tasks.filter((upid) => !shown.has(upid) && shown.add(upid));
-  return steps.map((step, at) => (held && at === last ? { ...step, title: 'Not done yet', mark: 'attention', now: true } : step));
+  return steps.map((step, at) => (held && at === last ? { ...step, title: 'Not done yet', mark: isHandled(held) ? 'handled' : 'attention', now: true } : step));
 }
 
 /** Details as a list, as far as they are plain. */
