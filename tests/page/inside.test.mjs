@@ -63,6 +63,16 @@ test('an attempt is shown with what its task wrote; a viewer is shown neither', 
     await task.getByText('TASK OK').waitFor();
     assert.match(await task.getAttribute('data-task'), /^UPID:pve1:.*:qmstart:100:/);
     assert.equal(await page.locator('[data-step=now]').count(), 0, 'it is over, and nothing objects any more');
+    // What there is none of is told as that, and nothing else is asked of the cluster.
+    for (const [name, upid, said] of [
+      ['one that PVE does not know', 'UPID:pve1:0000C8E4:0000E1BB:6AAF0B1A:qmstart:100:root@pam:', /PVE knows of no such task/],
+      ['of a node that is not there', 'UPID:pve9:0000C8E4:0000E1BB:6AAF0B1A:qmstart:100:root@pam:', /there is none of that name/],
+      ['none at all', '../../status', /there is no such task: it is written UPID:NODE/],
+    ]) {
+      const answer = await page.evaluate(async (path) => (await fetch(path)).json(), `/api/v1/clusters/lab/tasks/${encodeURIComponent(upid)}/log`);
+      assert.equal(answer.status, 404, name);
+      assert.match(answer.detail, said, name);
+    }
     await page.getByText('Not done then').first().waitFor();
     assert.deepEqual(page.wrong, []);
   });

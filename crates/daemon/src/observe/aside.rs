@@ -6,7 +6,7 @@ use pve::Upid;
 use pve::types::{GuestConfig, LogLine, RrdPoint};
 
 use super::Observer;
-use super::ask::About;
+use super::ask::{About, Unanswered};
 use super::bill::Call;
 use super::look::PART_WITHIN;
 use super::rounds::{no_path, path_name};
@@ -99,21 +99,28 @@ impl Observer {
         Ok(course(points.rows.iter()))
     }
 
-    /// What a task wrote.
+    /// What a task wrote; `None` where PVE knows of none.
     ///
     /// # Errors
     /// Why PVE did not say.
-    pub(crate) async fn task_log(&self, upid: &Upid) -> Result<TaskSaid, Blindness> {
+    pub(crate) async fn task_log(&self, upid: &Upid) -> Result<Option<TaskSaid>, Blindness> {
         let _turn = self.asides.acquire().await;
         let asked = |start: u32| {
             let ask = move |client: pve::Client| async move { client.task_log(upid, start, LINES_MAX).await };
-            self.endpoints.ask(Call::TaskLog, About::NodeWithin(PART_WITHIN), ask)
+            self.endpoints.put(Call::TaskLog, About::NodeWithin(PART_WITHIN), ask)
         };
-        let first = asked(0).await?;
+        let first = match asked(0).await {
+            Ok(first) => first,
+            Err(Unanswered::Failed(pve::Error::NotFound { .. })) => return Ok(None),
+            Err(unanswered) => return Err(unanswered.blindness()),
+        };
         let total = first.total.and_then(|total| u32::try_from(total).ok()).unwrap_or(0);
         let before = total.saturating_sub(LINES_MAX);
-        let page = if before > 0 { asked(before).await? } else { first };
-        Ok(TaskSaid { lines: page.rows.rows.iter().map(line).collect(), truncated: before > 0 })
+        let page = match before {
+            0 => first,
+            _ => asked(before).await.map_err(|unanswered| unanswered.blindness())?,
+        };
+        Ok(Some(TaskSaid { lines: page.rows.rows.iter().map(line).collect(), truncated: before > 0 }))
     }
 
     /// What a guest's configuration says.

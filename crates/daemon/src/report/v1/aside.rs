@@ -173,6 +173,7 @@ pub(super) async fn task_log(
         return Err(absent());
     }
     let said = eyes(&app, name)?.task_log(&upid).await.map_err(not_said)?;
+    let said = said.ok_or_else(|| Problem::not_found("PVE knows of no such task, or has forgotten it"))?;
     has.answer(&TaskLog { upid: upid.to_string(), lines: said.lines, truncated: said.truncated })
 }
 

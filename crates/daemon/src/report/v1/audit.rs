@@ -39,7 +39,7 @@ enum Chain {
     Whole,
     /// A row does not fit, or the head.
     Broken,
-    /// It is whole since, and was broken before a start of the daemon.
+    /// It is whole since, and was broken before: the daemon found that, and wrote a row of it.
     BrokenBefore,
     /// The key is not beside it: nobody can tell who wrote it.
     NoKey,
