@@ -173,3 +173,24 @@ test('an incident is silenced from where it is; a viewer sees that and is offere
     assert.deepEqual(page.wrong, []);
   });
 });
+
+test('a change whose second half fails is said, and is not made twice when it is tried again', async () => {
+  await watch.call('POST', '/api/v1/maintenance', { subject: 'lxc/200', minutes: 60 });
+  await browser(async (context) => {
+    const page = await logInto(context, watch.url, 'admin', '/policy');
+    const row = page.locator('[data-notice]', { hasText: 'container 200' });
+    await row.getByRole('button', { name: 'Change' }).click();
+    const form = page.getByRole('dialog');
+    await form.getByLabel('What for').fill('a cable');
+    const refused = { status: 503, contentType: 'application/problem+json', body: '{"status":503,"detail":"the store takes nothing"}' };
+    await page.route('**/api/v1/maintenance/*', (route) => route.fulfill(refused));
+    await form.getByRole('button', { name: 'Change it' }).click();
+    await form.getByText('The new one is set, and the one before it could not be ended: the store takes nothing. Try again.').waitFor();
+    await page.unroute('**/api/v1/maintenance/*');
+    await form.getByRole('button', { name: 'Change it' }).click();
+    await form.waitFor({ state: 'detached' });
+    const set = (await listed('maintenance', '?state=all')).filter(({ subject }) => subject === 'lxc/200');
+    assert.deepEqual(set.map(({ state, note }) => [state, note]), [['inForce', 'a cable'], ['ended', '']]);
+    assert.deepEqual(page.wrong, []);
+  });
+});
