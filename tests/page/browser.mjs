@@ -4,6 +4,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { chromium } from 'playwright-core';
+import { PASSWORD } from './server.mjs';
 
 const path = process.env.CHROMIUM ?? '/usr/bin/chromium';
 const args = [
@@ -50,5 +51,15 @@ export async function open(context, url) {
   });
   page.wrong = wrong;
   if (url) await page.goto(url);
+  return page;
+}
+
+/** A page of somebody who has just logged in, on their way to `path`. */
+export async function logInto(context, url, user = 'admin', path = '/') {
+  const page = await open(context, url + path);
+  await page.getByLabel('User').fill(user);
+  await page.getByLabel('Password', { exact: true }).fill(PASSWORD);
+  await page.getByRole('button', { name: 'Log in' }).click();
+  await page.getByRole('navigation').waitFor();
   return page;
 }

@@ -28,7 +28,7 @@ test('the link logs in; a crash is told, mended and over, live', async () => {
     await story.getByRole('heading', { name: 'VM web01 crashed' }).waitFor();
     await story.locator('[data-next=over]').waitFor({ timeout: 40_000 });
     const told = await story.locator('ol').innerText();
-    for (const step of ['Seen', 'segmentation fault', 'Not done yet', 'Being done', 'attempt 1 of 3', 'It helped', 'Over']) {
+    for (const step of ['Seen', 'segmentation fault', 'Not done then', 'Being done', 'attempt 1 of 3', 'It helped', 'Over']) {
       assert.ok(told.includes(step), `${step} in: ${told}`);
     }
     await row.waitFor({ state: 'detached', timeout: 10_000 });

@@ -33,6 +33,11 @@ before(async () => {
   await watch.call('POST', '/api/v1/tokens', { name: `${MARKUP}${'y'.repeat(40)}`.slice(0, 60), role: 'viewer' }).catch(() => {});
   await until(async () => (await watch.call('GET', '/api/v1/guests')).items.length === 5, 'the guests are seen');
   await watch.happens('crash qemu/100\ncrash qemu/101\nstop qemu/102 by <b>bob</b>@pve');
+  for (const [path, subject] of [['maintenance', 'tag:<script>alert(1)</script>'], ['maintenance', `tag:${TURNED}`], ['silences', 'qemu/100']]) {
+    await watch.call('POST', `/api/v1/${path}`, { subject, minutes: 60, note: `${MARKUP}${TURNED}${'n'.repeat(400)}` });
+  }
+  const { id } = await watch.call('POST', '/api/v1/maintenance', { subject: 'pool:<b>pool</b>', minutes: 60 });
+  await watch.call('DELETE', `/api/v1/maintenance/${id}`);
   incident = await until(async () => {
     const { items } = await watch.call('GET', '/api/v1/incidents?state=open&condition=VM_CRASHED');
     return items.length >= 2 && items.find(({ subject }) => subject === 'qemu/100')?.id;
@@ -54,6 +59,31 @@ async function logIn(context) {
   await page.locator('[data-verdict]').waitFor();
   return page;
 }
+
+/** What has to be opened first, by its screen; each leaves the page as it is to be looked at. */
+const OPENED = {
+  policy: async (page) => {
+    await page.getByText('Past ones').click();
+    await page.locator('[data-notice=ended]').waitFor();
+  },
+  'policy, maintenance': async (page) => {
+    await page.getByRole('button', { name: 'Announce maintenance' }).click();
+    await page.getByLabel('Each week').check();
+    await page.getByRole('button', { name: 'Announce it' }).click();
+    await page.getByText('Not set: see what is marked above.').waitFor();
+  },
+  'policy, silence': (page) => page.getByRole('button', { name: 'Silence', exact: true }).click(),
+  'policy, end': (page) => page.locator('[data-notice=inForce]').first().getByRole('button', { name: 'End' }).click(),
+  health: async (page) => {
+    await page.getByRole('button', { name: 'Ask the cluster' }).click();
+    await page.getByText(/as (it|they) should be/).click();
+  },
+  audit: async (page) => {
+    await page.getByRole('button', { name: 'Verify the chain' }).click();
+    await page.locator('[data-chain=whole]').waitFor();
+  },
+};
+const visits = () => all().flatMap(([screen, path]) => [[screen, path], ...Object.keys(OPENED).filter((name) => name.startsWith(`${screen},`)).map((name) => [name, path])]);
 
 /** What must not be on any screen, whatever something is called. */
 const intruders = () => {
@@ -80,14 +110,16 @@ for (const [name, options] of [
     await withBrowser(options, async (context) => {
       const page = await logIn(context);
       const wrong = [];
-      for (const [screen, path] of all()) {
+      for (const [screen, path] of visits()) {
         await visit(page, path);
         if (screen === 'incident') await page.locator('[data-next]').waitFor();
+        await OPENED[screen]?.(page);
         const made = await page.evaluate(intruders);
         const wide = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
         wrong.push(...made.map((one) => `${screen}: became markup: ${one}`));
         if (wide > 0) wrong.push(`${screen}: ${wide} px wider than the window`);
         wrong.push(...(await faults(page)).map((one) => `${screen}: ${one}`));
+        await page.keyboard.press('Escape');
       }
       assert.deepEqual([...wrong, ...page.wrong], []);
       await visit(page, '/guests');

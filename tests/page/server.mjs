@@ -78,37 +78,45 @@ export class Demo {
   }
 }
 
+/** A simulated cluster that listens, where its endpoints are, and where a test says what happens to it. */
+async function simulated(folder, name, scenario, sim) {
+  const ca = join(folder, `${name}.pem`);
+  const args = ['sim', '--listen', '127.0.0.1:0', '--control', '127.0.0.1:0', '--ca-file', ca, '--token', `${TOKEN}=${SECRET}`, ...sim];
+  if (scenario) {
+    const file = join(folder, `${name}.txt`);
+    await writeFile(file, scenario);
+    args.push('--scenario', file);
+  }
+  const { child, heard } = await started(args, {}, (line) => line.startsWith('control '));
+  const endpoints = heard.filter((line) => line.includes(' https://')).map((line) => line.split(' ')[1]);
+  const control = heard.find((line) => line.startsWith('control ')).split(' ')[1];
+  const config =
+    `[[cluster]]\nname = "${name}"\nendpoints = [${endpoints.slice(0, 3).map((url) => `"${url}"`)}]\n` +
+    `token_id = "${TOKEN}"\ntoken_secret_file = "${join(folder, 'secret')}"\nca_file = "${ca}"\n`;
+  return { child, control, config };
+}
+
 /** `jarvis run`, watching `jarvis sim`. */
 export class Watch {
-  /** `sim` are arguments of the simulator, `scenario` a script, `config` what stands before the cluster in the configuration. */
-  static async start({ scenario, sim = [], config = '', password = PASSWORD }) {
+  /**
+   * `sim` are arguments of the simulator, `scenario` a script, `config` what stands before the clusters in the configuration;
+   * `more` are scenarios of other clusters by their names. The first is called lab.
+   */
+  static async start({ scenario, sim = [], config = '', more = {}, files = {}, password = PASSWORD }) {
     const watch = new Watch();
     watch.folder = await mkdtemp(join(tmpdir(), 'jarvis-page-'));
     watch.password = password;
-    const ca = join(watch.folder, 'ca.pem');
-    const of = [...sim];
-    if (scenario) {
-      const file = join(watch.folder, 'scenario.txt');
-      await writeFile(file, scenario);
-      of.push('--scenario', file);
-    }
-    const { child, heard } = await started(
-      ['sim', '--listen', '127.0.0.1:0', '--control', '127.0.0.1:0', '--ca-file', ca, '--token', `${TOKEN}=${SECRET}`, ...of],
-      {},
-      (line) => line.startsWith('control '),
-    );
-    watch.cluster = child;
-    watch.control = heard.find((line) => line.startsWith('control ')).split(' ')[1];
-    const endpoints = heard.filter((line) => line.includes(' https://')).map((line) => line.split(' ')[1]);
+    await writeFile(join(watch.folder, 'secret'), SECRET, { mode: 0o600 });
+    for (const [name, text] of Object.entries(files)) await writeFile(join(watch.folder, name), text, { mode: 0o600 });
+    watch.clusters = { lab: await simulated(watch.folder, 'lab', scenario, sim) };
+    for (const [name, script] of Object.entries(more)) watch.clusters[name] = await simulated(watch.folder, name, script, []);
     const port = await freePort();
     watch.url = `http://127.0.0.1:${port}`;
-    const secret = join(watch.folder, 'secret');
-    await writeFile(secret, SECRET, { mode: 0o600 });
     await writeFile(
       join(watch.folder, 'jarvis.toml'),
       `[server]\nlisten = "127.0.0.1:${port}"\n[store]\npath = "${join(watch.folder, 'jarvis.db')}"\n` +
-        `[tiers]\ncritical = "2s"\nlive = "1s"\n${config}\n[[cluster]]\nname = "lab"\n` +
-        `endpoints = [${endpoints.slice(0, 3).map((url) => `"${url}"`)}]\ntoken_id = "${TOKEN}"\ntoken_secret_file = "${secret}"\nca_file = "${ca}"\n`,
+        `[tiers]\ncritical = "2s"\nlive = "1s"\n${config.replaceAll('FOLDER', watch.folder)}\n` +
+        Object.values(watch.clusters).map((cluster) => cluster.config).join('\n'),
     );
     await watch.launch();
     return watch;
@@ -122,9 +130,9 @@ export class Watch {
     this.heard = heard;
   }
 
-  /** Something happens to the cluster. */
-  async happens(script) {
-    const response = await fetch(`${this.control}/script`, { method: 'POST', body: script });
+  /** Something happens to a cluster. */
+  async happens(script, cluster = 'lab') {
+    const response = await fetch(`${this.clusters[cluster].control}/script`, { method: 'POST', body: script });
     if (!response.ok) throw new Error(`${script}: ${await response.text()}`);
   }
 
@@ -154,7 +162,7 @@ export class Watch {
 
   async stop() {
     await ended(this.child, 'SIGKILL');
-    await ended(this.cluster, 'SIGKILL');
+    for (const { child } of Object.values(this.clusters)) await ended(child, 'SIGKILL');
     await rm(this.folder, { recursive: true, force: true });
   }
 }

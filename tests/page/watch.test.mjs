@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { open, withBrowser } from './browser.mjs';
+import { logInto, open, withBrowser } from './browser.mjs';
 import { PASSWORD, Watch, until } from './server.mjs';
 
 const SCENARIO = `nodes pve1 pve2
@@ -31,14 +31,7 @@ before(async () => {
 });
 after(() => watch.stop());
 
-async function logIn(context, user = 'admin', path = '/') {
-  const page = await open(context, watch.url + path);
-  await page.getByLabel('User').fill(user);
-  await page.getByLabel('Password', { exact: true }).fill(PASSWORD);
-  await page.getByRole('button', { name: 'Log in' }).click();
-  await page.getByRole('navigation').waitFor();
-  return page;
-}
+const logIn = (context, user, path) => logInto(context, watch.url, user, path);
 const stop = (page) => page.getByRole('button', { name: 'Stop Jarvis' });
 const goOn = (page) => page.getByRole('button', { name: 'Let Jarvis go on…' });
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use engine::decide::Autonomy;
 use engine::observe::ClusterName;
 use engine::policy::Policy;
 use engine::report::{EventKind, Severity};
@@ -16,6 +17,7 @@ use tokio::task::JoinSet;
 use crate::act::Hands;
 use crate::clock::Clock;
 use crate::config::{self, Config};
+use crate::observe::doctor::{Patient, Ward};
 use crate::observe::{Source, Tiers};
 use crate::record::{self, Checked, NewEvent, Store};
 use crate::report::auth::{Auth, Password};
@@ -180,6 +182,24 @@ impl ClusterSettings {
             temperature,
         })
     }
+
+    /// As it is examined, with connections of its own.
+    pub(crate) fn patient(&self, clock: &Clock, level: u8, standby: bool) -> anyhow::Result<Patient> {
+        let level =
+            Autonomy::ALL.into_iter().find(|known| known.number() == level).unwrap_or(Autonomy::Observe);
+        let acting = self.act_token.as_ref().unwrap_or(&self.token).clone();
+        Ok(Patient {
+            name: self.name.clone(),
+            endpoints: self.endpoints.clone(),
+            watchers: clients(self.endpoints.clone(), self.token.clone(), clock)?,
+            actors: clients(self.endpoints.clone(), acting, clock)?,
+            token: self.token.id().into(),
+            act_token: self.act_token.as_ref().map(|token| token.id().into()),
+            runbooks: self.policy.runbooks.clone(),
+            level,
+            standby,
+        })
+    }
 }
 
 impl Daemon {
@@ -248,6 +268,9 @@ impl Daemon {
         let parts = settings.clusters.into_iter().zip(pages).zip(actors).enumerate();
         for (index, ((cluster, (_, page)), hands)) in parts {
             let name = cluster.name.clone();
+            let patient = cluster.patient(&clock, settings.autonomy_level, settings.standby);
+            let patient = patient.with_context(|| format!("cluster {name}"))?;
+            live.admit(&name, Ward::new(patient, Arc::clone(&clock)));
             let watched = Watched {
                 name: cluster.name,
                 clients: clients(cluster.endpoints, cluster.token, &clock)

@@ -9,14 +9,13 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::bail;
-use engine::decide::Autonomy;
 use jiff::Timestamp;
 
 use crate::clock::Clock;
 use crate::config::{self, Config};
-use crate::daemon::{Settings, clients};
+use crate::daemon::Settings;
 use crate::key;
-use crate::observe::doctor::{Finding, Mark, Patient, examine};
+use crate::observe::doctor::{Finding, Mark, examine};
 use crate::ops::print;
 use crate::record::{self, Looked};
 
@@ -34,21 +33,8 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let mut told = Told::default();
     told.section("store", of_store(&config.store, config.clusters.len()).await);
     let (level, standby) = (config.autonomy_level, config.standby);
-    let level = Autonomy::ALL.into_iter().find(|known| known.number() == level).unwrap_or(Autonomy::Observe);
     for cluster in Settings::from_config(config)?.clusters {
-        let (clock, endpoints) = (Clock::wall(), cluster.endpoints.clone());
-        let acting = cluster.act_token.as_ref().unwrap_or(&cluster.token).clone();
-        let patient = Patient {
-            name: &cluster.name,
-            endpoints: &cluster.endpoints,
-            watchers: clients(endpoints.clone(), cluster.token.clone(), &clock)?,
-            actors: clients(endpoints, acting, &clock)?,
-            token: cluster.token.id(),
-            act_token: cluster.act_token.as_ref().map(pve::Token::id),
-            runbooks: &cluster.policy.runbooks,
-            level,
-            standby,
-        };
+        let patient = cluster.patient(&Clock::wall(), level, standby)?;
         let found = examine(&patient, Timestamp::now).await;
         told.section(&format!("cluster {}", patient.name), found);
     }

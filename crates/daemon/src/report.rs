@@ -16,6 +16,7 @@
 //! | `pump` | `/cluster` for the old page: whole arrays |
 //! | `feeds`, `delta` | `/cluster` for our own: versions, snapshots, deltas |
 //! | `metrics`, `process` | `/metrics` |
+//! | `solo` | what takes long and runs once at a time |
 //! | [`page`], `details`, [`live`], [`meter`] | what the observer and the loop hand in |
 //!
 //! It reads the store and never the cluster; what acts, by `act`, is only what an operator asked for.
@@ -46,6 +47,7 @@ mod seats;
 mod session;
 mod site;
 mod socket;
+pub(crate) mod solo;
 mod switches;
 mod tally;
 mod tls;
@@ -243,6 +245,7 @@ impl Server {
             logins: Logins::new(limits.login_burst, limits.login_every),
             turns: Arc::new(Turns::new(limits.requests)),
             scrapes: Arc::default(),
+            walks: Arc::default(),
             stop: stop.clone(),
             tally: tally::Tally::default(),
         });

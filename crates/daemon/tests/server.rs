@@ -7,6 +7,8 @@
 mod abuse;
 #[path = "server/ahead.rs"]
 mod ahead;
+#[path = "server/audit.rs"]
+mod audit;
 #[path = "server/cli.rs"]
 mod cli;
 #[path = "server/control.rs"]

@@ -1,15 +1,15 @@
 // Story: an incident's events and journal as one timeline, each step in plain words, with its facts where there are some.
-import type { Entry, Event, Incident, Schemas } from './api';
-import type { Mark } from './words';
+import type { Entry, Event, Incident, Next, Schemas } from './api';
+import { isHandled, type Mark } from './words';
 
 export type Fact = [name: string, value: string];
-export type Step = { key: string; at: string; title: string; words: string; mark: Mark; facts: Fact[] };
+export type Step = { key: string; at: string; title: string; words: string; mark: Mark; facts: Fact[]; tasks: string[]; now: boolean };
 
 const TITLES: Record<string, [string, Mark]> = {
   opened: ['Seen', 'trouble'],
   turned: ['Turned', 'attention'],
   resolved: ['Over', 'well'],
-  held: ['Not done yet', 'off'],
+  held: ['Not done then', 'off'],
   advised: ['Proposed', 'attention'],
   intended: ['Being done', 'handled'],
   acted: ['Done', 'handled'],
@@ -52,17 +52,24 @@ function factsOf(entry: unknown): Fact[] {
 function ofEntry(entry: Entry): Step {
   const missed = entry.kind === 'verified' && entry.words?.startsWith('missed');
   const [title, mark]: [string, Mark] = missed ? ['It has not helped', 'trouble'] : (TITLES[entry.kind] ?? [entry.kind, 'off']);
-  return { key: `j${entry.seq}`, at: entry.at, title, words: saidOf(entry.words ?? ''), mark, facts: factsOf(entry.entry) };
+  const facts = factsOf(entry.entry);
+  return { key: `j${entry.seq}`, at: entry.at, title, words: saidOf(entry.words ?? ''), mark, facts: facts.filter(([name]) => name !== 'Task'), tasks: facts.filter(([name]) => name === 'Task').map(([, upid]) => upid), now: false };
 }
 
 function ofEvent(event: Event): Step {
   const mark: Mark = event.resolved && event.title.startsWith('Resolved') ? 'well' : event.severity === 'info' ? 'handled' : event.severity === 'warning' ? 'attention' : 'trouble';
-  return { key: `e${event.seq}`, at: event.at, title: event.title, words: event.message, mark, facts: [] };
+  return { key: `e${event.seq}`, at: event.at, title: event.title, words: event.message, mark, facts: [], tasks: [], now: false };
 }
 
-/** Who may read the journal is shown it, which says more; everybody else what was told. */
-export function storyOf({ events, journal }: Schemas['IncidentStory']): Step[] {
-  return journal && journal.length > 0 ? journal.map(ofEntry) : events.map(ofEvent);
+/** Who may read the journal is shown it, which says more; everybody else what was told. `held`: what comes next, where something objects now. */
+export function storyOf({ events, journal }: Schemas['IncidentStory'], held?: Next | undefined): Step[] {
+  if (!journal || journal.length === 0) return events.map(ofEvent);
+  const steps = journal.map(ofEntry);
+  // What objected is told each time that it changes, so only the last of them can still stand.
+  const last = journal.findLastIndex(({ kind }) => kind === 'held');
+  const shown = new Set<string>();
+  for (const step of steps) step.tasks = step.tasks.filter((upid) => !shown.has(upid) && shown.add(upid));
+  return steps.map((step, at) => (held && at === last ? { ...step, title: 'Not done yet', mark: isHandled(held) ? 'handled' : 'attention', now: true } : step));
 }
 
 /** Details as a list, as far as they are plain. */

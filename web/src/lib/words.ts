@@ -1,10 +1,10 @@
 // Words: what conditions, states and steps are called on the page, and which of the five states (DESIGN.md) they are.
 import type { Incident, Next } from './api';
-import { span } from './format';
+import { span, when } from './format';
 
 export type Mark = 'well' | 'handled' | 'attention' | 'trouble' | 'off' | 'unknown';
 
-const CONDITIONS: Record<string, string> = {
+const WORDS: Record<string, string> = {
   VM_CRASHED: 'crashed',
   CT_CRASHED: 'crashed',
   VM_FAULT: 'cannot work',
@@ -26,7 +26,8 @@ const CONDITIONS: Record<string, string> = {
   MONITOR_BLIND: 'cannot be seen',
 };
 
-export const conditionWords = (condition: string): string => CONDITIONS[condition] ?? condition.toLowerCase().replaceAll('_', ' ');
+export const CONDITIONS = Object.keys(WORDS);
+export const conditionWords = (condition: string): string => WORDS[condition] ?? condition.toLowerCase().replaceAll('_', ' ');
 
 /** `VM`, `Container`, ... before a subject's name. */
 export function kindWords(subject: string): string {
@@ -67,6 +68,8 @@ export function isHandled(next: Next): boolean {
 export function incidentMark(incident: Incident): Mark {
   if (incident.state === 'resolved') return 'well';
   const { next } = incident;
+  // Somebody works on it, said so, and wants to hear nothing of it.
+  if (incident.maintenance) return 'handled';
   if (next && (isHandled(next) || next.dismissedBy || next.acknowledgedBy)) return 'handled';
   return incident.severity === 'error' || incident.severity === 'critical' ? 'trouble' : 'attention';
 }
@@ -86,6 +89,7 @@ export function nextWords(incident: Incident, now: number): string {
   if (!next) return 'Open';
   const action = next.action ?? 'it';
   const left = next.until ? Math.max(0, Date.parse(next.until) - now) : undefined;
+  if (incident.maintenance && next.step !== 'acts' && next.step !== 'verifies') return `Held: maintenance until ${when(incident.maintenance.until, now)}`;
   switch (next.step) {
     case 'nothing':
       return 'For a person: Jarvis has no runbook for it';

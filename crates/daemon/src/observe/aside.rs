@@ -2,10 +2,11 @@
 //! configuration says. PVE is asked when they ask, never by itself.
 
 use engine::observe::{Blindness, GuestId, GuestKind, NodeName};
-use pve::types::{GuestConfig, RrdPoint};
+use pve::Upid;
+use pve::types::{GuestConfig, LogLine, RrdPoint};
 
 use super::Observer;
-use super::ask::About;
+use super::ask::{About, Unanswered};
 use super::bill::Call;
 use super::look::PART_WITHIN;
 use super::rounds::{no_path, path_name};
@@ -15,6 +16,19 @@ use super::rounds::{no_path, path_name};
 pub(super) const ASIDES_MAX: usize = 2;
 /// Points that are shown: PVE gives some 70, and of a day in newer versions 1,440.
 const POINTS_MAX: usize = 2_000;
+
+/// Lines of a task's log that are shown: the last ones, which say how it ended. A start writes some five, a backup hundreds.
+const LINES_MAX: u32 = 200;
+/// Longest of them, in bytes; what a guest's hook writes has no end.
+const LINE_MAX: usize = 1_000;
+
+/// What a task wrote.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct TaskSaid {
+    pub(crate) lines: Vec<String>,
+    /// Whether there are more before them.
+    pub(crate) truncated: bool,
+}
 
 /// Over how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,6 +99,30 @@ impl Observer {
         Ok(course(points.rows.iter()))
     }
 
+    /// What a task wrote; `None` where PVE knows of none.
+    ///
+    /// # Errors
+    /// Why PVE did not say.
+    pub(crate) async fn task_log(&self, upid: &Upid) -> Result<Option<TaskSaid>, Blindness> {
+        let _turn = self.asides.acquire().await;
+        let asked = |start: u32| {
+            let ask = move |client: pve::Client| async move { client.task_log(upid, start, LINES_MAX).await };
+            self.endpoints.put(Call::TaskLog, About::NodeWithin(PART_WITHIN), ask)
+        };
+        let first = match asked(0).await {
+            Ok(first) => first,
+            Err(Unanswered::Failed(pve::Error::NotFound { .. })) => return Ok(None),
+            Err(unanswered) => return Err(unanswered.blindness()),
+        };
+        let total = first.total.and_then(|total| u32::try_from(total).ok()).unwrap_or(0);
+        let before = total.saturating_sub(LINES_MAX);
+        let page = match before {
+            0 => first,
+            _ => asked(before).await.map_err(|unanswered| unanswered.blindness())?,
+        };
+        Ok(Some(TaskSaid { lines: page.rows.rows.iter().map(line).collect(), truncated: before > 0 }))
+    }
+
     /// What a guest's configuration says.
     ///
     /// # Errors
@@ -102,6 +140,14 @@ impl Observer {
             protection: config.protection(),
             agent: config.agent(),
         })
+    }
+}
+
+fn line(LogLine { t, .. }: &LogLine) -> String {
+    let end = (0..=t.len().min(LINE_MAX)).rev().find(|end| t.is_char_boundary(*end)).unwrap_or(0);
+    match end < t.len() {
+        true => format!("{}...", &t[..end]),
+        false => t.to_string(),
     }
 }
 
@@ -148,6 +194,24 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
+
+    #[test]
+    fn a_line_without_an_end_is_cut_at_a_letter() {
+        let long = "ä".repeat(LINE_MAX);
+        for (name, text, expected) in [
+            ("a short one", "TASK OK", "TASK OK".to_owned()),
+            ("none", "", String::new()),
+            ("as long as may be", &*"x".repeat(LINE_MAX), "x".repeat(LINE_MAX)),
+            ("longer, in letters of two bytes", &*long, format!("{}...", "ä".repeat(LINE_MAX / 2))),
+            (
+                "the end within a letter",
+                &*format!("x{long}"),
+                format!("x{}...", "ä".repeat(LINE_MAX / 2 - 1)),
+            ),
+        ] {
+            assert_eq!(line(&LogLine { n: 1, t: text.into() }), expected, "{name}");
+        }
+    }
 
     #[test]
     fn what_was_not_measured_is_not_zero() {

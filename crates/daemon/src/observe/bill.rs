@@ -28,10 +28,11 @@ pub(super) enum Call {
     Config,
     NodeConfig,
     History,
+    TaskLog,
 }
 
 impl Call {
-    const ALL: [Call; 17] = [
+    const ALL: [Call; 18] = [
         Call::Version,
         Call::Resources,
         Call::ClusterStatus,
@@ -49,6 +50,7 @@ impl Call {
         Call::Config,
         Call::NodeConfig,
         Call::History,
+        Call::TaskLog,
     ];
 
     /// Its path, for people.
@@ -71,6 +73,7 @@ impl Call {
             Call::Config => "/nodes/N/qemu/ID/config",
             Call::NodeConfig => "/nodes/N/config",
             Call::History => "/nodes/N/qemu/ID/rrddata",
+            Call::TaskLog => "/nodes/N/tasks/UPID/log",
         }
     }
 
@@ -90,6 +93,8 @@ impl Call {
             Call::Config | Call::NodeConfig => 2.0,
             // Reads one file; some 20 ms with the handshake on the recorded hosts.
             Call::History => 8.0,
+            // Not measured; another file that is read by the task's node.
+            Call::TaskLog => 8.0,
             Call::Qemu => 11.3,
             Call::Lxc => 37.0,
             Call::Tasks => 2.5,

@@ -1,9 +1,10 @@
 //! Doctor: whether a cluster is set up so that it can be watched and put right, asked of each endpoint as the daemon would
 //! ask it, and what mends what is missing. Reads only.
 //!
-//! What a token may do is judged in `rights`; here the questions are asked.
+//! What a token may do is judged in `rights`; here the questions are asked. `ward` asks them while the daemon runs.
 
 mod rights;
+mod ward;
 
 use std::collections::BTreeMap;
 
@@ -14,6 +15,7 @@ use pve::types::{ClusterStatus, GuestResource, NodeResource, NodeStatus, Resourc
 use pve::{Client, Endpoint, Error, GuestKind, NodeName, Trust};
 
 use self::rights::{Grantee, Place};
+pub(crate) use self::ward::Ward;
 use super::skew::skew;
 use crate::act::CLOCKS_DIFFER_MAX;
 use crate::words::plain;
@@ -59,22 +61,22 @@ impl Finding {
 }
 
 /// A cluster as it is configured.
-pub(crate) struct Patient<'a> {
-    pub(crate) name: &'a ClusterName,
+pub(crate) struct Patient {
+    pub(crate) name: ClusterName,
     /// In the order of the configuration, each with who watches and who acts.
-    pub(crate) endpoints: &'a [Endpoint],
+    pub(crate) endpoints: Vec<Endpoint>,
     pub(crate) watchers: Vec<Client>,
     pub(crate) actors: Vec<Client>,
-    pub(crate) token: &'a str,
+    pub(crate) token: Box<str>,
     /// Where a second token acts.
-    pub(crate) act_token: Option<&'a str>,
-    pub(crate) runbooks: &'a [Runbook],
+    pub(crate) act_token: Option<Box<str>>,
+    pub(crate) runbooks: Vec<Runbook>,
     pub(crate) level: Autonomy,
     pub(crate) standby: bool,
 }
 
 /// All that can be found out about it.
-pub(crate) async fn examine(patient: &Patient<'_>, now: impl Fn() -> Timestamp) -> Vec<Finding> {
+pub(crate) async fn examine(patient: &Patient, now: impl Fn() -> Timestamp) -> Vec<Finding> {
     let mut found = Vec::new();
     let Some(door) = doors(patient, &mut found).await else { return found };
     let (watcher, actor) = (&patient.watchers[door], &patient.actors[door]);
@@ -93,7 +95,7 @@ pub(crate) async fn examine(patient: &Patient<'_>, now: impl Fn() -> Timestamp) 
         }
         Err(error) => found.push(failed("quorum", &error)),
     }
-    let watching = Grantee { token: patient.token, rights: &rights };
+    let watching = Grantee { token: &patient.token, rights: &rights };
     found.push(watching.watches());
     found.push(watching.reads_journals());
     let (nodes, guests) = match watcher.cluster_resources().await {
@@ -104,7 +106,7 @@ pub(crate) async fn examine(patient: &Patient<'_>, now: impl Fn() -> Timestamp) 
         }
     };
     let place = Place { nodes: &nodes, guests: &guests };
-    match patient.act_token.filter(|_| patient.acts()) {
+    match patient.act_token.as_deref().filter(|_| patient.acts()) {
         None => found.extend(patient.acting(&watching, &place)),
         Some(token) => match actor.permissions().await {
             Ok(rights) => {
@@ -122,7 +124,7 @@ pub(crate) async fn examine(patient: &Patient<'_>, now: impl Fn() -> Timestamp) 
     found
 }
 
-impl Patient<'_> {
+impl Patient {
     /// Whether anything can come to be done.
     fn acts(&self) -> bool {
         self.level >= Autonomy::Recommend && !self.standby
@@ -134,7 +136,7 @@ impl Patient<'_> {
 
     fn acting(&self, grantee: &Grantee<'_>, place: &Place<'_>) -> Vec<Finding> {
         if self.acts() {
-            return grantee.acts(self.runbooks, self.level, place);
+            return grantee.acts(&self.runbooks, self.level, place);
         }
         let why = match self.standby {
             true => "standby: nothing is done here, so that no right is needed for it".to_owned(),
@@ -147,7 +149,7 @@ impl Patient<'_> {
 }
 
 /// Each endpoint, and the first that answers.
-async fn doors(patient: &Patient<'_>, found: &mut Vec<Finding>) -> Option<usize> {
+async fn doors(patient: &Patient, found: &mut Vec<Finding>) -> Option<usize> {
     let mut open = None;
     let mut refusal = None;
     for (index, (endpoint, client)) in patient.endpoints.iter().zip(&patient.watchers).enumerate() {
@@ -161,7 +163,7 @@ async fn doors(patient: &Patient<'_>, found: &mut Vec<Finding>) -> Option<usize>
             Ok(version) => version,
             Err(error @ Error::Unauthorized { .. }) => {
                 found.push(Finding::new(Mark::Well, what, format!("answers; {}", certificate(endpoint).1)));
-                refusal = Some(refused("token", patient.token, &error));
+                refusal = Some(refused("token", &patient.token, &error));
                 continue;
             }
             Err(error @ Error::Untrusted { .. }) => {
@@ -184,7 +186,7 @@ async fn doors(patient: &Patient<'_>, found: &mut Vec<Finding>) -> Option<usize>
     match refusal {
         Some(refusal) => found.push(refusal),
         None if open.is_some() => {
-            let words = match patient.act_token {
+            let words = match &patient.act_token {
                 Some(act) => format!("{} watches, {act} acts", patient.token),
                 None => format!("{} watches, and acts where it may", patient.token),
             };

@@ -159,6 +159,10 @@ pub const NEEDS: &[(Method, &str, Role)] = &[
     (Method::GET, "/api/v1/clusters/{cluster}/guests/{kind}/{vmid}/history", Role::Viewer),
     (Method::GET, "/api/v1/clusters/{cluster}/guests/{kind}/{vmid}/config", Role::Viewer),
     (Method::GET, "/api/v1/clusters/{cluster}/storages", Role::Viewer),
+    // What a task says is in the journal of those who may read that one.
+    (Method::GET, "/api/v1/clusters/{cluster}/tasks/{upid}/log", Role::Operator),
+    // Addresses, names of tokens, and what they may.
+    (Method::GET, "/api/v1/clusters/{cluster}/checkup", Role::Admin),
     (Method::GET, "/api/v1/nodes", Role::Viewer),
     (Method::GET, "/api/v1/guests", Role::Viewer),
     (Method::GET, "/api/v1/storages", Role::Viewer),
@@ -176,6 +180,8 @@ pub const NEEDS: &[(Method, &str, Role)] = &[
     (Method::POST, "/api/v1/events/{seq}/resolve", Role::Operator),
     (Method::GET, "/api/v1/actions", Role::Viewer),
     (Method::GET, "/api/v1/journal", Role::Operator),
+    (Method::GET, "/api/v1/journal/verification", Role::Operator),
+    (Method::GET, "/api/v1/journal/export", Role::Operator),
     (Method::GET, "/api/v1/preferences", Role::Viewer),
     (Method::GET, "/api/v1/health", Role::Viewer),
     (Method::GET, "/api/v1/clock", Role::Viewer),

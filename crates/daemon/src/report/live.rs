@@ -1,7 +1,7 @@
 //! Live: what the run loop lets the server know of itself. Written by the loop, read by REST and the sockets.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use engine::Prospect;
@@ -12,6 +12,7 @@ use tokio::sync::watch;
 
 use crate::clock::Clock;
 use crate::observe::Observer;
+use crate::observe::doctor::Ward;
 use crate::operate::Desk;
 
 use super::meter::Meter;
@@ -57,6 +58,8 @@ struct Sight {
     policy: Mutex<Option<Arc<Given>>>,
     /// Who asks its cluster, for as long as it is watched.
     eyes: Mutex<Weak<Observer>>,
+    /// Where it is examined.
+    ward: OnceLock<Ward>,
     meter: Arc<Meter>,
     /// Where what operators say of its incidents is handed in, while it is watched.
     desk: Mutex<Option<Desk>>,
@@ -75,6 +78,7 @@ impl Live {
                 prospects: Mutex::new(Arc::new([])),
                 policy: Mutex::default(),
                 eyes: Mutex::default(),
+                ward: OnceLock::new(),
                 meter: Arc::default(),
                 desk: Mutex::new(None),
             })
@@ -179,6 +183,20 @@ impl Live {
     pub(crate) fn eyes(&self, cluster: &ClusterName) -> Option<Arc<Observer>> {
         let sight = self.clusters.iter().find(|sight| sight.name == *cluster)?;
         sight.eyes.lock().unwrap_or_else(PoisonError::into_inner).upgrade()
+    }
+
+    /// Where a cluster is examined from now on.
+    pub(crate) fn admit(&self, cluster: &ClusterName, ward: Ward) {
+        if let Some(sight) = self.clusters.iter().find(|sight| sight.name == *cluster)
+            && sight.ward.set(ward).is_err()
+        {
+            tracing::debug!(%cluster, "is examined already");
+        }
+    }
+
+    /// Where a cluster is examined; `None` where it is not watched.
+    pub(crate) fn ward(&self, cluster: &ClusterName) -> Option<&Ward> {
+        self.clusters.iter().find(|sight| sight.name == *cluster)?.ward.get()
     }
 
     /// How many times as fast as the world the observer's clock runs: 1, but for the demo.

@@ -20,6 +20,8 @@ use tokio::time::Instant;
 const PIECE: usize = 16 * 1024;
 /// An answer of at most so many bytes fits into a connection's own buffer, and nobody waits for who reads it.
 const SMALL: usize = super::listen::BUFFER_MAX;
+/// An answer of which nobody knows how long it is has the time of a whole one for each so many bytes.
+const PACE: usize = 1024 * 1024;
 /// Bytes of answers that may wait to be read, together: nine scrapes of 10,000 guests.
 const UNREAD_MAX: usize = 64 * 1024 * 1024;
 
@@ -166,7 +168,8 @@ pub(super) fn hold(
     if let Some(until) = &until {
         until.0.send_replace(Some(Instant::now() + within));
     }
-    Some(response.map(|body| Body::new(Taken { body, rest: Bytes::new(), turn, until })))
+    let paced = if size.is_none() { Some((within, 0)) } else { None };
+    Some(response.map(|body| Body::new(Taken { body, rest: Bytes::new(), turn, until, paced })))
 }
 
 /// A body that goes in pieces, and keeps its turn until the last of them went or nobody wants it.
@@ -175,6 +178,22 @@ struct Taken {
     rest: Bytes,
     turn: Turn,
     until: Option<Until>,
+    /// Of one that is made while it is read: the time for each part of it, and what was taken of this part.
+    paced: Option<(Duration, usize)>,
+}
+
+impl Taken {
+    /// So many bytes of it were taken.
+    fn pace(&mut self, bytes: usize) {
+        let Some((within, taken)) = &mut self.paced else { return };
+        *taken += bytes;
+        if *taken >= PACE {
+            *taken = 0;
+            if let Some(until) = &self.until {
+                until.0.send_replace(Some(Instant::now() + *within));
+            }
+        }
+    }
 }
 
 impl HttpBody for Taken {
@@ -198,6 +217,7 @@ impl HttpBody for Taken {
         // A copy: a piece of the whole would keep the whole for as long as the connection has it.
         let piece = Bytes::copy_from_slice(&self.rest.split_to(size));
         self.turn.lighten(size);
+        self.pace(size);
         Poll::Ready(Some(Ok(Frame::data(piece))))
     }
 
@@ -296,6 +316,35 @@ mod tests {
         drop(body);
         assert_eq!((load(&turns), *due.borrow()), ((0, 0), None));
         assert!(whole.is_unique(), "no piece keeps the whole");
+    }
+
+    /// Of a file nobody knows how long it is: who goes on reading has the time for each megabyte of it, who does not is overdue.
+    #[tokio::test(start_paused = true)]
+    async fn a_file_that_is_read_slowly_is_read_to_its_end() {
+        const MIB: usize = 1024 * 1024;
+        let turns = Arc::new(Turns::new(64));
+        let (until, due) = Until::of_connection();
+        let keeper = tokio::spawn(overdue(due));
+        let parts = (0..4).map(|_| Ok::<_, axum::Error>(Bytes::from(vec![7; MIB])));
+        let response = Response::new(Body::from_stream(tokio_stream::iter(parts)));
+        let turn = Turns::take(&turns, "a").unwrap();
+        let within = Duration::from_secs(60);
+        let mut body = hold(response, turn, Some(until), within).unwrap().into_body();
+        let mut read = async |bytes: usize| {
+            for _ in 0..bytes / PIECE {
+                let frame = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await;
+                assert_eq!(frame.unwrap().unwrap().into_data().unwrap().len(), PIECE);
+            }
+        };
+        for _ in 0..3 {
+            tokio::time::sleep(Duration::from_secs(50)).await;
+            read(MIB).await;
+        }
+        assert!(!keeper.is_finished(), "150 s, and a megabyte in each of them");
+        read(MIB - PIECE).await;
+        tokio::time::sleep(Duration::from_secs(61)).await;
+        assert!(keeper.is_finished(), "nobody reads on");
+        assert_eq!(load(&turns).0, 1, "its turn is held for as long");
     }
 
     #[tokio::test(start_paused = true)]

@@ -4,20 +4,24 @@
 //! |---|---|
 //! | `picture`, `rows` | what is seen: clusters, nodes, guests, storages |
 //! | `list`, `incident`, `next` | what is recorded: events, incidents, actions, journal, preferences |
+//! | `audit` | whether the journal is as it was written, and all of it as a file |
 //! | `orders` | what an operator says about an incident |
 //! | `notices` | what operators announce: maintenance and silences |
 //! | `health`, `clock` | Jarvis itself |
+//! | `checkup` | whether a cluster is set up as it is to be |
 //! | `policy` | what is in force |
 //! | `aside` | what PVE is asked when somebody looks |
 //! | `shape` | the words and times that all of them use |
 //! | `params`, `cursor`, `answer` | how a call is asked and answered |
 //! | [`document`] | OpenAPI, made of all calls, the old ones too |
 //!
-//! Only `aside` asks a cluster. What `orders` says to an engine, what `notices` announce, and that an event is over, is all that
+//! Only `aside` and `checkup` ask a cluster. What `orders` says to an engine, what `notices` announce, and that an event is over, is all that
 //! changes anything.
 
 mod answer;
 mod aside;
+mod audit;
+mod checkup;
 mod clock;
 mod cursor;
 pub mod document;
@@ -41,6 +45,7 @@ use engine::observe::ClusterName;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+pub(super) use audit::Walked;
 pub(super) use params::{Asked, Nothing};
 
 use super::caller::Caller;
@@ -76,13 +81,17 @@ pub(super) fn router() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(list::resolve_event))
         .routes(routes!(list::actions))
         .routes(routes!(list::journal))
+        .routes(routes!(audit::verification))
+        .routes(routes!(audit::export))
         .routes(routes!(list::preferences))
         .routes(routes!(health::health))
+        .routes(routes!(checkup::checkup))
         .routes(routes!(clock::clock))
         .routes(routes!(policy::policy))
         .routes(routes!(aside::node_history))
         .routes(routes!(aside::guest_history))
         .routes(routes!(aside::guest_config))
+        .routes(routes!(aside::task_log))
 }
 
 /// The document, for everybody.

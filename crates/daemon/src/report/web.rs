@@ -33,6 +33,7 @@ use super::origin::Origins;
 use super::peer::{Peer, Secured};
 use super::problem::{self, Problem};
 use super::refusal::Refusal;
+use super::solo::Solo;
 use super::tally::{Kind, Tally};
 use super::tools::{self, Tools};
 use super::turns::{self, Turns, Until};
@@ -67,6 +68,8 @@ pub(super) struct App {
     pub(super) logins: Logins,
     pub(super) turns: Arc<Turns>,
     pub(super) scrapes: Arc<Scrapes>,
+    /// Through the journal.
+    pub(super) walks: Arc<Solo<v1::Walked>>,
     pub(super) stop: Stop,
     pub(super) tally: Tally,
 }

@@ -488,6 +488,7 @@ pub(crate) fn filled_in(path: &str) -> String {
     let path = path.replace("{cluster}", "lab").replace("{node}", "pve1").replace("{kind}", "qemu");
     let path = path.replace("{vmid}", "101").replace("{seq}", "1");
     let path = path.replace("{order}", "acknowledge");
+    let path = path.replace("{upid}", "UPID:pve1:0000C8E4:0000E1BB:6AAF0B1A:qmstart:101:root@pam:");
     let path = path.replace("{key}", "theme").replace("{name}", "nobody-of-that-name");
     path.replace("{id}", "00000000-0000-0000-0000-000000000007")
 }
@@ -514,6 +515,7 @@ async fn the_document_has_every_call_and_no_other() {
         let expected: &[u16] = match (method, body, path.starts_with("/api/v1/")) {
             // Nobody watches here who could ask a cluster.
             ("GET", ..) if path.ends_with("/config") || path.ends_with("/history") => &[404],
+            ("GET", ..) if path.ends_with("/log") || path.ends_with("/checkup") => &[404],
             ("GET", ..) => &[200, 503],
             (_, true, true) => &[415],
             (_, true, false) if path.starts_with("/api/auth/") => &[415],

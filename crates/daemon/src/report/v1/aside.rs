@@ -1,11 +1,12 @@
-//! Aside: what is asked of PVE only when somebody looks: how a guest or a node was over the last hours, and what a guest's
-//! configuration says. Of all that reads under `/api/v1`, only this asks a cluster.
+//! Aside: what is asked of PVE only when somebody looks: how a guest or a node was over the last hours, what a guest's
+//! configuration says, and what a task wrote.
 
 use std::sync::Arc;
 
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use engine::observe::{Blindness, ClusterName, GuestId, NodeName};
+use pve::Upid;
 use serde::Serialize;
 use utoipa::{IntoParams, ToSchema};
 
@@ -14,7 +15,7 @@ use super::params::{Asked, Asks, Nothing, Params};
 use super::{Reply, Shared, seen};
 use crate::observe::{Configured, Course, Observer, Over};
 use crate::report::caller::Caller;
-use crate::report::page::Page;
+use crate::report::page::{NodeRow, Page};
 use crate::report::problem::{MEDIA_TYPE, Problem};
 use crate::report::web::App;
 
@@ -135,6 +136,45 @@ pub(super) async fn guest_config(
     let configured = eyes(&app, name)?.configured(&node, guest).await.map_err(not_said)?;
     let Configured { onboot, start_order, protection, agent } = configured;
     has.answer(&GuestConfigured { onboot, start_order, protection, agent })
+}
+
+/// What a task wrote while it ran.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct TaskLog {
+    /// PVE's id of it.
+    upid: String,
+    /// Its last lines, oldest first; the very last says how it ended.
+    lines: Vec<String>,
+    /// Whether there are more before them.
+    truncated: bool,
+}
+
+/// What a task wrote: what became of an attempt, in PVE's own words.
+#[utoipa::path(get, path = "/api/v1/clusters/{cluster}/tasks/{upid}/log", tag = "seen",
+    params(
+        ("cluster" = String, Path, description = "Its cluster's name"),
+        ("upid" = String, Path, description = "PVE's id of it", example = "UPID:pve1:0000C8E4:0000E1BB:6AAF0B1A:qmstart:101:root@pam:"),
+    ),
+    responses((status = 200, body = TaskLog), (status = 502, description = "PVE did not say.", body = Problem, content_type = MEDIA_TYPE)))]
+pub(super) async fn task_log(
+    State(app): Shared,
+    caller: Caller,
+    has: Has,
+    Path((cluster, upid)): Path<(String, String)>,
+    _: Asked<Nothing>,
+) -> Reply {
+    let (name, page) = only(&app, &caller, &cluster)?;
+    let no_task = || Problem::not_found("there is no such task: it is written UPID:NODE:...");
+    let upid: Upid = upid.parse().map_err(|_| no_task())?;
+    let there = page.nodes();
+    let is_there = |row: &NodeRow| row.node.as_str() == upid.node().as_str();
+    if !there.as_ref().is_some_and(|there| there.rows.iter().any(is_there)) {
+        return Err(absent());
+    }
+    let said = eyes(&app, name)?.task_log(&upid).await.map_err(not_said)?;
+    let said = said.ok_or_else(|| Problem::not_found("PVE knows of no such task, or has forgotten it"))?;
+    has.answer(&TaskLog { upid: upid.to_string(), lines: said.lines, truncated: said.truncated })
 }
 
 async fn course(

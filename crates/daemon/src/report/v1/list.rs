@@ -469,7 +469,7 @@ impl From<JournalRow> for Entry {
 pub(super) struct JournalAsked {
     /// Of this kind.
     #[param(min_length = 1, max_length = 200, example = "opened")]
-    kind: Option<String>,
+    pub(super) kind: Option<String>,
 }
 
 impl Asks for JournalAsked {

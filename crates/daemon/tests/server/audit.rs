@@ -1,0 +1,126 @@
+//! The journal for whoever audits it: whether it is as it was written, and all of it as a file.
+
+use std::path::Path;
+
+use daemon::report::caller::Role;
+use serde_json::Value;
+use sqlx::Connection;
+
+use crate::harness::{Fixture, Reply, edge};
+use crate::v1::{opened, tell};
+
+const VERIFICATION: &str = "/api/v1/journal/verification";
+const EXPORT: &str = "/api/v1/journal/export";
+/// More than is read at a time.
+const ROWS: u128 = 1_203;
+
+fn json(reply: &Reply) -> Value {
+    serde_json::from_str(&reply.body).unwrap_or_else(|error| panic!("{error}: {}", reply.shown()))
+}
+
+async fn touch(folder: &Path, sql: &'static str) {
+    let path = folder.join("jarvis.db");
+    let mut conn = sqlx::SqliteConnection::connect(path.to_str().unwrap()).await.unwrap();
+    sqlx::query(sql).execute(&mut conn).await.unwrap();
+    conn.close().await.unwrap();
+}
+
+/// What a walk finds, and what is said of it to those who see all clusters and to those who see one.
+#[tokio::test]
+async fn a_row_that_somebody_touched_is_named() {
+    for (name, sql, state, says) in [
+        ("as it was written", None, "whole", "the journal is whole: 5 rows"),
+        (
+            "a row was changed",
+            Some("UPDATE journal SET entry = replace(entry, 'web01', 'web02') WHERE kind = 'opened'"),
+            "broken",
+            "the journal does not fit: row 5",
+        ),
+        (
+            "a row was removed",
+            Some("DELETE FROM journal WHERE seq = 3"),
+            "broken",
+            "the journal does not fit: row 4",
+        ),
+    ] {
+        let fixture = Fixture::new().await;
+        fixture.user("olga", Role::Operator, None).await;
+        fixture.user("otto", Role::Operator, Some(&[edge()])).await;
+        tell(&fixture, "lab", vec![opened(0, 7)]).await;
+        let rows = fixture.store.health().journal_head;
+        assert_eq!(rows, 5, "{name}: what a start and two users write, and one thing told");
+        // Before it is touched: what is written after that may find it, too, and says so in a row of its own.
+        let (olga, otto) = (fixture.token_of("olga").await, fixture.token_of("otto").await);
+        if let Some(sql) = sql {
+            touch(fixture.folder.path(), sql).await;
+        }
+        let found = json(&fixture.get(VERIFICATION, &olga).await);
+        assert_eq!((&found["running"], &found["state"]), (&false.into(), &state.into()), "{name}: {found}");
+        assert!(found["words"].as_str().unwrap().contains(says), "{name}: {found}");
+        assert!(found["checkedAt"].is_string() && found["tookSeconds"].is_f64(), "{name}: {found}");
+        let elsewhere = json(&fixture.get(VERIFICATION, &otto).await);
+        assert_eq!((&elsewhere["state"], &elsewhere["words"]), (&state.into(), &Value::Null), "{name}");
+        assert_eq!(elsewhere["checkedAt"], found["checkedAt"], "{name}: the same walk");
+        fixture.stop().await;
+    }
+}
+
+/// A body in chunks, which must have its end.
+fn unchunked(mut body: &str) -> String {
+    let mut whole = String::new();
+    loop {
+        let (size, rest) = body.split_once("\r\n").expect("a size");
+        let size = usize::from_str_radix(size, 16).unwrap();
+        if size == 0 {
+            return whole;
+        }
+        whole.push_str(&rest[..size]);
+        body = rest[size..].strip_prefix("\r\n").unwrap();
+    }
+}
+
+#[tokio::test]
+async fn the_file_has_every_row_once_and_no_other() {
+    let fixture = Fixture::new().await;
+    fixture.user("otto", Role::Operator, Some(&[edge()])).await;
+    let (all, otto) = (fixture.token(), fixture.token_of("otto").await);
+    let told = (0..ROWS).map(|id| opened(i64::try_from(id).unwrap(), id)).collect();
+    tell(&fixture, "lab", told).await;
+    tell(&fixture, "edge", vec![opened(5_000, 1)]).await;
+    let rows = fixture.store.health().journal_head;
+    let lines = |reply: &Reply| -> Vec<Value> {
+        assert_eq!(
+            (reply.status, reply.header("transfer-encoding")),
+            (200, Some("chunked")),
+            "{}",
+            reply.head
+        );
+        unchunked(&reply.body).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    let seqs = |rows: &[Value]| -> Vec<i64> { rows.iter().map(|row| row["seq"].as_i64().unwrap()).collect() };
+
+    let whole = fixture.get(EXPORT, &all).await;
+    assert_eq!(whole.header("content-type"), Some("application/x-ndjson"));
+    assert_eq!(whole.header("content-disposition"), Some("attachment; filename=\"jarvis-journal.ndjson\""));
+    assert_eq!(whole.header("cache-control"), Some("no-store"));
+    let whole = lines(&whole);
+    // By their times, and what is told here is of years ago.
+    let mut all_of_them = seqs(&whole);
+    all_of_them.sort_unstable();
+    assert!(all_of_them.into_iter().eq(1..=rows), "each once");
+    let last = whole.last().unwrap();
+    assert!(last["words"].as_str().unwrap().starts_with("opened VM_CRASHED"), "{last}");
+
+    let count = async |query: &str, token: &str| {
+        lines(&fixture.get(&format!("{EXPORT}?{query}"), token).await).len() as u128
+    };
+    assert_eq!(count("kind=opened", &all).await, ROWS + 1);
+    assert_eq!(count("kind=resolved", &all).await, 0);
+    assert_eq!(count("cluster=edge", &all).await, 1);
+    assert_eq!(count("kind=opened&until=2023-11-14T22:13:30Z", &all).await, 10);
+    assert_eq!(count("since=2023-11-14T22:13:30Z&kind=opened&cluster=lab", &all).await, ROWS - 10);
+    assert_eq!(count("", &otto).await, 1, "no row of another cluster, and none of all of Jarvis");
+    let wrong = json(&fixture.get(&format!("{EXPORT}?limit=5"), &all).await);
+    assert_eq!(wrong["detail"], "limit: there is no such parameter; allowed: since, until, cluster, kind");
+    fixture.stop().await;
+}
