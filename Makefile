@@ -1,5 +1,5 @@
 # The two commands of the README are `make demo` and `make test`; the others are for daily work.
-.PHONY: demo test check bench fmt swarm chaos web screenshots
+.PHONY: demo test check bench fmt swarm chaos mutants web screenshots
 
 # No cluster needed: a simulated one on loopback, and Jarvis watching it.
 demo:
@@ -46,6 +46,11 @@ swarm:
 # Deaths at random moments, while a guest is started again.
 chaos:
 	CHAOS_ROUNDS=100 cargo test --locked -p daemon --test kill_points -- --nocapture
+
+# Each decision and guardrail changed on purpose, one change after the other: the engine's tests must see it. What goes on
+# for ever was seen too (status 3). The list of all is in target/mutants.
+mutants:
+	CARGO_PROFILE_DEV_DEBUG=0 CARGO_PROFILE_TEST_DEBUG=0 cargo mutants -p engine --no-shuffle -o target/mutants || test $$? -eq 3
 
 # The figures of docs/BENCH.md: the release binary as its own process against the simulator.
 bench:

@@ -32,7 +32,7 @@ pub struct Policy {
     pub protect_tags: Vec<Box<str>>,
     /// The guest in which, and the node on which, Jarvis itself runs.
     pub own: Vec<Subject>,
-    /// So many new incidents within a minute are a storm, in which nothing is done.
+    /// More new incidents than this within a minute are a storm, in which nothing is done.
     pub storm: u32,
 }
 

@@ -4,52 +4,14 @@
 
 mod world;
 
-use engine::act::Outcome;
 use engine::decide::{Autonomy, Controls, KillSwitch};
-use engine::observe::{GuestStatus, Round};
+use engine::observe::Round;
 use engine::policy::Policy;
 use engine::record::Order;
 use engine::{Command, Input, Next};
 use expect_test::expect;
+use world::play::{crash, play, watch};
 use world::{Watch, World};
-
-/// A watch that has seen everything run, and may do this much.
-fn watch(world: &World, level: Autonomy) -> Watch {
-    let mut watch = Watch::allowed(Policy::default(), level);
-    watch.critical(world, 5);
-    watch
-}
-
-fn crash(world: &mut World, id: &str) {
-    world.guest(id).status = GuestStatus::Stopped;
-}
-
-/// Rounds each 12 s from `from` on, up to `to`, with every wake in between, and what is allowed is done: a start takes
-/// two seconds and works, unless the world is said to be broken.
-fn play(watch: &mut Watch, world: &mut World, from: i64, to: i64, works: bool) {
-    let mut round = from;
-    while round <= to {
-        watch.step(round, world.round(Round::Critical, round));
-        let next = (round + 12).min(to);
-        for second in round..next {
-            for _ in 0..5 {
-                watch.look(world, second, 0);
-            }
-            for permit in std::mem::take(&mut watch.permits) {
-                let (incident, subject, attempt) = permit.redeem();
-                let outcome = if works {
-                    world.start(&subject.to_string(), second + 1);
-                    Outcome::Done { upid: Some("UPID:pve1:qmstart".into()), said: "OK".into() }
-                } else {
-                    let why = "start failed: QEMU exited with code 1".into();
-                    Outcome::Failed { upid: Some("UPID:pve1:qmstart".into()), why }
-                };
-                watch.step(second + 2, Input::Acted { incident, attempt: attempt.number, outcome });
-            }
-        }
-        round += 12;
-    }
-}
 
 #[test]
 fn a_crashed_guest_is_started_and_looked_after() {

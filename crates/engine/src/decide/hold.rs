@@ -286,3 +286,120 @@ impl fmt::Display for Hold {
         f.write_str(self.as_str())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+
+    use super::*;
+
+    /// Seconds; it is 100.
+    fn at(second: i64) -> Timestamp {
+        Timestamp::UNIX_EPOCH + SignedDuration::from_secs(second)
+    }
+
+    fn by() -> By {
+        By { user: "alice@pve".into(), task: "qmstop".into(), upid: "UPID:s".into() }
+    }
+
+    fn every() -> Vec<Hold> {
+        let node: NodeName = "pve2".parse().unwrap();
+        vec![
+            Hold::KillSwitch(KillSwitch::On),
+            Hold::Standby,
+            Hold::Level { is: Autonomy::Alert, needs: Autonomy::ActReport },
+            Hold::Grace(at(115)),
+            Hold::Cooldown(at(160)),
+            Hold::BlastRadius(node.clone()),
+            Hold::Queue(node.clone()),
+            Hold::Stagger(at(103)),
+            Hold::NoQuorum,
+            Hold::NotSeen("the last round is too old".into()),
+            Hold::OneView,
+            Hold::NoAddress,
+            Hold::Protected("by the configuration".into()),
+            Hold::TaggedIgnore,
+            Hold::NotWanted,
+            Hold::Template,
+            Hold::Locked("backup".into()),
+            Hold::HighAvailability("started".into()),
+            Hold::TaskRuns(by()),
+            Hold::StartedBy(by()),
+            Hold::StoppedBy(by()),
+            Hold::NotStopped("running".into()),
+            Hold::NotFailed,
+            Hold::NotThere,
+            Hold::NodeBoots(at(400)),
+            Hold::NodeAway(node),
+            Hold::CauseStands("storage nfs is away".into()),
+            Hold::Vital,
+            Hold::Maintenance(at(86_500)),
+            Hold::Storm,
+            Hold::Dismissed("bob".into()),
+        ]
+    }
+
+    /// The word that programs get, whether it is only waited for (`~`), when it is over by itself, and what people read.
+    #[test]
+    fn every_objection_has_its_word_and_its_words() {
+        let rows = every().into_iter().map(|hold| {
+            let until = hold.until().map_or(String::new(), |until| until.as_second().to_string());
+            let waits = if hold.is_wait() { "~" } else { " " };
+            format!("{waits} {:<16} {until:<6} {}", hold.to_string(), hold.words(at(100)))
+        });
+        expect![[r#"
+              killSwitch              the kill switch is on
+              standby                 this Jarvis is on standby
+              level                   the level is 1 (alert), and this needs 3
+            ~ grace            115    it may heal by itself for 0:15
+            ~ cooldown         160    the last attempt was a moment ago; 1:00 more
+            ~ blastRadius             pve2 is worked on, and one node at a time
+            ~ queue                   another guest of pve2 goes first
+            ~ stagger          103    the guest before it was just started; 0:03 more
+              noQuorum                the cluster has no quorum
+            ~ notSeen                 not seen as it is now: the last round is too old
+              oneView                 seen to be gone from one node only; two are needed
+              noAddress               PVE knows no address to wake it by (wakeonlan among the node's options is not set)
+              protected               protected: by the configuration
+              taggedIgnore            its tag jarvis-ignore
+              notWanted               neither onboot nor the tag jarvis-restart says that it is to run
+              template                it is a template
+              locked                  it is locked (backup)
+              highAvailability        HA manages it (state started)
+            ~ taskRuns                a task is at work on it, by alice@pve (qmstop)
+            ~ startedBy               just started by alice@pve (qmstop)
+              stoppedBy               stopped since by alice@pve (qmstop)
+            ~ notStopped              it is running
+              notFailed               it has not failed: it ended in order (inactive), as one does that somebody stops
+              notThere                it is not on its node any more
+            ~ nodeBoots        400    its node has just booted, and PVE starts its guests first; 5:00 more
+              nodeAway                pve2 is not there to be asked
+              causeStands             storage nfs is away
+              vital                   restarting it may cut its node off
+              maintenance      86500  maintenance until 1970-01-02 00:01 UTC
+              storm                   too much happens at once
+              dismissed               dismissed by bob"#]].assert_eq(&rows.collect::<Vec<_>>().join("\n"));
+    }
+
+    /// What of a change of the objections is said.
+    #[test]
+    fn what_is_news_of_objections() {
+        let (grace, later) = (|| Hold::Grace(at(115)), || Hold::Grace(at(175)));
+        let (cooldown, locked) = (|| Hold::Cooldown(at(160)), || Hold::Locked("backup".into()));
+        let table = [
+            ("the same", vec![locked()], vec![locked()], false),
+            ("another lock", vec![locked()], vec![Hold::Locked("migrate".into())], true),
+            ("one more that lasts", vec![locked()], vec![locked(), Hold::NotWanted], true),
+            ("one less that lasts", vec![locked(), Hold::NotWanted], vec![locked()], true),
+            ("the wait beside it is over", vec![locked(), grace()], vec![locked()], false),
+            ("what lasted is over, the same is waited for", vec![locked(), grace()], vec![grace()], true),
+            ("beside the wait, one that lasts", vec![grace()], vec![locked(), grace()], true),
+            ("waits on, for longer", vec![grace()], vec![later()], false),
+            ("waits for another thing", vec![grace()], vec![cooldown()], true),
+            ("waits for one thing more", vec![grace()], vec![grace(), cooldown()], false),
+        ];
+        for (row, before, now, news) in table {
+            assert_eq!(is_news(&before, &now), news, "{row}");
+        }
+    }
+}

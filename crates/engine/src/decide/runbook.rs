@@ -227,6 +227,26 @@ mod tests {
         }
     }
 
+    /// What the configuration may ask for, of every condition.
+    #[test]
+    fn which_remedies_are_for_which_conditions() {
+        let fitting = |condition| {
+            let all = Remedy::ALL.into_iter().filter(|(_, remedy)| remedy.fits(condition));
+            all.map(|(word, _)| word).collect::<Vec<_>>().join(" ")
+        };
+        let special = [
+            (Condition::VmCrashed, "start nothing"),
+            (Condition::CtCrashed, "start nothing"),
+            (Condition::VmFault, "resume nothing"),
+            (Condition::NodeUnreachable, "wake nothing"),
+            (Condition::ServiceDown, "restart-service nothing"),
+        ];
+        for condition in Condition::ALL {
+            let expected = special.iter().find(|(of, _)| *of == condition).map_or("nothing", |(_, all)| all);
+            assert_eq!(fitting(condition), expected, "{}", condition.as_str());
+        }
+    }
+
     #[test]
     fn built_in_ones_are_sound() {
         for book in built_in() {

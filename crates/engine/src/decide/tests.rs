@@ -415,6 +415,7 @@ fn what_the_guest_is_like() {
 fn what_tasks_say() {
     let own = Task { upid: "UPID:qmstart-own".into(), ..task("qmstart", "101", Some((1055, "OK"))) };
     let running = Task { ended_at: None, status: None, ..own.clone() };
+    let skewed = Task { started_at: at(994), ..task("qmstop", "101", Some((995, "OK"))) };
     let early = Task { started_at: at(900), ..task("qmstop", "101", Some((990, "OK"))) };
     check(
         vec![
@@ -429,6 +430,11 @@ fn what_tasks_say() {
                 let start = Task { started_at: at(1020), ..task("qmstart", "101", Some((1022, "failed"))) };
                 guest().tasks(&[stop, start])
             }),
+            ("stopped, and started in the same second", {
+                let stop = Task { started_at: at(1010), ..task("qmstop", "101", Some((1012, "OK"))) };
+                let start = Task { started_at: at(1012), ..task("qmstart", "101", Some((1014, "OK"))) };
+                guest().tasks(&[stop, start])
+            }),
             ("taken back to a snapshot", guest().tasks(&[task("qmrollback", "101", Some((1052, "OK")))])),
             ("being stopped", guest().tasks(&[task("qmshutdown", "101", None)])),
             (
@@ -440,6 +446,7 @@ fn what_tasks_say() {
             ),
             ("another guest was stopped", guest().tasks(&[task("qmstop", "102", Some((1052, "OK")))])),
             ("a stop that was over before", guest().tasks(&[early])),
+            ("over just before, by the node's own clock", guest().tasks(&[skewed])),
             ("the node's own stopall", guest().tasks(&[task("stopall", "", Some((1052, "OK")))])),
             ("started by somebody", guest().tasks(&[task("qmstart", "101", Some((1055, "OK")))])),
             (
@@ -455,6 +462,11 @@ fn what_tasks_say() {
             ("started by ourselves, and down again", guest().tasks(&[own])),
             ("our own start is at work", guest().tasks(&[running])),
             ("a backup of it", guest().tasks(&[task("vzdump", "101", None)])),
+            ("a backup of another guest", guest().tasks(&[task("vzdump", "102", None)])),
+            ("a backup of it, and somebody's start", {
+                let start = Task { started_at: at(1060), ..task("qmstart", "101", None) };
+                guest().tasks(&[task("vzdump", "101", None), start])
+            }),
             ("a backup of many", guest().tasks(&[task("vzdump", "", None)])),
             ("a backup of many, over", guest().tasks(&[task("vzdump", "", Some((1090, "OK")))])),
             ("it is being moved", guest().tasks(&[task("qmigrate", "101", None)])),
@@ -466,11 +478,13 @@ fn what_tasks_say() {
             stopped by somebody since                    hold: stopped since by alice@pve (qmstop)
             stopped since, and started again, and down   act: start it on pve1, attempt 1
             stopped since, and started in vain           hold: stopped since by alice@pve (qmstop)
+            stopped, and started in the same second      hold: stopped since by alice@pve (qmstop)
             taken back to a snapshot                     hold: stopped since by alice@pve (qmrollback)
             being stopped                                hold: stopped since by alice@pve (qmshutdown); a task is at work on it, by alice@pve (qmshutdown)
             stopped before it was moved                  hold: stopped since by alice@pve (qmstop)
             another guest was stopped                    act: start it on pve1, attempt 1
             a stop that was over before                  act: start it on pve1, attempt 1
+            over just before, by the node's own clock    hold: stopped since by alice@pve (qmstop)
             the node's own stopall                       hold: stopped since by alice@pve (stopall)
             started by somebody                          hold: just started by alice@pve (qmstart)
             started by somebody, in vain                 act: start it on pve1, attempt 1
@@ -480,6 +494,8 @@ fn what_tasks_say() {
             started by ourselves, and down again         act: start it on pve1, attempt 1
             our own start is at work                     hold: a task is at work on it, by alice@pve (qmstart)
             a backup of it                               hold: a task is at work on it, by alice@pve (vzdump)
+            a backup of another guest                    act: start it on pve1, attempt 1
+            a backup of it, and somebody's start         hold: just started by alice@pve (qmstart); a task is at work on it, by alice@pve (vzdump)
             a backup of many                             hold: a task is at work on it, by alice@pve (vzdump)
             a backup of many, over                       act: start it on pve1, attempt 1
             it is being moved                            hold: a task is at work on it, by alice@pve (qmigrate)
@@ -596,7 +612,10 @@ fn a_service_is_looked_at_and_what_somebody_stopped_is_left_alone() {
             ("another service was stopped", {
                 tasks(&[Task { id: "cron".into(), ..srv("srvstop", 1050, Some((1051, "OK"))) }])
             }),
-            ("a guest of this name was stopped", tasks(&[srv("qmstop", 1050, Some((1051, "OK")))])),
+            ("another kind of task with this id is at work", tasks(&[srv("download", 1098, None)])),
+            ("it was stopped, and such a task came later", {
+                tasks(&[srv("srvstop", 400, Some((401, "OK"))), srv("download", 500, Some((501, "OK")))])
+            }),
         ],
         expect![[r#"
             not looked at yet                            look
@@ -613,7 +632,8 @@ fn a_service_is_looked_at_and_what_somebody_stopped_is_left_alone() {
             somebody restarted it a moment ago           hold: just started by alice@pve (srvrestart)
             our own restart, a moment ago                act: restart it on pve1, attempt 1
             another service was stopped                  act: restart it on pve1, attempt 1
-            a guest of this name was stopped             act: restart it on pve1, attempt 1"#]],
+            another kind of task with this id is at work act: restart it on pve1, attempt 1
+            it was stopped, and such a task came later   hold: stopped since by alice@pve (srvstop)"#]],
     );
 }
 

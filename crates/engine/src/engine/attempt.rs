@@ -17,7 +17,7 @@ use crate::verify::{Sight, Verdict, Watch};
 /// A call that could not be made is tried again after this.
 const NOT_MADE_AGAIN: SignedDuration = SignedDuration::from_secs(10);
 /// A call of which nothing is heard for this long is lost: an act is followed for five minutes.
-pub(super) const CALL_MAX: SignedDuration = SignedDuration::from_mins(10);
+const CALL_MAX: SignedDuration = SignedDuration::from_mins(10);
 /// Tasks of ours that are remembered.
 const OWN_MAX: usize = 100;
 
@@ -65,27 +65,29 @@ impl Engine {
 
     /// Calls that nobody makes any more: this process did not begin them, or has not heard of them for too long.
     pub(super) fn lost_calls(&mut self, turn: &mut Turn) {
-        let lost = |state: &State| match state {
-            State::Acting { here: false, .. } => Some("Jarvis was stopped while it was under way"),
-            State::Acting { attempt, .. } if turn.now.duration_since(attempt.at) > CALL_MAX => {
-                Some("nothing was heard of it")
-            }
-            State::Acting { .. }
-            | State::Pending { .. }
-            | State::Open { .. }
-            | State::Verifying { .. }
-            | State::Escalated { .. } => None,
-        };
         let told = self.memory.incidents.told();
         let calls: Vec<_> = told
-            .filter_map(|(slot, incident)| {
-                Some((slot.clone(), incident.state.clone(), lost(&incident.state)?))
+            .filter_map(|(slot, incident)| match &incident.state {
+                State::Acting { since, attempt, here } => {
+                    Some((slot.clone(), *since, attempt.clone(), *here))
+                }
+                State::Pending { .. }
+                | State::Open { .. }
+                | State::Verifying { .. }
+                | State::Escalated { .. } => None,
             })
             .collect();
-        for (slot, state, why) in calls {
-            if let State::Acting { since, attempt, .. } = state {
-                self.call_ended(turn, &slot, since, attempt, Outcome::Unknown { why: why.into() });
-            }
+        for (slot, since, attempt, here) in calls {
+            let until = attempt.at + CALL_MAX;
+            let why = match here {
+                false => "Jarvis was stopped while it was under way",
+                true if turn.now >= until => "nothing was heard of it",
+                true => {
+                    self.wake_at(until);
+                    continue;
+                }
+            };
+            self.call_ended(turn, &slot, since, attempt, Outcome::Unknown { why: why.into() });
         }
     }
 

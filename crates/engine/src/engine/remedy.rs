@@ -9,7 +9,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::attempt::CALL_MAX;
 use super::{Effect, Engine, Turn};
 use crate::act::Action;
 use crate::decide::{
@@ -217,7 +216,7 @@ impl Engine {
         match decision {
             Decision::Look => self.ask_review(turn, &slot),
             Decision::Hold(holds) => {
-                if let Some(at) = decide::ask_again(&holds, turn.now) {
+                if let Some(at) = decide::ask_again(&holds) {
                     self.wake_at(at);
                 }
                 self.look_again(turn.now, &slot);
@@ -264,7 +263,6 @@ impl Engine {
                 let of = runbook.attempts.max(attempt.number);
                 self.step_taken(turn, &slot, Step::Intended { attempt, of, approved });
                 turn.effects.push(Effect::Act(permit));
-                self.wake_at(turn.now + CALL_MAX + SignedDuration::from_secs(1));
             }
         }
         debug_assert_eq!(Some(condition), self.memory.incidents.get(&slot).map(|i| i.finding.condition()));
@@ -357,11 +355,7 @@ impl Engine {
             }
         };
         let meant = open.map(|incident| self.known(&slot.subject, incident));
-        let maintenance = meant.and_then(|known| {
-            // Where it would be done is what is worked on.
-            let known = Known { node: Some(node), ..known };
-            decide::maintained(&self.controls.maintenance, now, &known)
-        });
+        let maintenance = meant.and_then(|known| decide::maintained(&self.controls.maintenance, now, &known));
         let protected = self.policy.protects(&slot.subject, tags).or_else(|| self.carries_us(&slot.subject));
         let case = Case {
             now,
@@ -405,7 +399,7 @@ impl Engine {
     pub(super) fn unseen(&self, now: Timestamp) -> Option<String> {
         let last = self.memory.judged.get(&Round::Critical);
         let young = last.is_some_and(|last| now.duration_since(*last) <= VIEW_MAX);
-        if !self.seeing() || self.memory.frozen {
+        if !self.seeing() {
             return Some("the cluster cannot be seen".into());
         }
         (!young).then(|| "the last round is too old".into())
@@ -537,9 +531,9 @@ impl Engine {
         }
     }
 
-    /// What an operator said about an incident. False: there is none of this id.
-    pub(super) fn ordered(&mut self, turn: &mut Turn, id: IncidentId, by: &str, order: Order) -> bool {
-        let Some(slot) = self.memory.incidents.by_id(id).cloned() else { return false };
+    /// What an operator said about an incident; nothing, if it is over.
+    pub(super) fn ordered(&mut self, turn: &mut Turn, id: IncidentId, by: &str, order: Order) {
+        let Some(slot) = self.memory.incidents.by_id(id).cloned() else { return };
         self.step_taken(turn, &slot, Step::Ordered { by: by.into(), order });
         if let Some(incident) = self.memory.incidents.get_mut(&slot) {
             incident.course.order(by, order);
@@ -547,7 +541,6 @@ impl Engine {
         if order == Order::Resolve {
             self.end(turn, slot, Resolution::Closed);
         }
-        true
     }
 
     /// Whoever stops a guest that is down wants it to stay so, also when it is moved to a node that knows nothing of it.

@@ -33,8 +33,8 @@ fn failed() -> Outcome {
     Outcome::Failed { upid: None, why: "start failed".into() }
 }
 
-/// `TIME WORD` for each look. Of a guest `run/PID/UPTIME`, `starting` (stopped, a task is at it), `gone`, `unseen`, `old` (asked before
-/// the call ended) or a state; of a service systemd's word, `gone` or `unseen`; `-` is time that passes.
+/// `TIME WORD` for each look. Of a guest `run/PID/UPTIME` (with `@TIME` as of when, where that is not now), `starting` (stopped, a
+/// task is at it), `gone`, `unseen` or a state; of a service systemd's word, `gone` or `unseen`; `-` is time that passes.
 fn looks(mut watch: Watch, looks: &str) -> String {
     let service = matches!(watch.attempt.action, Action::RestartService { .. });
     let verdicts = looks.split(", ").map(|look| {
@@ -48,7 +48,9 @@ fn looks(mut watch: Watch, looks: &str) -> String {
             ha: None,
             monitor: true,
         };
-        let seen = |value| Seen::At { value, asked_at: at(now) };
+        let (word, as_of) =
+            word.split_once('@').map_or((word, now), |(word, at)| (word, at.parse().unwrap()));
+        let seen = |value| Seen::At { value, asked_at: at(as_of) };
         let parts: Vec<&str> = word.split('/').collect();
         let current = match parts[..] {
             ["run", pid, uptime] => {
@@ -57,10 +59,6 @@ fn looks(mut watch: Watch, looks: &str) -> String {
             ["gone"] => seen(None),
             ["unseen"] => {
                 Seen::NotReached(Blindness { cause: Cause::Unreachable, words: "for the test".into() })
-            }
-            ["old"] => {
-                let value = Some(state(GuestStatus::Running, Some(7), 500));
-                Seen::At { value, asked_at: at(99) }
             }
             ["paused"] => seen(Some(state(GuestStatus::Paused, Some(7), 500))),
             _ => seen(Some(state(GuestStatus::Stopped, None, 0))),
@@ -103,7 +101,9 @@ fn whether_a_start_helped() {
             row("it was gone and runs again", "115 run/7/14, 135 starting, 155 run/8/3, 212 run/8/60"),
             row("it is not there any more", "115 gone"),
             row("nobody can say for a long time", "115 unseen, 135 unseen, 900 unseen, 920 run/7/800"),
-            row("an answer from before the call", "115 old, 135 run/7/500"),
+            row("an answer from before the call", "115 run/7/500@99, 135 run/7/500"),
+            row("an answer from just when it ended", "115 run/7/500@100"),
+            row("an answer that is a second old", "115 run/7/14, 161 run/7/59@160, 181 run/7/80"),
             row("it never lasts", "115 run/7/1, 160 run/8/1, 279 run/9/1, 280 run/10/1"),
             row("it stands still", "115 paused"),
             ("the call had failed", watch(start(), failed()), "101 stopped"),
@@ -119,6 +119,8 @@ fn whether_a_start_helped() {
             it is not there any more           115: - it is not on its node any more
             nobody can say for a long time     115: . 135, . 155, . 920, + it has run for 13:20
             an answer from before the call     115: . 135, + it has run for 8:20
+            an answer from just when it ended  115: + it has run for 8:20
+            an answer that is a second old     115: . 135, . 181, + it has run for 1:20
             it never lasts                     115: . 135, . 180, . 299, - it has not kept running within 3:00
             it stands still                    115: - it is paused 0:15 after the call
             the call had failed                101: - it is stopped: start failed

@@ -6,6 +6,8 @@
     reason = "it is a module of several test programs, and each uses another part"
 )]
 
+pub mod play;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use engine::decide::{Autonomy, Controls, KillSwitch, Permit};
@@ -386,6 +388,9 @@ impl Watch {
                 Effect::Act(permit) => self.permits.push(permit),
             }
         }
+        // What is due was seen to, or time would be spent on nothing.
+        let wake = self.engine.next_wake();
+        assert!(wake.is_none_or(|wake| wake > at(now)), "at {now} it asks for {wake:?}: {:#?}", self.log);
     }
 
     /// The wait that the engine asks for, within some seconds, and honest answers to all its questions.

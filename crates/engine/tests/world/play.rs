@@ -1,0 +1,59 @@
+//! Time that passes over a watched cluster, in which what is allowed is done.
+
+use engine::Input;
+use engine::act::{Attempt, Outcome};
+use engine::decide::Autonomy;
+use engine::observe::{GuestStatus, Round};
+use engine::policy::Policy;
+
+use super::{Watch, World};
+
+/// A watch that has seen everything run, and may do this much.
+pub fn watch(world: &World, level: Autonomy) -> Watch {
+    let mut watch = Watch::allowed(Policy::default(), level);
+    watch.critical(world, 5);
+    watch
+}
+
+/// A guest is down, and nobody asked for it.
+pub fn crash(world: &mut World, id: &str) {
+    world.guest(id).status = GuestStatus::Stopped;
+}
+
+/// What a call came to, made at this second; `None`: nothing is heard of it.
+pub type Call<'a> = dyn FnMut(&mut World, &Attempt, i64) -> Option<Outcome> + 'a;
+
+/// Rounds each 12 s from `from` on, up to `to`, with every wake in between, and what is allowed is done: a start takes
+/// two seconds and works, unless the world is said to be broken.
+pub fn play(watch: &mut Watch, world: &mut World, from: i64, to: i64, works: bool) {
+    play_calls(watch, world, from, to, &mut |world, attempt, second| {
+        let upid = Some("UPID:pve1:qmstart".into());
+        Some(if works {
+            world.start(&attempt.action.subject().to_string(), second + 1);
+            Outcome::Done { upid, said: "OK".into() }
+        } else {
+            Outcome::Failed { upid, why: "start failed: QEMU exited with code 1".into() }
+        })
+    });
+}
+
+/// The same, with calls that come to something else; each takes two seconds.
+pub fn play_calls(watch: &mut Watch, world: &mut World, from: i64, to: i64, call: &mut Call) {
+    let mut round = from;
+    while round <= to {
+        watch.step(round, world.round(Round::Critical, round));
+        let next = (round + 12).min(to);
+        for second in round..next {
+            for _ in 0..5 {
+                watch.look(world, second, 0);
+            }
+            for permit in std::mem::take(&mut watch.permits) {
+                let (incident, _, attempt) = permit.redeem();
+                if let Some(outcome) = call(world, &attempt, second) {
+                    watch.step(second + 2, Input::Acted { incident, attempt: attempt.number, outcome });
+                }
+            }
+        }
+        round += 12;
+    }
+}
