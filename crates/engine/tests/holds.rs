@@ -5,7 +5,7 @@
 
 mod world;
 
-use engine::decide::{Autonomy, Controls, KillSwitch, Maintenance};
+use engine::decide::{Autonomy, Controls, Hold, KillSwitch, Maintenance};
 use engine::observe::{
     Cause, GuestStatus, Inspection, NodeName, Presence, Round, Storage, StorageName, Task, Usage,
 };
@@ -47,6 +47,8 @@ fn in_a_storm_nothing_is_done_and_after_it_all_is_mended() {
     play(&mut watch, &mut world, 101, 376, true);
     watch.step(376, Input::Tick);
     assert_eq!(watch.engine.open_incidents().count(), 3, "nothing is done, and nothing else is said");
+    let objections = watch.engine.objections(at(376)).into_iter().map(|(_, holds)| holds);
+    assert_eq!(objections.collect::<Vec<_>>(), vec![vec![Hold::Storm]; 3], "who asks is told so of each");
     play(&mut watch, &mut world, 377, 600, true);
     assert_eq!(watch.engine.open_incidents().count(), 0);
     expect![[r#"
