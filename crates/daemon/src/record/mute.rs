@@ -142,7 +142,7 @@ pub(super) async fn marked(conn: &mut SqliteConnection, events: &[NewEvent]) -> 
         {
             let all = marked.get_or_insert_with(|| events.to_vec());
             if let Some(event) = all.get_mut(index) {
-                event.details = Some(with(event.details.take(), muted, event.urgency));
+                event.details = Some(with(event, muted));
                 event.urgency = Urgency::Feed;
             }
         }
@@ -150,9 +150,9 @@ pub(super) async fn marked(conn: &mut SqliteConnection, events: &[NewEvent]) -> 
     marked
 }
 
-/// Details with why people are not told, and how they would have been (see `unmute`).
-fn with(details: Option<String>, Muted { notice, until }: &Muted, urgency: Urgency) -> String {
-    let details = details.and_then(|details| serde_json::from_str(&details).ok());
+/// Details with why people are not told, how they would have been, and by what else operators may mean it (see `unmute`).
+fn with(event: &NewEvent, Muted { notice, until }: &Muted) -> String {
+    let details = event.details.as_deref().and_then(|details| serde_json::from_str(details).ok());
     let mut details = match details {
         Some(Value::Object(details)) => details,
         Some(_) | None => serde_json::Map::new(),
@@ -160,10 +160,17 @@ fn with(details: Option<String>, Muted { notice, until }: &Muted, urgency: Urgen
     let mut muted = json!({
         "kind": notice.kind.as_str(), "id": notice.id.to_string(), "by": notice.by, "until": until, "note": notice.note,
     });
-    match urgency {
-        Urgency::Feed => {}
-        Urgency::Report(_) => muted["urgency"] = "report".into(),
-        Urgency::Call => muted["urgency"] = "call".into(),
+    let urgency = match event.urgency {
+        Urgency::Feed => None,
+        Urgency::Report(severity) => Some(("report", severity)),
+        Urgency::Call => Some(("call", event.severity)),
+    };
+    if let Some((urgency, severity)) = urgency {
+        (muted["urgency"], muted["severity"]) = (urgency.into(), severity.as_str().into());
+        if let Some(of) = event.of.as_deref() {
+            (muted["name"], muted["pool"]) = (json!(of.name), json!(of.pool));
+            muted["tags"] = json!(of.tags);
+        }
     }
     details.insert("muted".into(), muted);
     Value::Object(details).to_string()

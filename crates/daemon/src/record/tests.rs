@@ -46,7 +46,7 @@ async fn no_frequent_statement_reads_the_whole_table() {
         ("announced",  notice::OPEN,            "SCAN notices USING INDEX idx_notices_open"),
         ("a story told", outbox::STORY,         "SEARCH journal USING INTEGER PRIMARY KEY (rowid=?) / LIST SUBQUERY 1 / SEARCH incident_entries USING PRIMARY KEY (incident=?) / CREATE BLOOM FILTER"),
         ("outbox",     outbox::WAITING,         "SEARCH outbox USING INDEX idx_outbox_waiting (channel=?)"),
-        ("held back",  unmute::HELD_BACK,       "SCAN events USING INDEX idx_events_unresolved"),
+        ("held back",  unmute::HELD_BACK,       "SEARCH events USING INDEX idx_events_unresolved (id>?) / CORRELATED SCALAR SUBQUERY 1 / SEARCH later USING INDEX idx_events_incident_id (incident_id=? AND rowid>?)"),
         ("was told",   outbox::WAS_TOLD,        "SEARCH outbox USING INDEX idx_outbox_incident (incident=?) / LIST SUBQUERY 1 / SCAN json_each VIRTUAL TABLE INDEX 1: / CREATE BLOOM FILTER"),
         ("called",     outbox::WAS_CALLED,      "SEARCH a USING INDEX idx_actions_incident_time (incident_id=?) / LIST SUBQUERY 1 / SCAN json_each VIRTUAL TABLE INDEX 1: / CREATE BLOOM FILTER"),
         ("journal",    journal::OF_CLUSTER,     "SEARCH journal USING INDEX idx_journal_cluster (cluster=? AND rowid>?)"),

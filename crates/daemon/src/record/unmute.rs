@@ -1,8 +1,10 @@
-//! Unmute: what people were not told while somebody had asked for quiet, and what is still so when the quiet is over.
+//! Unmute: what people were not told while somebody had asked for quiet, and what is not over when the quiet is.
 //!
-//! An event that would have been told carries in its details how (`muted.urgency`). When what muted it holds no more, and its
-//! incident is still open, that is told as an event of its own, once: announced work is over, and somebody should know what it
-//! left behind. One event for each incident, the gravest; `muted.told` marks those that it is for.
+//! An event that would have been told carries in its details how, how bad it is and by what else it may be meant
+//! (`muted.urgency` and the like). When what muted it holds no more, nothing else does, and its incident is still open, that
+//! is told as an event of its own, once; `muted.told` marks those that it is for. What is told is what stood last: the
+//! condition as it turned, and a call for people if nothing came after it. What held an incident, or was proposed while work
+//! was announced, is not: the engine decides anew when work ends, and says so.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -22,19 +24,21 @@ use super::row::{EventRow, Source, severity_from_word, text};
 use super::write::Write;
 use super::{Answer, Store, chain};
 
-/// Events of open incidents that are looked at together; there are as many incidents only where a whole cluster is worked on.
-const LOOKED_AT_MAX: i64 = 1_000;
+/// Events that are read together.
+const ROWS_TOGETHER: i64 = 1_000;
 
 /// Not over, and not told although it would have been. In the very words of the index of what is
-/// not over, which holds few of the rows.
-pub(super) const HELD_BACK: &str = "SELECT id, severity, title, message, node, cluster, condition, subject, incident_id, details \
+/// not over, which holds few of the rows. `newest`: whether the incident has no later event of this kind.
+pub(super) const HELD_BACK: &str = "SELECT id, type, severity, title, message, node, cluster, condition, subject, incident_id, details, \
+     NOT EXISTS (SELECT 1 FROM events AS later WHERE later.incident_id = events.incident_id \
+     AND later.cluster IS events.cluster AND later.type = events.type AND later.id > events.id) AS newest \
      FROM events WHERE coalesce(resolved, 0) = 0 \
      AND NOT (source = 'monitor' AND type IN ('status', 'metric') AND incident_id IS NULL) AND incident_id IS NOT NULL \
      AND json_valid(details) AND json_extract(details, '$.muted.urgency') IS NOT NULL \
-     AND json_extract(details, '$.muted.told') IS NULL ORDER BY id LIMIT ?1";
+     AND json_extract(details, '$.muted.told') IS NULL AND id > ?1 ORDER BY id LIMIT ?2";
 
 impl Store {
-    /// Tells what is still so of what people were not told while somebody had asked for quiet. Returns of how many incidents.
+    /// Tells what is not over of what people were not told while somebody had asked for quiet. Returns of how many incidents.
     pub async fn tell_unmuted(&self, at: Timestamp) -> Answer<usize> {
         Ok(self.write(TellUnmuted { at }).await?.rows.len())
     }
@@ -49,31 +53,51 @@ impl Write for TellUnmuted {
     type Output = Saved;
 
     async fn apply(&self, conn: &mut SqliteConnection) -> Result<Saved, sqlx::Error> {
-        let rows = sqlx::query(HELD_BACK).bind(LOOKED_AT_MAX).fetch_all(&mut *conn).await?;
-        if rows.is_empty() {
-            return Ok(Saved { rows: Vec::new(), head: None });
-        }
-        let mutes = Mutes::read(conn, self.at).await?;
-        let due = rows.iter().filter_map(Held::read).filter(|held| !held.is_muted(&mutes));
-        let (mut ids, mut gravest) = (Vec::new(), BTreeMap::<(String, String), Held>::new());
-        for held in due {
-            ids.push(held.id);
-            let key = (held.cluster.clone(), held.incident.clone());
-            match gravest.get(&key) {
-                Some(known) if (known.calls(), known.severity) > (held.calls(), held.severity) => {}
-                Some(_) | None => drop(gravest.insert(key, held)),
+        let (mut seen, mut due): (Vec<i64>, BTreeMap<(String, String), Held>) = Default::default();
+        let (mut mutes, mut last) = (None, 0);
+        loop {
+            let rows = sqlx::query(HELD_BACK).bind(last).bind(ROWS_TOGETHER).fetch_all(&mut *conn).await?;
+            let Some(end) = rows.last() else { break };
+            last = end.try_get("id")?;
+            if mutes.is_none() {
+                mutes = Some(Mutes::read(conn, self.at).await?);
             }
+            let Some(mutes) = &mutes else { break };
+            for row in &rows {
+                let held = Held::read(row);
+                if held.as_ref().is_some_and(|held| held.is_muted(mutes)) {
+                    continue;
+                }
+                // What cannot be read will not be the next time either.
+                seen.push(row.try_get("id")?);
+                let Some(held) = held.filter(Held::stands) else { continue };
+                let key = (held.cluster.clone(), held.incident.clone());
+                // A call says more than the condition that it is about.
+                if !due.get(&key).is_some_and(Held::calls) {
+                    due.insert(key, held);
+                }
+            }
+        }
+        if seen.is_empty() {
+            return Ok(Saved { rows: Vec::new(), head: None });
         }
         sqlx::query(
             "UPDATE events SET details = json_set(details, '$.muted.told', ?2) \
              WHERE id IN (SELECT value FROM json_each(?1))",
         )
-        .bind(Value::from(ids).to_string())
+        .bind(Value::from(seen).to_string())
         .bind(self.at.to_string())
         .execute(&mut *conn)
         .await?;
-        let events: Vec<NewEvent> = gravest.into_values().map(|held| held.event(self.at).fitted()).collect();
-        let rows = save_events(conn, &events, &HashMap::new()).await?;
+        let mut actions = HashMap::new();
+        for held in due.values().filter(|held| held.calls()) {
+            if let Some(action) = called_by(conn, held).await? {
+                actions.insert(held.incident.clone(), action);
+            }
+        }
+        let actions = actions.iter().map(|(incident, action)| (incident.as_str(), *action)).collect();
+        let events: Vec<NewEvent> = due.into_values().map(|held| held.event(self.at).fitted()).collect();
+        let rows = save_events(conn, &events, &actions).await?;
         Ok(Saved { rows, head: None })
     }
 
@@ -86,10 +110,23 @@ impl Write for TellUnmuted {
     }
 }
 
+/// The row of the original's table that says whether a mail was accepted about a call.
+async fn called_by(conn: &mut SqliteConnection, held: &Held) -> Result<Option<i64>, sqlx::Error> {
+    let row = sqlx::query(
+        "SELECT id FROM autonomy_actions WHERE incident_id = ?1 AND cluster IS ?2 AND +escalated = 1 \
+         ORDER BY id DESC LIMIT 1",
+    );
+    let row = row.bind(held.incident.as_str()).bind(held.cluster.as_str()).fetch_optional(conn).await?;
+    row.map(|row| row.try_get("id")).transpose()
+}
+
 /// An event that people were not told.
 struct Held {
-    id: i64,
     severity: Severity,
+    /// Whether its incident has no later event of its kind.
+    newest: bool,
+    /// Whether it is what is wrong, and not what was done about it.
+    alert: bool,
     title: String,
     message: String,
     cluster: String,
@@ -103,8 +140,9 @@ struct Held {
 impl Held {
     fn read(row: &SqliteRow) -> Option<Held> {
         Some(Held {
-            id: row.try_get("id").ok()?,
             severity: text(row, "severity").and_then(|word| severity_from_word(&word))?,
+            newest: row.try_get("newest").ok()?,
+            alert: text(row, "type")? == EventKind::Alert.as_str(),
             title: text(row, "title")?,
             message: text(row, "message").unwrap_or_default(),
             cluster: text(row, "cluster")?,
@@ -120,30 +158,36 @@ impl Held {
         self.details["muted"]["urgency"] == "call"
     }
 
+    /// Whether it is still what there is to say. During a silence what is proposed stays so; work that ends is decided anew.
+    fn stands(&self) -> bool {
+        let silenced = self.details["muted"]["kind"] == "silence";
+        self.newest && (self.alert || self.calls() || silenced)
+    }
+
     /// Whether what muted it still holds, or something else does.
     fn is_muted(&self, mutes: &Mutes) -> bool {
-        if self.details["muted"]["id"].as_str().is_some_and(|id| mutes.holds(id)) {
+        let muted = &self.details["muted"];
+        if muted["id"].as_str().is_some_and(|id| mutes.holds(id)) {
             return true;
         }
         let Ok(subject) = self.subject.parse::<Subject>() else { return false };
         let node = self.node.as_deref().and_then(|node| node.parse::<NodeName>().ok());
-        let known = Known {
-            subject: &subject,
-            node: node.as_ref(),
-            name: self.details["target"].as_str(),
-            tags: &[],
-            pool: None,
-        };
+        let tags = muted["tags"].as_array().map_or(&[][..], Vec::as_slice);
+        let tags: Vec<Box<str>> = tags.iter().filter_map(|tag| tag.as_str().map(Into::into)).collect();
+        let name = muted["name"].as_str().or_else(|| self.details["target"].as_str());
+        let known =
+            Known { subject: &subject, node: node.as_ref(), name, tags: &tags, pool: muted["pool"].as_str() };
         let (cluster, condition) = (self.cluster.as_str(), self.condition.as_deref());
         mutes.muted(&Telling { cluster, condition, known, calls_people: self.calls() }).is_some()
     }
 
     fn event(self, at: Timestamp) -> NewEvent {
-        let urgency = if self.calls() { Urgency::Call } else { Urgency::Report(self.severity) };
         let muted = &self.details["muted"];
+        let severity = muted["severity"].as_str().and_then(severity_from_word).unwrap_or(self.severity);
+        let urgency = if self.calls() { Urgency::Call } else { Urgency::Report(severity) };
         let (what, by) =
             (muted["kind"].as_str().unwrap_or("quiet"), muted["by"].as_str().unwrap_or("somebody"));
-        let title = format!("Still so after {what}: {}", self.title);
+        let title = format!("Not over after {what}: {}", self.title);
         let message = format!("{} (not told while the {what} by {by} lasted)", self.message);
         let mut details = self.details;
         if let Value::Object(details) = &mut details {

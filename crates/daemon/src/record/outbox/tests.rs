@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use engine::act::{Action, Attempt};
+use engine::decide::Hold;
 use engine::detect::{Condition, Finding, Trace};
 use engine::incident::Resolution;
 use engine::observe::{ClusterName, GuestKind, GuestStatus};
@@ -11,6 +12,7 @@ use engine::report::EventKind;
 use engine::window::Span;
 use jiff::SignedDuration;
 
+use super::super::new::Marks;
 use super::super::{NewEntry, NewNotice, NoticeKind, Operator, Source, When};
 use super::*;
 
@@ -55,10 +57,20 @@ impl Fixture {
     }
 
     async fn tell(&self, entries: &[Entry]) {
+        self.tell_of(entries, &[]).await;
+    }
+
+    /// The same of a guest with these tags, each at its own time.
+    async fn tell_of(&self, entries: &[Entry], tags: &[&str]) {
         let lab: ClusterName = "lab".parse().unwrap();
         let events = entries.iter().filter(|entry| engine::report::is_told(&entry.fact));
-        let events =
-            events.map(|entry| NewEvent::from_engine(&lab, &engine::report::event(&lab, entry))).collect();
+        let of = || {
+            let tags = tags.iter().map(|tag| (*tag).into()).collect();
+            Some(Box::new(Marks { name: None, tags, pool: None }))
+        };
+        let new =
+            |entry| NewEvent { of: of(), ..NewEvent::from_engine(&lab, &engine::report::event(&lab, entry)) };
+        let events = events.map(new).collect();
         let entries = entries.iter().map(|entry| NewEntry::from_engine(&lab, true, entry)).collect();
         self.store.save_turn(entries, events, None).await.unwrap();
     }
@@ -137,6 +149,20 @@ fn action() -> Action {
 fn escalated(seconds: i64) -> Entry {
     let (words, runbook) = ("it did not help".into(), "vm-crashed-restart".into());
     step(seconds, Step::Escalated { words, action: action(), runbook, level: 3, attempts: 1 })
+}
+
+fn turned(seconds: i64) -> Entry {
+    let (incident, from) = (INCIDENT.parse().unwrap(), Condition::VmCrashed);
+    entry(seconds, Fact::Turned { incident, from, finding: crash() })
+}
+
+fn held(seconds: i64) -> Entry {
+    let holds = vec![Hold::Maintenance(at(3600))];
+    step(seconds, Step::Held { action: action(), holds, runbook: "vm-crashed-restart".into(), level: 3 })
+}
+
+fn recommended(seconds: i64) -> Entry {
+    step(seconds, Step::Recommended { action: action(), runbook: "vm-crashed-restart".into() })
 }
 
 fn missed(seconds: i64) -> Entry {
@@ -487,20 +513,29 @@ async fn what_is_still_so_after_the_quiet_is_told_once() {
     let node = |from, until| (NoticeKind::Maintenance, "node/pve1", from, until);
     let silence = |from, until| (NoticeKind::Silence, "qemu/101", from, until);
     type Given = (NoticeKind, &'static str, i64, i64);
-    type Row = (&'static str, Vec<Given>, Option<usize>, Vec<Entry>, i64, &'static [&'static str]);
-    let still = &["report Still so after maintenance: VM web01 (101) crashed"][..];
+    type Row = (&'static str, Vec<Given>, Option<usize>, Vec<Entry>, i64, Vec<&'static str>);
+    let still = || vec!["report Not over after maintenance: VM web01 (101) crashed"];
+    let proposed = "report Not over after silence: Remediation recommended: vm-crashed-restart";
     #[rustfmt::skip]
     let table: Vec<Row> = vec![
-        ("nothing was announced",        vec![],                          None,    vec![opened(0)],               4000, &["report VM web01 (101) crashed"]),
-        ("work lasts",                   vec![node(-60, 3600)],           None,    vec![opened(0)],               3599, &[]),
-        ("work is over",                 vec![node(-60, 3600)],           None,    vec![opened(0)],               3600, still),
-        ("work was ended before",        vec![node(-60, 3600)],           Some(0), vec![opened(0)],               1800, still),
-        ("it is over itself",            vec![node(-60, 3600)],           None,    vec![opened(0), resolved(90)], 3600, &[]),
-        ("another work goes on",         vec![node(-60, 60), node(-60, 3600)], None, vec![opened(0)],             1800, &[]),
-        ("and is over, too",             vec![node(-60, 60), node(-60, 3600)], None, vec![opened(0)],             3600, still),
-        ("a silence goes on after work", vec![node(-60, 60), silence(-60, 3600)], None, vec![opened(0)],          1800, &[]),
-        ("people would have been called", vec![node(-60, 3600)],          None,    vec![opened(0), escalated(60)], 3600, &["call Still so after maintenance: Remediation escalated: VM_CRASHED on pve1"]),
-        ("people were called in spite",  vec![silence(-60, 3600)],        None,    vec![opened(0), escalated(60)], 3600, &["call Remediation escalated: VM_CRASHED on pve1", "report Still so after silence: VM web01 (101) crashed"]),
+        ("nothing was announced",        vec![],                          None,    vec![opened(0)],               4000, vec!["report VM web01 (101) crashed"]),
+        ("work lasts",                   vec![node(-60, 3600)],           None,    vec![opened(0)],               3599, vec![]),
+        ("work is over",                 vec![node(-60, 3600)],           None,    vec![opened(0)],               3600, still()),
+        ("work was ended before",        vec![node(-60, 3600)],           Some(0), vec![opened(0)],               1800, still()),
+        ("it is over itself",            vec![node(-60, 3600)],           None,    vec![opened(0), resolved(90)], 3600, vec![]),
+        ("another work goes on",         vec![node(-60, 60), node(-60, 3600)], None, vec![opened(0)],             1800, vec![]),
+        ("and is over, too",             vec![node(-60, 60), node(-60, 3600)], None, vec![opened(0)],             3600, still()),
+        ("a silence goes on after work", vec![node(-60, 60), silence(-60, 3600)], None, vec![opened(0)],          1800, vec![]),
+        ("people would have been called", vec![node(-60, 3600)],          None,    vec![opened(0), escalated(60)], 3600, vec!["call Not over after maintenance: Remediation escalated: VM_CRASHED on pve1"]),
+        ("people were called in spite",  vec![silence(-60, 3600)],        None,    vec![opened(0), escalated(60)], 3600, vec!["call Remediation escalated: VM_CRASHED on pve1"]),
+        ("what held it then",            vec![node(-60, 3600)],           None,    vec![opened(0), held(1)],      3600, still()),
+        ("what was proposed in work",    vec![node(-60, 3600)],           None,    vec![opened(0), recommended(60)], 3600, still()),
+        ("what is proposed since, in a silence", vec![silence(10, 3600)], None,    vec![opened(0), recommended(60)], 3600, vec!["report VM web01 (101) crashed", proposed]),
+        ("what was proposed, and done in vain", vec![silence(10, 3600)],  None,    vec![opened(0), recommended(60), missed(90)], 3600, vec!["report VM web01 (101) crashed", "report Not over after silence: Remediation failed: VM_CRASHED on pve1"]),
+        ("it was another crash, then",   vec![node(-60, 3600)],           None,    vec![opened(0), turned(60)],   3600, still()),
+        ("work by a tag goes on",        vec![node(-60, 60), (NoticeKind::Maintenance, "tag:web", -60, 3600)], None, vec![opened(0)], 1800, vec![]),
+        ("by a name",                    vec![node(-60, 60), (NoticeKind::Maintenance, "name:web01", -60, 3600)], None, vec![opened(0)], 1800, vec![]),
+        ("by another tag",               vec![node(-60, 60), (NoticeKind::Maintenance, "tag:db", -60, 3600)], None, vec![opened(0)], 1800, still()),
     ];
     for (row, announced, ended, told, when, expected) in table {
         let fixture = Fixture::with(vec![mail()]).await;
@@ -512,7 +547,7 @@ async fn what_is_still_so_after_the_quiet_is_told_once() {
             let new = NewNotice { kind, cluster: None, about, condition: None, note, when };
             ids.push(fixture.store.set_notice(new, &by, at(-60)).await.unwrap().unwrap());
         }
-        fixture.tell(&told).await;
+        fixture.tell_of(&told, &["web"]).await;
         if let Some(which) = ended {
             fixture.store.end_notice(ids[which].id, &by, at(1000)).await.unwrap().unwrap();
         }
@@ -520,8 +555,10 @@ async fn what_is_still_so_after_the_quiet_is_told_once() {
             fixture.store.tell_unmuted(at(when)).await.unwrap();
         }
         let shown = fixture.shown(&mail()).await;
-        let of_it: Vec<_> =
-            shown.iter().filter(|shown| shown.contains("101") || shown.contains("pve1")).collect();
+        let of_it: Vec<_> = shown
+            .iter()
+            .filter(|shown| [" VM web01", "Remediation"].iter().any(|of| shown.contains(of)))
+            .collect();
         assert_eq!(of_it, expected, "{row}");
     }
 }
