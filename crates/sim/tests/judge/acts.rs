@@ -8,11 +8,11 @@ use engine::about::About;
 use engine::act::Action;
 use engine::decide::{Autonomy, Controls, Hold, IGNORE_TAG, KillSwitch, Permit, RESTART_TAG};
 use engine::incident::{IncidentId, Said, State};
-use engine::observe::{GuestId, NodeName, Subject};
+use engine::observe::{Evidence, GuestId, Inspection, NodeName, Review, Subject};
 use engine::record::{Entry, Fact, Order, Step};
 use engine::{Command, Effect, Input};
 use jiff::{SignedDuration, Timestamp};
-use sim::cluster::{Befell, Cluster, Power};
+use sim::cluster::{Befell, Power};
 use sim::run::Moment;
 use sim::script::Script;
 
@@ -29,9 +29,19 @@ const COOLDOWN: SignedDuration = SignedDuration::from_secs(60);
 /// PVE's own start of its guests, and the engine's patience with it.
 const BOOT_SETTLE: SignedDuration = SignedDuration::from_secs(330);
 
-/// How often each guardrail began to object to something that could be done, and how often nothing else did.
+/// Every runbook leaves a guest alone for longer at first.
+const GRACE: SignedDuration = SignedDuration::from_secs(15);
+const STAGGER: SignedDuration = SignedDuration::from_secs(3);
+/// From this on a storage has no room, in percent.
+const FULL: u64 = 98;
+
+/// About how many incidents each guardrail objected, and about how many at some time nothing else did.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Objections(pub(crate) BTreeMap<&'static str, Count>);
+pub(crate) struct Objections {
+    pub(crate) counts: BTreeMap<&'static str, Count>,
+    met: BTreeSet<(IncidentId, &'static str)>,
+    alone: BTreeSet<(IncidentId, &'static str)>,
+}
 
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Count {
@@ -40,19 +50,14 @@ pub(crate) struct Count {
 }
 
 impl Objections {
-    fn see(
-        &mut self,
-        before: &BTreeMap<IncidentId, BTreeSet<&'static str>>,
-        now: &BTreeMap<IncidentId, BTreeSet<&'static str>>,
-    ) {
-        for (incident, words) in now {
-            let known = before.get(incident);
-            for word in words.iter().filter(|word| known.is_none_or(|known| !known.contains(*word))) {
-                self.0.entry(word).or_default().met += 1;
-            }
-            if let (Some(word), 1, true) = (words.first(), words.len(), known != Some(words)) {
-                self.0.entry(word).or_default().alone += 1;
-            }
+    fn see(&mut self, incident: IncidentId, holds: &[Hold]) {
+        for hold in holds {
+            let first = self.met.insert((incident, hold.as_str()));
+            self.counts.entry(hold.as_str()).or_default().met += u64::from(first);
+        }
+        if let [only] = holds {
+            let first = self.alone.insert((incident, only.as_str()));
+            self.counts.entry(only.as_str()).or_default().alone += u64::from(first);
         }
     }
 }
@@ -81,8 +86,18 @@ pub(crate) struct Acts {
     last_end: BTreeMap<GuestId, (Befell, Timestamp)>,
     storm: bool,
     read: usize,
-    /// What stood against acting on each incident a moment ago.
-    standing: BTreeMap<IncidentId, BTreeSet<&'static str>>,
+    /// When each guest was looked at last, everything about it: by this the engine is judged.
+    looked: BTreeMap<GuestId, Timestamp>,
+    /// Since when each guest has not been there.
+    gone: BTreeMap<GuestId, Timestamp>,
+    /// Since when fewer than two nodes could say whether another one is there.
+    few: Option<Timestamp>,
+    /// Since when each node has a storage without room, or away.
+    no_room: BTreeMap<NodeName, Timestamp>,
+    opened: BTreeMap<IncidentId, Timestamp>,
+    dismissed: BTreeSet<IncidentId>,
+    /// The last start on each node.
+    started: BTreeMap<NodeName, Timestamp>,
     pub(crate) objections: Objections,
     pub(crate) acts: u64,
     pub(crate) mended: u64,
@@ -104,6 +119,13 @@ impl Acts {
 
     pub(crate) fn see(&mut self, moment: &Moment) {
         self.read_truth(moment);
+        if let Input::Inspected { inspection: Inspection::Review(look), answer } = moment.input
+            && let (Subject::Guest(id), Evidence::Review(Review::Guest(found))) = (&look.subject, answer)
+            && let (Some(config), Some(current), Some(tasks)) =
+                (found.config.asked_at(), found.current.asked_at(), found.tasks.asked_at())
+        {
+            self.looked.insert(*id, config.min(current).min(tasks));
+        }
         if let Input::Commanded(Command::Controls(controls)) = moment.input {
             self.controls = Some(controls.clone());
         }
@@ -122,11 +144,9 @@ impl Acts {
             .collect();
         assert!(nodes.len() <= 1, "BREACH at {}: two nodes are worked on at once: {nodes:?}", moment.at);
         self.due(moment, nodes.is_empty());
-        let standing = moment.engine.objections(moment.at).into_iter();
-        let standing = standing.map(|(incident, holds)| (incident, holds.iter().map(Hold::as_str).collect()));
-        let standing = standing.collect();
-        self.objections.see(&self.standing, &standing);
-        self.standing = standing;
+        for (incident, holds) in moment.engine.objections(moment.at) {
+            self.objections.see(incident, &holds);
+        }
     }
 
     fn read_truth(&mut self, moment: &Moment) {
@@ -157,6 +177,25 @@ impl Acts {
             note(&mut self.templates, guest.spec.template);
             note(&mut self.runs, guest.process.is_some());
         }
+        for id in self.runs.keys().filter(|id| !cluster.guests().contains_key(*id)) {
+            self.gone.entry(*id).or_insert(moment.at);
+        }
+        self.gone.retain(|id, _| !cluster.guests().contains_key(id));
+        let members =
+            cluster.nodes().iter().filter(|(name, node)| node.alive() && cluster.quorate(name)).count();
+        self.few = if members < 2 { self.few.or(Some(moment.at)) } else { None };
+        for name in cluster.nodes().keys() {
+            let short = cluster.storages().values().any(|storage| {
+                storage.places.get(name).is_some_and(|place| {
+                    !place.active || place.used.saturating_mul(100) >= storage.spec.total.saturating_mul(FULL)
+                })
+            });
+            if short {
+                self.no_room.entry(name.clone()).or_insert(moment.at);
+            } else {
+                self.no_room.remove(name);
+            }
+        }
         for (name, node) in cluster.nodes() {
             for (service, state) in &node.services {
                 let key = (name.clone(), service.to_string());
@@ -185,13 +224,18 @@ impl Acts {
         if let Fact::Storm { incidents } = &entry.fact {
             self.storm = *incidents > 0;
         }
+        if let Fact::Opened { incident, .. } = &entry.fact {
+            self.opened.insert(*incident, entry.at);
+        }
         let Fact::Remedy { incident, step, .. } = &entry.fact else { return };
         match step {
             Step::Ordered { order: Order::Approve, .. } => {
                 self.approved.insert(*incident);
+                self.dismissed.remove(incident);
             }
             Step::Ordered { order: Order::Dismiss, .. } => {
                 self.approved.remove(incident);
+                self.dismissed.insert(*incident);
             }
             Step::Verified { helped: true, .. } => self.mended += 1,
             Step::Escalated { .. } => self.escalated += 1,
@@ -220,6 +264,16 @@ impl Acts {
             breach("it is on standby");
         }
         let node = permit.attempt().action.node();
+        if self.storm {
+            breach("a storm rages");
+        }
+        if self.dismissed.contains(&permit.incident()) {
+            breach("somebody said that nothing is to be done");
+        }
+        if self.opened.get(&permit.incident()).is_some_and(|at| now.duration_since(*at) < GRACE) {
+            breach("it was told a moment ago");
+        }
+        self.node(moment, node, &permit.attempt().action, &breach);
         if controls.maintenance.iter().any(|window| {
             let meant = match &window.subject {
                 About::Subject(Subject::Cluster) => true,
@@ -247,7 +301,7 @@ impl Acts {
         }
         if let Action::StartGuest { guest, .. } | Action::ResumeGuest { guest, .. } = &permit.attempt().action
         {
-            self.guest(moment.cluster, *guest, &permit.attempt().action, &breach, &lately);
+            self.guest(moment, *guest, &permit.attempt().action, &breach);
         }
         match &permit.attempt().action {
             Action::RestartService { service } => {
@@ -290,19 +344,65 @@ impl Acts {
         self.acts += 1;
     }
 
-    fn guest(
-        &self,
-        cluster: &Cluster,
-        id: GuestId,
-        action: &Action,
-        breach: &dyn Fn(&str),
-        lately: &dyn Fn(Timestamp) -> bool,
-    ) {
-        // One that is not there any more was destroyed a moment ago, or the rows of its node are old.
-        let Some(guest) = cluster.guests().get(&id) else { return };
+    /// Where it is done.
+    fn node(&mut self, moment: &Moment, name: &NodeName, action: &Action, breach: &dyn Fn(&str)) {
+        let old = |since: Timestamp| moment.at.duration_since(since) > VIEW;
+        let Some(node) = moment.cluster.nodes().get(name) else { return };
+        match action {
+            Action::WakeNode { .. } => {
+                if self.few.is_some_and(old) {
+                    breach("nobody could see it from two nodes");
+                }
+                return;
+            }
+            Action::StartGuest { .. } => {
+                let last = self.started.insert(name.clone(), moment.at);
+                if last.is_some_and(|last| moment.at.duration_since(last) < STAGGER) {
+                    breach("the guest before it was just started");
+                }
+            }
+            Action::ResumeGuest { .. } => {
+                if self.no_room.get(name).is_some_and(|since| old(*since)) {
+                    breach("there is no room");
+                }
+            }
+            Action::RestartService { .. } => {}
+        }
+        let down = self.members.get(name).is_some_and(|(is, since)| !is && old(*since));
+        if node.power == Power::Off && down {
+            breach("its node is off");
+        }
+        // Until its rows show that it was restarted, it cannot be known.
+        let up = moment.at.duration_since(node.booted_at);
+        if up > VIEW && up < BOOT_SETTLE - SignedDuration::from_secs(35) {
+            breach("its node has just booted");
+        }
+    }
+
+    fn guest(&self, moment: &Moment, id: GuestId, action: &Action, breach: &dyn Fn(&str)) {
+        let Some(looked) = self.looked.get(&id) else { return breach("it was not looked at") };
+        if moment.at.duration_since(*looked) > UNSEEN {
+            breach("it was looked at too long ago");
+        }
+        if self.gone.get(&id).is_some_and(|since| since <= looked) {
+            breach("it was not there when it was looked at");
+        }
+        // One that is not there any more was destroyed since.
+        let Some(guest) = moment.cluster.guests().get(&id) else { return };
+        // What stood when it was looked at was there to be seen; what came since was not.
         let old = |known: &BTreeMap<GuestId, (bool, Timestamp)>| {
-            known.get(&id).is_some_and(|(is, since)| *is && !lately(*since))
+            known.get(&id).is_some_and(|(is, since)| *is && since <= looked)
         };
+        let vmid = id.vmid.to_string();
+        let node = moment.cluster.nodes().get(&guest.spec.node);
+        let at_work = node.into_iter().flat_map(|node| node.tasks.newest_first()).any(|task| {
+            let ours = task.by.user.starts_with("jarvis");
+            let runs = task.ended.as_ref().is_none_or(|(ended, _)| ended > looked);
+            task.id == vmid && runs && !ours && task.started_at + SignedDuration::from_secs(1) <= *looked
+        });
+        if at_work {
+            breach("a task was at work on it");
+        }
         if old(&self.templates) {
             breach("it is a template");
         }
@@ -323,7 +423,7 @@ impl Acts {
             breach("nothing says that it is to run");
         }
         if let Some((Befell::Asked, at)) = self.last_end.get(&id)
-            && !lately(*at)
+            && at <= looked
         {
             breach("somebody stopped it");
         }
@@ -386,10 +486,9 @@ impl Acts {
         let tags = &guest.spec.tags;
         let wanted = guest.spec.onboot || tags.iter().any(|tag| tag == RESTART_TAG);
         let ended = self.last_end.get(&id).map(|(befell, _)| *befell);
-        let attempts = self
-            .made
-            .get(&Subject::Guest(id).to_string())
-            .map_or(0, |made| made.iter().filter(|at| moment.at.duration_since(**at) < WINDOW).count());
+        let subject = format!(" {}", Subject::Guest(id));
+        let made = self.made.iter().filter(|(key, _)| key.ends_with(&subject)).flat_map(|(_, made)| made);
+        let attempts = made.filter(|at| moment.at.duration_since(**at) < WINDOW).count();
         guest.process.is_none()
             && wanted
             && !tags.iter().any(|tag| tag == IGNORE_TAG)

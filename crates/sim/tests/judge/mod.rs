@@ -21,6 +21,8 @@ const QUIET_AFTER: SignedDuration = SignedDuration::from_secs(45);
 const NODE_QUIET: SignedDuration = SignedDuration::from_secs(450);
 /// Good rounds after which what must be told has been told: three looks, each of which may wait for its timeout.
 const ROUNDS_MAX: u32 = 12;
+/// A death is told this late at most, when one look after the other fails.
+const LATE: SignedDuration = SignedDuration::from_secs(180);
 /// From a look at a guest until what is found is told: several calls, one of which may wait for its timeout.
 const ON_ITS_WAY: SignedDuration = SignedDuration::from_secs(15);
 /// PVE shows what a node has not said anew for so long (pve-domain 1.4), and then some.
@@ -240,8 +242,10 @@ impl Judge {
             .filter(|truth| truth.guest == id)
             .any(|truth| matches!(truth.befell, Befell::Died | Befell::PoweredOff));
         let last = truth.iter().rev().filter(|truth| truth.guest == id && truth.befell != Befell::Removed);
-        let last = last.map(|truth| truth.befell).next();
-        let died_last = matches!(last, Some(Befell::Died | Befell::PoweredOff));
+        let died_last = last.into_iter().next().is_some_and(|truth| {
+            let died = matches!(truth.befell, Befell::Died | Befell::PoweredOff);
+            died && moment.at.duration_since(truth.at) < LATE
+        });
         // What is a template now may have run before, and crashed.
         let template = moment.cluster.guests().get(&id).is_some_and(|guest| guest.spec.template);
         assert!(!template || died_last, "{id} is told as crashed and can never run");
@@ -249,7 +253,9 @@ impl Judge {
             let overtaken = moment.at.duration_since(track.began) < ON_ITS_WAY;
             // What was told of the death before this one came late, and was taken for the newest.
             let died = |end: &End| matches!(end.befell, Befell::Died | Befell::PoweredOff);
-            let late = track.before.as_ref().is_some_and(|before| died(before) && !before.told);
+            let late = track.before.as_ref().is_some_and(|before| {
+                died(before) && !before.told && moment.at.duration_since(before.at) < LATE
+            });
             let taken = track.ended.as_ref().is_some_and(|end| end.told);
             let ended = track.ended.as_mut().filter(|_| !(taken && late));
             ended.or(track.before.as_mut().filter(|_| overtaken || late))

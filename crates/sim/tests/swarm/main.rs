@@ -11,6 +11,7 @@
 mod judge;
 mod world;
 
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
@@ -18,7 +19,7 @@ use engine::record::duration;
 use engine::{Effect, Input};
 use jiff::SignedDuration;
 use judge::Judge;
-use judge::acts::{Count, Objections};
+use judge::acts::Count;
 use sim::Rng;
 use sim::run::{BEGIN, Faults, Ordeal, endure};
 use sim::script::Script;
@@ -89,9 +90,9 @@ fn what_must_hold_in_every_scenario() {
         }
     }
     println!("{sum} in {:.0?}", began.elapsed());
-    assert!(sum.objections.0.contains_key("maintenance"), "nobody announced work that mattered: {sum}");
+    assert!(sum.objections.contains_key("maintenance"), "nobody announced work that mattered: {sum}");
     if sum.faults >= MANY {
-        let met = |word: &str| sum.objections.0.get(word).map_or(0, |count| count.met);
+        let met = |word: &str| sum.objections.get(word).map_or(0, |count| count.met);
         let rare: Vec<_> = OBJECTIONS.iter().filter(|word| met(word) < MET_MIN).collect();
         assert!(rare.is_empty(), "guardrails that objected too seldom for a proof: {rare:?}");
     }
@@ -137,7 +138,7 @@ struct Played {
     acts: u64,
     mended: u64,
     escalated: u64,
-    objections: Objections,
+    objections: BTreeMap<&'static str, Count>,
 }
 
 fn play(seed: u64) -> Played {
@@ -157,7 +158,7 @@ fn play(seed: u64) -> Played {
         acts: judge.acts.acts,
         mended: judge.acts.mended,
         escalated: judge.acts.escalated,
-        objections: judge.acts.objections,
+        objections: judge.acts.objections.counts,
     }
 }
 
@@ -171,7 +172,7 @@ struct Sum {
     acts: u64,
     mended: u64,
     escalated: u64,
-    objections: Objections,
+    objections: BTreeMap<&'static str, Count>,
 }
 
 impl Sum {
@@ -184,8 +185,8 @@ impl Sum {
         self.acts += played.acts;
         self.mended += played.mended;
         self.escalated += played.escalated;
-        for (word, count) in &played.objections.0 {
-            let sum = self.objections.0.entry(word).or_default();
+        for (word, count) in &played.objections {
+            let sum = self.objections.entry(word).or_default();
             sum.met += count.met;
             sum.alone += count.alone;
         }
@@ -198,9 +199,9 @@ impl std::fmt::Display for Sum {
         write!(
             f,
             "{runs} scenarios, {faults} faults; {deaths} deaths, {told} told as crashes, 0 false; {judged} had to be told, 0 missed; \
-             {acts} acts, {mended} mended, {escalated} escalated, 0 breaches; each guardrail's objections (and alone):"
+             {acts} acts, {mended} mended, {escalated} escalated, 0 breaches; incidents to which each guardrail objected (and was alone to):"
         )?;
-        for (word, Count { met, alone }) in &objections.0 {
+        for (word, Count { met, alone }) in objections {
             write!(f, " {word} {met} ({alone})")?;
         }
         Ok(())

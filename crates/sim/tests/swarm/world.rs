@@ -248,11 +248,11 @@ impl World {
                 self.at(soon, &format!("ha {id} started"));
                 self.at(later, &format!("ha {id} none"));
             }
-            5..=8 => {
+            5..=9 => {
                 let mode = self.one(&["snapshot", "stop"]);
                 self.at(soon, &format!("backup {id} mode={mode} takes=60{by}"));
             }
-            9 => {
+            10 => {
                 // Somebody is quicker, and it dies again at once.
                 self.at(soon, &format!("start {id} by alice@pve"));
                 let again = soon + 8 + self.rng.below(12) as i64;
