@@ -115,6 +115,13 @@ test('an address from a mail leads through the login to the incident', async () 
   await withBrowser({}, async (context) => {
     const page = await logIn(context, 'admin', `/incidents/${incident.id}`);
     await page.getByRole('heading', { name: 'VM web02 crashed' }).waitFor();
+    // Which of them stops Jarvis stands before the click, and what closing comes to before the second.
+    for (const [name, means] of [['I have seen it', /^Stops nothing/], ['Dismiss', /^Stops Jarvis/], ['Close', /^Stops Jarvis: .*until somebody starts it/]]) {
+      assert.match(await page.getByRole('button', { name: new RegExp(`^${name}`) }).getAttribute('title'), means, name);
+    }
+    await page.getByRole('button', { name: 'Close' }).click();
+    await page.getByRole('dialog').getByText('While web02 stays stopped, Jarvis does not start it and tells nothing more of it').waitFor();
+    await page.getByRole('dialog').getByRole('button', { name: 'Cancel' }).click();
     await page.getByRole('button', { name: 'Dismiss' }).click();
     await page.getByRole('dialog').getByRole('button', { name: 'Dismiss' }).click();
     await page.getByText('Held: dismissed by admin').waitFor({ timeout: 10_000 });
