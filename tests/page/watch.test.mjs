@@ -55,6 +55,13 @@ test('the kill switch: one click, every browser within a second, and resumed onl
       await goOn(second).waitFor({ timeout: 5_000 });
       assert.ok(performance.now() - began < 1_000, `the second browser followed after ${performance.now() - began} ms`);
       await second.getByText('Jarvis is stopped.').waitFor();
+      const verdict = second.locator('[data-verdict=attention]');
+      await verdict.getByText('Jarvis is stopped', { exact: true }).waitFor();
+      await verdict.getByText(/^Nothing is open\. It watches and tells, and does nothing on its own/).waitFor();
+      await second.getByRole('link', { name: 'Policy' }).click();
+      assert.equal(await second.getByText(/Jarvis acts/).count(), 0, 'it does not while it is stopped');
+      await second.getByText('it does nothing on its own, whatever its level allows').waitFor();
+      await second.getByRole('link', { name: 'Overview' }).click();
       await goOn(second).click();
       await second.getByRole('button', { name: 'Leave it stopped' }).click();
       assert.equal((await watch.call('GET', '/api/monitor/status')).killSwitch, true, 'asked, and not done');
@@ -125,6 +132,8 @@ test('an address from a mail leads through the login to the incident', async () 
     await page.getByRole('button', { name: 'Dismiss' }).click();
     await page.getByRole('dialog').getByRole('button', { name: 'Dismiss' }).click();
     await page.getByText('Held: dismissed by admin').waitFor({ timeout: 10_000 });
+    await page.getByRole('link', { name: 'Overview' }).click();
+    await page.locator('[data-verdict=handled]').getByText('1 incident: 1 dismissed', { exact: true }).waitFor();
     await page.goto(`${watch.url}/incidents/00000000-0000-0000-0000-000000000000`);
     await page.getByRole('heading', { name: 'There is no such incident' }).waitFor();
     assert.deepEqual(page.wrong, []);

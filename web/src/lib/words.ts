@@ -113,6 +113,34 @@ export function nextWords(incident: Incident, now: number): string {
   }
 }
 
+/** What stands with an open incident: who it waits for, or that Jarvis is at it. */
+export type Standing = 'person' | 'way' | 'maintenance' | 'dismissed' | 'seen';
+
+export function standingOf(incident: Incident): Standing {
+  const { next, maintenance } = incident;
+  if (needsPerson(incident)) return 'person';
+  if (next?.step === 'acts' || next?.step === 'verifies') return 'way';
+  if (maintenance) return 'maintenance';
+  if (next?.dismissedBy) return 'dismissed';
+  return next && isHandled(next) ? 'way' : 'seen';
+}
+
+/** `2 under way, 1 held by maintenance until 20:24`: what stands with those that wait for nobody. */
+export function standingWords(incidents: Incident[], now: number): string {
+  const all = incidents.map((incident) => ({ incident, standing: standingOf(incident) }));
+  const number = (wanted: Standing): number => all.filter(({ standing }) => standing === wanted).length;
+  const ends = all.flatMap(({ incident, standing }) => (standing === 'maintenance' && incident.maintenance ? [Date.parse(incident.maintenance.until)] : []));
+  const last = Math.max(...ends);
+  const until = ends.length > 0 ? ` until ${when(last, now)}${ends.some((end) => end !== last) ? ' at the latest' : ''}` : '';
+  const parts: [number, string][] = [
+    [number('way'), 'under way'],
+    [number('maintenance'), `held by maintenance${until}`],
+    [number('dismissed'), 'dismissed'],
+    [number('seen'), 'seen by somebody'],
+  ];
+  return parts.flatMap(([many, words]) => (many > 0 ? [`${many.toLocaleString()} ${words}`] : [])).join(', ');
+}
+
 const RESOLUTIONS: Record<string, string> = {
   itself: 'over by itself',
   removed: 'its subject is gone',
