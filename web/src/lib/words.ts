@@ -96,7 +96,7 @@ export function nextWords(incident: Incident, now: number): string {
     case 'looks':
       return 'Being looked at';
     case 'people':
-      return 'For a person: the attempts have not helped';
+      return 'For a person: it was tried as often as its runbook allows, and no more is done';
     case 'proposed':
       return `Proposed: ${action}`;
     case 'acts':

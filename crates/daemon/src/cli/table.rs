@@ -100,7 +100,7 @@ pub(super) fn next(next: &Value) -> Option<String> {
         "verifies" => {
             format!("{}, {}: done, and looked after until {}", action(), times(), short(&next["until"]))
         }
-        "people" => "Jarvis gave up, and people were called".to_owned(),
+        "people" => "it was tried as often as its runbook allows, and no more is done".to_owned(),
         other => plain(other),
     };
     let seen = next["acknowledgedBy"].as_str().map(|by| format!("; seen by {}", plain(by)));
@@ -386,8 +386,8 @@ mod tests {
             a proposal: start it on pve1, if somebody approves
             an attempt: start it on pve1, attempt 1 of 3
             a verification: start it, attempt 1 of 3: done, and looked after until 2026-11-24 02:05 UTC
-            people: Jarvis gave up, and people were called
-            people have seen it: Jarvis gave up, and people were called; seen by olga (login)
+            people: it was tried as often as its runbook allows, and no more is done
+            people have seen it: it was tried as often as its runbook allows, and no more is done; seen by olga (login)
             a step of a newer daemon: �dances
         "#]]
         .assert_eq(&told.collect::<String>());

@@ -23,7 +23,7 @@ pub(super) enum NextStep {
     Acts,
     /// Something was done, and whether it helped is being looked at.
     Verifies,
-    /// It was tried as often as it may be, and people were called.
+    /// It was tried as often as it may be within a while, and is left to people: they are called where a channel is set up.
     People,
 }
 
