@@ -108,7 +108,8 @@ export function nextWords(incident: Incident, now: number): string {
         if (left !== undefined && left > 0) return `${upper(action)} in ${span(left)}`;
         if (left !== undefined) return `${upper(action)} any moment`;
       }
-      return `Held: ${next.holds.map((hold) => hold.words).join('; ')}`;
+      const holds = holdsNow(next, now);
+      return holds.length > 0 ? `Held: ${holds.map((hold) => hold.words).join('; ')}` : `${upper(action)} any moment`;
     }
   }
 }
@@ -159,3 +160,6 @@ export const LEVELS = [
   ['Act and report', 'Jarvis does what its runbooks allow, and tells of it.'],
   ['Act silently', 'Jarvis does what its runbooks allow; the journal and the activity say so.'],
 ] as const;
+
+/** What objects as of now: a wait that has passed objects no more, until the server says anew what does. */
+export const holdsNow = (next: Next, now: number): Next['holds'] => next.holds.filter(({ until }) => !until || Date.parse(until) > now);

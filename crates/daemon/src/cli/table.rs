@@ -93,7 +93,11 @@ pub(super) fn next(next: &Value) -> Option<String> {
         "held" => {
             let holds = next["holds"].as_array().map_or(&[][..], Vec::as_slice);
             let words: Vec<String> = holds.iter().map(|hold| text(&hold["words"])).collect();
-            format!("{}: held: {}", action(), words.join("; "))
+            // Nothing objects any more where a wait has just passed.
+            match words.is_empty() {
+                true => format!("{}, any moment", action()),
+                false => format!("{}: held: {}", action(), words.join("; ")),
+            }
         }
         "proposed" => format!("{}, if somebody approves", action()),
         "acts" => format!("{}, {}", action(), times()),
@@ -367,6 +371,7 @@ mod tests {
                 "an objection",
                 json!({ "step": "held", "action": "start it", "holds": [{ "words": "locked" }] }),
             ),
+            ("a wait that has passed", json!({ "step": "held", "action": "start it", "holds": [] })),
             ("a proposal", json!({ "step": "proposed", "action": "start it on pve1" })),
             ("an attempt", json!({ "step": "acts", "action": "start it on pve1", "attempt": 1, "of": 3 })),
             (
@@ -383,6 +388,7 @@ mod tests {
             nothing: no runbook is for it: people are told
             a look: it is looked at
             an objection: start it: held: locked
+            a wait that has passed: start it, any moment
             a proposal: start it on pve1, if somebody approves
             an attempt: start it on pve1, attempt 1 of 3
             a verification: start it, attempt 1 of 3: done, and looked after until 2026-11-24 02:05 UTC
