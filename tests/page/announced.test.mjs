@@ -55,13 +55,14 @@ test('maintenance of a node is announced from its screen, holds for its guests, 
     const row = page.locator('[data-incident]', { hasText: 'web01' });
     await row.getByText(/Held: maintenance until \d\d:\d\d/).waitFor({ timeout: 30_000 });
     assert.equal(await page.locator('[data-verdict]').getAttribute('data-verdict'), 'handled', 'nobody is waited for');
+    await page.locator('[data-verdict]').getByText(/^1 incident: 1 held by maintenance until \d\d:\d\d/).waitFor();
     await row.getByRole('link').first().click();
     await page.getByText(/Part of announced work until .*, by admin \(login\): new <b>memory<\/b>\. Nothing is done about it/).waitFor();
 
     await page.goto(`${watch.url}/policy`);
     await page.locator('[data-notice=inForce]').getByRole('button', { name: 'End' }).click();
     await page.getByRole('dialog').getByRole('button', { name: 'End it' }).click();
-    await page.getByText('Nothing is: Jarvis acts and tells about everything.').waitFor();
+    await page.getByText('Nothing is: no work is announced, and nothing is silenced.').waitFor();
     await page.getByText('Past ones').click();
     await page.locator('[data-notice=ended]', { hasText: 'Ended by admin (login)' }).waitFor();
     await page.goto(watch.url);

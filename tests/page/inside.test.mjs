@@ -13,6 +13,7 @@ const SCENARIO = `nodes pve1 pve2
 guest qemu/100 web01 on pve1 running onboot
 guest qemu/101 web02 on pve2 running onboot
 guest qemu/102 idle on pve2 running
+guest lxc/103 dns on pve2 running onboot
 storage local local 100GiB used 20%
 at 24:00:00 end
 `;
@@ -35,6 +36,12 @@ least = "info"
 level = 3
 [[runbook]]
 id = "vm-crashed-restart"
+grace = "1s"
+first_look = "1s"
+verify_for = "1s"
+[[runbook]]
+id = "ct-crashed-restart"
+attempts = 1
 grace = "1s"
 first_look = "1s"
 verify_for = "1s"
@@ -87,6 +94,25 @@ test('an attempt is shown with what its task wrote; a viewer is shown neither', 
   });
 });
 
+test('after the last attempt nothing is said of those that helped, nor that anybody was called', async () => {
+  const of = async (state) => (await watch.call('GET', `/api/v1/incidents?state=${state}&subject=lxc/103`)).items[0];
+  await watch.happens('crash lxc/103');
+  const mended = await until(() => of('resolved'), 'the one attempt helps', 60_000);
+  assert.equal(mended.resolution, 'mended');
+  await watch.happens('crash lxc/103');
+  await withBrowser({}, async (context) => {
+    const page = await logInto(context, watch.url, 'olga');
+    const row = page.locator('[data-incident]', { hasText: 'dns' });
+    await row.getByText('For a person: it was tried as often as its runbook allows, and no more is done').waitFor({ timeout: 30_000 });
+    await row.getByRole('link').first().click();
+    await page.getByText('Left to people').waitFor();
+    assert.equal(await page.getByText(/not helped|called/).count(), 0);
+    assert.deepEqual(page.wrong, []);
+  });
+  const { id } = await of('open');
+  await watch.call('POST', `/api/v1/incidents/${id}/resolve`, {});
+});
+
 test('what objects now is told apart from what objected before', async () => {
   await withBrowser({}, async (context) => {
     const page = await logInto(context, watch.url, 'olga');
@@ -132,6 +158,10 @@ test('what the token lacks stands with the command that mends it, to be copied',
     await page.getByRole('button', { name: 'Ask the cluster' }).click();
     const missing = page.locator('[data-finding=missing]', { hasText: 'Sys.Audit' });
     await missing.first().waitFor({ timeout: 30_000 });
+    // The sum is that of what stands below.
+    const [lacks, notes] = [await page.locator('[data-finding=missing]').count(), await page.locator('[data-finding=note]').count()];
+    const sum = `${lacks} ${lacks === 1 ? 'thing is' : 'things are'} missing${notes > 0 ? `; ${notes} ${notes === 1 ? 'note' : 'notes'} worth a look` : ''}, `;
+    await page.getByRole('status').filter({ hasText: sum }).waitFor();
     const command = await missing.first().locator('pre').first().innerText();
     assert.match(command, /^pveum /);
     await missing.first().getByRole('button', { name: 'Copy' }).first().click();
@@ -140,6 +170,16 @@ test('what the token lacks stands with the command that mends it, to be copied',
     assert.deepEqual(page.wrong, []);
   });
   await watch.happens('rights jarvis@pve!page full');
+  await withBrowser({}, async (context) => {
+    const page = await logInto(context, watch.url, 'admin', '/jarvis');
+    await page.getByRole('button', { name: 'Ask the cluster' }).click();
+    const sum = page.getByRole('status').filter({ hasText: 'All that is needed is there' });
+    await sum.waitFor({ timeout: 30_000 });
+    const notes = await page.locator('[data-finding=note]').count();
+    assert.equal(Number((await sum.innerText()).match(/; (\d+) notes? worth/)?.[1] ?? 0), notes);
+    assert.equal(await page.locator('[data-finding=missing]').count(), 0);
+    assert.deepEqual(page.wrong, []);
+  });
   await withBrowser({}, async (context) => {
     const page = await logInto(context, watch.url, 'olga', '/jarvis');
     await page.getByText('Admins can ask here what the token lacks').waitFor();

@@ -55,6 +55,17 @@ test('the kill switch: one click, every browser within a second, and resumed onl
       await goOn(second).waitFor({ timeout: 5_000 });
       assert.ok(performance.now() - began < 1_000, `the second browser followed after ${performance.now() - began} ms`);
       await second.getByText('Jarvis is stopped.').waitFor();
+      const verdict = second.locator('[data-verdict=attention]');
+      await verdict.getByText('Jarvis is stopped', { exact: true }).waitFor();
+      await verdict.getByText(/^Nothing is open\. It watches and tells, and does nothing on its own/).waitFor();
+      await second.getByRole('link', { name: 'Policy' }).click();
+      assert.equal(await second.getByText(/Jarvis acts/).count(), 0, 'it does not while it is stopped');
+      await second.getByText(/^All \d+ objections$/).click();
+      const objections = await second.locator('details dl').innerText();
+      assert.match(objections, /work is announced on it/);
+      assert.doesNotMatch(objections, /[[`]|\]\(/, 'text, and no markup');
+      await second.getByText('it does nothing on its own, whatever its level allows').waitFor();
+      await second.getByRole('link', { name: 'Overview' }).click();
       await goOn(second).click();
       await second.getByRole('button', { name: 'Leave it stopped' }).click();
       assert.equal((await watch.call('GET', '/api/monitor/status')).killSwitch, true, 'asked, and not done');
@@ -115,9 +126,18 @@ test('an address from a mail leads through the login to the incident', async () 
   await withBrowser({}, async (context) => {
     const page = await logIn(context, 'admin', `/incidents/${incident.id}`);
     await page.getByRole('heading', { name: 'VM web02 crashed' }).waitFor();
+    // Which of them stops Jarvis stands before the click, and what closing comes to before the second.
+    for (const [name, means] of [['I have seen it', /^Stops nothing/], ['Dismiss', /^Stops Jarvis/], ['Close', /^Stops Jarvis: .*until somebody starts it/]]) {
+      assert.match(await page.getByRole('button', { name: new RegExp(`^${name}`) }).getAttribute('title'), means, name);
+    }
+    await page.getByRole('button', { name: 'Close' }).click();
+    await page.getByRole('dialog').getByText('While web02 stays stopped, Jarvis does not start it and tells nothing more of it').waitFor();
+    await page.getByRole('dialog').getByRole('button', { name: 'Cancel' }).click();
     await page.getByRole('button', { name: 'Dismiss' }).click();
     await page.getByRole('dialog').getByRole('button', { name: 'Dismiss' }).click();
     await page.getByText('Held: dismissed by admin').waitFor({ timeout: 10_000 });
+    await page.getByRole('link', { name: 'Overview' }).click();
+    await page.locator('[data-verdict=handled]').getByText('1 incident: 1 dismissed', { exact: true }).waitFor();
     await page.goto(`${watch.url}/incidents/00000000-0000-0000-0000-000000000000`);
     await page.getByRole('heading', { name: 'There is no such incident' }).waitFor();
     assert.deepEqual(page.wrong, []);
@@ -129,6 +149,9 @@ test('a guest is shut down by hand only when that is confirmed', async () => {
     const page = await logIn(context, 'admin', '/guests/lab/qemu/102');
     await page.getByText('neither onboot nor the tag jarvis-restart says that it is to run').waitFor();
     await page.locator('figure', { hasText: 'Memory' }).locator('canvas').waitFor();
+    await page.getByRole('button', { name: 'Pull the plug' }).click();
+    await page.getByRole('dialog').getByRole('heading', { name: 'Stop db01 at once (pull the plug)?' }).waitFor();
+    await page.getByRole('dialog').getByRole('button', { name: 'Cancel' }).click();
     const act = page.getByRole('button', { name: 'Shut down', exact: true });
     await act.click();
     await page.getByRole('button', { name: 'Cancel' }).click();

@@ -14,7 +14,7 @@ const TITLES: Record<string, [string, Mark]> = {
   intended: ['Being done', 'handled'],
   acted: ['Done', 'handled'],
   verified: ['It helped', 'well'],
-  escalated: ['People called', 'trouble'],
+  escalated: ['Left to people', 'trouble'],
   ordered: ['An operator said', 'handled'],
 };
 

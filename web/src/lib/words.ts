@@ -96,7 +96,7 @@ export function nextWords(incident: Incident, now: number): string {
     case 'looks':
       return 'Being looked at';
     case 'people':
-      return 'For a person: the attempts have not helped';
+      return 'For a person: it was tried as often as its runbook allows, and no more is done';
     case 'proposed':
       return `Proposed: ${action}`;
     case 'acts':
@@ -108,9 +108,38 @@ export function nextWords(incident: Incident, now: number): string {
         if (left !== undefined && left > 0) return `${upper(action)} in ${span(left)}`;
         if (left !== undefined) return `${upper(action)} any moment`;
       }
-      return `Held: ${next.holds.map((hold) => hold.words).join('; ')}`;
+      const holds = holdsNow(next, now);
+      return holds.length > 0 ? `Held: ${holds.map((hold) => hold.words).join('; ')}` : `${upper(action)} any moment`;
     }
   }
+}
+
+/** What stands with an open incident: who it waits for, or that Jarvis is at it. */
+export type Standing = 'person' | 'way' | 'maintenance' | 'dismissed' | 'seen';
+
+export function standingOf(incident: Incident): Standing {
+  const { next, maintenance } = incident;
+  if (needsPerson(incident)) return 'person';
+  if (next?.step === 'acts' || next?.step === 'verifies') return 'way';
+  if (maintenance) return 'maintenance';
+  if (next?.dismissedBy) return 'dismissed';
+  return next && isHandled(next) ? 'way' : 'seen';
+}
+
+/** `2 under way, 1 held by maintenance until 20:24`: what stands with those that wait for nobody. */
+export function standingWords(incidents: Incident[], now: number): string {
+  const all = incidents.map((incident) => ({ incident, standing: standingOf(incident) }));
+  const number = (wanted: Standing): number => all.filter(({ standing }) => standing === wanted).length;
+  const ends = all.flatMap(({ incident, standing }) => (standing === 'maintenance' && incident.maintenance ? [Date.parse(incident.maintenance.until)] : []));
+  const last = Math.max(...ends);
+  const until = ends.length > 0 ? ` until ${when(last, now)}${ends.some((end) => end !== last) ? ' at the latest' : ''}` : '';
+  const parts: [number, string][] = [
+    [number('way'), 'under way'],
+    [number('maintenance'), `held by maintenance${until}`],
+    [number('dismissed'), 'dismissed'],
+    [number('seen'), 'seen by somebody'],
+  ];
+  return parts.flatMap(([many, words]) => (many > 0 ? [`${many.toLocaleString()} ${words}`] : [])).join(', ');
 }
 
 const RESOLUTIONS: Record<string, string> = {
@@ -131,3 +160,6 @@ export const LEVELS = [
   ['Act and report', 'Jarvis does what its runbooks allow, and tells of it.'],
   ['Act silently', 'Jarvis does what its runbooks allow; the journal and the activity say so.'],
 ] as const;
+
+/** What objects as of now: a wait that has passed objects no more, until the server says anew what does. */
+export const holdsNow = (next: Next, now: number): Next['holds'] => next.holds.filter(({ until }) => !until || Date.parse(until) > now);

@@ -93,14 +93,18 @@ pub(super) fn next(next: &Value) -> Option<String> {
         "held" => {
             let holds = next["holds"].as_array().map_or(&[][..], Vec::as_slice);
             let words: Vec<String> = holds.iter().map(|hold| text(&hold["words"])).collect();
-            format!("{}: held: {}", action(), words.join("; "))
+            // Nothing objects any more where a wait has just passed.
+            match words.is_empty() {
+                true => format!("{}, any moment", action()),
+                false => format!("{}: held: {}", action(), words.join("; ")),
+            }
         }
         "proposed" => format!("{}, if somebody approves", action()),
         "acts" => format!("{}, {}", action(), times()),
         "verifies" => {
             format!("{}, {}: done, and looked after until {}", action(), times(), short(&next["until"]))
         }
-        "people" => "Jarvis gave up, and people were called".to_owned(),
+        "people" => "it was tried as often as its runbook allows, and no more is done".to_owned(),
         other => plain(other),
     };
     let seen = next["acknowledgedBy"].as_str().map(|by| format!("; seen by {}", plain(by)));
@@ -367,6 +371,7 @@ mod tests {
                 "an objection",
                 json!({ "step": "held", "action": "start it", "holds": [{ "words": "locked" }] }),
             ),
+            ("a wait that has passed", json!({ "step": "held", "action": "start it", "holds": [] })),
             ("a proposal", json!({ "step": "proposed", "action": "start it on pve1" })),
             ("an attempt", json!({ "step": "acts", "action": "start it on pve1", "attempt": 1, "of": 3 })),
             (
@@ -383,11 +388,12 @@ mod tests {
             nothing: no runbook is for it: people are told
             a look: it is looked at
             an objection: start it: held: locked
+            a wait that has passed: start it, any moment
             a proposal: start it on pve1, if somebody approves
             an attempt: start it on pve1, attempt 1 of 3
             a verification: start it, attempt 1 of 3: done, and looked after until 2026-11-24 02:05 UTC
-            people: Jarvis gave up, and people were called
-            people have seen it: Jarvis gave up, and people were called; seen by olga (login)
+            people: it was tried as often as its runbook allows, and no more is done
+            people have seen it: it was tried as often as its runbook allows, and no more is done; seen by olga (login)
             a step of a newer daemon: �dances
         "#]]
         .assert_eq(&told.collect::<String>());

@@ -64,7 +64,7 @@ pub enum Next {
         /// When it counts as failed.
         until: Timestamp,
     },
-    /// It was tried as often as it may be, and people were called.
+    /// It was tried as often as it may be within a while, and is left to people.
     People,
 }
 

@@ -23,7 +23,7 @@ pub(super) enum NextStep {
     Acts,
     /// Something was done, and whether it helped is being looked at.
     Verifies,
-    /// It was tried as often as it may be, and people were called.
+    /// It was tried as often as it may be within a while, and is left to people: they are called where a channel is set up.
     People,
 }
 
@@ -101,7 +101,9 @@ impl Next {
                     until: hold.until().map(Time),
                     wait: hold.is_wait(),
                 };
-                shown.holds = holds.iter().map(objection).collect();
+                // A wait that has passed objects no more; the engine says at its next turn what does.
+                let stands = |hold: &&engine::decide::Hold| hold.until().is_none_or(|until| until > now);
+                shown.holds = holds.iter().filter(stands).map(objection).collect();
             }
             Ahead::Acts { attempt, of } => {
                 shown.step = NextStep::Acts;
@@ -116,5 +118,37 @@ impl Next {
             }
         }
         shown
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use engine::act::Action;
+    use engine::decide::Hold;
+
+    use super::*;
+
+    #[test]
+    fn a_wait_that_has_passed_objects_no_more() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let action = Action::StartGuest { guest: "qemu/101".parse().unwrap(), node: "pve1".parse().unwrap() };
+        let table = [
+            ("one that lasts", vec![Hold::Grace(at(11))], 1),
+            ("one that ends now", vec![Hold::Grace(at(10))], 0),
+            ("one that has passed", vec![Hold::Cooldown(at(3))], 0),
+            ("beside one that does not pass", vec![Hold::Standby, Hold::Grace(at(3))], 1),
+        ];
+        for (name, holds, stand) in table {
+            let prospect = Prospect {
+                incident: "01234567-89ab-8def-8123-456789abcdef".parse().unwrap(),
+                next: Ahead::Held { action: action.clone(), holds },
+                approved: None,
+                dismissed: None,
+                acknowledged: None,
+            };
+            let shown = Next::of(&prospect, at(10));
+            assert_eq!(shown.step, NextStep::Held, "{name}");
+            assert_eq!(shown.holds.len(), stand, "{name}");
+        }
     }
 }
