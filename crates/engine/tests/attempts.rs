@@ -5,10 +5,11 @@
 
 mod world;
 
-use engine::Input;
 use engine::act::Outcome;
-use engine::decide::Autonomy;
+use engine::decide::{Autonomy, Controls, KillSwitch};
 use engine::observe::{GuestStatus, Presence, Round, Task};
+use engine::policy::Policy;
+use engine::{Engine, Input};
 use expect_test::expect;
 use world::play::{crash, play, play_calls, watch};
 use world::{Watch, World, at};
@@ -356,4 +357,35 @@ fn a_machine_that_stood_still_goes_on() {
         69   inspect   qemu/101 closely
         69   verified  VM_FAULT           qemu/101 (web01): it has run for 0:30
         69   resolved  VM_FAULT           qemu/101 (web01): works again, mended by Jarvis after 0:52"#]]);
+}
+
+/// Whoever is killed right after a start still knows when that was: the next guest of the node waits its three seconds.
+#[test]
+fn the_stagger_outlives_a_restart() {
+    let mut world = World::new();
+    let mut watch = watch(&world, Autonomy::ActReport);
+    crash(&mut world, "qemu/101");
+    crash(&mut world, "lxc/200");
+    watch.step(17, world.round(Round::Critical, 17));
+    for second in 17..=34 {
+        for _ in 0..5 {
+            watch.look(&world, second, 0);
+        }
+    }
+    assert_eq!(watch.permits.drain(..).count(), 1, "{:#?}", watch.log);
+    let kept = watch.engine.checkpoint().clone();
+    watch.engine = Engine::restore("lab".parse().unwrap(), Policy::default(), 9, at(35), Some(kept), []);
+    watch.set(
+        35,
+        Controls { level: Autonomy::ActReport, kill_switch: KillSwitch::Off, ..Controls::default() },
+    );
+    watch.step(35, world.round(Round::Critical, 35));
+    let mut began = Vec::new();
+    for second in 35..=40 {
+        for _ in 0..5 {
+            watch.look(&world, second, 0);
+        }
+        began.extend(watch.permits.drain(..).map(|_| second));
+    }
+    assert_eq!(began, [37], "{:#?}", watch.log);
 }

@@ -106,7 +106,7 @@ impl Engine {
     fn fold_step(&mut self, at: Timestamp, id: IncidentId, step: Step) {
         let Some(slot) = self.memory.incidents.by_id(id).cloned() else { return };
         if let Step::Intended { attempt, .. } = &step {
-            self.memory.count(&slot, attempt.at);
+            self.memory.count(&slot, attempt);
         }
         if let Step::Acted { attempt, outcome: Outcome::NotMade { .. } } = &step {
             self.memory.uncount(&slot, attempt.at);

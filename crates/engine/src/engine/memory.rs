@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use crate::act::{Action, Attempt};
 use crate::decide::WINDOW_MAX;
 use crate::detect::guest::{self, ROW_AGE, Suspicion};
 use crate::incident::{Incidents, Slot};
@@ -50,6 +51,9 @@ pub struct Memory {
     /// When too many last began at once, until that is over.
     #[serde(default)]
     pub(super) storm: Option<Timestamp>,
+    /// When the last start on each node was made.
+    #[serde(default)]
+    pub(super) starts: BTreeMap<NodeName, Timestamp>,
 }
 
 /// Attempts that are remembered of one key. Each makes the others wait, so it is a bound for the memory only.
@@ -62,7 +66,12 @@ impl Memory {
         made.iter().copied().filter(|at| now.duration_since(*at) < window).collect()
     }
 
-    pub(super) fn count(&mut self, slot: &Slot, at: Timestamp) {
+    pub(super) fn count(&mut self, slot: &Slot, attempt: &Attempt) {
+        let at = attempt.at;
+        self.starts.retain(|_, made| at.duration_since(*made) < WINDOW_MAX);
+        if let Action::StartGuest { node, .. } = &attempt.action {
+            self.starts.insert(node.clone(), at);
+        }
         for (_, made) in &mut self.attempts {
             made.retain(|made| at.duration_since(*made) < WINDOW_MAX);
         }

@@ -65,8 +65,6 @@ pub(super) struct Scratch {
     pub(super) reviews: BTreeMap<Slot, Reviewed>,
     /// When a decision may change although nothing happens.
     pub(super) wake: Option<Timestamp>,
-    /// When the last start on each node was made.
-    starts: BTreeMap<NodeName, Timestamp>,
     /// Tasks that our own acts began.
     pub(super) own: Vec<Box<str>>,
     /// Storages without room, or away, as the last critical round had them, and how they are.
@@ -256,10 +254,7 @@ impl Engine {
                 incident.state = State::Acting { since, attempt: attempt.clone(), here: true };
                 incident.course.said = Said::Nothing;
                 let approved = incident.course.approved.take();
-                self.memory.count(&slot, attempt.at);
-                if let Action::StartGuest { node, .. } = &attempt.action {
-                    self.scratch.starts.insert(node.clone(), turn.now);
-                }
+                self.memory.count(&slot, &attempt);
                 let of = runbook.attempts.max(attempt.number);
                 self.step_taken(turn, &slot, Step::Intended { attempt, of, approved });
                 turn.effects.push(Effect::Act(permit));
@@ -374,7 +369,7 @@ impl Engine {
             storm: self.memory.storm.is_some(),
             busy: self.busy(),
             queued,
-            last_start: self.scratch.starts.get(node).copied(),
+            last_start: self.memory.starts.get(node).copied(),
             node: known_node,
             subject,
         };
