@@ -6,11 +6,13 @@ use std::time::{Duration, Instant};
 
 use axum::body::{Body, Bytes};
 use axum::extract::State;
+use axum::http::StatusCode;
 use axum::http::header::{CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
 use serde::Serialize;
 use tokio::sync::mpsc;
+use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
 use utoipa::{IntoParams, ToSchema};
 
@@ -21,15 +23,25 @@ use super::shape::Time;
 use super::{Reply, Shared, bounds};
 use crate::record::{self, JournalFilter, ListPage, VerifyError};
 use crate::report::caller::Caller;
+use crate::report::refusal::Refusal;
 use crate::report::solo::Known;
+use crate::report::turns::Turns;
 use crate::report::web::App;
 
 /// How long a walk may take; a million rows take less than a minute. What is longer is for `jarvis audit verify`.
 const WALK_MAX: Duration = Duration::from_secs(600);
 /// How long what a walk found is an answer: it reads the whole file, and whoever clicks twice means the same.
 const WALK_HOLDS: Duration = Duration::from_secs(10);
-/// Rows of a file that are in memory at a time.
+/// Rows of a file that are read at a time.
 const PIECE: u32 = 500;
+/// Bytes of them after which the piece ends, with the row that crosses it. Of each file three pieces are in memory: one that is
+/// sent, one that waits for that, and one that is read.
+const PIECE_BYTES: usize = 512 * 1024;
+/// Files that are made at a time, for everybody; each caller has at most half of them, so that who reads slowly keeps only
+/// themselves from another. What waits of them to be read is beside what waits of all other answers (`turns`).
+pub(crate) const EXPORTS_MAX: usize = 2;
+/// When it is worth another try: a whole journal is read in some seconds, by who reads on.
+const EXPORT_AGAIN: Duration = Duration::from_secs(5);
 
 /// Whether the journal is as it was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
@@ -159,7 +171,8 @@ impl Asks for PartAsked {
 
 /// The journal as a file, newest first: a row of `/api/v1/journal` on each line.
 ///
-/// A file that ends in the middle was cut off by the server, and the client is told so by HTTP.
+/// A file that ends in the middle was cut off by the server, and the client is told so by HTTP. Few are made at a time, and one
+/// for each caller: 429 until then.
 #[utoipa::path(get, path = "/api/v1/journal/export", tag = "recorded", params(PartAsked, JournalAsked),
     responses((status = 200, description = "A row on each line.", body = String, content_type = "application/x-ndjson")))]
 pub(super) async fn export(
@@ -167,9 +180,14 @@ pub(super) async fn export(
     caller: Caller,
     Asked((part, asked)): Asked<(PartAsked, JournalAsked)>,
 ) -> Reply {
+    let Some(turn) = Turns::take(&app.exports, &caller.name) else {
+        let words = "the journal is being sent to you already, or to as many others as it may be: try again";
+        return Err(Refusal::new(StatusCode::TOO_MANY_REQUESTS, words).retry_after(EXPORT_AGAIN).into());
+    };
     let PartAsked { since, until, cluster } = part;
     let within = bounds(&caller);
-    let window = record::Window { limit: PIECE, after: None, since, until, within, cluster };
+    let bytes = Some(PIECE_BYTES);
+    let window = record::Window { limit: PIECE, after: None, since, until, within, cluster, bytes };
     let filter = JournalFilter { kind: asked.kind };
     // The first piece before anything is said: what cannot be read is a refusal, and no empty file.
     let first = piece(&app, window.clone(), filter.clone()).await?;
@@ -192,7 +210,12 @@ pub(super) async fn export(
             };
         }
     });
-    let body = Body::from_stream(ReceiverStream::new(pieces));
+    let pieces = ReceiverStream::new(pieces).map(move |piece| {
+        // Given back when nobody wants the rest, or there is none.
+        let _turn = &turn;
+        piece
+    });
+    let body = Body::from_stream(pieces);
     let heads = [
         (CONTENT_TYPE, "application/x-ndjson"),
         (CONTENT_DISPOSITION, "attachment; filename=\"jarvis-journal.ndjson\""),
