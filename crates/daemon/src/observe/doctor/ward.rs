@@ -38,7 +38,7 @@ impl Ward {
     /// What is found now, or was a moment ago.
     pub(crate) async fn examined(&self) -> Known<Checkup> {
         let (patient, clock) = (Arc::clone(&self.patient), Arc::clone(&self.clock));
-        self.solo.ask(HOLDS, || examination(patient, clock)).await
+        self.solo.ask(|_, _| HOLDS, || examination(patient, clock)).await
     }
 }
 

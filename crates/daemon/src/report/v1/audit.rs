@@ -30,8 +30,11 @@ use crate::report::web::App;
 
 /// How long a walk may take; a million rows take less than a minute. What is longer is for `jarvis audit verify`.
 const WALK_MAX: Duration = Duration::from_secs(600);
-/// How long what a walk found is an answer: it reads the whole file, and whoever clicks twice means the same.
-const WALK_HOLDS: Duration = Duration::from_secs(10);
+/// How long what a walk found is an answer, at least: it reads the whole file, and whoever clicks twice means the same.
+const WALK_HOLDS: Duration = Duration::from_secs(60);
+/// And so many times as long as it took: it has a snapshot of the file, beside which nothing that is written can be put in its
+/// place (a checkpoint), and whoever asks without end must not keep one for more than a small part of the time.
+const WALK_RESTS: u32 = 10;
 /// Rows of a file that are read at a time.
 const PIECE: u32 = 500;
 /// Bytes of them after which the piece ends, with the row that crosses it. Of each file three pieces are in memory: one that is
@@ -91,7 +94,7 @@ pub(super) struct Verification {
     responses((status = 200, body = Verification)))]
 pub(super) async fn verification(State(app): Shared, caller: Caller, has: Has, _: Asked<Nothing>) -> Reply {
     let (path, at) = (app.store.path().to_owned(), app.live.now());
-    let Known { runs, last } = app.walks.ask(WALK_HOLDS, || walk(path, at)).await;
+    let Known { runs, last } = app.walks.ask(walk_holds, || walk(path, at)).await;
     has.answer(&Verification {
         running: runs,
         state: last.as_ref().map(|walked| walked.chain),
@@ -100,6 +103,10 @@ pub(super) async fn verification(State(app): Shared, caller: Caller, has: Has, _
         checked_at: last.as_ref().map(|walked| Time(walked.at)),
         took_seconds: last.as_ref().map(|walked| walked.took.as_secs_f64()),
     })
+}
+
+fn walk_holds(_: &Walked, took: Duration) -> Duration {
+    WALK_HOLDS.max(took.saturating_mul(WALK_RESTS))
 }
 
 /// On a thread of its own: each row is hashed, and nobody else is to wait for that.
@@ -239,4 +246,23 @@ async fn piece(
         lines.push(b'\n');
     }
     Ok((lines.into(), next.map(|at| record::Window { after: Some(at), ..window })))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_walk_found_holds_for_as_long_as_it_is_worth() {
+        for (name, took, holds) in [
+            ("a small journal", 1, 60),
+            ("as large as a minute allows", 6, 60),
+            ("a million rows", 50, 500),
+            ("one that was given up", 600, 6_000),
+        ] {
+            let took = Duration::from_secs(took);
+            let walked = Walked { chain: Chain::Whole, words: String::new(), at: Timestamp::UNIX_EPOCH, took };
+            assert_eq!(walk_holds(&walked, took).as_secs(), holds, "{name}");
+        }
+    }
 }
