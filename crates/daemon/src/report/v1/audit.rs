@@ -50,8 +50,10 @@ const EXPORT_AGAIN: Duration = Duration::from_secs(5);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 enum Chain {
-    /// Every row fits the one before it, and the head beside the database.
+    /// Every row fits the one before it, and the head beside the database, and the key stands for all of them.
     Whole,
+    /// They fit, and for some the key does not stand: whoever could write the file may have written them.
+    Unproven,
     /// A row does not fit, or the head.
     Broken,
     /// It is whole since, and was broken before: the daemon found that, and wrote a row of it.
@@ -122,7 +124,9 @@ async fn walk(path: PathBuf, at: Timestamp) -> Walked {
         drop(say.send(found));
     });
     let (chain, words) = match (spawned, said.await) {
-        (Ok(_), Ok(Ok(Ok(Ok(whole))))) => (Chain::Whole, whole.to_string()),
+        (Ok(_), Ok(Ok(Ok(Ok(fits))))) => {
+            (if fits.is_proven() { Chain::Whole } else { Chain::Unproven }, fits.to_string())
+        }
         (Ok(_), Ok(Ok(Ok(Err(error))))) => (of_error(&error), format!("{:#}", anyhow::Error::from(error))),
         (Ok(_), Ok(Ok(Err(_)))) => {
             let words = "it took longer than ten minutes; `jarvis audit verify` takes the time that it needs";
@@ -135,6 +139,7 @@ async fn walk(path: PathBuf, at: Timestamp) -> Walked {
     };
     match chain {
         Chain::Whole => tracing::info!("the journal was walked through: it is whole"),
+        Chain::Unproven => tracing::warn!("the journal was walked through: {words}"),
         Chain::Broken | Chain::BrokenBefore | Chain::NoKey | Chain::Unread => {
             tracing::error!("the journal was walked through: {words}");
         }
@@ -261,7 +266,8 @@ mod tests {
             ("one that was given up", 600, 6_000),
         ] {
             let took = Duration::from_secs(took);
-            let walked = Walked { chain: Chain::Whole, words: String::new(), at: Timestamp::UNIX_EPOCH, took };
+            let walked =
+                Walked { chain: Chain::Whole, words: String::new(), at: Timestamp::UNIX_EPOCH, took };
             assert_eq!(walk_holds(&walked, took).as_secs(), holds, "{name}");
         }
     }
