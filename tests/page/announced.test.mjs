@@ -58,6 +58,15 @@ test('maintenance of a node is announced from its screen, holds for its guests, 
     await row.getByRole('link').first().click();
     await page.getByText(/Part of announced work until .*, by admin \(login\): new <b>memory<\/b>\. Nothing is done about it/).waitFor();
 
+    // What nothing would be done about anyway is not held: it says so, and the work stands beside it.
+    await page.goto(watch.url);
+    await watch.happens('disk node/pve1 99%');
+    const full = page.locator('[data-incident]', { hasText: 'disk is nearly full' });
+    await full.getByText(/For a person: Jarvis has no runbook for it \(maintenance until [\d:]+\)/).waitFor({ timeout: 60_000 });
+    assert.equal(await page.locator('[data-verdict]').getAttribute('data-verdict'), 'trouble');
+    await watch.happens('disk node/pve1 20%');
+    await full.waitFor({ state: 'detached', timeout: 60_000 });
+
     await page.goto(`${watch.url}/policy`);
     await page.locator('[data-notice=inForce]').getByRole('button', { name: 'End' }).click();
     await page.getByRole('dialog').getByRole('button', { name: 'End it' }).click();
