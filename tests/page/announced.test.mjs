@@ -59,6 +59,15 @@ test('maintenance of a node is announced from its screen, holds for its guests, 
     await row.getByRole('link').first().click();
     await page.getByText(/Part of announced work until .*, by admin \(login\): new <b>memory<\/b>\. Nothing is done about it/).waitFor();
 
+    // What nothing would be done about anyway is not held: it says so, and the work stands beside it.
+    await page.goto(watch.url);
+    await watch.happens('disk node/pve1 99%');
+    const full = page.locator('[data-incident]', { hasText: 'disk is nearly full' });
+    await full.getByText(/For a person: Jarvis has no runbook for it \(maintenance until [\d:]+\)/).waitFor({ timeout: 60_000 });
+    assert.equal(await page.locator('[data-verdict]').getAttribute('data-verdict'), 'trouble');
+    await watch.happens('disk node/pve1 20%');
+    await full.waitFor({ state: 'detached', timeout: 60_000 });
+
     await page.goto(`${watch.url}/policy`);
     await page.locator('[data-notice=inForce]').getByRole('button', { name: 'End' }).click();
     await page.getByRole('dialog').getByRole('button', { name: 'End it' }).click();
@@ -184,14 +193,23 @@ test('a change whose second half fails is said, and is not made twice when it is
     const form = page.getByRole('dialog');
     await form.getByLabel('What for').fill('a cable');
     const refused = { status: 503, contentType: 'application/problem+json', body: '{"status":503,"detail":"the store takes nothing"}' };
-    await page.route('**/api/v1/maintenance/*', (route) => route.fulfill(refused));
+    let refusals = 0;
+    await page.route('**/api/v1/maintenance/*', (route) => {
+      refusals += 1;
+      return route.fulfill(refused);
+    });
     await form.getByRole('button', { name: 'Change it' }).click();
     await form.getByText('The new one is set, and the one before it could not be ended: the store takes nothing. Try again.').waitFor();
+    await form.getByRole('button', { name: 'Change it' }).click();
+    await until(async () => refusals === 2, 'it was tried again');
+    const all = async () => (await listed('maintenance', '?state=all')).filter(({ subject }) => subject === 'lxc/200').map(({ state, note }) => [state, note]);
+    assert.deepEqual(await all(), [['inForce', 'a cable'], ['inForce', '']], 'the same is not set twice');
+    // What is written meanwhile is what is wanted, and nothing of before is left.
+    await form.getByLabel('What for').fill('a switch');
     await page.unroute('**/api/v1/maintenance/*');
     await form.getByRole('button', { name: 'Change it' }).click();
     await form.waitFor({ state: 'detached' });
-    const set = (await listed('maintenance', '?state=all')).filter(({ subject }) => subject === 'lxc/200');
-    assert.deepEqual(set.map(({ state, note }) => [state, note]), [['inForce', 'a cable'], ['ended', '']]);
+    assert.deepEqual(await all(), [['inForce', 'a switch'], ['ended', 'a cable'], ['ended', '']]);
     assert.deepEqual(page.wrong, []);
   });
 });

@@ -61,7 +61,7 @@ impl Told {
         let width = found.iter().map(|finding| finding.what.chars().count()).max().unwrap_or(0);
         // Writing to a string cannot fail.
         writeln!(self.text, "{title}").unwrap_or_default();
-        for Finding { mark, what, words, mend } in found {
+        for Finding { mark, what, words, mend, refused: _ } in found {
             let sign = match mark {
                 Mark::Well => "ok",
                 Mark::Note => "note",

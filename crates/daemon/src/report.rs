@@ -244,6 +244,7 @@ impl Server {
             tools: Tools::new(hands),
             logins: Logins::new(limits.login_burst, limits.login_every),
             turns: Arc::new(Turns::new(limits.requests)),
+            exports: Arc::new(Turns::new(v1::EXPORTS_MAX)),
             scrapes: Arc::default(),
             walks: Arc::default(),
             stop: stop.clone(),

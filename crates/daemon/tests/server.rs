@@ -35,6 +35,8 @@ mod sessions;
 mod site;
 #[path = "server/slow.rs"]
 mod slow;
+#[path = "server/task_log.rs"]
+mod task_log;
 #[path = "server/tls.rs"]
 mod tls;
 #[path = "server/tools.rs"]

@@ -69,7 +69,10 @@ export function storyOf({ events, journal }: Schemas['IncidentStory'], held?: Ne
   const last = journal.findLastIndex(({ kind }) => kind === 'held');
   const shown = new Set<string>();
   for (const step of steps) step.tasks = step.tasks.filter((upid) => !shown.has(upid) && shown.add(upid));
-  return steps.map((step, at) => (held && at === last ? { ...step, title: 'Not done yet', mark: isHandled(held) ? 'handled' : 'attention', now: true } : step));
+  if (!held) return steps;
+  // Its own words are those of then: what objects may have changed since, or say another time.
+  const words = held.holds.map((hold) => hold.words).join('; ');
+  return steps.map((step, at) => (at === last ? { ...step, title: 'Not done yet', words, mark: isHandled(held) ? 'handled' : 'attention', now: true } : step));
 }
 
 /** Details as a list, as far as they are plain. */

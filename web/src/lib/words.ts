@@ -65,11 +65,23 @@ export function isHandled(next: Next): boolean {
   }
 }
 
+/** Whether it is announced work that something waits for: where nothing would be done anyway, and people were called, it holds nothing. */
+function isHeldByWork({ maintenance, next }: Incident): boolean {
+  switch (next?.step) {
+    case 'held':
+    case 'looks':
+    case 'proposed':
+      return !!maintenance;
+    default:
+      return false;
+  }
+}
+
 export function incidentMark(incident: Incident): Mark {
   if (incident.state === 'resolved') return 'well';
   const { next } = incident;
   // Somebody works on it, said so, and wants to hear nothing of it.
-  if (incident.maintenance) return 'handled';
+  if (isHeldByWork(incident)) return 'handled';
   if (next && (isHandled(next) || next.dismissedBy || next.acknowledgedBy)) return 'handled';
   return incident.severity === 'error' || incident.severity === 'critical' ? 'trouble' : 'attention';
 }
@@ -82,14 +94,20 @@ export const needsPerson = (incident: Incident): boolean => {
 
 const upper = (text: string): string => text.charAt(0).toUpperCase() + text.slice(1);
 
-/** What comes next, as of now. */
+/** What comes next, as of now, and announced work beside it. */
 export function nextWords(incident: Incident, now: number): string {
+  const { state, maintenance } = incident;
+  if (state === 'resolved' || !maintenance) return stepWords(incident, now);
+  const work = `maintenance until ${when(maintenance.until, now)}`;
+  return isHeldByWork(incident) ? `Held: ${work}` : `${stepWords(incident, now)} (${work})`;
+}
+
+function stepWords(incident: Incident, now: number): string {
   const { next } = incident;
   if (incident.state === 'resolved') return 'Over';
   if (!next) return 'Open';
   const action = next.action ?? 'it';
   const left = next.until ? Math.max(0, Date.parse(next.until) - now) : undefined;
-  if (incident.maintenance && next.step !== 'acts' && next.step !== 'verifies') return `Held: maintenance until ${when(incident.maintenance.until, now)}`;
   switch (next.step) {
     case 'nothing':
       return 'For a person: Jarvis has no runbook for it';

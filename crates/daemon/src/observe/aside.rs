@@ -3,7 +3,7 @@
 
 use engine::observe::{Blindness, GuestId, GuestKind, NodeName};
 use pve::Upid;
-use pve::types::{GuestConfig, LogLine, RrdPoint};
+use pve::types::{GuestConfig, LogLine, Page, RrdPoint};
 
 use super::Observer;
 use super::ask::{About, Unanswered};
@@ -109,18 +109,11 @@ impl Observer {
             let ask = move |client: pve::Client| async move { client.task_log(upid, start, LINES_MAX).await };
             self.endpoints.put(Call::TaskLog, About::NodeWithin(PART_WITHIN), ask)
         };
-        let first = match asked(0).await {
-            Ok(first) => first,
-            Err(Unanswered::Failed(pve::Error::NotFound { .. })) => return Ok(None),
-            Err(unanswered) => return Err(unanswered.blindness()),
-        };
-        let total = first.total.and_then(|total| u32::try_from(total).ok()).unwrap_or(0);
-        let before = total.saturating_sub(LINES_MAX);
-        let page = match before {
-            0 => first,
-            _ => asked(before).await.map_err(|unanswered| unanswered.blindness())?,
-        };
-        Ok(Some(TaskSaid { lines: page.rows.rows.iter().map(line).collect(), truncated: before > 0 }))
+        match last_lines(asked).await {
+            Ok(said) => Ok(Some(said)),
+            Err(Unanswered::Failed(pve::Error::NotFound { .. })) => Ok(None),
+            Err(unanswered) => Err(unanswered.blindness()),
+        }
     }
 
     /// What a guest's configuration says.
@@ -141,6 +134,21 @@ impl Observer {
             agent: config.agent(),
         })
     }
+}
+
+/// The last lines of a log, of which a page is asked for by where it starts, and each says how many lines there are.
+async fn last_lines<E, F>(page_at: impl Fn(u32) -> F) -> Result<TaskSaid, E>
+where
+    F: Future<Output = Result<Page<LogLine>, E>>,
+{
+    let first = page_at(0).await?;
+    let total = first.total.and_then(|total| u32::try_from(total).ok()).unwrap_or(0);
+    let before = total.saturating_sub(LINES_MAX);
+    let page = match before {
+        0 => first,
+        _ => page_at(before).await?,
+    };
+    Ok(TaskSaid { lines: page.rows.rows.iter().map(line).collect(), truncated: before > 0 })
 }
 
 fn line(LogLine { t, .. }: &LogLine) -> String {
@@ -191,9 +199,40 @@ fn course<'a>(points: impl Iterator<Item = &'a RrdPoint>) -> Course {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::RefCell;
+    use std::convert::Infallible;
+
     use jiff::Timestamp;
+    use pve::types::Rows;
 
     use super::*;
+
+    #[tokio::test]
+    async fn the_last_lines_of_a_log_are_shown() {
+        for (name, lines, says_how_many, shown, asked) in [
+            ("nothing yet", 0, true, None, &[0][..]),
+            ("a start", 5, true, Some((1, 5)), &[0]),
+            ("as many as are shown", 200, true, Some((1, 200)), &[0]),
+            ("one more", 201, true, Some((2, 201)), &[0, 1]),
+            ("a backup", 4_321, true, Some((4_122, 4_321)), &[0, 4_121]),
+            ("PVE does not say how many there are", 201, false, Some((1, 200)), &[0]),
+        ] {
+            let starts = RefCell::new(Vec::new());
+            let page_at = async |start: u32| {
+                starts.borrow_mut().push(start);
+                let line = |n: u32| LogLine { n: n.into(), t: format!("line {n}").into() };
+                let rows = (start + 1..=lines).take(LINES_MAX as usize).map(line).collect();
+                let total = says_how_many.then_some(u64::from(lines));
+                Ok::<_, Infallible>(Page { rows: Rows { rows, unreadable: Vec::new() }, total })
+            };
+            let Ok(said) = last_lines(page_at).await;
+            let ends = said.lines.first().zip(said.lines.last());
+            let expected = shown.map(|(first, last)| (format!("line {first}"), format!("line {last}")));
+            assert_eq!(ends.map(|(first, last)| (first.clone(), last.clone())), expected, "{name}");
+            assert_eq!(*starts.borrow(), asked, "{name}");
+            assert_eq!(said.truncated, asked.len() > 1, "{name}");
+        }
+    }
 
     #[test]
     fn a_line_without_an_end_is_cut_at_a_letter() {

@@ -17,7 +17,7 @@ use crate::clock::Clock;
 use crate::report::meter::Meter;
 
 /// Each 401 costs the node 3 s and may look like an attack (pve-domain 9.22).
-const AFTER_REFUSAL: SignedDuration = SignedDuration::from_secs(60);
+pub(super) const AFTER_REFUSAL: SignedDuration = SignedDuration::from_secs(60);
 
 /// The endpoints of one cluster.
 pub(super) struct Endpoints {

@@ -47,11 +47,13 @@ pub(crate) struct Finding {
     pub(crate) words: Vec<String>,
     /// Commands that mend it, on a node of the cluster.
     pub(crate) mend: Vec<String>,
+    /// Whether PVE refused a token.
+    pub(crate) refused: bool,
 }
 
 impl Finding {
     pub(crate) fn new(mark: Mark, what: impl Into<String>, words: impl Into<String>) -> Finding {
-        Finding { mark, what: what.into(), words: vec![words.into()], mend: Vec::new() }
+        Finding { mark, what: what.into(), words: vec![words.into()], mend: Vec::new(), refused: false }
     }
 
     pub(crate) fn mended_by(mut self, command: impl Into<String>) -> Finding {
@@ -213,7 +215,8 @@ fn certificate(endpoint: &Endpoint) -> (Mark, &'static str) {
 }
 
 fn failed(what: impl Into<String>, error: &Error) -> Finding {
-    Finding::new(Mark::Missing, what, plain(&error.to_string()))
+    let refused = matches!(error, Error::Unauthorized { .. });
+    Finding { refused, ..Finding::new(Mark::Missing, what, plain(&error.to_string())) }
 }
 
 fn refused(what: &str, token: &str, error: &Error) -> Finding {

@@ -291,5 +291,19 @@ mod tests {
             let told = current(&read(answer));
             assert_eq!((told.status.as_str(), told.monitor), (status, monitor), "{name}");
         }
+        let of_ha =
+            |ha: serde_json::Value| json!({"vmid":100,"status":"stopped","qmpstatus":"stopped","ha":ha});
+        #[rustfmt::skip]
+        let table = [
+            ("HA has it",               of_ha(json!({"managed":1,"state":"started","group":""})), Some("started")),
+            ("HA has just taken it",    of_ha(json!({"managed":1})), Some("managed")),
+            ("a state of a later PVE",  of_ha(json!({"managed":1,"state":"napping"})), Some("napping")),
+            ("HA ignores it",           of_ha(json!({"managed":0})), None),
+            ("a state of before",       of_ha(json!({"managed":0,"state":"started"})), None),
+            ("nothing is said of HA",   json!({"vmid":100,"status":"stopped"}), None),
+        ];
+        for (name, answer, expected) in table {
+            assert_eq!(current(&read(answer)).ha.as_deref(), expected, "{name}");
+        }
     }
 }

@@ -86,6 +86,8 @@ pub struct Window {
     pub within: Option<Vec<String>>,
     /// Only this cluster.
     pub cluster: Option<String>,
+    /// Bytes of JSON after which the page ends; `None`, and at most: what every page has.
+    pub bytes: Option<usize>,
 }
 
 /// Which events.
@@ -334,6 +336,7 @@ impl Question {
         bytes: impl Fn(&T) -> usize,
     ) -> Result<ListPage<T>, sqlx::Error> {
         let limit = usize::try_from(self.window.limit.clamp(1, super::ROWS_MAX)).unwrap_or(1);
+        let bytes_max = self.window.bytes.map_or(PAGE_BYTES_MAX, |most| most.min(PAGE_BYTES_MAX));
         let mut query = self.statement(i64::try_from(limit + 1).unwrap_or(i64::MAX));
         // As it is now: what comes between the two statements must not shift where the walk ends.
         let mut snapshot = pool.begin().await?;
@@ -341,7 +344,7 @@ impl Question {
         let (mut page, mut size, mut last) = (Vec::new(), 0, None);
         while let Some(row) = rows.next().await {
             let row = row?;
-            if page.len() == limit || size > PAGE_BYTES_MAX {
+            if page.len() == limit || size > bytes_max {
                 return Ok(ListPage { rows: page, next: last });
             }
             last = Some(self.table.position(&row)?);

@@ -79,9 +79,19 @@ pub struct Verified {
     anchor: Option<i64>,
     head: Option<i64>,
     signatures: String,
+    /// Whether there are rows, and none of them is signed.
+    unsigned: bool,
     unproven: Option<Unproven>,
     /// Whether there is a journal at all.
     journal: bool,
+}
+
+impl Verified {
+    /// Whether all of it was written by whoever has the key, or by an earlier version up to its last head. Where not, it fits,
+    /// and whoever could write the file may have written some of it.
+    pub fn is_proven(&self) -> bool {
+        !self.unsigned && self.unproven.is_none()
+    }
 }
 
 impl fmt::Display for Verified {
@@ -156,6 +166,7 @@ pub async fn verify(path: &Path) -> Result<Verified, VerifyError> {
             anchor: found.anchor,
             head: signed.map(|signed| signed.head.seq).filter(|seq| *seq > 0),
             signatures: found.signatures,
+            unsigned: found.unsigned,
             unproven: found.unproven,
             journal: found.journal,
         }),
@@ -193,6 +204,7 @@ struct Found {
     words: String,
     /// Which rows are signed.
     signatures: String,
+    unsigned: bool,
     unproven: Option<Unproven>,
 }
 
@@ -232,10 +244,11 @@ impl Found {
         if self.breaks > 0 && !others.is_empty() {
             self.words.push_str(&format!("; of those before it, {}", others.join(", and ")));
         }
+        self.unsigned = self.rows > 0 && walk.plain.is_some() && walk.ours == 0;
         self.signatures = match walk.plain {
             _ if self.rows == 0 => String::new(),
             None => "every row is signed".to_owned(),
-            Some(_) if walk.ours == 0 => {
+            Some(_) if self.unsigned => {
                 "no row is signed; the daemon signs them from its next start on".to_owned()
             }
             Some((from, to)) => {

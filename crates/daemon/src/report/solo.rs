@@ -18,6 +18,7 @@ pub(crate) struct Solo<T>(watch::Sender<State<T>>);
 #[derive(Debug)]
 struct State<T> {
     runs: bool,
+    /// What it last answered, and until when that is an answer.
     last: Option<(Instant, Arc<T>)>,
 }
 
@@ -37,13 +38,18 @@ impl<T> Default for Solo<T> {
 }
 
 impl<T: Send + Sync + 'static> Solo<T> {
-    /// Its answer. It is run where it does not run and its last answer is older than `holds`.
-    pub(crate) async fn ask<F>(self: &Arc<Self>, holds: Duration, make: impl FnOnce() -> F) -> Known<T>
+    /// Its answer. It is run where it does not run and its last answer holds no longer: for how long it does is said of the
+    /// answer and of the time that it took.
+    pub(crate) async fn ask<F>(
+        self: &Arc<Self>,
+        holds: impl FnOnce(&T, Duration) -> Duration + Send + 'static,
+        make: impl FnOnce() -> F,
+    ) -> Known<T>
     where
         F: Future<Output = T> + Send + 'static,
     {
         let begins = self.0.send_if_modified(|state| {
-            let fresh = state.last.as_ref().is_some_and(|(at, _)| at.elapsed() < holds);
+            let fresh = state.last.as_ref().is_some_and(|(until, _)| Instant::now() < *until);
             let begins = !state.runs && !fresh;
             state.runs |= begins;
             begins
@@ -51,8 +57,10 @@ impl<T: Send + Sync + 'static> Solo<T> {
         if begins {
             let (turn, work) = (Turn(Arc::clone(self)), make());
             tokio::spawn(async move {
-                let answer = Arc::new(work.await);
-                turn.0.0.send_modify(|state| state.last = Some((Instant::now(), answer)));
+                let began = Instant::now();
+                let answer = work.await;
+                let until = Instant::now() + holds(&answer, began.elapsed());
+                turn.0.0.send_modify(|state| state.last = Some((until, Arc::new(answer))));
             });
         }
         let mut state = self.0.subscribe();
@@ -80,11 +88,16 @@ mod tests {
 
     const HOLDS: Duration = Duration::from_secs(30);
 
+    /// The second answer holds ten times as long as it took.
+    fn holds(answer: &u32, took: Duration) -> Duration {
+        if *answer == 2 { took * 10 } else { HOLDS }
+    }
+
     /// Asks; the answer is how often it was run before.
     async fn ask(solo: &Arc<Solo<u32>>, runs: &Arc<AtomicU32>, takes: u64) -> (bool, Option<u32>) {
         let count = Arc::clone(runs);
         let known = solo
-            .ask(HOLDS, || async move {
+            .ask(holds, || async move {
                 tokio::time::sleep(Duration::from_secs(takes)).await;
                 count.fetch_add(1, Ordering::Relaxed) + 1
             })
@@ -102,12 +115,16 @@ mod tests {
         assert_eq!(ask(&solo, &runs, 20).await, (true, Some(1)), "it takes longer than anybody waits");
         assert_eq!(ask(&solo, &runs, 20).await, (true, Some(1)), "and is not begun again");
         assert_eq!(ask(&solo, &runs, 20).await, (false, Some(2)), "until it has ended");
+        tokio::time::sleep(Duration::from_secs(199)).await;
+        assert_eq!(ask(&solo, &runs, 2).await, (false, Some(2)), "it took 20 s, and holds 200");
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        assert_eq!(ask(&solo, &runs, 2).await, (false, Some(3)));
     }
 
     #[tokio::test(start_paused = true)]
     async fn one_that_panics_keeps_nobody_from_the_next() {
         let (solo, runs) = (Arc::new(Solo::<u32>::default()), Arc::default());
-        let known = solo.ask(HOLDS, || async { panic!("on purpose") }).await;
+        let known = solo.ask(holds, || async { panic!("on purpose") }).await;
         assert!(!known.runs && known.last.is_none());
         assert_eq!(ask(&solo, &runs, 1).await, (false, Some(1)));
     }

@@ -168,7 +168,7 @@ pub(super) fn hold(
     if let Some(until) = &until {
         until.0.send_replace(Some(Instant::now() + within));
     }
-    let paced = if size.is_none() { Some((within, 0)) } else { None };
+    let paced = size.is_none().then_some(Paced { within, taken: 0, left: None });
     Some(response.map(|body| Body::new(Taken { body, rest: Bytes::new(), turn, until, paced })))
 }
 
@@ -178,20 +178,47 @@ struct Taken {
     rest: Bytes,
     turn: Turn,
     until: Option<Until>,
-    /// Of one that is made while it is read: the time for each part of it, and what was taken of this part.
-    paced: Option<(Duration, usize)>,
+    /// Of one that is made while it is read.
+    paced: Option<Paced>,
+}
+
+/// How far a body is of which nobody knows how long it is.
+struct Paced {
+    /// The time for each part of it.
+    within: Duration,
+    /// What was taken of this part.
+    taken: usize,
+    /// While it is made and there is nothing to take: what is left of this part's time, which stands still.
+    left: Option<Duration>,
 }
 
 impl Taken {
     /// So many bytes of it were taken.
     fn pace(&mut self, bytes: usize) {
-        let Some((within, taken)) = &mut self.paced else { return };
-        *taken += bytes;
-        if *taken >= PACE {
-            *taken = 0;
+        let Some(paced) = &mut self.paced else { return };
+        paced.taken += bytes;
+        if paced.taken >= PACE {
+            paced.taken = 0;
             if let Some(until) = &self.until {
-                until.0.send_replace(Some(Instant::now() + *within));
+                until.0.send_replace(Some(Instant::now() + paced.within));
             }
+        }
+    }
+
+    /// Whether there is something to take now. What the making takes is not the reader's time; and it is given back no
+    /// more than it took, or who takes a little of each piece would have a part's time for each.
+    fn offer(&mut self, something: bool) {
+        let (Some(paced), Some(until)) = (&mut self.paced, &self.until) else { return };
+        match (something, paced.left) {
+            (false, None) => {
+                let due = until.0.send_replace(None);
+                paced.left = due.map(|due| due.saturating_duration_since(Instant::now()));
+            }
+            (true, Some(left)) => {
+                paced.left = None;
+                until.0.send_replace(Some(Instant::now() + left));
+            }
+            (false, Some(_)) | (true, None) => {}
         }
     }
 }
@@ -205,7 +232,9 @@ impl HttpBody for Taken {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         while self.rest.is_empty() {
-            match std::task::ready!(Pin::new(&mut self.body).poll_frame(cx)) {
+            let made = Pin::new(&mut self.body).poll_frame(cx);
+            self.offer(made.is_ready());
+            match std::task::ready!(made) {
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(data) => self.rest = data,
                     Err(other) => return Poll::Ready(Some(Ok(other))),
@@ -246,6 +275,8 @@ impl Drop for Taken {
 
 #[cfg(test)]
 mod tests {
+    use tokio_stream::StreamExt;
+
     use super::*;
 
     fn load(turns: &Turns) -> (usize, usize) {
@@ -345,6 +376,31 @@ mod tests {
         tokio::time::sleep(Duration::from_secs(61)).await;
         assert!(keeper.is_finished(), "nobody reads on");
         assert_eq!(load(&turns).0, 1, "its turn is held for as long");
+    }
+
+    /// A filter that fits little: what the server needs to find the next line is not the time of who reads.
+    #[tokio::test(start_paused = true)]
+    async fn the_time_stands_still_while_there_is_nothing_to_take() {
+        let turns = Arc::new(Turns::new(64));
+        let (until, due) = Until::of_connection();
+        let keeper = tokio::spawn(overdue(due));
+        let parts = tokio_stream::iter(0..3).then(|_| async {
+            tokio::time::sleep(Duration::from_secs(600)).await;
+            Ok::<_, axum::Error>(Bytes::from_static(b"a line"))
+        });
+        let turn = Turns::take(&turns, "a").unwrap();
+        let response = Response::new(Body::from_stream(parts));
+        let mut body = hold(response, turn, Some(until), Duration::from_secs(60)).unwrap().into_body();
+        for _ in 0..2 {
+            let frame = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await.unwrap().unwrap();
+            assert_eq!(frame.into_data().unwrap().as_ref(), b"a line");
+            assert!(!keeper.is_finished(), "it was taken as soon as it was there");
+            tokio::time::sleep(Duration::from_secs(25)).await;
+        }
+        assert!(!keeper.is_finished(), "50 s of the reader's own");
+        std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await.unwrap().unwrap();
+        tokio::time::sleep(Duration::from_secs(11)).await;
+        assert!(keeper.is_finished(), "61 s: a line is no megabyte");
     }
 
     #[tokio::test(start_paused = true)]

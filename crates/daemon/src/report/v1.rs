@@ -45,7 +45,7 @@ use engine::observe::ClusterName;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-pub(super) use audit::Walked;
+pub(super) use audit::{EXPORTS_MAX, Walked};
 pub(super) use params::{Asked, Nothing};
 
 use super::caller::Caller;

@@ -67,6 +67,8 @@ pub(super) struct App {
     pub(super) tools: Tools,
     pub(super) logins: Logins,
     pub(super) turns: Arc<Turns>,
+    /// Files of the journal that are being sent.
+    pub(super) exports: Arc<Turns>,
     pub(super) scrapes: Arc<Scrapes>,
     /// Through the journal.
     pub(super) walks: Arc<Solo<v1::Walked>>,

@@ -7,6 +7,7 @@ use serde_json::Value;
 use sqlx::Connection;
 
 use crate::harness::{Fixture, Reply, edge};
+use crate::slow::ask_and_stop;
 use crate::v1::{opened, tell};
 
 const VERIFICATION: &str = "/api/v1/journal/verification";
@@ -122,5 +123,44 @@ async fn the_file_has_every_row_once_and_no_other() {
     assert_eq!(count("", &otto).await, 1, "no row of another cluster, and none of all of Jarvis");
     let wrong = json(&fixture.get(&format!("{EXPORT}?limit=5"), &all).await);
     assert_eq!(wrong["detail"], "limit: there is no such parameter; allowed: since, until, cluster, kind");
+    fixture.stop().await;
+}
+
+/// Who does not read their file keeps themselves from another, and others only where there are as many of those.
+#[tokio::test]
+async fn few_files_are_made_at_a_time() {
+    let fixture = Fixture::new().await;
+    for name in ["olga", "otto", "oskar"] {
+        fixture.user(name, Role::Operator, None).await;
+    }
+    let told = (0..300_u128).map(|id| opened(i64::try_from(id).unwrap(), id)).collect();
+    tell(&fixture, "lab", told).await;
+    // Some 18 MB: more than any kernel keeps for a client.
+    touch(
+        fixture.folder.path(),
+        "UPDATE journal SET entry = json_set(entry, '$.long', hex(zeroblob(30000)))",
+    )
+    .await;
+    let [olga, otto, oskar] =
+        [fixture.token_of("olga").await, fixture.token_of("otto").await, fixture.token_of("oskar").await];
+    let mut unread = Vec::new();
+    for (name, token, expected) in [
+        ("the first", &olga, "200"),
+        ("another of the same", &olga, "429"),
+        ("somebody else's", &otto, "200"),
+        ("a third", &oskar, "429"),
+    ] {
+        let (stream, status) = ask_and_stop(&fixture, EXPORT, token).await;
+        assert_eq!(status, format!("HTTP/1.1 {expected}"), "{name}");
+        unread.push(stream);
+    }
+    let refused = fixture.get(EXPORT, &oskar).await;
+    assert_eq!((refused.status, refused.header("retry-after")), (429, Some("5")), "{}", refused.body);
+    assert_eq!(fixture.get("/api/v1/journal", &olga).await.status, 200, "everything else is answered");
+    drop(unread);
+    // The server hears of a closed connection when it next writes to it.
+    while fixture.get(EXPORT, &oskar).await.status != 200 {
+        tokio::task::yield_now().await;
+    }
     fixture.stop().await;
 }

@@ -39,7 +39,7 @@ fn publish_guests(fixture: &Fixture) {
 }
 
 /// Asks, takes the first bytes of the answer, and no more.
-async fn ask_and_stop(fixture: &Fixture, path: &str, token: &str) -> (TcpStream, String) {
+pub(crate) async fn ask_and_stop(fixture: &Fixture, path: &str, token: &str) -> (TcpStream, String) {
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(4096).unwrap();
     let mut stream = socket.connect(fixture.address()).await.unwrap();

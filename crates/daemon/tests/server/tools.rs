@@ -110,7 +110,7 @@ pub(crate) fn hands(cluster: &Simulated) -> Hands {
     Hands::new(clients(endpoints, token, &Clock::wall()).unwrap(), false)
 }
 
-fn publish(fixture: &Fixture) {
+pub(crate) fn publish(fixture: &Fixture) {
     let guest = |kind, vmid, name: &str, node: &str, status: &str| GuestRow {
         id: GuestId { kind, vmid },
         name: Some(name.into()),

@@ -390,6 +390,8 @@ async fn a_head_of_an_earlier_version() {
           newest end: the head beside the database is at row 7 (signed)
           signatures: no row is signed; the daemon signs them from its next start on"#]];
     whole.assert_eq(&verified(&folder, &path).await);
+    let is_proven = async || verify(&path).await.unwrap().is_proven();
+    assert!(!is_proven().await, "no row is signed");
     keep(&folder);
     save(&path, 28..=29).await;
     let upgraded = expect![[r#"
@@ -404,6 +406,7 @@ async fn a_head_of_an_earlier_version() {
         assert!(said.contains("at row 7 (signed)") && said.contains("sealed by row 8"), "{round}: {said}");
         Store::open(&path).await.unwrap().close().await;
         upgraded.assert_eq(&verified(&folder, &path).await);
+        assert!(is_proven().await, "{round}: up to the last head that version's own word is taken");
     }
     let kinds = "SELECT kind || ' ' || seq || ' ' || entry FROM journal WHERE kind = 'signed'";
     assert_eq!(read_column(&path, kinds).await, ["signed 8 {\"unproven\":null}"]);
@@ -420,6 +423,7 @@ async fn a_head_of_an_earlier_version() {
           signatures: no row is signed; the daemon signs them from its next start on
           unproven: rows 8 to 9 came after the last head of a version that did not sign its rows; whoever could write the file may have written them"#]];
     before.assert_eq(&verified(&folder, &path).await);
+    assert!(!is_proven().await, "rows behind the head");
     Store::open(&path).await.unwrap().close().await;
     let after = expect![[r#"
         the journal is whole: 10 rows, 1 to 10
@@ -428,6 +432,7 @@ async fn a_head_of_an_earlier_version() {
           signatures: rows 1 to 9 are of an earlier version, sealed by row 10; every row since is signed
           unproven: rows 8 to 9 came after the last head of a version that did not sign its rows; whoever could write the file may have written them"#]];
     after.assert_eq(&verified(&folder, &path).await);
+    assert!(!is_proven().await, "what is written since does not prove them");
     assert_eq!(read_column(&path, kinds).await, ["signed 10 {\"unproven\":{\"from\":8,\"to\":9}}"]);
 }
 

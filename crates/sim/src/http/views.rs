@@ -292,8 +292,8 @@ pub(super) fn current<'a>(cluster: &'a Cluster, guest: &'a Guest) -> Json<'a> {
     if guest.spec.id.kind == GuestKind::Qemu {
         qmp_fields(&mut row, cluster, guest);
     }
-    let ha = match &guest.spec.ha {
-        Some(state) => row! { "managed" => 1i64, "state" => state.as_str() },
+    let ha = match guest.ha_managed() {
+        Some(state) => row! { "managed" => 1i64, "state" => state },
         None => row! { "managed" => 0i64 },
     };
     row.push(("ha".into(), Json::Map(ha)));

@@ -80,7 +80,7 @@ impl Grantee<'_> {
             }
         }
         let mend = paths.iter().flat_map(|path| self.grant(path, "PVEAuditor")).collect();
-        Finding { mark: Mark::Missing, what: what.into(), words, mend }
+        Finding { mark: Mark::Missing, what: what.into(), words, mend, refused: false }
     }
 
     /// What the nodes' journals say of a death.

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 
 use super::{Finding, Mark, Patient, examine};
 use crate::clock::Clock;
+use crate::observe::ask::AFTER_REFUSAL;
 use crate::report::solo::{Known, Solo};
 
 /// How long what was found is an answer: to find it costs a cluster some seconds of its nodes' time.
@@ -38,7 +39,15 @@ impl Ward {
     /// What is found now, or was a moment ago.
     pub(crate) async fn examined(&self) -> Known<Checkup> {
         let (patient, clock) = (Arc::clone(&self.patient), Arc::clone(&self.clock));
-        self.solo.ask(HOLDS, || examination(patient, clock)).await
+        self.solo.ask(holds, || examination(patient, clock)).await
+    }
+}
+
+/// A refused token is not shown again before the rounds would: each time costs a node three seconds, and may look like an attack.
+fn holds(checkup: &Checkup, _: Duration) -> Duration {
+    match checkup.found.iter().any(|finding| finding.refused) {
+        true => HOLDS.max(AFTER_REFUSAL.unsigned_abs()),
+        false => HOLDS,
     }
 }
 
@@ -56,4 +65,34 @@ async fn examination(patient: Arc<Patient>, clock: Arc<Clock>) -> Checkup {
         vec![Finding::new(Mark::Missing, "cluster", words)]
     });
     Checkup { at, found }
+}
+
+#[cfg(test)]
+mod tests {
+    use pve::answer::understand;
+
+    use super::super::{failed, refused};
+    use super::*;
+
+    #[test]
+    fn a_refused_token_is_not_shown_again_soon() {
+        let error = |status, reason| {
+            let asked = pve::Asked { call: "GET /version".into(), endpoint: "pve1:8006".into() };
+            understand::<()>(&asked, status, reason, b"").err().unwrap()
+        };
+        let well = || Finding::new(Mark::Well, "endpoint pve1", "PVE 9.1");
+        let (wrong, down) = (error(401, "No ticket"), error(595, "Connection refused"));
+        let token = "jarvis@pve!jarvis";
+        for (name, found, holds_for) in [
+            ("all is well", vec![well()], 20),
+            ("an endpoint is down", vec![failed("endpoint pve1", &down), well()], 20),
+            ("the token is refused", vec![well(), refused("token", token, &wrong)], 60),
+            ("the one that acts is", vec![well(), refused("token that acts", token, &wrong), well()], 60),
+            ("nobody says what of it", vec![refused("token that acts", token, &down)], 20),
+            ("refused in the middle", vec![well(), failed("rights", &wrong)], 60),
+        ] {
+            let checkup = Checkup { at: Timestamp::UNIX_EPOCH, found };
+            assert_eq!(holds(&checkup, Duration::from_secs(9)).as_secs(), holds_for, "{name}");
+        }
+    }
 }

@@ -6,11 +6,13 @@ use std::time::{Duration, Instant};
 
 use axum::body::{Body, Bytes};
 use axum::extract::State;
+use axum::http::StatusCode;
 use axum::http::header::{CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
 use serde::Serialize;
 use tokio::sync::mpsc;
+use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
 use utoipa::{IntoParams, ToSchema};
 
@@ -21,22 +23,37 @@ use super::shape::Time;
 use super::{Reply, Shared, bounds};
 use crate::record::{self, JournalFilter, ListPage, VerifyError};
 use crate::report::caller::Caller;
+use crate::report::refusal::Refusal;
 use crate::report::solo::Known;
+use crate::report::turns::Turns;
 use crate::report::web::App;
 
 /// How long a walk may take; a million rows take less than a minute. What is longer is for `jarvis audit verify`.
 const WALK_MAX: Duration = Duration::from_secs(600);
-/// How long what a walk found is an answer: it reads the whole file, and whoever clicks twice means the same.
-const WALK_HOLDS: Duration = Duration::from_secs(10);
-/// Rows of a file that are in memory at a time.
+/// How long what a walk found is an answer, at least: it reads the whole file, and whoever clicks twice means the same.
+const WALK_HOLDS: Duration = Duration::from_secs(60);
+/// And so many times as long as it took: it has a snapshot of the file, beside which nothing that is written can be put in its
+/// place (a checkpoint), and whoever asks without end must not keep one for more than a small part of the time.
+const WALK_RESTS: u32 = 10;
+/// Rows of a file that are read at a time.
 const PIECE: u32 = 500;
+/// Bytes of them after which the piece ends, with the row that crosses it. Of each file three pieces are in memory: one that is
+/// sent, one that waits for that, and one that is read.
+const PIECE_BYTES: usize = 512 * 1024;
+/// Files that are made at a time, for everybody; each caller has at most half of them, so that who reads slowly keeps only
+/// themselves from another. What waits of them to be read is beside what waits of all other answers (`turns`).
+pub(crate) const EXPORTS_MAX: usize = 2;
+/// When it is worth another try: a whole journal is read in some seconds, by who reads on.
+const EXPORT_AGAIN: Duration = Duration::from_secs(5);
 
 /// Whether the journal is as it was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 enum Chain {
-    /// Every row fits the one before it, and the head beside the database.
+    /// Every row fits the one before it, and the head beside the database, and the key stands for all of them.
     Whole,
+    /// They fit, and for some the key does not stand: whoever could write the file may have written them.
+    Unproven,
     /// A row does not fit, or the head.
     Broken,
     /// It is whole since, and was broken before: the daemon found that, and wrote a row of it.
@@ -79,7 +96,7 @@ pub(super) struct Verification {
     responses((status = 200, body = Verification)))]
 pub(super) async fn verification(State(app): Shared, caller: Caller, has: Has, _: Asked<Nothing>) -> Reply {
     let (path, at) = (app.store.path().to_owned(), app.live.now());
-    let Known { runs, last } = app.walks.ask(WALK_HOLDS, || walk(path, at)).await;
+    let Known { runs, last } = app.walks.ask(walk_holds, || walk(path, at)).await;
     has.answer(&Verification {
         running: runs,
         state: last.as_ref().map(|walked| walked.chain),
@@ -88,6 +105,10 @@ pub(super) async fn verification(State(app): Shared, caller: Caller, has: Has, _
         checked_at: last.as_ref().map(|walked| Time(walked.at)),
         took_seconds: last.as_ref().map(|walked| walked.took.as_secs_f64()),
     })
+}
+
+fn walk_holds(_: &Walked, took: Duration) -> Duration {
+    WALK_HOLDS.max(took.saturating_mul(WALK_RESTS))
 }
 
 /// On a thread of its own: each row is hashed, and nobody else is to wait for that.
@@ -103,7 +124,9 @@ async fn walk(path: PathBuf, at: Timestamp) -> Walked {
         drop(say.send(found));
     });
     let (chain, words) = match (spawned, said.await) {
-        (Ok(_), Ok(Ok(Ok(Ok(whole))))) => (Chain::Whole, whole.to_string()),
+        (Ok(_), Ok(Ok(Ok(Ok(fits))))) => {
+            (if fits.is_proven() { Chain::Whole } else { Chain::Unproven }, fits.to_string())
+        }
         (Ok(_), Ok(Ok(Ok(Err(error))))) => (of_error(&error), format!("{:#}", anyhow::Error::from(error))),
         (Ok(_), Ok(Ok(Err(_)))) => {
             let words = "it took longer than ten minutes; `jarvis audit verify` takes the time that it needs";
@@ -116,6 +139,7 @@ async fn walk(path: PathBuf, at: Timestamp) -> Walked {
     };
     match chain {
         Chain::Whole => tracing::info!("the journal was walked through: it is whole"),
+        Chain::Unproven => tracing::warn!("the journal was walked through: {words}"),
         Chain::Broken | Chain::BrokenBefore | Chain::NoKey | Chain::Unread => {
             tracing::error!("the journal was walked through: {words}");
         }
@@ -159,7 +183,8 @@ impl Asks for PartAsked {
 
 /// The journal as a file, newest first: a row of `/api/v1/journal` on each line.
 ///
-/// A file that ends in the middle was cut off by the server, and the client is told so by HTTP.
+/// A file that ends in the middle was cut off by the server, and the client is told so by HTTP. Few are made at a time, and one
+/// for each caller: 429 until then.
 #[utoipa::path(get, path = "/api/v1/journal/export", tag = "recorded", params(PartAsked, JournalAsked),
     responses((status = 200, description = "A row on each line.", body = String, content_type = "application/x-ndjson")))]
 pub(super) async fn export(
@@ -167,9 +192,14 @@ pub(super) async fn export(
     caller: Caller,
     Asked((part, asked)): Asked<(PartAsked, JournalAsked)>,
 ) -> Reply {
+    let Some(turn) = Turns::take(&app.exports, &caller.name) else {
+        let words = "the journal is being sent to you already, or to as many others as it may be: try again";
+        return Err(Refusal::new(StatusCode::TOO_MANY_REQUESTS, words).retry_after(EXPORT_AGAIN).into());
+    };
     let PartAsked { since, until, cluster } = part;
     let within = bounds(&caller);
-    let window = record::Window { limit: PIECE, after: None, since, until, within, cluster };
+    let bytes = Some(PIECE_BYTES);
+    let window = record::Window { limit: PIECE, after: None, since, until, within, cluster, bytes };
     let filter = JournalFilter { kind: asked.kind };
     // The first piece before anything is said: what cannot be read is a refusal, and no empty file.
     let first = piece(&app, window.clone(), filter.clone()).await?;
@@ -192,7 +222,12 @@ pub(super) async fn export(
             };
         }
     });
-    let body = Body::from_stream(ReceiverStream::new(pieces));
+    let pieces = ReceiverStream::new(pieces).map(move |piece| {
+        // Given back when nobody wants the rest, or there is none.
+        let _turn = &turn;
+        piece
+    });
+    let body = Body::from_stream(pieces);
     let heads = [
         (CONTENT_TYPE, "application/x-ndjson"),
         (CONTENT_DISPOSITION, "attachment; filename=\"jarvis-journal.ndjson\""),
@@ -216,4 +251,24 @@ async fn piece(
         lines.push(b'\n');
     }
     Ok((lines.into(), next.map(|at| record::Window { after: Some(at), ..window })))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_walk_found_holds_for_as_long_as_it_is_worth() {
+        for (name, took, holds) in [
+            ("a small journal", 1, 60),
+            ("as large as a minute allows", 6, 60),
+            ("a million rows", 50, 500),
+            ("one that was given up", 600, 6_000),
+        ] {
+            let took = Duration::from_secs(took);
+            let walked =
+                Walked { chain: Chain::Whole, words: String::new(), at: Timestamp::UNIX_EPOCH, took };
+            assert_eq!(walk_holds(&walked, took).as_secs(), holds, "{name}");
+        }
+    }
 }

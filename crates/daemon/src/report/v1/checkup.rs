@@ -42,7 +42,7 @@ struct Finding {
 
 impl From<&doctor::Finding> for Finding {
     fn from(found: &doctor::Finding) -> Finding {
-        let doctor::Finding { mark, what, words, mend } = found;
+        let doctor::Finding { mark, what, words, mend, refused: _ } = found;
         let mark = match mark {
             Mark::Well => FindingMark::Ok,
             Mark::Note => FindingMark::Note,

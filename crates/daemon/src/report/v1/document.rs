@@ -120,6 +120,9 @@ fn common(path: &str, method: &str, call: &mut Value) {
     if method != "get" {
         statuses.extend(["408", "409", "413", "429"]);
     }
+    if path.ends_with("/export") {
+        statuses.push("429");
+    }
     // Nobody logs in with a body that a form of another page could send.
     if (ours || public) && call.get("requestBody").is_some() {
         statuses.push("415");

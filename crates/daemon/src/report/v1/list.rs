@@ -65,7 +65,7 @@ impl Window {
     pub(super) fn read(self, list: &str, caller: &Caller) -> Result<record::Window, Problem> {
         let Window { limit, cursor, since, until, cluster } = self;
         let after = cursor.map(|cursor| cursor::read(list, &cursor).ok_or_else(bad_cursor)).transpose()?;
-        Ok(record::Window { limit, after, since, until, within: bounds(caller), cluster })
+        Ok(record::Window { limit, after, since, until, within: bounds(caller), cluster, bytes: None })
     }
 }
 
