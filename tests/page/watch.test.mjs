@@ -60,6 +60,10 @@ test('the kill switch: one click, every browser within a second, and resumed onl
       await verdict.getByText(/^Nothing is open\. It watches and tells, and does nothing on its own/).waitFor();
       await second.getByRole('link', { name: 'Policy' }).click();
       assert.equal(await second.getByText(/Jarvis acts/).count(), 0, 'it does not while it is stopped');
+      await second.getByText(/^All \d+ objections$/).click();
+      const objections = await second.locator('details dl').innerText();
+      assert.match(objections, /work is announced on it/);
+      assert.doesNotMatch(objections, /`|\]\(/, 'text, and no markup');
       await second.getByText('it does nothing on its own, whatever its level allows').waitFor();
       await second.getByRole('link', { name: 'Overview' }).click();
       await goOn(second).click();
