@@ -158,6 +158,10 @@ test('what the token lacks stands with the command that mends it, to be copied',
     await page.getByRole('button', { name: 'Ask the cluster' }).click();
     const missing = page.locator('[data-finding=missing]', { hasText: 'Sys.Audit' });
     await missing.first().waitFor({ timeout: 30_000 });
+    // The sum is that of what stands below.
+    const [lacks, notes] = [await page.locator('[data-finding=missing]').count(), await page.locator('[data-finding=note]').count()];
+    const sum = `${lacks} ${lacks === 1 ? 'thing is' : 'things are'} missing${notes > 0 ? `; ${notes} ${notes === 1 ? 'note' : 'notes'} worth a look` : ''}, `;
+    await page.getByRole('status').filter({ hasText: sum }).waitFor();
     const command = await missing.first().locator('pre').first().innerText();
     assert.match(command, /^pveum /);
     await missing.first().getByRole('button', { name: 'Copy' }).first().click();
@@ -166,6 +170,20 @@ test('what the token lacks stands with the command that mends it, to be copied',
     assert.deepEqual(page.wrong, []);
   });
   await watch.happens('rights jarvis@pve!page full');
+  await withBrowser({}, async (context) => {
+    const page = await logInto(context, watch.url, 'admin', '/jarvis');
+    const sum = page.getByRole('status').filter({ hasText: 'All that is needed is there' });
+    // An answer of a moment ago is given once more, so it is asked until a new one comes.
+    const asked = async () => {
+      await page.getByRole('button', { name: /^Ask/ }).click();
+      return (await sum.count()) > 0;
+    };
+    await until(asked, 'nothing is missing any more', 60_000);
+    const notes = await page.locator('[data-finding=note]').count();
+    assert.equal(Number((await sum.innerText()).match(/; (\d+) notes? worth/)?.[1] ?? 0), notes);
+    assert.equal(await page.locator('[data-finding=missing]').count(), 0);
+    assert.deepEqual(page.wrong, []);
+  });
   await withBrowser({}, async (context) => {
     const page = await logInto(context, watch.url, 'olga', '/jarvis');
     await page.getByText('Admins can ask here what the token lacks').waitFor();
