@@ -40,3 +40,27 @@ test('the link logs in; a crash is told, mended and over, live', async () => {
     assert.deepEqual([...page.wrong, ...story.wrong], []);
   });
 });
+
+test('the link opened while somebody is in leaves no password, and logs nobody in once they are out', async () => {
+  await withBrowser({}, async (context) => {
+    const first = await open(context, demo.link);
+    await first.getByRole('navigation').waitFor();
+    const page = await open(context, demo.link);
+    await page.getByRole('navigation').waitFor();
+    assert.doesNotMatch(page.url(), /#|password/);
+    // In a page that is open the browser goes to it without loading anything.
+    await page.goto(`${demo.url}/login`);
+    await page.getByRole('navigation').waitFor();
+    await page.evaluate((link) => {
+      location.href = link;
+    }, demo.link);
+    await until(() => !/#|password/.test(page.url()), 'it is taken out of the address');
+    await page.getByRole('button', { name: 'admin' }).click();
+    await page.getByRole('button', { name: 'Log out' }).click();
+    await page.getByLabel('Password', { exact: true }).waitFor();
+    await page.waitForTimeout(500);
+    assert.equal(await page.getByRole('navigation').count(), 0, 'nobody is logged in');
+    assert.equal(await page.getByLabel('Password', { exact: true }).inputValue(), '');
+    assert.deepEqual([...first.wrong, ...page.wrong], []);
+  });
+});

@@ -25,7 +25,30 @@ export const session = {
   },
 };
 
+/** The password that a link carried, until it is used or somebody is in. */
+let given = '';
+
+/**
+ * Takes the password of the demo's link out of the address, whoever is logged in: what stands behind the # is sent to nobody, and
+ * is to stay neither in the address nor in the history.
+ */
+export function readLink(): void {
+  const password = new URLSearchParams(location.hash.slice(1)).get('password');
+  if (password === null) return;
+  history.replaceState(null, '', location.pathname + location.search);
+  // Who is in stays in, and is not somebody else once they log out.
+  if (state.kind !== 'in') given = password;
+}
+
+/** The link's password, once. */
+export function takeGiven(): string {
+  const taken = given;
+  given = '';
+  return taken;
+}
+
 function enter(who: Session): void {
+  given = '';
   useSession(who.csrf ?? null);
   state = { kind: 'in', who };
 }
