@@ -93,6 +93,12 @@ const intruders = () => {
   return made;
 };
 
+/** What is cut by the window, or to be reached only by scrolling sideways, though it is for reading: the screens, and the journal's rows. */
+const cut = () =>
+  [...document.querySelectorAll('nav ul, nav a, [aria-label="Rows of the journal"]')]
+    .filter((one) => one.scrollWidth > one.clientWidth || one.getBoundingClientRect().right > document.documentElement.clientWidth)
+    .map((one) => one.getAttribute('aria-label') ?? one.textContent.trim().slice(0, 40));
+
 async function faults(page) {
   await page.evaluate(axe);
   const { violations } = await page.evaluate(() =>
@@ -117,6 +123,7 @@ for (const [name, options] of [
         const made = await page.evaluate(intruders);
         const wide = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
         wrong.push(...made.map((one) => `${screen}: became markup: ${one}`));
+        wrong.push(...(await page.evaluate(cut)).map((one) => `${screen}: cut: ${one}`));
         if (wide > 0) wrong.push(`${screen}: ${wide} px wider than the window`);
         wrong.push(...(await faults(page)).map((one) => `${screen}: ${one}`));
         await page.keyboard.press('Escape');
