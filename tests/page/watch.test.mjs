@@ -149,6 +149,9 @@ test('a guest is shut down by hand only when that is confirmed', async () => {
     const page = await logIn(context, 'admin', '/guests/lab/qemu/102');
     await page.getByText('neither onboot nor the tag jarvis-restart says that it is to run').waitFor();
     await page.locator('figure', { hasText: 'Memory' }).locator('canvas').waitFor();
+    await page.getByRole('button', { name: 'Pull the plug' }).click();
+    await page.getByRole('dialog').getByRole('heading', { name: 'Stop db01 at once (pull the plug)?' }).waitFor();
+    await page.getByRole('dialog').getByRole('button', { name: 'Cancel' }).click();
     const act = page.getByRole('button', { name: 'Shut down', exact: true });
     await act.click();
     await page.getByRole('button', { name: 'Cancel' }).click();
