@@ -32,6 +32,8 @@ const BOOT_SETTLE: SignedDuration = SignedDuration::from_secs(330);
 /// Every runbook leaves a guest alone for longer at first.
 const GRACE: SignedDuration = SignedDuration::from_secs(15);
 const STAGGER: SignedDuration = SignedDuration::from_secs(3);
+/// What went away is shown for so long as it was.
+const SHOWN: SignedDuration = SignedDuration::from_secs(314);
 /// From this on a storage has no room, in percent.
 const FULL: u64 = 98;
 
@@ -92,7 +94,7 @@ pub(crate) struct Acts {
     gone: BTreeMap<GuestId, Timestamp>,
     /// Since when fewer than two nodes could say whether another one is there.
     few: Option<Timestamp>,
-    /// Since when each node has a storage without room, or away.
+    /// Since when it can be known of each node that it has a storage without room, or away.
     no_room: BTreeMap<NodeName, Timestamp>,
     opened: BTreeMap<IncidentId, Timestamp>,
     dismissed: BTreeSet<IncidentId>,
@@ -185,15 +187,20 @@ impl Acts {
             cluster.nodes().iter().filter(|(name, node)| node.alive() && cluster.quorate(name)).count();
         self.few = if members < 2 { self.few.or(Some(moment.at)) } else { None };
         for name in cluster.nodes().keys() {
-            let short = cluster.storages().values().any(|storage| {
-                storage.places.get(name).is_some_and(|place| {
-                    !place.active || place.used.saturating_mul(100) >= storage.spec.total.saturating_mul(FULL)
-                })
+            let places = || {
+                cluster.storages().values().filter_map(|storage| Some((storage, storage.places.get(name)?)))
+            };
+            let full = places().any(|(storage, place)| {
+                place.active && place.used.saturating_mul(100) >= storage.spec.total.saturating_mul(FULL)
             });
-            if short {
-                self.no_room.entry(name.clone()).or_insert(moment.at);
-            } else {
-                self.no_room.remove(name);
+            // PVE goes on showing one that went away as it was (pve-domain 1.4).
+            let away = places().any(|(_, place)| !place.active).then(|| moment.at + SHOWN);
+            match full.then_some(moment.at).or(away) {
+                Some(known) => {
+                    let since = self.no_room.entry(name.clone()).or_insert(known);
+                    *since = (*since).min(known);
+                }
+                None => drop(self.no_room.remove(name)),
             }
         }
         for (name, node) in cluster.nodes() {
