@@ -241,7 +241,9 @@ impl Judge {
         let died_lately = lately
             .filter(|truth| truth.guest == id)
             .any(|truth| matches!(truth.befell, Befell::Died | Befell::PoweredOff));
-        let last = truth.iter().rev().filter(|truth| truth.guest == id && truth.befell != Befell::Removed);
+        // What a backup lent it was not its own.
+        let other = |befell: Befell| matches!(befell, Befell::Removed | Befell::Lent | Befell::Returned);
+        let last = truth.iter().rev().filter(|truth| truth.guest == id && !other(truth.befell));
         let died_last = last.into_iter().next().is_some_and(|truth| {
             let died = matches!(truth.befell, Befell::Died | Befell::PoweredOff);
             died && moment.at.duration_since(truth.at) < LATE
