@@ -21,8 +21,8 @@ const QUIET_AFTER: SignedDuration = SignedDuration::from_secs(45);
 const NODE_QUIET: SignedDuration = SignedDuration::from_secs(450);
 /// Good rounds after which what must be told has been told: three looks, each of which may wait for its timeout.
 const ROUNDS_MAX: u32 = 12;
-/// A death is told this late at most, when one look after the other fails.
-const LATE: SignedDuration = SignedDuration::from_secs(180);
+/// A death is told this late at most: when one look after the other fails, and a lock holds what is known in between.
+const LATE: SignedDuration = SignedDuration::from_secs(450);
 /// From a look at a guest until what is found is told: several calls, one of which may wait for its timeout.
 const ON_ITS_WAY: SignedDuration = SignedDuration::from_secs(15);
 /// PVE shows what a node has not said anew for so long (pve-domain 1.4), and then some.
