@@ -305,7 +305,9 @@ impl Write for Set {
     async fn apply(&self, conn: &mut SqliteConnection) -> Result<Written, sqlx::Error> {
         let Set { signer, id, new, by, at } = self;
         let NewNotice { kind, cluster, about, condition, note, when } = new.clone();
-        if open(&mut *conn, Some(kind), *at).await?.len() >= OPEN_MAX {
+        // Of each cluster so many, and of all together: who operates one takes no room from the others.
+        let held = open(&mut *conn, Some(kind), *at).await?;
+        if held.iter().filter(|held| held.cluster == cluster).count() >= OPEN_MAX {
             return Ok(NOTHING);
         }
         let mut name = format!("{} ({})", by.name, by.via);

@@ -5,6 +5,7 @@ use std::path::Path;
 use daemon::report::caller::Role;
 use serde_json::Value;
 use sqlx::Connection;
+use tokio::io::AsyncReadExt;
 
 use crate::harness::{Fixture, Reply, edge};
 use crate::slow::ask_and_stop;
@@ -162,5 +163,27 @@ async fn few_files_are_made_at_a_time() {
     while fixture.get(EXPORT, &oskar).await.status != 200 {
         tokio::task::yield_now().await;
     }
+    fixture.stop().await;
+}
+
+/// Whoever is shut out in the middle gets no more of it, and what they have does not look whole.
+#[tokio::test]
+async fn who_is_shut_out_gets_no_more_of_the_file() {
+    let fixture = Fixture::new().await;
+    fixture.user("olga", Role::Operator, None).await;
+    let told = (0..300_u128).map(|id| opened(i64::try_from(id).unwrap(), id)).collect();
+    tell(&fixture, "lab", told).await;
+    let long = "UPDATE journal SET entry = json_set(entry, '$.long', hex(zeroblob(30000)))";
+    touch(fixture.folder.path(), long).await;
+    let olga = fixture.token_of("olga").await;
+    let (mut stream, status) = ask_and_stop(&fixture, EXPORT, &olga).await;
+    assert_eq!(status, "HTTP/1.1 200");
+    let out = fixture.ask("PATCH /api/v1/users/olga", &fixture.token(), r#"{"disabled":true}"#).await;
+    assert_eq!(out.status, 200, "{}", out.body);
+    let mut rest = Vec::new();
+    // Cut off: its end is missing, or the connection was reset.
+    let whole = stream.read_to_end(&mut rest).await.is_ok() && rest.ends_with(b"0\r\n\r\n");
+    assert!(!whole, "{} bytes, to the end", rest.len());
+    assert!(rest.len() < 10_000_000, "{} bytes", rest.len());
     fixture.stop().await;
 }

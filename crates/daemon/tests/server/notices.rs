@@ -309,6 +309,27 @@ async fn an_incident_and_its_events_say_by_whom_people_are_not_told() {
     fixture.stop().await;
 }
 
+/// Who operates one cluster takes no room from another, nor from what is about all of them.
+#[tokio::test]
+async fn each_cluster_has_its_own_room() {
+    let fixture = Fixture::of_two().await;
+    let of = |cluster: Value| json!({ "subject": "cluster", "minutes": 60, "cluster": cluster });
+    for _ in 0..200 {
+        assert_eq!(post(&fixture, MAINTENANCE, &of("edge".into())).await.status, 201);
+    }
+    for (name, cluster, expected) in
+        [("the same", "edge".into(), 409), ("another", "lab".into(), 201), ("all of them", Value::Null, 201)]
+    {
+        let given = match cluster {
+            Value::Null => json!({ "subject": "tag:web", "minutes": 60 }),
+            cluster => of(cluster),
+        };
+        let reply = post(&fixture, MAINTENANCE, &given).await;
+        assert_eq!(reply.status, expected, "{name}: {}", reply.shown());
+    }
+    fixture.stop().await;
+}
+
 #[tokio::test]
 async fn there_are_only_so_many_and_what_is_over_makes_room() {
     let fixture = of_lab().await;

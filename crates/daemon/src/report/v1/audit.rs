@@ -204,6 +204,10 @@ pub(super) async fn export(
     // The first piece before anything is said: what cannot be read is a refusal, and no empty file.
     let first = piece(&app, window.clone(), filter.clone()).await?;
     let (give, pieces) = mpsc::channel(1);
+    // Whoever is shut out, or may see less from now on, is sent no more: who is meant is not asked, since asking again is cheap.
+    let mut rights = app.auth.changes();
+    rights.mark_unchanged();
+    let theirs = rights.clone();
     tokio::spawn(async move {
         let mut piece_of = Ok(first);
         loop {
@@ -216,16 +220,20 @@ pub(super) async fn export(
                 return;
             }
             let Some(window) = next else { return };
-            piece_of = match app.stop.is_asked() {
-                true => Err(axum::Error::new("the daemon stops")),
-                false => piece(&app, window, filter.clone()).await.map_err(axum::Error::new),
+            piece_of = match (app.stop.is_asked(), theirs.has_changed().unwrap_or(true)) {
+                (true, _) => Err(axum::Error::new("the daemon stops")),
+                (false, true) => Err(axum::Error::new(RIGHTS_CHANGED)),
+                (false, false) => piece(&app, window, filter.clone()).await.map_err(axum::Error::new),
             };
         }
     });
     let pieces = ReceiverStream::new(pieces).map(move |piece| {
         // Given back when nobody wants the rest, or there is none.
         let _turn = &turn;
-        piece
+        match rights.has_changed().unwrap_or(true) {
+            true => Err(axum::Error::new(RIGHTS_CHANGED)),
+            false => piece,
+        }
     });
     let body = Body::from_stream(pieces);
     let heads = [
@@ -236,6 +244,8 @@ pub(super) async fn export(
     let response: Response = (heads, body).into_response();
     Ok(response)
 }
+
+const RIGHTS_CHANGED: &str = "somebody's rights changed meanwhile: ask again";
 
 /// Some lines, and what is asked for those after them.
 async fn piece(
