@@ -297,7 +297,10 @@ impl KnownNode {
     pub(super) fn now(before: Option<&KnownNode>, node: &Node, asked_at: Timestamp) -> KnownNode {
         let last_uptime = before.and_then(|before| before.uptime);
         // A row that repeats itself says nothing about when its node booted.
-        let moved = node.uptime.filter(|uptime| last_uptime != Some(*uptime));
+        // One that is older than PVE keeps any is another one: its node has been up for as long once more.
+        let kept = |at: Timestamp| asked_at.duration_since(at) <= guest::GHOST_MAX;
+        let kept = before.and_then(|before| before.moved_at).is_none_or(kept);
+        let moved = node.uptime.filter(|uptime| !kept || last_uptime != Some(*uptime));
         let seconds = moved.and_then(|uptime| i64::try_from(uptime).ok());
         let booted_at =
             seconds.and_then(|uptime| asked_at.checked_sub(SignedDuration::from_secs(uptime)).ok());
@@ -492,5 +495,31 @@ impl KnownGuest {
             known.seen_at = asked_at;
         }
         known
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A node that is seen again after so many seconds, with this uptime; it was 70 s then.
+    #[test]
+    fn when_a_node_booted_by_its_uptime() {
+        let at = |second| Timestamp::UNIX_EPOCH + SignedDuration::from_secs(second);
+        let (presence, cpu, memory, disk) = (Presence::Online, None, None, None);
+        let node = |uptime| Node { presence, uptime: Some(uptime), cpu, memory, disk };
+        let known = KnownNode::now(None, &node(70), at(1_000));
+        #[rustfmt::skip]
+        let table = [
+            ("it has moved on",                         12, 82,  930),
+            ("a row that repeats itself",               12, 70,  930),
+            ("as long as PVE keeps one",               314, 70,  930),
+            ("restarted, and up for as long once more", 315, 70, 1_245),
+            ("restarted",                               60, 10, 1_050),
+        ];
+        for (name, after, uptime, booted) in table {
+            let seen = KnownNode::now(Some(&known), &node(uptime), at(1_000 + after));
+            assert_eq!(seen.booted_at, Some(at(booted)), "{name}");
+        }
     }
 }
