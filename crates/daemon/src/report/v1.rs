@@ -120,6 +120,12 @@ fn seen<'a>(
     }
 }
 
+/// The one cluster of this name that the caller sees.
+fn only<'a>(app: &'a App, caller: &Caller, named: &str) -> Result<(&'a ClusterName, &'a Page), Problem> {
+    let mut found = seen(app, caller, Some(named))?;
+    found.pop().ok_or_else(|| Problem::not_found("no such cluster is watched"))
+}
+
 /// What a list from the store is bounded to; `None`: the caller sees everything.
 fn bounds(caller: &Caller) -> Option<Vec<String>> {
     caller.clusters.as_ref().map(|clusters| clusters.iter().map(ToString::to_string).collect())

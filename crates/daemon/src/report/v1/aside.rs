@@ -12,7 +12,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::answer::Has;
 use super::params::{Asked, Asks, Nothing, Params};
-use super::{Reply, Shared, seen};
+use super::{Reply, Shared, only};
 use crate::observe::{Configured, Course, Observer, Over};
 use crate::report::caller::Caller;
 use crate::report::page::{NodeRow, Page};
@@ -201,10 +201,6 @@ async fn course(
         network_in_bytes_per_second: netin,
         network_out_bytes_per_second: netout,
     })
-}
-
-fn only<'a>(app: &'a App, caller: &Caller, cluster: &str) -> Result<(&'a ClusterName, &'a Page), Problem> {
-    seen(app, caller, Some(cluster))?.into_iter().next().ok_or_else(absent)
 }
 
 fn guest_of(page: &Page, kind: &str, vmid: &str) -> Result<(NodeName, GuestId), Problem> {

@@ -205,8 +205,7 @@ pub(super) async fn export(
     let first = piece(&app, window.clone(), filter.clone()).await?;
     let (give, pieces) = mpsc::channel(1);
     // Whoever is shut out, or may see less from now on, is sent no more: who is meant is not asked, since asking again is cheap.
-    let mut rights = app.auth.changes();
-    rights.mark_unchanged();
+    let rights = app.auth.changes();
     let theirs = rights.clone();
     tokio::spawn(async move {
         let mut piece_of = Ok(first);

@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 use super::answer::Has;
 use super::params::{Asked, Nothing};
 use super::shape::Time;
-use super::{Reply, Shared, seen};
+use super::{Reply, Shared, only};
 use crate::observe::doctor::{self, Mark};
 use crate::report::caller::Caller;
 use crate::report::problem::Problem;
@@ -77,9 +77,11 @@ pub(super) async fn checkup(
     Path(cluster): Path<String>,
     _: Asked<Nothing>,
 ) -> Reply {
-    let watched = seen(&app, &caller, Some(&cluster))?;
-    let ward = watched.first().and_then(|(name, _)| app.live.ward(name));
-    let ward = ward.ok_or_else(|| Problem::not_found(format!("{cluster} is not watched just now")))?;
+    let (name, _) = only(&app, &caller, &cluster)?;
+    let ward = app
+        .live
+        .ward(name)
+        .ok_or_else(|| Problem::not_found(format!("{cluster} is not watched just now")))?;
     let Known { runs, last } = ward.examined().await;
     has.answer(&Checkup {
         cluster,

@@ -17,7 +17,7 @@ use super::rows::{
     NodeSeen, NodesAsked, Picture, Quorum, Storage, StorageList, StoragesAsked, WhoseAsked,
 };
 use super::shape::Time;
-use super::{Reply, Shared, cursor, seen};
+use super::{Reply, Shared, cursor, only, seen};
 use crate::record::Position;
 use crate::report::caller::Caller;
 use crate::report::page::{GuestRow, NodeRow, Page, Published, StorageRow};
@@ -348,11 +348,6 @@ pub(super) fn bad_cursor() -> Problem {
         detail: detail.to_owned(),
         allowed: Vec::new(),
     }])
-}
-
-fn only<'a>(app: &'a App, caller: &Caller, cluster: &str) -> Result<(&'a ClusterName, &'a Page), Problem> {
-    let mut found = seen(app, caller, Some(cluster))?;
-    found.pop().ok_or_else(|| Problem::not_found("no such cluster is watched"))
 }
 
 fn not_seen(cluster: &ClusterName) -> Problem {
