@@ -118,10 +118,21 @@ test('whoever is let into one cluster sees no other, and sets nothing for all', 
     assert.doesNotMatch(seen, /\blab\b|web0[12]|pve2/);
     await page.goto(`${watch.url}/guests/lab/qemu/100`);
     await page.getByText('No cluster lab is watched, or you may not see it.').waitFor();
+    // Whoever is quicker than the page: the form is open before it knows which cluster is theirs.
+    let known;
+    const asked = new Promise((resolve) => (known = resolve));
+    await page.route('**/api/v1/clusters', async (route) => {
+      await asked;
+      await route.continue();
+    });
     await page.goto(`${watch.url}/policy`);
     await page.getByRole('button', { name: 'Announce maintenance' }).click();
     const form = page.getByRole('dialog');
     await form.getByLabel('About what').fill('cluster');
+    await form.getByRole('button', { name: 'Announce it' }).click();
+    await form.getByText('Which cluster is yours is not known yet').waitFor();
+    known();
+    await until(async () => (await page.locator('datalist#notice-subjects option').count()) > 1, 'the cluster is known');
     await form.getByRole('button', { name: 'Announce it' }).click();
     await form.waitFor({ state: 'detached' });
     const [set] = (await watch.call('GET', '/api/v1/maintenance')).items;
