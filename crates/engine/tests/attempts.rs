@@ -103,11 +103,11 @@ fn a_call_that_was_not_made_is_made_later_and_does_not_count() {
         34   inspect   qemu/101 closely
         34   acting    VM_CRASHED         qemu/101 (web01): start it on pve1, attempt 1 of 3 (vm-crashed-restart)
         36   acted     VM_CRASHED         qemu/101 (web01): not done: the store could not write
-        36   held      VM_CRASHED         qemu/101 (web01): the last attempt was a moment ago; 0:10 more
+        36   held      VM_CRASHED         qemu/101 (web01): it was tried a moment ago; 0:10 more
         46   inspect   qemu/101 closely
         46   acting    VM_CRASHED         qemu/101 (web01): start it on pve1, attempt 1 of 3 (vm-crashed-restart)
         48   acted     VM_CRASHED         qemu/101 (web01): not done: the store could not write
-        48   held      VM_CRASHED         qemu/101 (web01): the last attempt was a moment ago; 0:10 more
+        48   held      VM_CRASHED         qemu/101 (web01): it was tried a moment ago; 0:10 more
         58   inspect   qemu/101 closely
         58   acting    VM_CRASHED         qemu/101 (web01): start it on pve1, attempt 1 of 3 (vm-crashed-restart)
         60   acted     VM_CRASHED         qemu/101 (web01): its task ended: OK"#]]);
@@ -142,7 +142,7 @@ fn a_start_that_is_still_at_work_is_waited_for() {
         71   inspect   qemu/101 closely
         91   inspect   qemu/101 closely
         91   missed    VM_CRASHED         qemu/101 (web01): it is stopped 0:55 after the call
-        91   held      VM_CRASHED         qemu/101 (web01): the last attempt was a moment ago; 0:03 more
+        91   held      VM_CRASHED         qemu/101 (web01): it was tried a moment ago; 0:03 more
         94   inspect   qemu/101 closely
         94   acting    VM_CRASHED         qemu/101 (web01): start it on pve1, attempt 2 of 3 (vm-crashed-restart)
         96   acted     VM_CRASHED         qemu/101 (web01): its task is still running"#]]);
@@ -228,7 +228,7 @@ fn a_guest_that_died_again_is_not_over_by_an_old_row() {
         36   acted     VM_CRASHED         qemu/101 (web01): its task ended: OK
         51   inspect   qemu/101 closely
         51   missed    VM_CRASHED         qemu/101 (web01): it is stopped 0:15 after the call
-        51   held      VM_CRASHED         qemu/101 (web01): the last attempt was a moment ago; 0:43 more"#]]);
+        51   held      VM_CRASHED         qemu/101 (web01): it was tried a moment ago; 0:43 more"#]]);
 }
 
 /// It was seen to run by its node's own word, and its rows say "stopped" for as long as the statistics stand still.
@@ -307,7 +307,7 @@ fn a_node_that_one_other_does_not_see_is_not_woken() {
     watch.check(expect![[r#"
         17   inspect   node pve2
         17   opened    NODE_UNREACHABLE   node/pve2: left the cluster with 1 running guest (seen from one node)
-        17   held      NODE_UNREACHABLE   node/pve2: seen to be gone from one node only; two are needed; it may heal by itself for 1:00"#]]);
+        17   held      NODE_UNREACHABLE   node/pve2: seen to be gone from one node only, and two are needed: if it is off, wake it yourself; it may heal by itself for 1:00"#]]);
 }
 
 /// While nobody can see whether it is a member, its time is not up.

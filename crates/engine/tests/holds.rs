@@ -190,6 +190,34 @@ fn a_node_that_has_not_told_of_itself_since_it_came_back_is_waited_for() {
         125  held      VM_CRASHED         qemu/102 (db01): its node has just booted, and PVE starts its guests first; 4:20 more"#]]);
 }
 
+/// While nobody looked its node was restarted, and the first row that is seen of it is the one of before, or says the very
+/// same: as long as that can be, nothing is done on it.
+#[test]
+fn a_row_that_is_as_it_was_before_nobody_looked_says_nothing_of_that_time() {
+    let mut world = World::new();
+    let mut watch = watch(&world, Autonomy::ActReport);
+    watch.set(6, controls(KillSwitch::On));
+    crash(&mut world, "qemu/102");
+    world.node("pve2").uptime = Some(62);
+    play(&mut watch, &mut world, 17, 40, true);
+    world.blind = Some(Cause::Unreachable);
+    play(&mut watch, &mut world, 41, 350, true);
+    world.blind = None;
+    watch.set(351, controls(KillSwitch::Off));
+    play(&mut watch, &mut world, 353, 364, true);
+    world.node("pve2").uptime = Some(74);
+    play(&mut watch, &mut world, 365, 376, true);
+    watch.check(expect![[r#"
+        17   noted                        node/pve2: was restarted; it was not seen to leave
+        19   inspect   pve2 qemu/102
+        19   opened    VM_CRASHED         qemu/102 (db01): running to stopped, and no task asked for it (a crash, or a power-off from inside)
+        19   held      VM_CRASHED         qemu/102 (db01): the kill switch is on; its node has just booted, and PVE starts its guests first; 3:56 more; it may heal by itself for 0:15
+        53   opened    MONITOR_BLIND      cluster: no endpoint answers: for the test
+        351  held      VM_CRASHED         qemu/102 (db01): not seen as it is now: the cluster cannot be seen
+        353  resolved  MONITOR_BLIND      cluster: seen again after 5:00
+        365  held      VM_CRASHED         qemu/102 (db01): its node has just booted, and PVE starts its guests first; 3:46 more"#]]);
+}
+
 /// On the node to which it is moved, nobody knows who stopped it. Jarvis does.
 #[test]
 fn who_stopped_a_guest_is_known_after_it_was_moved() {

@@ -49,13 +49,13 @@ fn three_attempts_and_then_people() {
         36   acted     VM_CRASHED         qemu/101 (web01): its task failed: start failed: QEMU exited with code 1
         37   inspect   qemu/101 closely
         37   missed    VM_CRASHED         qemu/101 (web01): it is stopped: start failed: QEMU exited with code 1
-        37   held      VM_CRASHED         qemu/101 (web01): the last attempt was a moment ago; 0:57 more
+        37   held      VM_CRASHED         qemu/101 (web01): it was tried a moment ago; 0:57 more
         94   inspect   qemu/101 closely
         94   acting    VM_CRASHED         qemu/101 (web01): start it on pve1, attempt 2 of 3 (vm-crashed-restart)
         96   acted     VM_CRASHED         qemu/101 (web01): its task failed: start failed: QEMU exited with code 1
         97   inspect   qemu/101 closely
         97   missed    VM_CRASHED         qemu/101 (web01): it is stopped: start failed: QEMU exited with code 1
-        97   held      VM_CRASHED         qemu/101 (web01): the last attempt was a moment ago; 0:57 more
+        97   held      VM_CRASHED         qemu/101 (web01): it was tried a moment ago; 0:57 more
         154  inspect   qemu/101 closely
         154  acting    VM_CRASHED         qemu/101 (web01): start it on pve1, attempt 3 of 3 (vm-crashed-restart)
         156  acted     VM_CRASHED         qemu/101 (web01): its task failed: start failed: QEMU exited with code 1
@@ -143,7 +143,7 @@ fn the_node_that_carries_jarvis_is_left_alone() {
         35   acted     SERVICE_DOWN       service/pve1/chrony: its task failed: start failed: QEMU exited with code 1
         36   inspect   service/pve1/chrony closely
         36   missed    SERVICE_DOWN       service/pve1/chrony: it is failed: start failed: QEMU exited with code 1
-        36   held      SERVICE_DOWN       service/pve1/chrony: the last attempt was a moment ago; 0:57 more"#]]);
+        36   held      SERVICE_DOWN       service/pve1/chrony: it was tried a moment ago; 0:57 more"#]]);
 }
 
 #[test]
@@ -283,7 +283,7 @@ fn a_service_that_fails_later_is_looked_at_again() {
         155  acted     SERVICE_DOWN       service/pve1/chrony: its task failed: start failed: QEMU exited with code 1
         156  inspect   service/pve1/chrony closely
         156  missed    SERVICE_DOWN       service/pve1/chrony: it is failed: start failed: QEMU exited with code 1
-        156  held      SERVICE_DOWN       service/pve1/chrony: the last attempt was a moment ago; 0:57 more"#]]);
+        156  held      SERVICE_DOWN       service/pve1/chrony: it was tried a moment ago; 0:57 more"#]]);
 }
 
 /// Whoever stops everything means what was approved before as well.

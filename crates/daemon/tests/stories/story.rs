@@ -170,7 +170,7 @@ const REMEDY: [&str; 8] =
 /// What is only waited for: whether it is met depends on when a look was answered. The engine's own run has it.
 const WAITS: [&str; 5] = [
     "it may heal by itself",
-    "the last attempt was a moment ago",
+    "it was tried a moment ago",
     "the guest before it was just started",
     "is worked on, and one node at a time",
     "goes first",

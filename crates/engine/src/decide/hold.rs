@@ -218,7 +218,7 @@ impl Hold {
                 format!("the level is {} ({}), and this needs {}", is.number(), is.words(), needs.number())
             }
             Hold::Grace(until) => format!("it may heal by itself for {}", left(until)),
-            Hold::Cooldown(until) => format!("the last attempt was a moment ago; {} more", left(until)),
+            Hold::Cooldown(until) => format!("it was tried a moment ago; {} more", left(until)),
             Hold::BlastRadius(node) => format!("{node} is worked on, and one node at a time"),
             Hold::Queue(node) => format!("another guest of {node} goes first"),
             Hold::Stagger(until) => format!("the guest before it was just started; {} more", left(until)),
@@ -227,7 +227,10 @@ impl Hold {
             Hold::NoAddress => {
                 "PVE knows no address to wake it by (wakeonlan among the node's options is not set)".into()
             }
-            Hold::OneView => "seen to be gone from one node only; two are needed".into(),
+            Hold::OneView => {
+                "seen to be gone from one node only, and two are needed: if it is off, wake it yourself"
+                    .into()
+            }
             Hold::Protected(why) => format!("protected: {why}"),
             Hold::TaggedIgnore => "its tag jarvis-ignore".into(),
             Hold::NotWanted => "neither onboot nor the tag jarvis-restart says that it is to run".into(),
@@ -352,13 +355,13 @@ mod tests {
               standby                 this Jarvis is on standby
               level                   the level is 1 (alert), and this needs 3
             ~ grace            115    it may heal by itself for 0:15
-            ~ cooldown         160    the last attempt was a moment ago; 1:00 more
+            ~ cooldown         160    it was tried a moment ago; 1:00 more
             ~ blastRadius             pve2 is worked on, and one node at a time
             ~ queue                   another guest of pve2 goes first
             ~ stagger          103    the guest before it was just started; 0:03 more
               noQuorum                the cluster has no quorum
             ~ notSeen                 not seen as it is now: the last round is too old
-              oneView                 seen to be gone from one node only; two are needed
+              oneView                 seen to be gone from one node only, and two are needed: if it is off, wake it yourself
               noAddress               PVE knows no address to wake it by (wakeonlan among the node's options is not set)
               protected               protected: by the configuration
               taggedIgnore            its tag jarvis-ignore

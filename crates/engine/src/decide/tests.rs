@@ -530,13 +530,13 @@ fn how_often_and_when() {
         expect![[r#"
             in its first seconds                         hold: it may heal by itself for 0:30
             grace is just over                           act: start it on pve1, attempt 1
-            tried half a minute ago                      hold: the last attempt was a moment ago; 0:30 more
+            tried half a minute ago                      hold: it was tried a moment ago; 0:30 more
             tried a minute ago                           act: start it on pve1, attempt 2
             tried twice                                  act: start it on pve1, attempt 3
             tried three times                            escalate
             three times, and the kill switch is on       escalate
             three times, and somebody approves           act: start it on pve1, attempt 4
-            three times, approved within the cooldown    hold: the last attempt was a moment ago; 0:30 more"#]],
+            three times, approved within the cooldown    hold: it was tried a moment ago; 0:30 more"#]],
     );
 }
 
@@ -565,7 +565,7 @@ fn nodes_services_and_faults() {
         ],
         expect![[r#"
             a node seen to be gone by two                act: wake it, attempt 1
-            by one                                       hold: seen to be gone from one node only; two are needed
+            by one                                       hold: seen to be gone from one node only, and two are needed: if it is off, wake it yourself
             HA has it in maintenance                     hold: HA manages it (state maintenance)
             no address to wake it by                     hold: PVE knows no address to wake it by (wakeonlan among the node's options is not set)
             whether there is one is not known            act: wake it, attempt 1

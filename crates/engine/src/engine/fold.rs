@@ -35,6 +35,7 @@ impl Memory {
                 time.iter_mut().for_each(past);
             }
             known.booted_at.iter_mut().for_each(past);
+            known.unheard = true;
         }
         for known in self.guests.values_mut() {
             seen(&mut known.seen_at);
@@ -289,6 +290,7 @@ impl Engine {
             booted_at: None,
             uptime: None,
             moved_at: Some(at),
+            unheard: false,
             believed: false,
             missing: 0,
             departure,

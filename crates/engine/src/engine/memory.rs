@@ -111,6 +111,9 @@ pub(super) struct KnownNode {
     /// When its uptime was last seen to move.
     #[serde(default)]
     pub(super) moved_at: Option<Timestamp>,
+    /// Whether its row is still the one of before a time in which nobody looked: what became of it then is not known.
+    #[serde(default)]
+    pub(super) unheard: bool,
     /// Whether its rows say how it is, and not how it was before it left.
     pub(super) believed: bool,
     /// Rounds in a row that did not list it.
@@ -326,6 +329,7 @@ impl KnownNode {
                 .map(|_| asked_at)
                 .or(before.and_then(|before| before.moved_at))
                 .or(Some(asked_at)),
+            unheard: before.is_some_and(|before| before.unheard) && node.uptime.is_some() && moved.is_none(),
             believed,
             missing: 0,
             address: before.map(|before| before.address).unwrap_or_default(),

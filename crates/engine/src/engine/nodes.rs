@@ -81,9 +81,11 @@ impl Engine {
         }
     }
 
-    /// While nobody looks, nothing is seen to stand still.
+    /// While nobody looks, nothing is seen to stand still; and a row that is afterwards as it was says nothing of that time.
     pub(super) fn unwatched(&mut self, now: Timestamp) {
-        self.memory.nodes.values_mut().for_each(|known| known.moved_at = Some(now));
+        for known in self.memory.nodes.values_mut() {
+            (known.moved_at, known.unheard) = (Some(now), true);
+        }
     }
 
     /// Whether nothing that the round shows has moved for longer than statistics take: then it is not the nodes that

@@ -403,9 +403,13 @@ impl Engine {
     fn unseen_node(&self, action: &Action) -> Option<String> {
         let node = action.node();
         let known = self.memory.nodes.get(node)?;
-        let silent = known.presence == Presence::Online && !known.believed;
-        let wakes = matches!(action, Action::WakeNode { .. });
-        (silent && !wakes).then(|| format!("{node} has not told of itself since it came back"))
+        let asked = known.presence == Presence::Online && !matches!(action, Action::WakeNode { .. });
+        let since = match (known.believed, known.unheard) {
+            (false, _) => "since it came back",
+            (true, true) => "since Jarvis sees it again",
+            (true, false) => return None,
+        };
+        asked.then(|| format!("{node} has not told of itself {since}"))
     }
 
     fn views_of(&self, slot: &Slot) -> u32 {
