@@ -37,12 +37,15 @@ pub(super) fn status(answer: &Value) -> String {
     let health_words = if ill.is_empty() { word } else { format!("{word}: {}", plain(&ill.join(", "))) };
     let uptime = health["uptime"].as_u64().map_or_else(|| "?".to_owned(), duration);
     let seen = |value: &Value| yes(value, "seen", "NOT SEEN", "?");
+    // The incidents are counted in the store: one that takes no writes does not know of those since.
+    let stored = health["components"]["store"]["status"].as_str().is_none_or(|word| word == "ok");
+    let counted = if stored { "" } else { " written down, and the store fails: what came since is not" };
     let clusters: Vec<_> = match answer["clusters"].as_array() {
         Some(clusters) => clusters
             .iter()
             .map(|cluster| {
                 let open = count(&cluster["openIncidents"], "open incident");
-                format!("{}: {}, {open}", text(&cluster["cluster"]), seen(&cluster["seeing"]))
+                format!("{}: {}, {open}{counted}", text(&cluster["cluster"]), seen(&cluster["seeing"]))
             })
             .collect(),
         None => vec![seen(&monitor["running"])],
@@ -347,9 +350,10 @@ mod tests {
             "monitor": { "running": false, "autonomyLevel": 0, "killSwitch": true, "activeRemediations": 1 },
             "health": { "status": "degraded", "uptime": 42, "version": "0.1.0",
                 "components": { "store": { "status": "down" }, "monitor": { "status": "blind" } } },
+            "clusters": [{ "cluster": "lab", "seeing": true, "openIncidents": 0 }],
         });
         expect![[r#"
-            cluster      NOT SEEN
+            cluster      lab: seen, no open incident written down, and the store fails: what came since is not
             autonomy     0 L0_OBSERVE
             kill switch  ON, Jarvis does nothing on its own
             at work on   1 incident
