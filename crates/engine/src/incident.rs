@@ -10,10 +10,10 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::act::{Action, Attempt};
-use crate::decide::Hold;
+use crate::decide::{Hold, is_stop};
 use crate::detect::{Check, Finding};
-use crate::observe::{Door, NodeName, Subject};
-use crate::record::{By, Order};
+use crate::observe::{Door, GuestId, NodeName, Subject};
+use crate::record::{By, Note, Order, Why};
 use crate::verify::Watch;
 
 /// An incident's identity: 128 bits, written as a UUID (version 8, RFC 9562).
@@ -215,6 +215,14 @@ impl Course {
         }
     }
 
+    /// What stands against it. Whoever stops a guest that is down wants it to stay so, also when it is moved to a node that
+    /// knows nothing of it.
+    pub(crate) fn object(&mut self, node: &NodeName, holds: &[Hold]) {
+        if let Some(by) = holds.iter().find_map(Hold::stopped_by) {
+            self.stopped.get_or_insert_with(|| (by.clone(), node.clone()));
+        }
+    }
+
     fn is_new(&self) -> bool {
         *self == Course::default()
     }
@@ -290,6 +298,21 @@ impl Incidents {
             if let Some(not_before) = &mut incident.course.not_before {
                 *not_before = (*not_before).min(now);
             }
+        }
+    }
+
+    /// A change of a guest: whoever stopped it is known to what is open about it. `node` is where it was seen; where the task
+    /// ran, its id says.
+    pub(crate) fn noted(&mut self, id: GuestId, node: &NodeName, note: &Note) {
+        let Note::GuestChanged { to, why: Why::Task(by), .. } = note else { return };
+        if to.has_process() != Some(false) || !is_stop(&by.task) {
+            return;
+        }
+        let ran_on = by.upid.split(':').nth(1).and_then(|name| name.parse().ok());
+        let node = ran_on.unwrap_or_else(|| node.clone());
+        let about = self.open.iter_mut().filter(|(slot, _)| slot.subject == Subject::Guest(id));
+        for (_, incident) in about {
+            incident.course.object(&node, &[Hold::StoppedBy(by.clone())]);
         }
     }
 

@@ -242,6 +242,37 @@ fn who_stopped_a_guest_is_known_after_it_was_moved() {
         274  inspect   qemu/101 closely"#]]);
 }
 
+/// Jarvis started it, somebody stopped it, and it is moved before it may be tried again: whether a round told of the stop or
+/// only the look that verifies, it is known on the node that knows nothing of it.
+#[test]
+fn who_stopped_a_guest_after_our_start_is_known_after_it_was_moved() {
+    for (row, stopped, lost, moved) in [
+        ("a round told of it", 43, None, 50),
+        ("only the look that verifies", 48, Some(Cause::Unreachable), 52),
+    ] {
+        let mut world = World::new();
+        let mut watch = watch(&world, Autonomy::ActReport);
+        crash(&mut world, "qemu/101");
+        play(&mut watch, &mut world, 17, stopped, true);
+        assert!(watch.log.iter().any(|line| line.contains("acted")), "{row}: {:#?}", watch.log);
+        crash(&mut world, "qemu/101");
+        world.tasks.push(stop_of_101(stopped));
+        world.blind = lost;
+        play(&mut watch, &mut world, stopped + 1, moved, true);
+        world.blind = None;
+        world.guest("qemu/101").node = "pve2".parse().unwrap();
+        world.tasks.clear();
+        play(&mut watch, &mut world, moved, 330, true);
+        let since = watch.log.iter().position(|line| line.contains("acted")).unwrap();
+        let since = &watch.log[since..];
+        assert!(
+            since.iter().any(|line| line.contains("stopped since by alice@pve (qmstop)")),
+            "{row}: {since:#?}"
+        );
+        assert!(!since.iter().any(|line| line.contains("acting")), "{row}: {since:#?}");
+    }
+}
+
 /// Whoever stopped it has started it since, and it crashed once more: where it is, its node's own tasks say so.
 #[test]
 fn who_stopped_a_guest_and_started_it_again_wants_it_to_run() {

@@ -342,7 +342,7 @@ fn is_of_service(kind: &str) -> bool {
 }
 
 /// Tasks after which a guest stands still because somebody wanted what they do: a snapshot without memory leaves it so.
-fn is_stop(kind: &str) -> bool {
+pub(crate) fn is_stop(kind: &str) -> bool {
     matches!(
         kind,
         "qmstop"

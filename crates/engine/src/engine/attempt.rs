@@ -147,7 +147,6 @@ impl Engine {
             Verdict::Missed(words) => (false, words.into()),
         };
         self.step_taken(turn, slot, Step::Verified { attempt, helped, words, upid });
-        self.scratch.reviews.remove(slot);
         if let Some(review) = review.filter(|_| !helped) {
             self.is_down(slot, review);
         }
@@ -163,7 +162,9 @@ impl Engine {
         } else if let Some(incident) = self.memory.incidents.get_mut(slot) {
             incident.state = State::Open { since };
             (incident.course.said, incident.course.approved) = (Said::Nothing, None);
+            self.remember_stop(turn.now, slot);
         }
+        self.scratch.reviews.remove(slot);
     }
 
     /// A guest that its node says is stopped is known to be, whatever a row of some seconds ago says yet.

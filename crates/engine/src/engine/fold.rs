@@ -8,7 +8,6 @@ use jiff::Timestamp;
 use super::memory::{Address, Departure, KnownGuest, KnownNode, LiveSeen};
 use super::{Engine, Memory};
 use crate::act::Outcome;
-use crate::decide::Hold;
 use crate::detect::guest::{self, ROW_AGE};
 use crate::detect::{Check, Finding};
 use crate::incident::{Course, Incident, IncidentId, Resolution, Said, Slot, State};
@@ -124,9 +123,7 @@ impl Engine {
         let course = &mut incident.course;
         match step {
             Step::Held { action, holds, .. } => {
-                let stop = holds.iter().find_map(Hold::stopped_by);
-                let stop = stop.map(|by| (by.clone(), action.node().clone()));
-                course.stopped = course.stopped.take().or(stop);
+                course.object(action.node(), &holds);
                 course.said = Said::Held(holds);
             }
             Step::Recommended { action, .. } => course.said = Said::Recommended(action),
@@ -188,6 +185,9 @@ impl Engine {
         node: Option<NodeName>,
         note: Note,
     ) {
+        if let (Subject::Guest(id), Some(node)) = (subject, &node) {
+            self.memory.incidents.noted(*id, node, &note);
+        }
         match (note, subject) {
             (Note::GuestChanged { to, .. }, Subject::Guest(id)) => {
                 self.fold_guest(at, *id, node.as_ref(), to);

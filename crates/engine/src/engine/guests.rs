@@ -638,9 +638,11 @@ impl Engine {
         });
     }
 
-    fn changed(&self, turn: &mut Turn, id: GuestId, why: Why, from: &GuestStatus) {
+    fn changed(&mut self, turn: &mut Turn, id: GuestId, why: Why, from: &GuestStatus) {
         let Some(known) = self.memory.guests.get(&id) else { return };
         let note = Note::GuestChanged { from: from.clone(), to: known.guest.status.clone(), why };
+        let node = known.guest.node.clone();
+        self.memory.incidents.noted(id, &node, &note);
         self.note_guest(turn, id, note);
     }
 

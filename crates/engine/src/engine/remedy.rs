@@ -218,7 +218,9 @@ impl Engine {
                     self.wake_at(at);
                 }
                 self.look_again(turn.now, &slot);
-                self.remember_stop(&slot, action.node(), &holds);
+                if let Some(incident) = self.memory.incidents.get_mut(&slot) {
+                    incident.course.object(action.node(), &holds);
+                }
                 // Whose turn it is within its node is decided within a breath; a storm is told once, and not of each of
                 // thousands.
                 if matches!(holds[..], [Hold::Queue(_)]) || holds.contains(&Hold::Storm) {
@@ -542,11 +544,15 @@ impl Engine {
         }
     }
 
-    /// Whoever stops a guest that is down wants it to stay so, also when it is moved to a node that knows nothing of it.
-    fn remember_stop(&mut self, slot: &Slot, node: &NodeName, holds: &[Hold]) {
-        let Some(incident) = self.memory.incidents.get_mut(slot) else { return };
-        if let (None, Some(by)) = (&incident.course.stopped, holds.iter().find_map(Hold::stopped_by)) {
-            incident.course.stopped = Some((by.clone(), node.clone()));
+    /// Keeps who stopped it since, as far as the look before it is forgotten says so.
+    pub(super) fn remember_stop(&mut self, now: Timestamp, slot: &Slot) {
+        let Some(candidate) = self.candidates().into_iter().find(|candidate| candidate.slot == *slot) else {
+            return;
+        };
+        if let Decision::Hold(holds) = self.decide_on(now, &candidate, false)
+            && let Some(incident) = self.memory.incidents.get_mut(slot)
+        {
+            incident.course.object(candidate.action.node(), &holds);
         }
     }
 
