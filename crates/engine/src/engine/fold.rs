@@ -259,7 +259,8 @@ impl Engine {
         let Some(known) = self.memory.guests.get_mut(&id) else { return };
         let alive = status.has_process();
         known.seen_at = known.seen_at.max(at);
-        known.down_since = (alive == Some(false)).then_some(at);
+        // It may have been down for a while when it was told.
+        known.down_since = (alive == Some(false)).then(|| known.down_since.unwrap_or(at));
         known.guest.status = status;
         if let Some(node) = node {
             known.guest.node = node.clone();

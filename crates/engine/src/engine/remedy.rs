@@ -336,6 +336,7 @@ impl Engine {
                 lock: known.guest.lock.as_deref(),
                 ha: known.guest.ha.as_deref(),
                 tags,
+                down_since: known.down_since,
                 review: answer.and_then(|(at, review)| {
                     facts(review, now.duration_since(*at) < FRESH, &self.scratch.own, cause.as_deref())
                 }),

@@ -1,0 +1,70 @@
+//! Orders of events in which Jarvis would have done harm, or would have done or said nothing for ever: what was looked at elsewhere
+//! or too early, what was known and forgotten, what is waited for and never comes.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by its panic")]
+
+mod world;
+
+use engine::decide::{Autonomy, Controls, KillSwitch};
+use engine::observe::Round;
+use engine::policy::Policy;
+use engine::{Checkpoint, Engine, Input};
+use world::play::{crash, play, watch};
+use world::{Watch, World, at, stop_of_101};
+
+fn controls(kill_switch: KillSwitch, level: Autonomy) -> Controls {
+    Controls { kill_switch, level, ..Controls::default() }
+}
+
+fn off() -> Controls {
+    controls(KillSwitch::Off, Autonomy::ActReport)
+}
+
+/// Killed after this checkpoint, and started again at this second with what the journal has since.
+fn restart(watch: &mut Watch, policy: Policy, now: i64, kept: &str, told: usize) {
+    let since = watch.journal[told..].to_vec();
+    let kept: Checkpoint = serde_json::from_str(kept).unwrap();
+    watch.engine = Engine::restore("lab".parse().unwrap(), policy, 9, at(now), Some(kept), since);
+    (watch.asked, watch.permits) = (Vec::new(), Vec::new());
+    watch.log.push(format!("{now:<4} restart"));
+}
+
+fn kept(watch: &Watch) -> (String, usize) {
+    (serde_json::to_string(watch.engine.checkpoint()).unwrap(), watch.journal.len())
+}
+
+fn acted<'a>(watch: &'a Watch, of: &str) -> Vec<&'a str> {
+    let lines = watch.log.iter().map(String::as_str);
+    lines.filter(|line| line.contains("acting") && line.contains(of)).collect()
+}
+
+/// Its node could not be asked at first. Before the crash is told, somebody stops it, so that it stays down.
+#[test]
+fn a_stop_after_a_crash_and_before_it_is_told_counts() {
+    let mut world = World::new();
+    let mut watch = watch(&world, Autonomy::ActReport);
+    crash(&mut world, "qemu/101");
+    watch.step(17, world.round(Round::Critical, 17));
+    // The question is lost: it is asked once more after a minute and a half.
+    watch.step(19, Input::Tick);
+    watch.asked.clear();
+    world.tasks.push(stop_of_101(40));
+    play(&mut watch, &mut world, 29, 200, true);
+    assert!(watch.log.iter().any(|line| line.contains("opened")), "{:#?}", watch.log);
+    assert_eq!(acted(&watch, "qemu/101"), [""; 0], "{:#?}", watch.log);
+}
+
+/// The same, where Jarvis was away in between.
+#[test]
+fn a_stop_while_jarvis_was_away_counts() {
+    let mut world = World::new();
+    let mut watch = watch(&world, Autonomy::ActReport);
+    crash(&mut world, "qemu/101");
+    watch.step(17, world.round(Round::Critical, 17));
+    let (checkpoint, told) = kept(&watch);
+    world.tasks.push(stop_of_101(200));
+    restart(&mut watch, Policy::default(), 300, &checkpoint, told);
+    watch.set(300, off());
+    play(&mut watch, &mut world, 301, 500, true);
+    assert_eq!(acted(&watch, "qemu/101"), [""; 0], "{:#?}", watch.log);
+}
