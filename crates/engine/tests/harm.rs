@@ -6,10 +6,10 @@
 mod world;
 
 use engine::decide::{Autonomy, Controls, KillSwitch};
-use engine::observe::Round;
+use engine::observe::{Round, Task};
 use engine::policy::Policy;
 use engine::{Checkpoint, Engine, Input};
-use world::play::{crash, play, watch};
+use world::play::{crash, play, play_calls, watch};
 use world::{Watch, World, at, stop_of_101};
 
 fn controls(kill_switch: KillSwitch, level: Autonomy) -> Controls {
@@ -36,6 +36,32 @@ fn kept(watch: &Watch) -> (String, usize) {
 fn acted<'a>(watch: &'a Watch, of: &str) -> Vec<&'a str> {
     let lines = watch.log.iter().map(String::as_str);
     lines.filter(|line| line.contains("acting") && line.contains(of)).collect()
+}
+
+/// It was looked at where it was, had to wait for another node's turn, and was moved meanwhile: what its new node knows of it
+/// is asked first.
+#[test]
+fn a_look_at_a_node_allows_nothing_on_another_one() {
+    let mut world = World::new();
+    let mut watch = watch(&world, Autonomy::ActReport);
+    for id in ["qemu/101", "qemu/102"] {
+        crash(&mut world, id);
+    }
+    play_calls(&mut watch, &mut world, 17, 40, &mut |_, _, _| None);
+    assert_eq!(acted(&watch, "qemu/101").len(), 1, "{:#?}", watch.log);
+    world.guest("qemu/102").node = "pve1".parse().unwrap();
+    // Somebody starts it there.
+    let start = Task {
+        upid: "UPID:pve1:qmstart:102".into(),
+        kind: "qmstart".into(),
+        id: "102".into(),
+        ended_at: None,
+        status: None,
+        ..stop_of_101(40)
+    };
+    world.tasks.push(start);
+    play_calls(&mut watch, &mut world, 41, 60, &mut |_, _, _| None);
+    assert_eq!(acted(&watch, "qemu/102"), [""; 0], "{:#?}", watch.log);
 }
 
 /// Its node could not be asked at first. Before the crash is told, somebody stops it, so that it stays down.

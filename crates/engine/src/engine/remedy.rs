@@ -54,6 +54,9 @@ pub(super) struct Reviewed {
     asked_at: Option<Timestamp>,
     /// As of when, and what.
     answer: Option<(Timestamp, Review)>,
+    /// Which node gave that answer.
+    #[serde(default)]
+    of: Option<NodeName>,
     /// When it could not be found out, and why.
     failed: Option<(Timestamp, Box<str>)>,
 }
@@ -116,6 +119,7 @@ impl Engine {
                 None => {
                     let at = as_of(answer).unwrap_or(turn.now).min(turn.now);
                     (reviewed.answer, reviewed.failed) = (Some((at, answer.clone())), None);
+                    reviewed.of = Some(look.node.clone());
                 }
                 Some(why) => reviewed.failed = Some((turn.now, why)),
             }
@@ -323,6 +327,9 @@ impl Engine {
             .or_else(|| self.unseen_node(action))
             .or_else(|| failed.map(|(_, why)| format!("it could not be looked at ({why})")));
         let answer = reviewed.and_then(|reviewed| reviewed.answer.as_ref());
+        // What one node says allows nothing on another one, to which it was moved since.
+        let here = reviewed.is_some_and(|reviewed| reviewed.of.as_ref() == Some(node));
+        let fresh = |at: &Timestamp| here && now.duration_since(*at) < FRESH;
         let guest = match &slot.subject {
             Subject::Guest(id) => self.memory.guests.get(id),
             Subject::Cluster | Subject::Node(_) | Subject::Storage(_) | Subject::Service(_) => None,
@@ -337,15 +344,13 @@ impl Engine {
                 ha: known.guest.ha.as_deref(),
                 tags,
                 down_since: known.down_since,
-                review: answer.and_then(|(at, review)| {
-                    facts(review, now.duration_since(*at) < FRESH, &self.scratch.own, cause.as_deref())
-                }),
+                review: answer
+                    .and_then(|(at, review)| facts(review, fresh(at), &self.scratch.own, cause.as_deref())),
             }),
             (Subject::Service(id), _) => SubjectCase::Service {
                 name: id.name.as_str(),
-                review: answer.and_then(|(at, review)| {
-                    service_facts(review, &id.name, now.duration_since(*at) < FRESH, &self.scratch.own)
-                }),
+                review: answer
+                    .and_then(|(at, review)| service_facts(review, &id.name, fresh(at), &self.scratch.own)),
             },
             (Subject::Node(_) | Subject::Guest(_) | Subject::Cluster | Subject::Storage(_), _) => {
                 let address = self.memory.nodes.get(node).and_then(|known| known.address.is_there());
