@@ -5,8 +5,9 @@
 
 mod world;
 
+use engine::act::Outcome;
 use engine::decide::{Autonomy, Controls, KillSwitch};
-use engine::observe::{Round, Task};
+use engine::observe::{Presence, Round, Task};
 use engine::policy::Policy;
 use engine::{Checkpoint, Engine, Input};
 use world::play::{crash, play, play_calls, watch};
@@ -93,4 +94,46 @@ fn a_stop_while_jarvis_was_away_counts() {
     watch.set(300, off());
     play(&mut watch, &mut world, 301, 500, true);
     assert_eq!(acted(&watch, "qemu/101"), [""; 0], "{:#?}", watch.log);
+}
+
+/// It was told as mended, and nothing else is known of the time since the checkpoint.
+#[test]
+fn a_crash_while_jarvis_was_away_after_it_was_mended_is_told() {
+    let mut world = World::new();
+    let mut watch = watch(&world, Autonomy::ActReport);
+    crash(&mut world, "qemu/101");
+    play(&mut watch, &mut world, 17, 30, true);
+    let (checkpoint, told) = kept(&watch);
+    play(&mut watch, &mut world, 31, 110, true);
+    assert!(watch.log.last().unwrap().contains("mended by Jarvis"), "{:#?}", watch.log);
+    crash(&mut world, "qemu/101");
+    restart(&mut watch, Policy::default(), 150, &checkpoint, told);
+    watch.set(150, off());
+    play(&mut watch, &mut world, 151, 260, true);
+    let opened = watch.log.iter().filter(|line| line.contains("opened")).count();
+    assert_eq!(opened, 2, "{:#?}", watch.log);
+}
+
+/// The same of a node.
+#[test]
+fn a_node_that_is_lost_again_while_jarvis_was_away_is_told() {
+    let mut world = World::new();
+    let mut watch = watch(&world, Autonomy::ActReport);
+    let wake = |watch: &mut Watch, world: &mut World, from, to| {
+        play_calls(watch, world, from, to, &mut |_, _, _| {
+            Some(Outcome::Done { upid: None, said: "sent".into() })
+        });
+    };
+    world.node("pve2").presence = Presence::Offline;
+    wake(&mut watch, &mut world, 17, 90);
+    let (checkpoint, told) = kept(&watch);
+    world.node("pve2").presence = Presence::Online;
+    wake(&mut watch, &mut world, 101, 120);
+    assert!(watch.log.iter().any(|line| line.contains("mended by Jarvis")), "{:#?}", watch.log);
+    world.node("pve2").presence = Presence::Offline;
+    restart(&mut watch, Policy::default(), 150, &checkpoint, told);
+    watch.set(150, off());
+    wake(&mut watch, &mut world, 151, 200);
+    let opened = watch.log.iter().filter(|line| line.contains("opened")).count();
+    assert_eq!(opened, 2, "{:#?}", watch.log);
 }

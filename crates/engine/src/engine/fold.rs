@@ -89,8 +89,8 @@ impl Engine {
                 self.memory.incidents.turn(&slot, finding);
             }
             Fact::Resolved { finding, by, .. } => {
-                // Only what is over by itself says how its subject is.
-                if by == Resolution::Itself {
+                // Only what is over by itself, or was seen to be mended, says how its subject is.
+                if matches!(by, Resolution::Itself | Resolution::Mended) {
                     self.fold_end(at, &subject, &finding);
                 }
                 self.memory.incidents.take(&Slot { check: finding.check(), subject });
