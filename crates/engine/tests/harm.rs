@@ -137,3 +137,83 @@ fn a_node_that_is_lost_again_while_jarvis_was_away_is_told() {
     let opened = watch.log.iter().filter(|line| line.contains("opened")).count();
     assert_eq!(opened, 2, "{:#?}", watch.log);
 }
+
+/// The clock was set back by an hour while Jarvis was away: what was told since the checkpoint lies ahead.
+#[test]
+fn a_clock_set_back_makes_nothing_that_was_told_wait_for_it() {
+    let mut world = World::new();
+    let mut watch = Watch::allowed(Policy::default(), Autonomy::ActReport);
+    watch.critical(&world, 3_605);
+    let (checkpoint, told) = kept(&watch);
+    crash(&mut world, "qemu/101");
+    play(&mut watch, &mut world, 3_617, 3_625, true);
+    assert!(watch.log.iter().any(|line| line.contains("opened")), "{:#?}", watch.log);
+    world.clock_set_back = 3_600;
+    restart(&mut watch, Policy::default(), 30, &checkpoint, told);
+    watch.set(30, off());
+    play(&mut watch, &mut world, 31, 120, true);
+    assert_eq!(acted(&watch, "qemu/101").len(), 1, "{:#?}", watch.log);
+}
+
+/// The same in the middle of an attempt.
+#[test]
+fn a_clock_set_back_makes_no_attempt_wait_for_it() {
+    let mut world = World::new();
+    let mut watch = Watch::allowed(Policy::default(), Autonomy::ActReport);
+    watch.critical(&world, 3_605);
+    let (checkpoint, told) = kept(&watch);
+    crash(&mut world, "qemu/101");
+    play(&mut watch, &mut world, 3_617, 3_640, true);
+    assert!(watch.log.iter().any(|line| line.contains("acted")), "{:#?}", watch.log);
+    world.clock_set_back = 3_600;
+    world.started.insert("qemu/101".parse().unwrap(), 35);
+    restart(&mut watch, Policy::default(), 40, &checkpoint, told);
+    watch.set(40, off());
+    play(&mut watch, &mut world, 41, 400, true);
+    assert_eq!(watch.engine.underway(), 0, "{:#?}", watch.log);
+}
+
+/// The same of the last start on a node: the next one on it waits three seconds, and no hour.
+#[test]
+fn a_clock_set_back_makes_no_start_wait_for_it() {
+    let mut world = World::new();
+    let mut watch = Watch::allowed(Policy::default(), Autonomy::ActReport);
+    watch.critical(&world, 3_605);
+    crash(&mut world, "qemu/101");
+    play(&mut watch, &mut world, 3_617, 3_710, true);
+    assert!(watch.log.last().unwrap().contains("mended by Jarvis"), "{:#?}", watch.log);
+    let (checkpoint, told) = kept(&watch);
+    crash(&mut world, "lxc/200");
+    world.clock_set_back = 3_600;
+    world.started.insert("qemu/101".parse().unwrap(), 3_635);
+    restart(&mut watch, Policy::default(), 120, &checkpoint, told);
+    watch.set(120, off());
+    play(&mut watch, &mut world, 121, 200, true);
+    assert_eq!(acted(&watch, "lxc/200").len(), 1, "{:#?}", watch.log);
+}
+
+/// Two attempts that lie ahead are two, although a third one was not made.
+#[test]
+fn a_clock_set_back_gives_no_attempts_back() {
+    let mut world = World::new();
+    let mut watch = Watch::allowed(Policy::default(), Autonomy::ActReport);
+    watch.critical(&world, 3_605);
+    let (checkpoint, told) = kept(&watch);
+    crash(&mut world, "qemu/101");
+    let mut calls = 0;
+    play_calls(&mut watch, &mut world, 3_617, 3_762, &mut |_, _, _| {
+        calls += 1;
+        let why = "start failed".into();
+        Some(if calls == 3 { Outcome::NotMade { why } } else { Outcome::Failed { upid: None, why } })
+    });
+    assert_eq!(calls, 3, "{:#?}", watch.log);
+    world.clock_set_back = 3_600;
+    restart(&mut watch, Policy::default(), 190, &checkpoint, told);
+    watch.set(190, off());
+    play(&mut watch, &mut world, 191, 700, false);
+    let restarted =
+        watch.log.iter().position(|line| line.contains("restart") && line.starts_with("190")).unwrap();
+    let since = &watch.log[restarted..];
+    assert!(since.iter().any(|line| line.contains("escalated")), "{:#?}", watch.log);
+    assert_eq!(since.iter().filter(|line| line.contains("acting")).count(), 1, "{:#?}", watch.log);
+}

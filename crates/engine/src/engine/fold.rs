@@ -53,6 +53,7 @@ impl Memory {
         self.service_suspects.values_mut().for_each(past);
         self.incidents.since_at_most(now);
         self.attempts.iter_mut().flat_map(|(_, made)| made).for_each(past);
+        self.starts.values_mut().for_each(past);
         self.opened.iter_mut().for_each(past);
         self.storm.iter_mut().for_each(past);
         self.judged.values_mut().for_each(|began_at| *began_at = Timestamp::MIN);
@@ -67,6 +68,19 @@ impl Memory {
             if !suspect.after_restart {
                 suspect.due = Timestamp::MIN;
             }
+        }
+        self
+    }
+}
+
+impl Entry {
+    /// The same, told at `now` at the latest: what was told since a checkpoint lies ahead as well where the clock was set back.
+    pub(super) fn not_after(mut self, now: Timestamp) -> Entry {
+        self.at = self.at.min(now);
+        if let Fact::Remedy { step: Step::Intended { attempt, .. } | Step::Acted { attempt, .. }, .. } =
+            &mut self.fact
+        {
+            attempt.at = attempt.at.min(now);
         }
         self
     }
