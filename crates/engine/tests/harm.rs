@@ -217,3 +217,26 @@ fn a_clock_set_back_gives_no_attempts_back() {
     assert!(since.iter().any(|line| line.contains("escalated")), "{:#?}", watch.log);
     assert_eq!(since.iter().filter(|line| line.contains("acting")).count(), 1, "{:#?}", watch.log);
 }
+
+/// Whoever disables a service that has failed does not want it to run, and no round has seen that yet.
+#[test]
+fn a_service_that_was_disabled_is_not_restarted() {
+    let mut world = World::new();
+    let mut watch = watch(&world, Autonomy::ActReport);
+    world.services = vec![("chrony", "failed")];
+    watch.step(8, Input::Observed(world.node_round(Round::Routine, "pve1", 8)));
+    watch.look(&world, 8, 20);
+    watch.step(29, world.round(Round::Critical, 29));
+    watch.step(33, Input::Tick);
+    for inspection in std::mem::take(&mut watch.asked) {
+        let mut answer = world.answer(&inspection, 33);
+        if let engine::observe::Evidence::Review(engine::observe::Review::Service(found)) = &mut answer
+            && let engine::observe::Seen::At { value, .. } = &mut found.services
+        {
+            value[0].enabled = false;
+        }
+        watch.step(33, Input::Inspected { inspection, answer });
+    }
+    assert_eq!(acted(&watch, "chrony"), [""; 0], "{:#?}", watch.log);
+    assert_eq!(watch.permits.len(), 0);
+}

@@ -675,5 +675,7 @@ fn service_facts<'a>(
 ) -> Option<ServiceFacts<'a>> {
     let Review::Service(ServiceReview { services, tasks }) = review else { return None };
     let found = services.value()?.iter().find(|service| service.name == *name);
-    Some(ServiceFacts { fresh, active: found.map(|service| &*service.active), tasks: tasks.value()?, own })
+    // Whoever disabled it since does not want it to run, whatever it does.
+    let active = found.map(|service| if service.enabled { &*service.active } else { "disabled" });
+    Some(ServiceFacts { fresh, active, tasks: tasks.value()?, own })
 }
