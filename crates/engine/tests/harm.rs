@@ -6,7 +6,8 @@
 mod world;
 
 use engine::act::Outcome;
-use engine::decide::{Autonomy, Controls, KillSwitch};
+use engine::decide::{Autonomy, Controls, KillSwitch, Maintenance, Only, Remedy, Runbook, built_in, usual};
+use engine::detect::Condition;
 use engine::observe::{Presence, Round, Task};
 use engine::policy::Policy;
 use engine::{Checkpoint, Engine, Input};
@@ -239,4 +240,34 @@ fn a_service_that_was_disabled_is_not_restarted() {
     }
     assert_eq!(acted(&watch, "chrony"), [""; 0], "{:#?}", watch.log);
     assert_eq!(watch.permits.len(), 0);
+}
+
+/// A tag that was given a moment ago stands in the configuration, and in no row yet.
+#[test]
+fn a_tag_of_a_moment_ago_counts() {
+    let protect = Policy { protect_tags: vec!["prod".into()], ..Policy::default() };
+    let work = Maintenance { subject: "tag:prod".parse().unwrap(), from: at(0), until: at(900) };
+    let only = vec![Only::Tag("prod".into())];
+    let hands_off = Runbook { only, ..usual("hands-off", Condition::VmCrashed, Remedy::Nothing) };
+    let runbooks = [hands_off].into_iter().chain(built_in()).collect();
+    for (row, policy, maintenance) in [
+        ("it protects", protect, Vec::new()),
+        ("work is announced on it", Policy::default(), vec![work]),
+        ("a runbook does nothing", Policy { runbooks, ..Policy::default() }, Vec::new()),
+    ] {
+        let mut world = World::new();
+        let mut watch = Watch::allowed(policy, Autonomy::ActReport);
+        watch.critical(&world, 5);
+        watch.set(6, Controls { maintenance, ..off() });
+        crash(&mut world, "qemu/101");
+        play(&mut watch, &mut world, 17, 30, true);
+        watch.step(34, Input::Tick);
+        world.guest("qemu/101").tags = vec!["prod".into()];
+        for inspection in std::mem::take(&mut watch.asked) {
+            let answer = world.answer(&inspection, 34);
+            watch.step(34, Input::Inspected { inspection, answer });
+        }
+        play(&mut watch, &mut world, 41, 100, true);
+        assert_eq!(acted(&watch, "qemu/101"), [""; 0], "{row}: {:#?}", watch.log);
+    }
 }

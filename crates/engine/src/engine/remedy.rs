@@ -19,8 +19,8 @@ use crate::detect::guest::TASKS_BEFORE;
 use crate::detect::{Condition, Fault, Finding};
 use crate::incident::{Incident, IncidentId, Resolution, Said, Slot, State};
 use crate::observe::{
-    GuestReview, Inspection, MacAddress, NodeName, Presence, Review, ReviewLook, Round, Seen, ServiceName,
-    ServiceReview, Storage, StorageName, Subject, Usage,
+    GuestConfig, GuestReview, Inspection, MacAddress, NodeName, Presence, Review, ReviewLook, Round, Seen,
+    ServiceName, ServiceReview, Storage, StorageName, Subject, Usage,
 };
 use crate::record::{Entry, Fact, Order, Step};
 
@@ -278,7 +278,8 @@ impl Engine {
                 (State::Escalated { .. }, None)
                 | (State::Pending { .. } | State::Acting { .. } | State::Verifying { .. }, _) => return None,
             };
-            let by = self.known(&slot.subject, incident);
+            let tags = self.tags_of(slot);
+            let by = Known { tags: &tags, ..self.known(&slot.subject, incident) };
             let node = by.node;
             let condition = incident.finding.condition();
             let runbook = decide::runbook(&self.policy.runbooks, condition, &by)?;
@@ -287,16 +288,27 @@ impl Engine {
                 Subject::Cluster | Subject::Guest(_) | Subject::Storage(_) | Subject::Service(_) => None,
             };
             let action = action(runbook.remedy, &slot.subject, node, &incident.finding, woken)?;
-            let reviewed = self.scratch.reviews.get(slot).and_then(|reviewed| reviewed.answer.as_ref());
-            let config = reviewed.and_then(|(_, review)| match review {
-                Review::Guest(found) => found.config.value()?.as_ref(),
-                Review::Service(_) => None,
-            });
-            let order = config.and_then(|config| config.order).unwrap_or(u32::MAX);
+            let order = self.config_of(slot).and_then(|config| config.order).unwrap_or(u32::MAX);
             let (slot, incident) = (slot.clone(), incident.id);
             Some(Candidate { slot, incident, condition, since, action, runbook: runbook.clone(), order })
         })
         .collect()
+    }
+
+    /// A guest's configuration, as far as it was looked at.
+    fn config_of(&self, slot: &Slot) -> Option<&GuestConfig> {
+        match &self.scratch.reviews.get(slot)?.answer.as_ref()?.1 {
+            Review::Guest(found) => found.config.value()?.as_ref(),
+            Review::Service(_) => None,
+        }
+    }
+
+    /// A guest's tags: those of its row, and those that the look found, which no row may show yet.
+    fn tags_of(&self, slot: &Slot) -> Vec<Box<str>> {
+        let Subject::Guest(id) = &slot.subject else { return Vec::new() };
+        let row = self.memory.guests.get(id).map(|known| &known.guest.tags);
+        let look = self.config_of(slot).map(|config| &config.tags);
+        row.into_iter().chain(look).flatten().cloned().collect()
     }
 
     /// Whether Jarvis would do it by itself, or somebody approved it.
@@ -357,9 +369,11 @@ impl Engine {
                 SubjectCase::Node { views: self.views_of(slot), ha: None, address }
             }
         };
-        let meant = open.map(|incident| self.known(&slot.subject, incident));
+        let all_tags = self.tags_of(slot);
+        let meant = open.map(|open| Known { tags: &all_tags, ..self.known(&slot.subject, open) });
         let maintenance = meant.and_then(|known| decide::maintained(&self.controls.maintenance, now, &known));
-        let protected = self.policy.protects(&slot.subject, tags).or_else(|| self.carries_us(&slot.subject));
+        let protected =
+            self.policy.protects(&slot.subject, &all_tags).or_else(|| self.carries_us(&slot.subject));
         let case = Case {
             now,
             runbook,
