@@ -5,6 +5,7 @@
 
 mod attempt;
 mod fold;
+mod found;
 mod group;
 mod guests;
 mod memory;
