@@ -40,6 +40,10 @@ fn acted<'a>(watch: &'a Watch, of: &str) -> Vec<&'a str> {
     lines.filter(|line| line.contains("acting") && line.contains(of)).collect()
 }
 
+fn done() -> Outcome {
+    Outcome::Done { upid: Some("UPID:pve1:qmstart".into()), said: "OK".into() }
+}
+
 /// It was looked at where it was, had to wait for another node's turn, and was moved meanwhile: what its new node knows of it
 /// is asked first.
 #[test]
@@ -269,5 +273,30 @@ fn a_tag_of_a_moment_ago_counts() {
         }
         play(&mut watch, &mut world, 41, 100, true);
         assert_eq!(acted(&watch, "qemu/101"), [""; 0], "{row}: {:#?}", watch.log);
+    }
+}
+
+/// What the configuration ignores from now on is not acted on, whatever was open about it.
+#[test]
+fn what_is_ignored_from_now_on_is_left_alone() {
+    for ignored in ["node/pve2", "service/pve1/chrony", "qemu/101"] {
+        let mut world = World::new();
+        let mut watch = watch(&world, Autonomy::Observe);
+        crash(&mut world, "qemu/101");
+        world.services = vec![("chrony", "failed")];
+        watch.step(8, Input::Observed(world.node_round(Round::Routine, "pve1", 8)));
+        watch.look(&world, 8, 20);
+        world.node("pve2").presence = Presence::Offline;
+        play(&mut watch, &mut world, 29, 60, true);
+        assert_eq!(watch.engine.open_incidents().count(), 3, "{:#?}", watch.log);
+        let (checkpoint, told) = kept(&watch);
+        let policy = Policy { ignore: vec![ignored.parse().unwrap()], ..Policy::default() };
+        restart(&mut watch, policy, 65, &checkpoint, told);
+        watch.set(65, off());
+        play_calls(&mut watch, &mut world, 66, 700, &mut |_, _, _| Some(done()));
+        assert_eq!(acted(&watch, ignored), [""; 0], "{ignored}: {:#?}", watch.log);
+        let open: Vec<String> =
+            watch.engine.open_incidents().map(|(slot, _)| slot.subject.to_string()).collect();
+        assert!(!open.contains(&ignored.to_owned()), "{open:?}");
     }
 }

@@ -86,12 +86,25 @@ struct Candidate {
 impl Engine {
     pub(super) fn remedies(&mut self, turn: &mut Turn) {
         self.scratch.wake = None;
+        self.leave_ignored(turn);
         self.storm(turn);
         self.lost_calls(turn);
         self.verify_due(turn);
         self.decide_all(turn);
         let open = &self.memory.incidents;
         self.scratch.reviews.retain(|slot, _| open.get(slot).is_some());
+    }
+
+    /// What the configuration ignores since the last start has nothing open, and nothing is done about it.
+    fn leave_ignored(&mut self, turn: &mut Turn) {
+        let told = self.memory.incidents.told();
+        let ignored = told.filter(|(slot, incident)| {
+            self.policy.ignores(&slot.subject, self.known(&slot.subject, incident).tags)
+        });
+        let slots: Vec<Slot> = ignored.map(|(slot, _)| slot.clone()).collect();
+        for slot in slots {
+            self.gone(turn, slot, Resolution::Unwatched);
+        }
     }
 
     pub(super) fn wake_at(&mut self, at: Timestamp) {
