@@ -300,3 +300,41 @@ fn what_is_ignored_from_now_on_is_left_alone() {
         assert!(!open.contains(&ignored.to_owned()), "{open:?}");
     }
 }
+
+/// Without its statistics service a node's row says "unknown": the node is a member that can be asked, and that service is just
+/// what is to be restarted.
+#[test]
+fn a_node_without_statistics_can_have_its_service_restarted() {
+    let mut world = World::new();
+    let mut watch = watch(&world, Autonomy::ActReport);
+    world.services = vec![("pvestatd", "failed")];
+    world.node("pve1").presence = Presence::Unknown;
+    world.node("pve1").uptime = None;
+    for id in ["qemu/101", "lxc/200"] {
+        world.guest(id).status = engine::observe::GuestStatus::Unknown;
+    }
+    play_calls(&mut watch, &mut world, 17, 320, &mut |_, _, _| None);
+    watch.step(321, Input::Observed(world.node_round(Round::Routine, "pve1", 321)));
+    watch.look(&world, 321, 20);
+    play_calls(&mut watch, &mut world, 335, 400, &mut |_, _, _| None);
+    assert_eq!(acted(&watch, "pvestatd").len(), 1, "{:#?}", watch.log);
+}
+
+/// The same of one that came back a moment ago: when it booted, nothing says.
+#[test]
+fn a_node_that_came_back_without_statistics_boots() {
+    let mut world = World::new();
+    let mut watch = watch(&world, Autonomy::ActReport);
+    world.services = vec![("pvestatd", "failed")];
+    world.node("pve1").presence = Presence::Offline;
+    play_calls(&mut watch, &mut world, 400, 410, &mut |_, _, _| None);
+    world.node("pve1").presence = Presence::Unknown;
+    world.node("pve1").uptime = None;
+    play_calls(&mut watch, &mut world, 412, 422, &mut |_, _, _| None);
+    watch.step(423, Input::Observed(world.node_round(Round::Routine, "pve1", 423)));
+    watch.look(&world, 423, 20);
+    play_calls(&mut watch, &mut world, 436, 710, &mut |_, _, _| None);
+    assert_eq!(acted(&watch, "pvestatd"), [""; 0], "{:#?}", watch.log);
+    play_calls(&mut watch, &mut world, 712, 720, &mut |_, _, _| None);
+    assert_eq!(acted(&watch, "pvestatd").len(), 1, "{:#?}", watch.log);
+}

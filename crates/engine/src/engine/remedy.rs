@@ -10,6 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::found::{as_of, facts, missing, service_facts};
+use super::memory::KnownNode;
 use super::{Effect, Engine, Turn};
 use crate::act::Action;
 use crate::decide::{self, Case, Decision, GuestCase, Hold, Known, NodeCase, Remedy, Runbook, SubjectCase};
@@ -338,9 +339,15 @@ impl Engine {
         }
         let attempts = self.memory.attempts_of(slot, now, runbook.window);
         let node = action.node();
-        let known_node = self.memory.nodes.get(node).filter(|known| known.presence == Presence::Online);
+        // One without statistics is a member that can be asked, and the service that makes them is just what may be down. Of
+        // its guests nothing is known but what it says itself.
+        let can_be_asked = |known: &&KnownNode| match (known.presence, action) {
+            (Presence::Online, _) | (Presence::Unknown, Action::RestartService { .. }) => true,
+            (Presence::Unknown | Presence::Offline, _) => false,
+        };
+        let known_node = self.memory.nodes.get(node).filter(can_be_asked);
         let known_node = known_node
-            .map(|known| NodeCase { booted_at: known.booted_at, settle: self.policy.boot_settle })
+            .map(|known| NodeCase { booted_at: booted_at(known), settle: self.policy.boot_settle })
             .filter(|_| !matches!(action, Action::WakeNode { .. }));
         let reviewed = self.scratch.reviews.get(slot);
         let failed = reviewed.and_then(|reviewed| reviewed.failed.as_ref());
@@ -606,6 +613,12 @@ impl Engine {
         let (name, node) = (incident.name.clone(), incident.node.clone());
         self.tell(turn, Entry { at: turn.now, subject: slot.subject.clone(), name, node, fact });
     }
+}
+
+/// When a node booted. One without statistics does not say it, and may have come back just now.
+fn booted_at(known: &KnownNode) -> Option<Timestamp> {
+    let came = known.member_since.filter(|_| known.presence != Presence::Online);
+    known.booted_at.max(came)
 }
 
 /// What a remedy means for a subject.
