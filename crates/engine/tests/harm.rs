@@ -8,7 +8,7 @@ mod world;
 use engine::act::Outcome;
 use engine::decide::{Autonomy, Controls, KillSwitch, Maintenance, Only, Remedy, Runbook, built_in, usual};
 use engine::detect::Condition;
-use engine::observe::{Presence, Round, Task};
+use engine::observe::{Cause, Evidence, GuestStatus, Inspection, Presence, Review, Round, Seen, Task};
 use engine::policy::Policy;
 use engine::{Checkpoint, Engine, Input};
 use world::play::{crash, play, play_calls, watch};
@@ -143,6 +143,56 @@ fn a_node_that_is_lost_again_while_jarvis_was_away_is_told() {
     assert_eq!(opened, 2, "{:#?}", watch.log);
 }
 
+/// The node dies right after a start on it: nobody can ever look whether that helped, and the others are not made to wait for it.
+#[test]
+fn an_attempt_that_nobody_can_look_at_does_not_hold_the_cluster_for_ever() {
+    let mut world = World::new();
+    let mut watch = watch(&world, Autonomy::ActReport);
+    crash(&mut world, "qemu/101");
+    play(&mut watch, &mut world, 17, 40, true);
+    assert_eq!(acted(&watch, "qemu/101").len(), 1, "{:#?}", watch.log);
+    world.node("pve1").presence = Presence::Offline;
+    world.views = vec![("pve8", true, Some(false))];
+    world.unreviewed = Some("pve1 does not answer");
+    play(&mut watch, &mut world, 41, 100, true);
+    crash(&mut world, "qemu/102");
+    let mut round = 101;
+    while round < 1_000 {
+        // pve2 answers, pve1 does not.
+        watch.step(round, world.round(Round::Critical, round));
+        for second in round..round + 12 {
+            let wake = watch.engine.next_wake().is_some_and(|wake| wake <= at(second));
+            if wake {
+                watch.step(second, Input::Tick);
+            }
+            for inspection in std::mem::take(&mut watch.asked) {
+                world.unreviewed = match &inspection {
+                    Inspection::Review(look) if look.node.as_str() == "pve2" => None,
+                    _ => Some("pve1 does not answer"),
+                };
+                let answer = world.answer(&inspection, second);
+                watch.step(second, Input::Inspected { inspection, answer });
+            }
+        }
+        round += 12;
+    }
+    assert_eq!(acted(&watch, "qemu/102").len(), 1, "{:#?}", watch.log);
+}
+
+/// While nothing is seen at all, nothing is given up: the first look afterwards says that it helped.
+#[test]
+fn an_attempt_is_not_given_up_while_the_cluster_cannot_be_seen() {
+    let mut world = World::new();
+    let mut watch = watch(&world, Autonomy::ActReport);
+    crash(&mut world, "qemu/101");
+    play(&mut watch, &mut world, 17, 40, true);
+    (world.blind, world.unreviewed) = (Some(Cause::Unreachable), Some("nothing answers"));
+    play(&mut watch, &mut world, 41, 1_500, true);
+    (world.blind, world.unreviewed) = (None, None);
+    play(&mut watch, &mut world, 1_501, 1_540, true);
+    assert!(watch.log.last().unwrap().contains("mended by Jarvis"), "{:#?}", watch.log);
+}
+
 /// The clock was set back by an hour while Jarvis was away: what was told since the checkpoint lies ahead.
 #[test]
 fn a_clock_set_back_makes_nothing_that_was_told_wait_for_it() {
@@ -235,8 +285,8 @@ fn a_service_that_was_disabled_is_not_restarted() {
     watch.step(33, Input::Tick);
     for inspection in std::mem::take(&mut watch.asked) {
         let mut answer = world.answer(&inspection, 33);
-        if let engine::observe::Evidence::Review(engine::observe::Review::Service(found)) = &mut answer
-            && let engine::observe::Seen::At { value, .. } = &mut found.services
+        if let Evidence::Review(Review::Service(found)) = &mut answer
+            && let Seen::At { value, .. } = &mut found.services
         {
             value[0].enabled = false;
         }
@@ -311,7 +361,7 @@ fn a_node_without_statistics_can_have_its_service_restarted() {
     world.node("pve1").presence = Presence::Unknown;
     world.node("pve1").uptime = None;
     for id in ["qemu/101", "lxc/200"] {
-        world.guest(id).status = engine::observe::GuestStatus::Unknown;
+        world.guest(id).status = GuestStatus::Unknown;
     }
     play_calls(&mut watch, &mut world, 17, 320, &mut |_, _, _| None);
     watch.step(321, Input::Observed(world.node_round(Round::Routine, "pve1", 321)));

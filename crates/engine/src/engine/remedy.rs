@@ -34,6 +34,8 @@ const SERVICE_TASKS: SignedDuration = SignedDuration::from_hours(24);
 const ANSWER_WITHIN: SignedDuration = SignedDuration::from_secs(30);
 /// One that found nothing out is made again after this.
 const ASK_AGAIN: SignedDuration = SignedDuration::from_secs(10);
+/// Looks in vain after which what was done is given up: the first may have been asked while nothing could be seen.
+const IN_VAIN_MAX: u32 = 2;
 /// Looks under way at once: each costs its node three calls.
 const LOOKS_MAX: usize = 4;
 /// The cluster is seen as it is now when the last critical round is no older: two rounds and the time they take.
@@ -58,6 +60,9 @@ pub(super) struct Reviewed {
     of: Option<NodeName>,
     /// When it could not be found out, and why.
     failed: Option<(Timestamp, Box<str>)>,
+    /// Looks in a row that found nothing out although the rest of the cluster is seen, after all the time that there was.
+    #[serde(default)]
+    in_vain: u32,
 }
 
 /// What is only known while the process lives.
@@ -117,6 +122,7 @@ impl Engine {
         let slots: Vec<Slot> =
             self.memory.incidents.slots().filter(|slot| slot.subject == look.subject).cloned().collect();
         for slot in slots {
+            let hopeless = self.is_hopeless(turn.now, &slot);
             let Some(reviewed) = self.scratch.reviews.get_mut(&slot) else { continue };
             let Some(asked_at) = reviewed.asked_at else { continue };
             let made_at = match answer {
@@ -131,11 +137,15 @@ impl Engine {
                 None => {
                     let at = as_of(answer).unwrap_or(turn.now).min(turn.now);
                     (reviewed.answer, reviewed.failed) = (Some((at, answer.clone())), None);
-                    reviewed.of = Some(look.node.clone());
+                    (reviewed.of, reviewed.in_vain) = (Some(look.node.clone()), 0);
                 }
-                Some(why) => reviewed.failed = Some((turn.now, why)),
+                Some(why) => {
+                    reviewed.failed = Some((turn.now, why));
+                    reviewed.in_vain = if hopeless { reviewed.in_vain.saturating_add(1) } else { 0 };
+                }
             }
-            self.verify(turn, &slot, Some(answer));
+            let give_up = reviewed.in_vain >= IN_VAIN_MAX;
+            self.verify(turn, &slot, Some(answer).filter(|_| !give_up));
         }
     }
 
