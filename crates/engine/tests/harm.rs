@@ -351,6 +351,19 @@ fn what_is_ignored_from_now_on_is_left_alone() {
     }
 }
 
+/// One endpoint did not answer when the node was lost; a minute later it does, and sees the same.
+#[test]
+fn a_second_view_that_comes_later_counts() {
+    let mut world = World::new();
+    let mut watch = watch(&world, Autonomy::ActReport);
+    world.node("pve2").presence = Presence::Offline;
+    world.views = vec![("pve8", true, Some(false))];
+    play_calls(&mut watch, &mut world, 17, 100, &mut |_, _, _| None);
+    world.views.push(("pve9", true, Some(false)));
+    play_calls(&mut watch, &mut world, 101, 400, &mut |_, _, _| None);
+    assert_eq!(acted(&watch, "pve2").len(), 1, "{:#?}", watch.log);
+}
+
 /// Without its statistics service a node's row says "unknown": the node is a member that can be asked, and that service is just
 /// what is to be restarted.
 #[test]

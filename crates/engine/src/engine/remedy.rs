@@ -394,7 +394,7 @@ impl Engine {
             },
             (Subject::Node(_) | Subject::Guest(_) | Subject::Cluster | Subject::Storage(_), _) => {
                 let address = self.memory.nodes.get(node).and_then(|known| known.address.is_there());
-                SubjectCase::Node { views: self.views_of(slot), ha: None, address }
+                SubjectCase::Node { views: self.views_of(slot).unwrap_or(0), ha: None, address }
             }
         };
         let all_tags = self.tags_of(slot);
@@ -462,9 +462,10 @@ impl Engine {
         asked.then(|| format!("{node} has not told of itself {since}"))
     }
 
-    fn views_of(&self, slot: &Slot) -> u32 {
+    /// How many others miss a node that was told as lost.
+    pub(super) fn views_of(&self, slot: &Slot) -> Option<u32> {
         match self.memory.incidents.get(slot).map(|incident| &incident.finding) {
-            Some(Finding::NodeUnreachable { views, .. }) => *views,
+            Some(Finding::NodeUnreachable { views, .. }) => Some(*views),
             Some(
                 Finding::Blind { .. }
                 | Finding::QuorumLost { .. }
@@ -477,7 +478,7 @@ impl Engine {
                 | Finding::HaFailed { .. }
                 | Finding::ServiceDown { .. },
             )
-            | None => 0,
+            | None => None,
         }
     }
 
