@@ -229,6 +229,8 @@ pub struct GuestCase<'a> {
     pub ha: Option<&'a str>,
     /// Its tags.
     pub tags: &'a [Box<str>],
+    /// Since when it has been seen without a process.
+    pub down_since: Option<Timestamp>,
     /// What was found when it was looked at just now; `None`: not yet.
     pub review: Option<GuestFacts<'a>>,
 }

@@ -5,6 +5,7 @@
 
 mod attempt;
 mod fold;
+mod found;
 mod group;
 mod guests;
 mod memory;
@@ -155,7 +156,7 @@ impl Engine {
         if let Some(last) = last {
             engine.memory = last.woken(now);
         }
-        since.into_iter().for_each(|entry| engine.fold(entry));
+        since.into_iter().for_each(|entry| engine.fold(entry.not_after(now)));
         engine.memory.incidents.reseed(seed);
         engine
     }

@@ -1,6 +1,7 @@
 //! Verify: did it help? Judged by what was seen after the call had ended, never by what the call answered.
 //!
-//! Absence is no verdict: what could not be looked at is looked at again, however long that takes.
+//! Absence is no verdict: what could not be looked at is looked at again. Who cannot look at one thing for long, and sees the
+//! rest of the cluster, gives it up: what else is wrong would wait for it.
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -59,6 +60,8 @@ pub enum Sight<'a> {
     Service(Option<Option<&'a str>>),
     /// Nothing new: time has passed.
     Nothing,
+    /// It cannot be looked at, and nobody waits for that any longer.
+    Never,
 }
 
 /// Whether it helped.
@@ -108,6 +111,10 @@ impl Watch {
             Sight::Guest { current, starting } => self.guest(now, current, *starting),
             Sight::Service(active) => self.service(now, *active),
             Sight::Nothing => self.late(now),
+            Sight::Never => {
+                let since = duration(now.duration_since(self.acted_at));
+                Verdict::Missed(format!("in {since} since the call nobody could look whether it helped"))
+            }
         };
         if verdict == Verdict::NotYet && self.look_at <= now {
             let well_at = self.proof.map(|proof| proof.at + self.well_for).filter(|at| *at > now);

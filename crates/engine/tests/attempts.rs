@@ -307,7 +307,9 @@ fn a_node_that_one_other_does_not_see_is_not_woken() {
     watch.check(expect![[r#"
         17   inspect   node pve2
         17   opened    NODE_UNREACHABLE   node/pve2: left the cluster with 1 running guest (seen from one node)
-        17   held      NODE_UNREACHABLE   node/pve2: seen to be gone from one node only, and two are needed: if it is off, wake it yourself; it may heal by itself for 1:00"#]]);
+        17   held      NODE_UNREACHABLE   node/pve2: seen to be gone from one node only, and two are needed: if it is off, wake it yourself; it may heal by itself for 1:00
+        89   inspect   node pve2
+        161  inspect   node pve2"#]]);
 }
 
 /// While nobody can see whether it is a member, its time is not up.

@@ -199,7 +199,8 @@ fn not_failed(case: &Case) -> Option<Hold> {
     (review.as_ref()?.active? == ENDED_IN_ORDER).then_some(Hold::NotFailed)
 }
 
-/// Somebody asked for it to be stopped after it had crashed. Then it is to be so.
+/// Somebody asked for it to be stopped after it had crashed. Then it is to be so. It may have been told long after it was seen
+/// to be down: its node could not be asked, or Jarvis was away.
 fn stopped_by(case: &Case) -> Option<Hold> {
     if let SubjectCase::Service { name, review } = &case.subject {
         let facts = review.as_ref()?;
@@ -208,8 +209,9 @@ fn stopped_by(case: &Case) -> Option<Hold> {
         let last = others.max_by_key(|task| task.started_at)?;
         return (&*last.kind == "srvstop").then(|| Hold::StoppedBy(by(last)));
     }
-    let began = case.since - CLOCK_SKEW;
-    let vmid = guest(case)?.id.vmid.to_string();
+    let guest = guest(case)?;
+    let began = guest.down_since.unwrap_or(case.since).min(case.since) - CLOCK_SKEW;
+    let vmid = guest.id.vmid.to_string();
     let tasks = facts(case)?.tasks;
     // Who started it again afterwards wanted it to run.
     let undone = |stop: &Task| {

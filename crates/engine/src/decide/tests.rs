@@ -184,6 +184,7 @@ impl World {
                     lock: self.lock,
                     ha: self.ha,
                     tags: &self.tags,
+                    down_since: None,
                     review: self.review.as_ref().map(|facts| GuestFacts {
                         fresh: facts.fresh,
                         onboot: facts.onboot,

@@ -18,6 +18,9 @@ use crate::verify::{Sight, Verdict, Watch};
 const NOT_MADE_AGAIN: SignedDuration = SignedDuration::from_secs(10);
 /// A call of which nothing is heard for this long is lost: an act is followed for five minutes.
 const CALL_MAX: SignedDuration = SignedDuration::from_mins(10);
+/// Where what was done cannot be looked at although the cluster is seen, it counts as failed so long after its runbook would have
+/// given it up: its node may never come back, and until then nothing is done on any other one.
+const UNSEEN_MAX: SignedDuration = SignedDuration::from_mins(10);
 /// Tasks of ours that are remembered.
 const OWN_MAX: usize = 100;
 
@@ -120,6 +123,19 @@ impl Engine {
         }
     }
 
+    /// Whether it is time to give up what cannot be looked at, while the rest of the cluster is seen.
+    pub(super) fn is_hopeless(&self, now: Timestamp, slot: &Slot) -> bool {
+        match self.memory.incidents.get(slot).map(|incident| &incident.state) {
+            Some(State::Verifying { watch, .. }) => {
+                now >= watch.deadline + UNSEEN_MAX && self.unseen(now).is_none()
+            }
+            Some(
+                State::Pending { .. } | State::Open { .. } | State::Acting { .. } | State::Escalated { .. },
+            )
+            | None => false,
+        }
+    }
+
     pub(super) fn verify(&mut self, turn: &mut Turn, slot: &Slot, review: Option<&Review>) {
         let Some(incident) = self.memory.incidents.get_mut(slot) else { return };
         let State::Verifying { since, watch } = &mut incident.state else { return };
@@ -136,6 +152,7 @@ impl Engine {
                 let of = services.map(|all| all.iter().find(|service| service.name == id.name));
                 Sight::Service(of.map(|service| service.map(|service| &*service.active)))
             }
+            (None, Subject::Guest(_) | Subject::Service(_)) => Sight::Never,
             (Some(Review::Guest(_) | Review::Service(_)) | None, _) => Sight::Nothing,
         };
         let verdict = watch.judge(turn.now, &sight);

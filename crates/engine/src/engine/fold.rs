@@ -53,6 +53,7 @@ impl Memory {
         self.service_suspects.values_mut().for_each(past);
         self.incidents.since_at_most(now);
         self.attempts.iter_mut().flat_map(|(_, made)| made).for_each(past);
+        self.starts.values_mut().for_each(past);
         self.opened.iter_mut().for_each(past);
         self.storm.iter_mut().for_each(past);
         self.judged.values_mut().for_each(|began_at| *began_at = Timestamp::MIN);
@@ -67,6 +68,19 @@ impl Memory {
             if !suspect.after_restart {
                 suspect.due = Timestamp::MIN;
             }
+        }
+        self
+    }
+}
+
+impl Entry {
+    /// The same, told at `now` at the latest: what was told since a checkpoint lies ahead as well where the clock was set back.
+    pub(super) fn not_after(mut self, now: Timestamp) -> Entry {
+        self.at = self.at.min(now);
+        if let Fact::Remedy { step: Step::Intended { attempt, .. } | Step::Acted { attempt, .. }, .. } =
+            &mut self.fact
+        {
+            attempt.at = attempt.at.min(now);
         }
         self
     }
@@ -89,8 +103,8 @@ impl Engine {
                 self.memory.incidents.turn(&slot, finding);
             }
             Fact::Resolved { finding, by, .. } => {
-                // Only what is over by itself says how its subject is.
-                if by == Resolution::Itself {
+                // Only what is over by itself, or was seen to be mended, says how its subject is.
+                if matches!(by, Resolution::Itself | Resolution::Mended) {
                     self.fold_end(at, &subject, &finding);
                 }
                 self.memory.incidents.take(&Slot { check: finding.check(), subject });
@@ -259,7 +273,8 @@ impl Engine {
         let Some(known) = self.memory.guests.get_mut(&id) else { return };
         let alive = status.has_process();
         known.seen_at = known.seen_at.max(at);
-        known.down_since = (alive == Some(false)).then_some(at);
+        // It may have been down for a while when it was told.
+        known.down_since = (alive == Some(false)).then(|| known.down_since.unwrap_or(at));
         known.guest.status = status;
         if let Some(node) = node {
             known.guest.node = node.clone();

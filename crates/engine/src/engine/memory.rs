@@ -89,7 +89,10 @@ impl Memory {
     /// It was decided, and not made.
     pub(super) fn uncount(&mut self, slot: &Slot, at: Timestamp) {
         if let Some((_, made)) = self.attempts.iter_mut().find(|(of, _)| of == slot) {
-            made.retain(|made| *made != at);
+            // One of them: where the clock was set back, several are of the same time.
+            if let Some(last) = made.iter().rposition(|made| *made == at) {
+                made.remove(last);
+            }
         }
     }
 }

@@ -31,6 +31,12 @@ const DOOR_TIMES: u32 = 3;
 /// A node whose cluster file system is down may die as well, which its membership does not show.
 const CLUSTER_FS_AGAIN: SignedDuration = SignedDuration::from_secs(60);
 
+/// A node that is lost is looked at again after this while fewer than two others are known not to see it: one that could not be
+/// asked at first can say so later, and without that nobody wakes it.
+const VIEWS_AGAIN: SignedDuration = SignedDuration::from_secs(60);
+/// Who is woken was missed by so many.
+const VIEWS_MIN: u32 = 2;
+
 impl Engine {
     /// `fresh` says that this round has not been judged before.
     pub(super) fn nodes(&mut self, turn: &mut Turn, seen: &Sight, first: bool, fresh: bool) {
@@ -103,6 +109,7 @@ impl Engine {
 
     fn absent(&mut self, turn: &mut Turn, name: &NodeName, before: Option<&KnownNode>) {
         let Some(before) = before else { return };
+        let lost = Slot { check: Check::NodeUnreachable, subject: Subject::Node(name.clone()) };
         let again = match before.departure {
             _ if before.presence != Presence::Offline => {
                 // What was suspected on it is explained by its leaving.
@@ -111,6 +118,9 @@ impl Engine {
             }
             None => turn.now, // Another node counted it as a member; it is to be asked again.
             Some(Departure::ClusterFsDown) => turn.now + CLUSTER_FS_AGAIN,
+            Some(Departure::Lost) if self.views_of(&lost).is_some_and(|views| views < VIEWS_MIN) => {
+                turn.now + VIEWS_AGAIN
+            }
             Some(Departure::Before | Departure::Lost | Departure::OnPurpose) => return,
         };
         let last_seen = before.seen_at.unwrap_or(turn.now);
@@ -255,6 +265,17 @@ impl Engine {
         evidence: &NodeEvidence,
     ) {
         let subject = Subject::Node(name.clone());
+        let lost = Slot { check: Check::NodeUnreachable, subject: subject.clone() };
+        if let Some(known) = self.views_of(&lost) {
+            // It was told as lost already; of what is found now only who misses it as well is news.
+            if let Left::Lost { views, .. } = node::why_left(name, last_seen, evidence)
+                && let Some(incident) = self.memory.incidents.get_mut(&lost)
+                && let Finding::NodeUnreachable { views: told, .. } = &mut incident.finding
+            {
+                *told = views.max(known);
+            }
+            return;
+        }
         let api = Slot { check: Check::NodeApi, subject: subject.clone() };
         let departure = match node::why_left(name, last_seen, evidence) {
             Left::StillThere => return, // As long as it is shown as gone, it is asked about again.

@@ -9,18 +9,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use super::found::{as_of, facts, missing, service_facts};
+use super::memory::KnownNode;
 use super::{Effect, Engine, Turn};
 use crate::act::Action;
-use crate::decide::{
-    self, Case, Decision, GuestCase, GuestFacts, Hold, Known, NodeCase, Remedy, Runbook, ServiceFacts,
-    SubjectCase,
-};
+use crate::decide::{self, Case, Decision, GuestCase, Hold, Known, NodeCase, Remedy, Runbook, SubjectCase};
 use crate::detect::guest::TASKS_BEFORE;
 use crate::detect::{Condition, Fault, Finding};
 use crate::incident::{Incident, IncidentId, Resolution, Said, Slot, State};
 use crate::observe::{
-    GuestReview, Inspection, MacAddress, NodeName, Presence, Review, ReviewLook, Round, Seen, ServiceName,
-    ServiceReview, Storage, StorageName, Subject, Usage,
+    GuestConfig, Inspection, MacAddress, NodeName, Presence, Review, ReviewLook, Round, Storage, StorageName,
+    Subject, Usage,
 };
 use crate::record::{Entry, Fact, Order, Step};
 
@@ -35,6 +34,8 @@ const SERVICE_TASKS: SignedDuration = SignedDuration::from_hours(24);
 const ANSWER_WITHIN: SignedDuration = SignedDuration::from_secs(30);
 /// One that found nothing out is made again after this.
 const ASK_AGAIN: SignedDuration = SignedDuration::from_secs(10);
+/// Looks in vain after which what was done is given up: the first may have been asked while nothing could be seen.
+const IN_VAIN_MAX: u32 = 2;
 /// Looks under way at once: each costs its node three calls.
 const LOOKS_MAX: usize = 4;
 /// The cluster is seen as it is now when the last critical round is no older: two rounds and the time they take.
@@ -54,8 +55,14 @@ pub(super) struct Reviewed {
     asked_at: Option<Timestamp>,
     /// As of when, and what.
     answer: Option<(Timestamp, Review)>,
+    /// Which node gave that answer.
+    #[serde(default)]
+    of: Option<NodeName>,
     /// When it could not be found out, and why.
     failed: Option<(Timestamp, Box<str>)>,
+    /// Looks in a row that found nothing out although the rest of the cluster is seen, after all the time that there was.
+    #[serde(default)]
+    in_vain: u32,
 }
 
 /// What is only known while the process lives.
@@ -85,12 +92,25 @@ struct Candidate {
 impl Engine {
     pub(super) fn remedies(&mut self, turn: &mut Turn) {
         self.scratch.wake = None;
+        self.leave_ignored(turn);
         self.storm(turn);
         self.lost_calls(turn);
         self.verify_due(turn);
         self.decide_all(turn);
         let open = &self.memory.incidents;
         self.scratch.reviews.retain(|slot, _| open.get(slot).is_some());
+    }
+
+    /// What the configuration ignores since the last start has nothing open, and nothing is done about it.
+    fn leave_ignored(&mut self, turn: &mut Turn) {
+        let told = self.memory.incidents.told();
+        let ignored = told.filter(|(slot, incident)| {
+            self.policy.ignores(&slot.subject, self.known(&slot.subject, incident).tags)
+        });
+        let slots: Vec<Slot> = ignored.map(|(slot, _)| slot.clone()).collect();
+        for slot in slots {
+            self.gone(turn, slot, Resolution::Unwatched);
+        }
     }
 
     pub(super) fn wake_at(&mut self, at: Timestamp) {
@@ -102,6 +122,7 @@ impl Engine {
         let slots: Vec<Slot> =
             self.memory.incidents.slots().filter(|slot| slot.subject == look.subject).cloned().collect();
         for slot in slots {
+            let hopeless = self.is_hopeless(turn.now, &slot);
             let Some(reviewed) = self.scratch.reviews.get_mut(&slot) else { continue };
             let Some(asked_at) = reviewed.asked_at else { continue };
             let made_at = match answer {
@@ -116,10 +137,15 @@ impl Engine {
                 None => {
                     let at = as_of(answer).unwrap_or(turn.now).min(turn.now);
                     (reviewed.answer, reviewed.failed) = (Some((at, answer.clone())), None);
+                    (reviewed.of, reviewed.in_vain) = (Some(look.node.clone()), 0);
                 }
-                Some(why) => reviewed.failed = Some((turn.now, why)),
+                Some(why) => {
+                    reviewed.failed = Some((turn.now, why));
+                    reviewed.in_vain = if hopeless { reviewed.in_vain.saturating_add(1) } else { 0 };
+                }
             }
-            self.verify(turn, &slot, Some(answer));
+            let give_up = reviewed.in_vain >= IN_VAIN_MAX;
+            self.verify(turn, &slot, Some(answer).filter(|_| !give_up));
         }
     }
 
@@ -274,7 +300,8 @@ impl Engine {
                 (State::Escalated { .. }, None)
                 | (State::Pending { .. } | State::Acting { .. } | State::Verifying { .. }, _) => return None,
             };
-            let by = self.known(&slot.subject, incident);
+            let tags = self.tags_of(slot);
+            let by = Known { tags: &tags, ..self.known(&slot.subject, incident) };
             let node = by.node;
             let condition = incident.finding.condition();
             let runbook = decide::runbook(&self.policy.runbooks, condition, &by)?;
@@ -283,16 +310,27 @@ impl Engine {
                 Subject::Cluster | Subject::Guest(_) | Subject::Storage(_) | Subject::Service(_) => None,
             };
             let action = action(runbook.remedy, &slot.subject, node, &incident.finding, woken)?;
-            let reviewed = self.scratch.reviews.get(slot).and_then(|reviewed| reviewed.answer.as_ref());
-            let config = reviewed.and_then(|(_, review)| match review {
-                Review::Guest(found) => found.config.value()?.as_ref(),
-                Review::Service(_) => None,
-            });
-            let order = config.and_then(|config| config.order).unwrap_or(u32::MAX);
+            let order = self.config_of(slot).and_then(|config| config.order).unwrap_or(u32::MAX);
             let (slot, incident) = (slot.clone(), incident.id);
             Some(Candidate { slot, incident, condition, since, action, runbook: runbook.clone(), order })
         })
         .collect()
+    }
+
+    /// A guest's configuration, as far as it was looked at.
+    fn config_of(&self, slot: &Slot) -> Option<&GuestConfig> {
+        match &self.scratch.reviews.get(slot)?.answer.as_ref()?.1 {
+            Review::Guest(found) => found.config.value()?.as_ref(),
+            Review::Service(_) => None,
+        }
+    }
+
+    /// A guest's tags: those of its row, and those that the look found, which no row may show yet.
+    fn tags_of(&self, slot: &Slot) -> Vec<Box<str>> {
+        let Subject::Guest(id) = &slot.subject else { return Vec::new() };
+        let row = self.memory.guests.get(id).map(|known| &known.guest.tags);
+        let look = self.config_of(slot).map(|config| &config.tags);
+        row.into_iter().chain(look).flatten().cloned().collect()
     }
 
     /// Whether Jarvis would do it by itself, or somebody approved it.
@@ -311,9 +349,15 @@ impl Engine {
         }
         let attempts = self.memory.attempts_of(slot, now, runbook.window);
         let node = action.node();
-        let known_node = self.memory.nodes.get(node).filter(|known| known.presence == Presence::Online);
+        // One without statistics is a member that can be asked, and the service that makes them is just what may be down. Of
+        // its guests nothing is known but what it says itself.
+        let can_be_asked = |known: &&KnownNode| match (known.presence, action) {
+            (Presence::Online, _) | (Presence::Unknown, Action::RestartService { .. }) => true,
+            (Presence::Unknown | Presence::Offline, _) => false,
+        };
+        let known_node = self.memory.nodes.get(node).filter(can_be_asked);
         let known_node = known_node
-            .map(|known| NodeCase { booted_at: known.booted_at, settle: self.policy.boot_settle })
+            .map(|known| NodeCase { booted_at: booted_at(known), settle: self.policy.boot_settle })
             .filter(|_| !matches!(action, Action::WakeNode { .. }));
         let reviewed = self.scratch.reviews.get(slot);
         let failed = reviewed.and_then(|reviewed| reviewed.failed.as_ref());
@@ -323,6 +367,9 @@ impl Engine {
             .or_else(|| self.unseen_node(action))
             .or_else(|| failed.map(|(_, why)| format!("it could not be looked at ({why})")));
         let answer = reviewed.and_then(|reviewed| reviewed.answer.as_ref());
+        // What one node says allows nothing on another one, to which it was moved since.
+        let here = reviewed.is_some_and(|reviewed| reviewed.of.as_ref() == Some(node));
+        let fresh = |at: &Timestamp| here && now.duration_since(*at) < FRESH;
         let guest = match &slot.subject {
             Subject::Guest(id) => self.memory.guests.get(id),
             Subject::Cluster | Subject::Node(_) | Subject::Storage(_) | Subject::Service(_) => None,
@@ -336,24 +383,25 @@ impl Engine {
                 lock: known.guest.lock.as_deref(),
                 ha: known.guest.ha.as_deref(),
                 tags,
-                review: answer.and_then(|(at, review)| {
-                    facts(review, now.duration_since(*at) < FRESH, &self.scratch.own, cause.as_deref())
-                }),
+                down_since: known.down_since,
+                review: answer
+                    .and_then(|(at, review)| facts(review, fresh(at), &self.scratch.own, cause.as_deref())),
             }),
             (Subject::Service(id), _) => SubjectCase::Service {
                 name: id.name.as_str(),
-                review: answer.and_then(|(at, review)| {
-                    service_facts(review, &id.name, now.duration_since(*at) < FRESH, &self.scratch.own)
-                }),
+                review: answer
+                    .and_then(|(at, review)| service_facts(review, &id.name, fresh(at), &self.scratch.own)),
             },
             (Subject::Node(_) | Subject::Guest(_) | Subject::Cluster | Subject::Storage(_), _) => {
                 let address = self.memory.nodes.get(node).and_then(|known| known.address.is_there());
-                SubjectCase::Node { views: self.views_of(slot), ha: None, address }
+                SubjectCase::Node { views: self.views_of(slot).unwrap_or(0), ha: None, address }
             }
         };
-        let meant = open.map(|incident| self.known(&slot.subject, incident));
+        let all_tags = self.tags_of(slot);
+        let meant = open.map(|open| Known { tags: &all_tags, ..self.known(&slot.subject, open) });
         let maintenance = meant.and_then(|known| decide::maintained(&self.controls.maintenance, now, &known));
-        let protected = self.policy.protects(&slot.subject, tags).or_else(|| self.carries_us(&slot.subject));
+        let protected =
+            self.policy.protects(&slot.subject, &all_tags).or_else(|| self.carries_us(&slot.subject));
         let case = Case {
             now,
             runbook,
@@ -414,9 +462,10 @@ impl Engine {
         asked.then(|| format!("{node} has not told of itself {since}"))
     }
 
-    fn views_of(&self, slot: &Slot) -> u32 {
+    /// How many others miss a node that was told as lost.
+    pub(super) fn views_of(&self, slot: &Slot) -> Option<u32> {
         match self.memory.incidents.get(slot).map(|incident| &incident.finding) {
-            Some(Finding::NodeUnreachable { views, .. }) => *views,
+            Some(Finding::NodeUnreachable { views, .. }) => Some(*views),
             Some(
                 Finding::Blind { .. }
                 | Finding::QuorumLost { .. }
@@ -429,7 +478,7 @@ impl Engine {
                 | Finding::HaFailed { .. }
                 | Finding::ServiceDown { .. },
             )
-            | None => 0,
+            | None => None,
         }
     }
 
@@ -577,6 +626,12 @@ impl Engine {
     }
 }
 
+/// When a node booted. One without statistics does not say it, and may have come back just now.
+fn booted_at(known: &KnownNode) -> Option<Timestamp> {
+    let came = known.member_since.filter(|_| known.presence != Presence::Online);
+    known.booted_at.max(came)
+}
+
 /// What a remedy means for a subject.
 pub(super) fn action(
     remedy: Remedy,
@@ -607,67 +662,4 @@ pub(super) fn action(
             | Subject::Service(_),
         ) => None,
     }
-}
-
-/// When the oldest part of it was asked for.
-fn as_of(review: &Review) -> Option<Timestamp> {
-    match review {
-        Review::Guest(GuestReview { config, current, tasks }) => {
-            config.asked_at().into_iter().chain(current.asked_at()).chain(tasks.asked_at()).min()
-        }
-        // Its state may be some seconds older than the tasks, which say who touched it meanwhile.
-        Review::Service(ServiceReview { tasks, .. }) => tasks.asked_at(),
-    }
-}
-
-/// What of a look was not answered.
-fn missing(review: &Review) -> Option<Box<str>> {
-    fn of<T>(part: &Seen<T>) -> Option<Box<str>> {
-        match part {
-            Seen::At { .. } => None,
-            Seen::NotReached(why) => Some(why.words.as_str().into()),
-            Seen::NotAsked => Some("it was not asked".into()),
-        }
-    }
-    match review {
-        Review::Guest(GuestReview { config, current, tasks }) => {
-            of(config).or_else(|| of(current)).or_else(|| of(tasks))
-        }
-        Review::Service(ServiceReview { services, tasks }) => of(services).or_else(|| of(tasks)),
-    }
-}
-
-fn facts<'a>(
-    review: &'a Review,
-    fresh: bool,
-    own: &'a [Box<str>],
-    cause_stands: Option<&'a str>,
-) -> Option<GuestFacts<'a>> {
-    let Review::Guest(review) = review else { return None };
-    let (config, current) = (review.config.value()?.as_ref(), review.current.value()?.as_ref());
-    Some(GuestFacts {
-        fresh,
-        onboot: config.is_some_and(|config| config.onboot),
-        template: config.is_some_and(|config| config.template),
-        lock: config
-            .and_then(|config| config.lock.as_deref())
-            .or_else(|| current.and_then(|current| current.lock.as_deref())),
-        ha: current.and_then(|current| current.ha.as_deref()),
-        tags: config.map_or(&[], |config| &config.tags),
-        state: config.and(current).map(|current| current.status.as_str()),
-        tasks: review.tasks.value()?,
-        own,
-        cause_stands,
-    })
-}
-
-fn service_facts<'a>(
-    review: &'a Review,
-    name: &ServiceName,
-    fresh: bool,
-    own: &'a [Box<str>],
-) -> Option<ServiceFacts<'a>> {
-    let Review::Service(ServiceReview { services, tasks }) = review else { return None };
-    let found = services.value()?.iter().find(|service| service.name == *name);
-    Some(ServiceFacts { fresh, active: found.map(|service| &*service.active), tasks: tasks.value()?, own })
 }

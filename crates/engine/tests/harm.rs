@@ -1,0 +1,403 @@
+//! Orders of events in which Jarvis would have done harm, or would have done or said nothing for ever: what was looked at elsewhere
+//! or too early, what was known and forgotten, what is waited for and never comes.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by its panic")]
+
+mod world;
+
+use engine::act::Outcome;
+use engine::decide::{Autonomy, Controls, KillSwitch, Maintenance, Only, Remedy, Runbook, built_in, usual};
+use engine::detect::Condition;
+use engine::observe::{Cause, Evidence, GuestStatus, Inspection, Presence, Review, Round, Seen, Task};
+use engine::policy::Policy;
+use engine::{Checkpoint, Engine, Input};
+use world::play::{crash, play, play_calls, watch};
+use world::{Watch, World, at, stop_of_101};
+
+fn controls(kill_switch: KillSwitch, level: Autonomy) -> Controls {
+    Controls { kill_switch, level, ..Controls::default() }
+}
+
+fn off() -> Controls {
+    controls(KillSwitch::Off, Autonomy::ActReport)
+}
+
+/// Killed after this checkpoint, and started again at this second with what the journal has since.
+fn restart(watch: &mut Watch, policy: Policy, now: i64, kept: &str, told: usize) {
+    let since = watch.journal[told..].to_vec();
+    let kept: Checkpoint = serde_json::from_str(kept).unwrap();
+    watch.engine = Engine::restore("lab".parse().unwrap(), policy, 9, at(now), Some(kept), since);
+    (watch.asked, watch.permits) = (Vec::new(), Vec::new());
+    watch.log.push(format!("{now:<4} restart"));
+}
+
+fn kept(watch: &Watch) -> (String, usize) {
+    (serde_json::to_string(watch.engine.checkpoint()).unwrap(), watch.journal.len())
+}
+
+fn acted<'a>(watch: &'a Watch, of: &str) -> Vec<&'a str> {
+    let lines = watch.log.iter().map(String::as_str);
+    lines.filter(|line| line.contains("acting") && line.contains(of)).collect()
+}
+
+fn done() -> Outcome {
+    Outcome::Done { upid: Some("UPID:pve1:qmstart".into()), said: "OK".into() }
+}
+
+/// It was looked at where it was, had to wait for another node's turn, and was moved meanwhile: what its new node knows of it
+/// is asked first.
+#[test]
+fn a_look_at_a_node_allows_nothing_on_another_one() {
+    let mut world = World::new();
+    let mut watch = watch(&world, Autonomy::ActReport);
+    for id in ["qemu/101", "qemu/102"] {
+        crash(&mut world, id);
+    }
+    play_calls(&mut watch, &mut world, 17, 40, &mut |_, _, _| None);
+    assert_eq!(acted(&watch, "qemu/101").len(), 1, "{:#?}", watch.log);
+    world.guest("qemu/102").node = "pve1".parse().unwrap();
+    // Somebody starts it there.
+    let start = Task {
+        upid: "UPID:pve1:qmstart:102".into(),
+        kind: "qmstart".into(),
+        id: "102".into(),
+        ended_at: None,
+        status: None,
+        ..stop_of_101(40)
+    };
+    world.tasks.push(start);
+    play_calls(&mut watch, &mut world, 41, 60, &mut |_, _, _| None);
+    assert_eq!(acted(&watch, "qemu/102"), [""; 0], "{:#?}", watch.log);
+}
+
+/// Its node could not be asked at first. Before the crash is told, somebody stops it, so that it stays down.
+#[test]
+fn a_stop_after_a_crash_and_before_it_is_told_counts() {
+    let mut world = World::new();
+    let mut watch = watch(&world, Autonomy::ActReport);
+    crash(&mut world, "qemu/101");
+    watch.step(17, world.round(Round::Critical, 17));
+    // The question is lost: it is asked once more after a minute and a half.
+    watch.step(19, Input::Tick);
+    watch.asked.clear();
+    world.tasks.push(stop_of_101(40));
+    play(&mut watch, &mut world, 29, 200, true);
+    assert!(watch.log.iter().any(|line| line.contains("opened")), "{:#?}", watch.log);
+    assert_eq!(acted(&watch, "qemu/101"), [""; 0], "{:#?}", watch.log);
+}
+
+/// The same, where Jarvis was away in between.
+#[test]
+fn a_stop_while_jarvis_was_away_counts() {
+    let mut world = World::new();
+    let mut watch = watch(&world, Autonomy::ActReport);
+    crash(&mut world, "qemu/101");
+    watch.step(17, world.round(Round::Critical, 17));
+    let (checkpoint, told) = kept(&watch);
+    world.tasks.push(stop_of_101(200));
+    restart(&mut watch, Policy::default(), 300, &checkpoint, told);
+    watch.set(300, off());
+    play(&mut watch, &mut world, 301, 500, true);
+    assert_eq!(acted(&watch, "qemu/101"), [""; 0], "{:#?}", watch.log);
+}
+
+/// It was told as mended, and nothing else is known of the time since the checkpoint.
+#[test]
+fn a_crash_while_jarvis_was_away_after_it_was_mended_is_told() {
+    let mut world = World::new();
+    let mut watch = watch(&world, Autonomy::ActReport);
+    crash(&mut world, "qemu/101");
+    play(&mut watch, &mut world, 17, 30, true);
+    let (checkpoint, told) = kept(&watch);
+    play(&mut watch, &mut world, 31, 110, true);
+    assert!(watch.log.last().unwrap().contains("mended by Jarvis"), "{:#?}", watch.log);
+    crash(&mut world, "qemu/101");
+    restart(&mut watch, Policy::default(), 150, &checkpoint, told);
+    watch.set(150, off());
+    play(&mut watch, &mut world, 151, 260, true);
+    let opened = watch.log.iter().filter(|line| line.contains("opened")).count();
+    assert_eq!(opened, 2, "{:#?}", watch.log);
+}
+
+/// The same of a node.
+#[test]
+fn a_node_that_is_lost_again_while_jarvis_was_away_is_told() {
+    let mut world = World::new();
+    let mut watch = watch(&world, Autonomy::ActReport);
+    let wake = |watch: &mut Watch, world: &mut World, from, to| {
+        play_calls(watch, world, from, to, &mut |_, _, _| {
+            Some(Outcome::Done { upid: None, said: "sent".into() })
+        });
+    };
+    world.node("pve2").presence = Presence::Offline;
+    wake(&mut watch, &mut world, 17, 90);
+    let (checkpoint, told) = kept(&watch);
+    world.node("pve2").presence = Presence::Online;
+    wake(&mut watch, &mut world, 101, 120);
+    assert!(watch.log.iter().any(|line| line.contains("mended by Jarvis")), "{:#?}", watch.log);
+    world.node("pve2").presence = Presence::Offline;
+    restart(&mut watch, Policy::default(), 150, &checkpoint, told);
+    watch.set(150, off());
+    wake(&mut watch, &mut world, 151, 200);
+    let opened = watch.log.iter().filter(|line| line.contains("opened")).count();
+    assert_eq!(opened, 2, "{:#?}", watch.log);
+}
+
+/// The node dies right after a start on it: nobody can ever look whether that helped, and the others are not made to wait for it.
+#[test]
+fn an_attempt_that_nobody_can_look_at_does_not_hold_the_cluster_for_ever() {
+    let mut world = World::new();
+    let mut watch = watch(&world, Autonomy::ActReport);
+    crash(&mut world, "qemu/101");
+    play(&mut watch, &mut world, 17, 40, true);
+    assert_eq!(acted(&watch, "qemu/101").len(), 1, "{:#?}", watch.log);
+    world.node("pve1").presence = Presence::Offline;
+    world.views = vec![("pve8", true, Some(false))];
+    world.unreviewed = Some("pve1 does not answer");
+    play(&mut watch, &mut world, 41, 100, true);
+    crash(&mut world, "qemu/102");
+    let mut round = 101;
+    while round < 1_000 {
+        // pve2 answers, pve1 does not.
+        watch.step(round, world.round(Round::Critical, round));
+        for second in round..round + 12 {
+            let wake = watch.engine.next_wake().is_some_and(|wake| wake <= at(second));
+            if wake {
+                watch.step(second, Input::Tick);
+            }
+            for inspection in std::mem::take(&mut watch.asked) {
+                world.unreviewed = match &inspection {
+                    Inspection::Review(look) if look.node.as_str() == "pve2" => None,
+                    _ => Some("pve1 does not answer"),
+                };
+                let answer = world.answer(&inspection, second);
+                watch.step(second, Input::Inspected { inspection, answer });
+            }
+        }
+        round += 12;
+    }
+    assert_eq!(acted(&watch, "qemu/102").len(), 1, "{:#?}", watch.log);
+}
+
+/// While nothing is seen at all, nothing is given up: the first look afterwards says that it helped.
+#[test]
+fn an_attempt_is_not_given_up_while_the_cluster_cannot_be_seen() {
+    let mut world = World::new();
+    let mut watch = watch(&world, Autonomy::ActReport);
+    crash(&mut world, "qemu/101");
+    play(&mut watch, &mut world, 17, 40, true);
+    (world.blind, world.unreviewed) = (Some(Cause::Unreachable), Some("nothing answers"));
+    play(&mut watch, &mut world, 41, 1_500, true);
+    (world.blind, world.unreviewed) = (None, None);
+    play(&mut watch, &mut world, 1_501, 1_540, true);
+    assert!(watch.log.last().unwrap().contains("mended by Jarvis"), "{:#?}", watch.log);
+}
+
+/// The clock was set back by an hour while Jarvis was away: what was told since the checkpoint lies ahead.
+#[test]
+fn a_clock_set_back_makes_nothing_that_was_told_wait_for_it() {
+    let mut world = World::new();
+    let mut watch = Watch::allowed(Policy::default(), Autonomy::ActReport);
+    watch.critical(&world, 3_605);
+    let (checkpoint, told) = kept(&watch);
+    crash(&mut world, "qemu/101");
+    play(&mut watch, &mut world, 3_617, 3_625, true);
+    assert!(watch.log.iter().any(|line| line.contains("opened")), "{:#?}", watch.log);
+    world.clock_set_back = 3_600;
+    restart(&mut watch, Policy::default(), 30, &checkpoint, told);
+    watch.set(30, off());
+    play(&mut watch, &mut world, 31, 120, true);
+    assert_eq!(acted(&watch, "qemu/101").len(), 1, "{:#?}", watch.log);
+}
+
+/// The same in the middle of an attempt.
+#[test]
+fn a_clock_set_back_makes_no_attempt_wait_for_it() {
+    let mut world = World::new();
+    let mut watch = Watch::allowed(Policy::default(), Autonomy::ActReport);
+    watch.critical(&world, 3_605);
+    let (checkpoint, told) = kept(&watch);
+    crash(&mut world, "qemu/101");
+    play(&mut watch, &mut world, 3_617, 3_640, true);
+    assert!(watch.log.iter().any(|line| line.contains("acted")), "{:#?}", watch.log);
+    world.clock_set_back = 3_600;
+    world.started.insert("qemu/101".parse().unwrap(), 35);
+    restart(&mut watch, Policy::default(), 40, &checkpoint, told);
+    watch.set(40, off());
+    play(&mut watch, &mut world, 41, 400, true);
+    assert_eq!(watch.engine.underway(), 0, "{:#?}", watch.log);
+}
+
+/// The same of the last start on a node: the next one on it waits three seconds, and no hour.
+#[test]
+fn a_clock_set_back_makes_no_start_wait_for_it() {
+    let mut world = World::new();
+    let mut watch = Watch::allowed(Policy::default(), Autonomy::ActReport);
+    watch.critical(&world, 3_605);
+    crash(&mut world, "qemu/101");
+    play(&mut watch, &mut world, 3_617, 3_710, true);
+    assert!(watch.log.last().unwrap().contains("mended by Jarvis"), "{:#?}", watch.log);
+    let (checkpoint, told) = kept(&watch);
+    crash(&mut world, "lxc/200");
+    world.clock_set_back = 3_600;
+    world.started.insert("qemu/101".parse().unwrap(), 3_635);
+    restart(&mut watch, Policy::default(), 120, &checkpoint, told);
+    watch.set(120, off());
+    play(&mut watch, &mut world, 121, 200, true);
+    assert_eq!(acted(&watch, "lxc/200").len(), 1, "{:#?}", watch.log);
+}
+
+/// Two attempts that lie ahead are two, although a third one was not made.
+#[test]
+fn a_clock_set_back_gives_no_attempts_back() {
+    let mut world = World::new();
+    let mut watch = Watch::allowed(Policy::default(), Autonomy::ActReport);
+    watch.critical(&world, 3_605);
+    let (checkpoint, told) = kept(&watch);
+    crash(&mut world, "qemu/101");
+    let mut calls = 0;
+    play_calls(&mut watch, &mut world, 3_617, 3_762, &mut |_, _, _| {
+        calls += 1;
+        let why = "start failed".into();
+        Some(if calls == 3 { Outcome::NotMade { why } } else { Outcome::Failed { upid: None, why } })
+    });
+    assert_eq!(calls, 3, "{:#?}", watch.log);
+    world.clock_set_back = 3_600;
+    restart(&mut watch, Policy::default(), 190, &checkpoint, told);
+    watch.set(190, off());
+    play(&mut watch, &mut world, 191, 700, false);
+    let restarted =
+        watch.log.iter().position(|line| line.contains("restart") && line.starts_with("190")).unwrap();
+    let since = &watch.log[restarted..];
+    assert!(since.iter().any(|line| line.contains("escalated")), "{:#?}", watch.log);
+    assert_eq!(since.iter().filter(|line| line.contains("acting")).count(), 1, "{:#?}", watch.log);
+}
+
+/// Whoever disables a service that has failed does not want it to run, and no round has seen that yet.
+#[test]
+fn a_service_that_was_disabled_is_not_restarted() {
+    let mut world = World::new();
+    let mut watch = watch(&world, Autonomy::ActReport);
+    world.services = vec![("chrony", "failed")];
+    watch.step(8, Input::Observed(world.node_round(Round::Routine, "pve1", 8)));
+    watch.look(&world, 8, 20);
+    watch.step(29, world.round(Round::Critical, 29));
+    watch.step(33, Input::Tick);
+    for inspection in std::mem::take(&mut watch.asked) {
+        let mut answer = world.answer(&inspection, 33);
+        if let Evidence::Review(Review::Service(found)) = &mut answer
+            && let Seen::At { value, .. } = &mut found.services
+        {
+            value[0].enabled = false;
+        }
+        watch.step(33, Input::Inspected { inspection, answer });
+    }
+    assert_eq!(acted(&watch, "chrony"), [""; 0], "{:#?}", watch.log);
+    assert_eq!(watch.permits.len(), 0);
+}
+
+/// A tag that was given a moment ago stands in the configuration, and in no row yet.
+#[test]
+fn a_tag_of_a_moment_ago_counts() {
+    let protect = Policy { protect_tags: vec!["prod".into()], ..Policy::default() };
+    let work = Maintenance { subject: "tag:prod".parse().unwrap(), from: at(0), until: at(900) };
+    let only = vec![Only::Tag("prod".into())];
+    let hands_off = Runbook { only, ..usual("hands-off", Condition::VmCrashed, Remedy::Nothing) };
+    let runbooks = [hands_off].into_iter().chain(built_in()).collect();
+    for (row, policy, maintenance) in [
+        ("it protects", protect, Vec::new()),
+        ("work is announced on it", Policy::default(), vec![work]),
+        ("a runbook does nothing", Policy { runbooks, ..Policy::default() }, Vec::new()),
+    ] {
+        let mut world = World::new();
+        let mut watch = Watch::allowed(policy, Autonomy::ActReport);
+        watch.critical(&world, 5);
+        watch.set(6, Controls { maintenance, ..off() });
+        crash(&mut world, "qemu/101");
+        play(&mut watch, &mut world, 17, 30, true);
+        watch.step(34, Input::Tick);
+        world.guest("qemu/101").tags = vec!["prod".into()];
+        for inspection in std::mem::take(&mut watch.asked) {
+            let answer = world.answer(&inspection, 34);
+            watch.step(34, Input::Inspected { inspection, answer });
+        }
+        play(&mut watch, &mut world, 41, 100, true);
+        assert_eq!(acted(&watch, "qemu/101"), [""; 0], "{row}: {:#?}", watch.log);
+    }
+}
+
+/// What the configuration ignores from now on is not acted on, whatever was open about it.
+#[test]
+fn what_is_ignored_from_now_on_is_left_alone() {
+    for ignored in ["node/pve2", "service/pve1/chrony", "qemu/101"] {
+        let mut world = World::new();
+        let mut watch = watch(&world, Autonomy::Observe);
+        crash(&mut world, "qemu/101");
+        world.services = vec![("chrony", "failed")];
+        watch.step(8, Input::Observed(world.node_round(Round::Routine, "pve1", 8)));
+        watch.look(&world, 8, 20);
+        world.node("pve2").presence = Presence::Offline;
+        play(&mut watch, &mut world, 29, 60, true);
+        assert_eq!(watch.engine.open_incidents().count(), 3, "{:#?}", watch.log);
+        let (checkpoint, told) = kept(&watch);
+        let policy = Policy { ignore: vec![ignored.parse().unwrap()], ..Policy::default() };
+        restart(&mut watch, policy, 65, &checkpoint, told);
+        watch.set(65, off());
+        play_calls(&mut watch, &mut world, 66, 700, &mut |_, _, _| Some(done()));
+        assert_eq!(acted(&watch, ignored), [""; 0], "{ignored}: {:#?}", watch.log);
+        let open: Vec<String> =
+            watch.engine.open_incidents().map(|(slot, _)| slot.subject.to_string()).collect();
+        assert!(!open.contains(&ignored.to_owned()), "{open:?}");
+    }
+}
+
+/// One endpoint did not answer when the node was lost; a minute later it does, and sees the same.
+#[test]
+fn a_second_view_that_comes_later_counts() {
+    let mut world = World::new();
+    let mut watch = watch(&world, Autonomy::ActReport);
+    world.node("pve2").presence = Presence::Offline;
+    world.views = vec![("pve8", true, Some(false))];
+    play_calls(&mut watch, &mut world, 17, 100, &mut |_, _, _| None);
+    world.views.push(("pve9", true, Some(false)));
+    play_calls(&mut watch, &mut world, 101, 400, &mut |_, _, _| None);
+    assert_eq!(acted(&watch, "pve2").len(), 1, "{:#?}", watch.log);
+}
+
+/// Without its statistics service a node's row says "unknown": the node is a member that can be asked, and that service is just
+/// what is to be restarted.
+#[test]
+fn a_node_without_statistics_can_have_its_service_restarted() {
+    let mut world = World::new();
+    let mut watch = watch(&world, Autonomy::ActReport);
+    world.services = vec![("pvestatd", "failed")];
+    world.node("pve1").presence = Presence::Unknown;
+    world.node("pve1").uptime = None;
+    for id in ["qemu/101", "lxc/200"] {
+        world.guest(id).status = GuestStatus::Unknown;
+    }
+    play_calls(&mut watch, &mut world, 17, 320, &mut |_, _, _| None);
+    watch.step(321, Input::Observed(world.node_round(Round::Routine, "pve1", 321)));
+    watch.look(&world, 321, 20);
+    play_calls(&mut watch, &mut world, 335, 400, &mut |_, _, _| None);
+    assert_eq!(acted(&watch, "pvestatd").len(), 1, "{:#?}", watch.log);
+}
+
+/// The same of one that came back a moment ago: when it booted, nothing says.
+#[test]
+fn a_node_that_came_back_without_statistics_boots() {
+    let mut world = World::new();
+    let mut watch = watch(&world, Autonomy::ActReport);
+    world.services = vec![("pvestatd", "failed")];
+    world.node("pve1").presence = Presence::Offline;
+    play_calls(&mut watch, &mut world, 400, 410, &mut |_, _, _| None);
+    world.node("pve1").presence = Presence::Unknown;
+    world.node("pve1").uptime = None;
+    play_calls(&mut watch, &mut world, 412, 422, &mut |_, _, _| None);
+    watch.step(423, Input::Observed(world.node_round(Round::Routine, "pve1", 423)));
+    watch.look(&world, 423, 20);
+    play_calls(&mut watch, &mut world, 436, 710, &mut |_, _, _| None);
+    assert_eq!(acted(&watch, "pvestatd"), [""; 0], "{:#?}", watch.log);
+    play_calls(&mut watch, &mut world, 712, 720, &mut |_, _, _| None);
+    assert_eq!(acted(&watch, "pvestatd").len(), 1, "{:#?}", watch.log);
+}
