@@ -307,10 +307,10 @@ impl Engine {
         let first = last.is_none();
         self.nodes(turn, &seen, first, last != Some(began_at));
         self.guests(turn, seen, first);
-        if let Seen::At { value: storages, .. } = &storages
+        if let Seen::At { value: storages, asked_at } = &storages
             && !storages.is_empty()
         {
-            self.outages(turn, storages);
+            self.outages(turn, storages, *asked_at);
             self.room(storages);
         }
     }

@@ -161,6 +161,24 @@ fn storages_whose_statistics_end_a_cycle_before_their_node_s_are_not_offline() {
     watch.check(expect!["125  opened    STATS_STALE        node/pve1: its statistics do not move, so what is shown of it and its guests is old"]);
 }
 
+/// A round is judged by when it was asked for: an answer that took long says no more than a quick one.
+#[test]
+fn whether_a_node_has_told_of_its_storages_is_asked_of_the_round_s_own_time() {
+    let (mut world, mut watch) = started();
+    world.storages.insert(on_pve1("local"), storage());
+    rounds(&mut watch, &world, 17, 3);
+    world.node("pve1").presence = Presence::Offline;
+    rounds(&mut watch, &world, 53, 4);
+    world.node("pve1").presence = Presence::Online;
+    world.storages.get_mut(&on_pve1("local")).unwrap().available = false;
+    rounds(&mut watch, &world, 101, 4);
+    let told = watch.log.len();
+    watch.step(163, world.round(Round::Critical, 160));
+    assert_eq!(watch.log[told..], [""; 0]);
+    watch.step(164, world.round(Round::Critical, 161));
+    assert!(watch.log[told].contains("STORAGE_OFFLINE"), "{:#?}", watch.log);
+}
+
 #[test]
 fn an_empty_list_of_storages_ends_no_outage() {
     let (mut world, mut watch) = started();

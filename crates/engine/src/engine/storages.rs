@@ -15,8 +15,8 @@ const STORAGE_SETTLE: SignedDuration = SignedDuration::from_secs(60);
 
 impl Engine {
     pub(super) fn capacity(&mut self, turn: &mut Turn, snapshot: &Snapshot) {
-        let Seen::At { value: storages, .. } = &snapshot.storages else { return };
-        let groups = storage::group(storages, &self.memory.storages, |node| self.settled(turn.now, node));
+        let Seen::At { value: storages, asked_at } = &snapshot.storages else { return };
+        let groups = storage::group(storages, &self.memory.storages, |node| self.settled(*asked_at, node));
         for (id, group) in groups {
             let node = id.node.clone();
             let subject = Subject::Storage(id);
@@ -28,8 +28,13 @@ impl Engine {
         }
     }
 
-    pub(super) fn outages(&mut self, turn: &mut Turn, storages: &BTreeMap<(StorageName, NodeName), Storage>) {
-        let groups = storage::group(storages, &self.memory.storages, |node| self.settled(turn.now, node));
+    pub(super) fn outages(
+        &mut self,
+        turn: &mut Turn,
+        storages: &BTreeMap<(StorageName, NodeName), Storage>,
+        asked_at: Timestamp,
+    ) {
+        let groups = storage::group(storages, &self.memory.storages, |node| self.settled(asked_at, node));
         let seen = storages.iter().filter(|(_, storage)| storage.available).map(|(key, _)| key.clone());
         self.memory.storages.extend(seen);
         for (id, group) in &groups {
@@ -50,13 +55,13 @@ impl Engine {
         }
     }
 
-    /// Whether a node lives, and has lived long enough to have told of its storages.
-    fn settled(&self, now: Timestamp, name: &NodeName) -> bool {
+    /// Whether a node lives, and had lived long enough to have told of its storages when they were asked for.
+    fn settled(&self, asked_at: Timestamp, name: &NodeName) -> bool {
         let slot = Slot { check: Check::StatsStale, subject: Subject::Node(name.clone()) };
         self.memory.incidents.get(&slot).is_none()
             && self.memory.nodes.get(name).is_some_and(|node| {
                 node.presence == Presence::Online
-                    && node.online_since.is_some_and(|since| now.duration_since(since) >= STORAGE_SETTLE)
+                    && node.online_since.is_some_and(|since| asked_at.duration_since(since) >= STORAGE_SETTLE)
             })
     }
 }

@@ -249,6 +249,8 @@ impl World {
                 self.at(later, &format!("ha {id} none"));
             }
             5..=9 => {
+                // Before it would be started: afterwards there is nothing that it could hold up.
+                let soon = at + 1 + self.rng.below(12) as i64;
                 let mode = self.one(&["snapshot", "stop"]);
                 self.at(soon, &format!("backup {id} mode={mode} takes=60{by}"));
             }
