@@ -179,6 +179,22 @@ fn whether_a_node_has_told_of_its_storages_is_asked_of_the_round_s_own_time() {
     assert!(watch.log[told].contains("STORAGE_OFFLINE"), "{:#?}", watch.log);
 }
 
+/// The first row on another node does not say how the guest is, however often it is judged.
+#[test]
+fn the_round_that_shows_a_move_says_no_more_when_it_is_judged_again() {
+    let (mut world, mut watch) = started();
+    world.guest("qemu/101").status = GuestStatus::Other("io-error".into());
+    rounds(&mut watch, &world, 17, 3);
+    let guest = world.guest("qemu/101");
+    (guest.node, guest.status) = ("pve2".parse().unwrap(), GuestStatus::Running);
+    for second in [53, 54] {
+        watch.step(second, world.round(Round::Critical, 53));
+    }
+    watch.check(expect![[r#"
+        17   opened    VM_FAULT           qemu/101 (web01): stands still after a disk error (io-error): free or mend its storage, then resume it
+        53   inspect   pve1 qemu/101"#]]);
+}
+
 #[test]
 fn an_empty_list_of_storages_ends_no_outage() {
     let (mut world, mut watch) = started();

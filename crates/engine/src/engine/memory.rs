@@ -388,7 +388,8 @@ impl KnownGuest {
     pub(super) fn with_row(&self, mut row: Guest, asked_at: Timestamp) -> KnownGuest {
         let before = &self.guest;
         row.name = row.name.or_else(|| before.name.clone());
-        let moved = row.node != before.node;
+        // The round that shows a move may be judged again.
+        let moved = row.node != before.node || self.moved_at == Some(asked_at);
         let restarted = moved || guest::restarted(before, &row);
         let mut seen_at = asked_at;
         // Neither a row without statistics, nor the first one on another node, nor one that is older than what the
