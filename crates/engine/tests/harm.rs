@@ -364,6 +364,42 @@ fn a_second_view_that_comes_later_counts() {
     assert_eq!(acted(&watch, "pve2").len(), 1, "{:#?}", watch.log);
 }
 
+/// Its tasks could not be read when it left, so it was told as lost; they say that somebody shut it down.
+#[test]
+fn a_node_of_which_nobody_knows_why_it_left_is_not_woken() {
+    let mut world = World::new();
+    let mut watch = watch(&world, Autonomy::ActReport);
+    world.node("pve2").presence = Presence::Offline;
+    world.tasks.push(Task {
+        kind: "stopall".into(),
+        id: "".into(),
+        user: "root@pam".into(),
+        ..stop_of_101(10)
+    });
+    let mut round = 17;
+    while round < 400 {
+        watch.step(round, world.round(Round::Critical, round));
+        for second in round..round + 12 {
+            if watch.engine.next_wake().is_some_and(|wake| wake <= at(second)) {
+                watch.step(second, Input::Tick);
+            }
+            for inspection in std::mem::take(&mut watch.asked) {
+                let mut answer = world.answer(&inspection, second);
+                if let Evidence::Node(found) = &mut answer
+                    && second < 200
+                {
+                    found.tasks = Seen::NotAsked;
+                }
+                watch.step(second, Input::Inspected { inspection, answer });
+            }
+        }
+        round += 12;
+    }
+    assert_eq!(acted(&watch, "pve2"), [""; 0], "{:#?}", watch.log);
+    assert!(watch.log.last().unwrap().contains("left on purpose"), "{:#?}", watch.log);
+    assert_eq!(watch.engine.open_incidents().count(), 0, "{:#?}", watch.log);
+}
+
 /// Without its statistics service a node's row says "unknown": the node is a member that can be asked, and that service is just
 /// what is to be restarted.
 #[test]

@@ -173,7 +173,8 @@ impl Engine {
                 self.fold_guest(at, *id, node, GuestStatus::Stopped);
             }
             (Finding::NodeUnreachable { .. }, Subject::Node(name)) => {
-                self.fold_node(at, name, Presence::Offline, Some(Departure::Lost));
+                // What is known of why it left does not stand there: it is asked once more before anything is done.
+                self.fold_node(at, name, Presence::Offline, Some(Departure::Unasked));
             }
             (_, _) => {}
         }

@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::found::{as_of, facts, missing, service_facts};
-use super::memory::KnownNode;
+use super::memory::{Departure, KnownNode};
 use super::{Effect, Engine, Turn};
 use crate::act::Action;
 use crate::decide::{self, Case, Decision, GuestCase, Hold, Known, NodeCase, Remedy, Runbook, SubjectCase};
@@ -453,6 +453,9 @@ impl Engine {
     fn unseen_node(&self, action: &Action) -> Option<String> {
         let node = action.node();
         let known = self.memory.nodes.get(node)?;
+        if known.departure == Some(Departure::Unasked) && matches!(action, Action::WakeNode { .. }) {
+            return Some("whether somebody wanted it to leave could not be asked yet".into());
+        }
         let asked = known.presence == Presence::Online && !matches!(action, Action::WakeNode { .. });
         let since = match (known.believed, known.unheard) {
             (false, _) => "since it came back",
