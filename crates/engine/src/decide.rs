@@ -18,8 +18,8 @@ use crate::incident::IncidentId;
 use crate::observe::{GuestId, NodeName, Subject, Task};
 use crate::record::By;
 
+pub(crate) use guardrail::{CLOCK_SKEW, ask_again, is_stop, stopped_since};
 pub use guardrail::{GUARDRAILS, IGNORE_TAG, RESTART_TAG, VITAL};
-pub(crate) use guardrail::{ask_again, is_stop};
 pub(crate) use hold::is_news;
 pub use hold::{Hold, words};
 pub use runbook::{Known, Only, Remedy, Runbook, WINDOW_MAX, built_in, runbook, usual};

@@ -9,6 +9,7 @@ mod found;
 mod group;
 mod guests;
 mod memory;
+mod moved;
 mod nodes;
 mod prospect;
 mod remedy;

@@ -310,9 +310,14 @@ impl Incidents {
         }
         let ran_on = by.upid.split(':').nth(1).and_then(|name| name.parse().ok());
         let node = ran_on.unwrap_or_else(|| node.clone());
+        self.stopped(id, &node, by);
+    }
+
+    /// A guest was stopped by somebody, on this node.
+    pub(crate) fn stopped(&mut self, id: GuestId, node: &NodeName, by: &By) {
         let about = self.open.iter_mut().filter(|(slot, _)| slot.subject == Subject::Guest(id));
         for (_, incident) in about {
-            incident.course.object(&node, &[Hold::StoppedBy(by.clone())]);
+            incident.course.object(node, &[Hold::StoppedBy(by.clone())]);
         }
     }
 

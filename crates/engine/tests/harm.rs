@@ -437,3 +437,56 @@ fn a_node_that_came_back_without_statistics_boots() {
     play_calls(&mut watch, &mut world, 712, 720, &mut |_, _, _| None);
     assert_eq!(acted(&watch, "pvestatd").len(), 1, "{:#?}", watch.log);
 }
+
+/// The node that it left is asked who moved it, and knows who stopped it: right before, or while nobody looked at it as something
+/// else held it.
+#[test]
+fn who_stopped_a_guest_is_known_of_the_node_that_it_left() {
+    let kill = controls(KillSwitch::On, Autonomy::ActReport);
+    for (row, held, stopped) in
+        [("within one round of its move", off(), 31), ("in a time of work", kill.clone(), 25)]
+    {
+        let mut world = World::new();
+        let mut watch = watch(&world, Autonomy::ActReport);
+        watch.set(6, held);
+        crash(&mut world, "qemu/101");
+        play(&mut watch, &mut world, 17, 28, true);
+        world.tasks.push(stop_of_101(stopped));
+        if stopped < 29 {
+            play(&mut watch, &mut world, 29, 3_900, true);
+        }
+        let now = if stopped < 29 { 3_905 } else { 33 };
+        world.guest("qemu/101").node = "pve2".parse().unwrap();
+        let knows = world.clone();
+        // Its new node has no such task.
+        world.tasks.clear();
+        watch.step(now, world.round(Round::Critical, now));
+        watch.set(now, off());
+        for second in now..now + 4 {
+            if watch.engine.next_wake().is_some_and(|wake| wake <= at(second)) {
+                watch.step(second, Input::Tick);
+            }
+            if second < now + 2 {
+                continue; // pve1 is slow.
+            }
+            for inspection in std::mem::take(&mut watch.asked) {
+                let answer = match &inspection {
+                    Inspection::Guests(look) if look.node.as_str() == "pve1" => {
+                        let mut knows = knows.clone();
+                        knows.tasks.retain(|task| task.started_at >= look.since);
+                        knows.answer(&inspection, second)
+                    }
+                    _ => world.answer(&inspection, second),
+                };
+                watch.step(second, Input::Inspected { inspection, answer });
+            }
+        }
+        play(&mut watch, &mut world, now + 12, now + 400, true);
+        assert_eq!(acted(&watch, "qemu/101"), [""; 0], "{row}: {:#?}", watch.log);
+        assert!(
+            watch.log.iter().any(|line| line.contains("stopped since by alice")),
+            "{row}: {:#?}",
+            watch.log
+        );
+    }
+}

@@ -304,6 +304,7 @@ impl Engine {
                 self.memory.suspects.remove(&id);
                 continue;
             };
+            let trouble = self.trouble_since(id);
             let Some(suspect) = self.memory.suspects.get_mut(&id) else { continue };
             if suspect.after_restart {
                 if let Suspicion::Changed { from } = suspect.suspicion.clone() {
@@ -329,7 +330,8 @@ impl Engine {
             suspect.asked_at = Some(turn.now);
             suspect.tries += 1;
             suspect.due = turn.now + ANSWER_WITHIN;
-            let since = suspect.last_seen - guest::TASKS_BEFORE;
+            let since =
+                trouble.map_or(suspect.last_seen, |at| at.min(suspect.last_seen)) - guest::TASKS_BEFORE;
             let question = questions.entry(node.clone()).or_insert_with(|| GuestLook {
                 node,
                 guests: BTreeSet::new(),
@@ -393,6 +395,7 @@ impl Engine {
                 }
                 Suspicion::Moved { from } => {
                     let (from, to) = (from.clone(), known.guest.node.clone());
+                    self.stopped_where_it_was(*id, &from, answer);
                     let note = Note::GuestMoved { from, to, by: by(guest::moves) };
                     self.note_guest(turn, *id, note);
                 }

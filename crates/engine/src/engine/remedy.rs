@@ -365,6 +365,7 @@ impl Engine {
         let blind = self
             .unseen(now)
             .or_else(|| self.unseen_node(action))
+            .or_else(|| self.unasked_where_it_was(&slot.subject))
             .or_else(|| failed.map(|(_, why)| format!("it could not be looked at ({why})")));
         let answer = reviewed.and_then(|reviewed| reviewed.answer.as_ref());
         // What one node says allows nothing on another one, to which it was moved since.
