@@ -39,7 +39,7 @@ const IN_VAIN_MAX: u32 = 2;
 /// Looks under way at once: each costs its node three calls.
 const LOOKS_MAX: usize = 4;
 /// The cluster is seen as it is now when the last critical round is no older: two rounds and the time they take.
-const VIEW_MAX: SignedDuration = SignedDuration::from_secs(45);
+pub(super) const VIEW_MAX: SignedDuration = SignedDuration::from_secs(45);
 /// A storm is over when this long has passed without one.
 const STORM_OVER: SignedDuration = SignedDuration::from_mins(5);
 const STORM_WITHIN: SignedDuration = SignedDuration::from_secs(60);
