@@ -10,7 +10,8 @@ use engine::decide::{Autonomy, Controls, KillSwitch, Maintenance, Only, Remedy, 
 use engine::detect::Condition;
 use engine::observe::{Cause, Evidence, GuestStatus, Inspection, Presence, Review, Round, Seen, Task};
 use engine::policy::Policy;
-use engine::{Checkpoint, Engine, Input};
+use engine::record::Order;
+use engine::{Checkpoint, Command, Engine, Input};
 use world::play::{crash, play, play_calls, watch};
 use world::{UPTIME, Watch, World, at, stop_of_101};
 
@@ -193,6 +194,26 @@ fn an_attempt_is_not_given_up_while_the_cluster_cannot_be_seen() {
     (world.blind, world.unreviewed) = (None, None);
     play(&mut watch, &mut world, 1_501, 1_540, true);
     assert!(watch.log.last().unwrap().contains("mended by Jarvis"), "{:#?}", watch.log);
+}
+
+/// What was approved before everything was stopped is dropped with it, also when Jarvis is killed afterwards.
+#[test]
+fn an_approval_that_lapsed_does_not_come_back_with_a_restart() {
+    let mut world = World::new();
+    let mut watch = watch(&world, Autonomy::Recommend);
+    world.onboot.clear();
+    crash(&mut world, "qemu/101");
+    play(&mut watch, &mut world, 17, 53, true);
+    let incident = watch.engine.open_incidents().next().unwrap().1.id;
+    let (checkpoint, told) = kept(&watch);
+    watch.step(54, Input::Commanded(Command::Order { incident, by: "alice".into(), order: Order::Approve }));
+    watch.set(60, controls(KillSwitch::On, Autonomy::Recommend));
+    watch.set(61, controls(KillSwitch::Off, Autonomy::Recommend));
+    world.onboot.insert("qemu/101".parse().unwrap());
+    restart(&mut watch, Policy::default(), 70, &checkpoint, told);
+    watch.set(70, controls(KillSwitch::Off, Autonomy::Recommend));
+    play(&mut watch, &mut world, 71, 240, true);
+    assert_eq!(acted(&watch, "qemu/101"), [""; 0], "{:#?}", watch.log);
 }
 
 /// The clock was set back by an hour while Jarvis was away: what was told since the checkpoint lies ahead.
