@@ -500,6 +500,7 @@ impl Engine {
     }
 
     fn end(&mut self, turn: &mut Turn, slot: Slot, by: Resolution) -> bool {
+        self.outlive(&slot);
         let change = self.memory.incidents.gone(&slot, by);
         let told = change.is_some();
         self.changed_incident(turn, slot.subject, change);

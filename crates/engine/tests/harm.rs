@@ -528,3 +528,24 @@ fn a_row_that_is_as_it_was_before_no_round_came_says_nothing_of_that_time() {
     play(&mut watch, &mut world, 253, 290, true);
     assert_eq!(acted(&watch, "qemu/102"), [""; 0], "{:#?}", watch.log);
 }
+
+/// Somebody closes an incident while its call is under way: until it has ended, its node is worked on.
+#[test]
+fn a_call_that_is_under_way_holds_other_nodes_although_its_incident_was_closed() {
+    let mut world = World::new();
+    let mut watch = watch(&world, Autonomy::ActReport);
+    world.orders.insert("qemu/101".parse().unwrap(), 1);
+    for id in ["qemu/101", "qemu/102"] {
+        crash(&mut world, id);
+    }
+    play_calls(&mut watch, &mut world, 17, 40, &mut |_, _, _| None);
+    assert_eq!(acted(&watch, "qemu/101").len(), 1, "{:#?}", watch.log);
+    let incident =
+        watch.engine.open_incidents().find(|(_, open)| open.state.attempt().is_some()).unwrap().1.id;
+    watch.step(41, Input::Commanded(Command::Order { incident, by: "bob".into(), order: Order::Resolve }));
+    play_calls(&mut watch, &mut world, 42, 60, &mut |_, _, _| None);
+    assert_eq!(acted(&watch, "qemu/102"), [""; 0], "{:#?}", watch.log);
+    watch.step(61, Input::Acted { incident, attempt: 1, outcome: done() });
+    play_calls(&mut watch, &mut world, 66, 80, &mut |_, _, _| None);
+    assert_eq!(acted(&watch, "qemu/102").len(), 1, "{:#?}", watch.log);
+}

@@ -32,6 +32,7 @@ impl Engine {
             let surplus = self.scratch.own.len().saturating_sub(OWN_MAX);
             self.scratch.own.drain(..surplus);
         }
+        self.scratch.outlived.retain(|(of, _, _)| *of != id);
         let Some(slot) = self.memory.incidents.by_id(id).cloned() else { return };
         let Some(incident) = self.memory.incidents.get(&slot) else { return };
         let State::Acting { since, attempt, .. } = incident.state.clone() else { return };
@@ -66,8 +67,22 @@ impl Engine {
         }
     }
 
+    /// An incident that ends while its call is under way does not end the call: its node is worked on until that has.
+    pub(super) fn outlive(&mut self, slot: &Slot) {
+        if let Some(incident) = self.memory.incidents.get(slot)
+            && let State::Acting { attempt, here: true, .. } = &incident.state
+        {
+            let (node, until) = (attempt.action.node().clone(), attempt.at + CALL_MAX);
+            self.scratch.outlived.push((incident.id, node, until));
+        }
+    }
+
     /// Calls that nobody makes any more: this process did not begin them, or has not heard of them for too long.
     pub(super) fn lost_calls(&mut self, turn: &mut Turn) {
+        self.scratch.outlived.retain(|(_, _, until)| *until > turn.now);
+        if let Some(until) = self.scratch.outlived.iter().map(|(_, _, until)| *until).min() {
+            self.wake_at(until);
+        }
         let told = self.memory.incidents.told();
         let calls: Vec<_> = told
             .filter_map(|(slot, incident)| match &incident.state {

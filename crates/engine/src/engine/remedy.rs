@@ -72,6 +72,9 @@ pub(super) struct Scratch {
     pub(super) reviews: BTreeMap<Slot, Reviewed>,
     /// When a decision may change although nothing happens.
     pub(super) wake: Option<Timestamp>,
+    /// Calls whose incident ended before they did, the node that each works on, and when nobody hears of it any more.
+    #[serde(default)]
+    pub(super) outlived: Vec<(IncidentId, NodeName, Timestamp)>,
     /// Tasks that our own acts began.
     pub(super) own: Vec<Box<str>>,
     /// Storages without room, or away, as the last critical round had them, and how they are.
@@ -438,7 +441,9 @@ impl Engine {
     /// The node that is worked on.
     fn busy(&self) -> Option<&NodeName> {
         let mut told = self.memory.incidents.told();
-        told.find_map(|(_, incident)| incident.state.attempt()).map(|attempt| attempt.action.node())
+        let open =
+            told.find_map(|(_, incident)| incident.state.attempt()).map(|attempt| attempt.action.node());
+        open.or_else(|| self.scratch.outlived.first().map(|(_, node, _)| node))
     }
 
     /// Why the cluster is not seen as it is now.
