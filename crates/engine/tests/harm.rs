@@ -549,3 +549,22 @@ fn a_call_that_is_under_way_holds_other_nodes_although_its_incident_was_closed()
     play_calls(&mut watch, &mut world, 66, 80, &mut |_, _, _| None);
     assert_eq!(acted(&watch, "qemu/102").len(), 1, "{:#?}", watch.log);
 }
+
+/// It was looked at, had to wait for its turn, and is not listed any more when that comes: it may have been destroyed.
+#[test]
+fn a_guest_that_the_last_round_did_not_list_is_not_acted_on() {
+    let mut world = World::new();
+    let mut watch = watch(&world, Autonomy::ActReport);
+    for id in ["qemu/101", "qemu/102"] {
+        crash(&mut world, id);
+    }
+    play_calls(&mut watch, &mut world, 17, 40, &mut |_, _, _| None);
+    let open = watch.engine.open_incidents().find(|(_, open)| open.state.attempt().is_some());
+    let incident = open.unwrap().1.id;
+    world.guests.remove(&"qemu/102".parse().unwrap());
+    watch.step(41, world.round(Round::Critical, 41));
+    // Its turn comes.
+    watch
+        .step(42, Input::Acted { incident, attempt: 1, outcome: Outcome::NotMade { why: "refused".into() } });
+    assert_eq!(acted(&watch, "qemu/102"), [""; 0], "{:#?}", watch.log);
+}

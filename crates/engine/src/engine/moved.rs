@@ -24,14 +24,15 @@ impl Engine {
         }
     }
 
-    /// Why a guest that was moved is left alone: the node that it left is being asked.
+    /// Why a guest is left alone that is not where it was: the node that it left is being asked, or it is to be seen whether it is
+    /// anywhere.
     pub(super) fn unasked_where_it_was(&self, subject: &Subject) -> Option<String> {
         let Subject::Guest(id) = subject else { return None };
         match &self.memory.suspects.get(id)?.suspicion {
             Suspicion::Moved { from } => Some(format!("{from} is asked who stopped it there")),
+            Suspicion::Vanished => Some("the last round does not list it".into()),
             Suspicion::Changed { .. }
             | Suspicion::Appeared
-            | Suspicion::Vanished
             | Suspicion::Restarted
             | Suspicion::Hung
             | Suspicion::Held { .. } => None,
