@@ -151,6 +151,8 @@ pub struct Case<'a> {
     pub controls: &'a Controls,
     /// Who stopped it since, as it was known before it was moved.
     pub stopped: Option<&'a By>,
+    /// Who was seen to have stopped it since, on the node where it is: PVE forgets its tasks in the end.
+    pub stopped_here: Option<&'a By>,
     /// Until when work is announced that this subject is part of.
     pub maintenance: Option<Timestamp>,
     /// Whether the cluster can decide, as it was last seen.

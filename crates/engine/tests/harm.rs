@@ -568,3 +568,26 @@ fn a_guest_that_the_last_round_did_not_list_is_not_acted_on() {
         .step(42, Input::Acted { incident, attempt: 1, outcome: Outcome::NotMade { why: "refused".into() } });
     assert_eq!(acted(&watch, "qemu/102"), [""; 0], "{:#?}", watch.log);
 }
+
+/// PVE forgets its tasks after some hundred. That somebody stopped a guest was seen before, and holds.
+#[test]
+fn a_stop_that_pve_has_forgotten_holds() {
+    let mut world = World::new();
+    let mut watch = watch(&world, Autonomy::ActReport);
+    crash(&mut world, "qemu/101");
+    play(&mut watch, &mut world, 17, 28, true);
+    world.tasks.push(stop_of_101(28));
+    play(&mut watch, &mut world, 29, 40, true);
+    assert!(watch.log.last().unwrap().contains("stopped since by alice@pve (qmstop)"), "{:#?}", watch.log);
+    world.tasks.clear();
+    play(&mut watch, &mut world, 41, 400, true);
+    assert_eq!(acted(&watch, "qemu/101"), [""; 0], "{:#?}", watch.log);
+    // Somebody starts it later, and it crashes at once.
+    world.tasks.push(Task {
+        kind: "qmstart".into(),
+        upid: "UPID:pve1:qmstart:101".into(),
+        ..stop_of_101(405)
+    });
+    play(&mut watch, &mut world, 413, 600, true);
+    assert_eq!(acted(&watch, "qemu/101").len(), 1, "{:#?}", watch.log);
+}

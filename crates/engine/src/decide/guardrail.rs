@@ -211,8 +211,19 @@ fn stopped_by(case: &Case) -> Option<Hold> {
     }
     let guest = guest(case)?;
     let began = guest.down_since.unwrap_or(case.since).min(case.since) - CLOCK_SKEW;
-    let since = stopped_since(facts(case)?.tasks, guest.id, began);
-    since.or_else(|| case.stopped.cloned()).map(Hold::StoppedBy)
+    let tasks = facts(case)?.tasks;
+    let since = stopped_since(tasks, guest.id, began).or_else(|| case.stopped.cloned());
+    since.or_else(|| forgotten(tasks, guest.id, began, case.stopped_here?)).map(Hold::StoppedBy)
+}
+
+/// Who was seen to have stopped it, where its node's tasks do not reach back so far any more. All that they have is younger, so
+/// whoever started it by one of them did so afterwards.
+fn forgotten(tasks: &[Task], id: GuestId, began: Timestamp, by: &By) -> Option<By> {
+    let vmid = id.vmid.to_string();
+    let listed = tasks.iter().any(|task| task.upid == by.upid);
+    let started =
+        |task: &Task| *task.id == *vmid && is_start(&task.kind) && succeeded(task) && task.started_at > began;
+    (!listed && !tasks.iter().any(started)).then(|| by.clone())
 }
 
 /// Who stopped a guest since then, by its node's tasks, where nobody has started it again.

@@ -304,7 +304,8 @@ impl Engine {
                 self.memory.suspects.remove(&id);
                 continue;
             };
-            let trouble = self.trouble_since(id);
+            let last_seen = self.memory.suspects.get(&id).map_or(turn.now, |suspect| suspect.last_seen);
+            let since = self.tasks_since(id, last_seen);
             let Some(suspect) = self.memory.suspects.get_mut(&id) else { continue };
             if suspect.after_restart {
                 if let Suspicion::Changed { from } = suspect.suspicion.clone() {
@@ -330,8 +331,6 @@ impl Engine {
             suspect.asked_at = Some(turn.now);
             suspect.tries += 1;
             suspect.due = turn.now + ANSWER_WITHIN;
-            let since =
-                trouble.map_or(suspect.last_seen, |at| at.min(suspect.last_seen)) - guest::TASKS_BEFORE;
             let question = questions.entry(node.clone()).or_insert_with(|| GuestLook {
                 node,
                 guests: BTreeSet::new(),

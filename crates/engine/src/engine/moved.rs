@@ -1,11 +1,14 @@
 //! Moves: what the node that a guest left knows of it, and the one to which it was moved does not.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::Engine;
 use crate::decide::{CLOCK_SKEW, stopped_since};
-use crate::detect::guest::Suspicion;
+use crate::detect::guest::{Suspicion, TASKS_BEFORE};
 use crate::observe::{GuestEvidence, GuestId, NodeName, Subject};
+
+/// Who stopped a guest before it was moved is looked for among the tasks of a day, like who touched a service.
+const MOVE_TASKS: SignedDuration = SignedDuration::from_hours(24);
 
 impl Engine {
     /// Since when something open is known about a guest: when it was seen to be down, or was told.
@@ -14,6 +17,13 @@ impl Engine {
         let told = told.filter_map(|(_, incident)| incident.state.told_at()).min()?;
         let down = self.memory.guests.get(&id).and_then(|known| known.down_since);
         Some(down.map_or(told, |down| down.min(told)))
+    }
+
+    /// Since when the node that it left is asked for tasks: not for those of many days, of which there are more than can be
+    /// looked through.
+    pub(super) fn tasks_since(&self, id: GuestId, last_seen: Timestamp) -> Timestamp {
+        let trouble = self.trouble_since(id).unwrap_or(last_seen).max(last_seen - MOVE_TASKS);
+        trouble.min(last_seen) - TASKS_BEFORE
     }
 
     /// Keeps who stopped it where it was: whoever moves a guest that somebody stopped since moves one that is to stay so.

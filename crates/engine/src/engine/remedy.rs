@@ -415,6 +415,7 @@ impl Engine {
             approved: course.approved.is_some(),
             dismissed: course.dismissed.as_deref(),
             stopped: course.stopped.as_ref().filter(|(_, at)| at != node).map(|(by, _)| by),
+            stopped_here: course.stopped.as_ref().filter(|(_, at)| at == node).map(|(by, _)| by),
             controls: &self.controls,
             maintenance,
             quorate: self.memory.quorate,
