@@ -591,3 +591,21 @@ fn a_stop_that_pve_has_forgotten_holds() {
     play(&mut watch, &mut world, 413, 600, true);
     assert_eq!(acted(&watch, "qemu/101").len(), 1, "{:#?}", watch.log);
 }
+
+/// A call that is never made is not decided on each ten seconds for ever: each time fills the journal.
+#[test]
+fn a_call_that_cannot_be_made_is_tried_less_and_less_often() {
+    let mut world = World::new();
+    let mut watch = watch(&world, Autonomy::ActReport);
+    crash(&mut world, "qemu/101");
+    let (mut calls, mut last) = (0, 0);
+    play_calls(&mut watch, &mut world, 17, 3_617, &mut |_, _, second| {
+        (calls, last) = (calls + 1, second);
+        Some(Outcome::NotMade { why: "it took too long to get to the call".into() })
+    });
+    assert!((8..=16).contains(&calls), "{calls}: {:#?}", watch.log);
+    // It is made as soon as it can be.
+    play(&mut watch, &mut world, 3_629, last + 800, true);
+    assert!(watch.log.iter().any(|line| line.contains("its task ended: OK")), "{:#?}", watch.log);
+    assert_eq!(watch.engine.open_incidents().count(), 0, "{:#?}", watch.log);
+}

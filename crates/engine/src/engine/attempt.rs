@@ -14,8 +14,11 @@ use crate::observe::{GuestStatus, Live, Review, Seen, Subject, Task};
 use crate::record::Step;
 use crate::verify::{Sight, Verdict, Watch};
 
-/// A call that could not be made is tried again after this.
+/// A call that could not be made is tried again after this; after some times less and less often, as each fills the journal.
 const NOT_MADE_AGAIN: SignedDuration = SignedDuration::from_secs(10);
+const NOT_MADE_SOON: u32 = 3;
+/// After ten minutes and forty seconds at the latest: what keeps it from being made is over some time.
+const NOT_MADE_DOUBLED_MAX: u32 = 6;
 /// A call of which nothing is heard for this long is lost: an act is followed for five minutes.
 const CALL_MAX: SignedDuration = SignedDuration::from_mins(10);
 /// Where what was done cannot be looked at although the cluster is seen, it counts as failed so long after its runbook would have
@@ -58,10 +61,12 @@ impl Engine {
         let Some(incident) = self.memory.incidents.get_mut(slot) else { return };
         if made {
             let watch = Watch::new(attempt, outcome, turn.now, &runbook);
+            incident.course.not_made = 0;
             incident.state = State::Verifying { since, watch };
         } else {
             incident.state = State::Open { since };
-            incident.course.not_before = Some(turn.now + NOT_MADE_AGAIN);
+            incident.course.not_made = incident.course.not_made.saturating_add(1);
+            incident.course.not_before = Some(turn.now + not_made_again(incident.course.not_made));
             incident.course.said = Said::Nothing;
             self.memory.uncount(slot, attempt.at);
         }
@@ -224,4 +229,10 @@ impl Engine {
         let named = self.policy.runbooks.iter().find(|book| *book.id == *id).cloned();
         named.unwrap_or_else(|| decide::usual(id, condition, Remedy::Nothing))
     }
+}
+
+/// How long after so many calls in a row that were not made the next is tried.
+fn not_made_again(times: u32) -> SignedDuration {
+    let doubled = times.saturating_sub(NOT_MADE_SOON).min(NOT_MADE_DOUBLED_MAX);
+    NOT_MADE_AGAIN * 2_i32.pow(doubled)
 }
