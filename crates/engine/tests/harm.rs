@@ -609,3 +609,22 @@ fn a_call_that_cannot_be_made_is_tried_less_and_less_often() {
     assert!(watch.log.iter().any(|line| line.contains("its task ended: OK")), "{:#?}", watch.log);
     assert_eq!(watch.engine.open_incidents().count(), 0, "{:#?}", watch.log);
 }
+
+/// The backup of a large machine takes most of a day, and the machine crashed in its first hour: when it is over, that is told.
+#[test]
+fn a_crash_in_a_long_backup_is_told_when_that_is_over() {
+    let mut world = World::new();
+    let mut watch = watch(&world, Autonomy::ActReport);
+    crash(&mut world, "qemu/101");
+    world.guest("qemu/101").lock = Some("backup".into());
+    let mut now = 17;
+    while now < 15 * 3_600 {
+        play(&mut watch, &mut world, now, now + 12, true);
+        now += 12;
+    }
+    assert!(!watch.log.iter().any(|line| line.contains("opened")), "{:#?}", watch.log);
+    world.guest("qemu/101").lock = None;
+    play(&mut watch, &mut world, now, now + 700, true);
+    assert_eq!(acted(&watch, "qemu/101").len(), 1, "{:#?}", watch.log);
+    assert!(watch.log.len() < 400, "it is not asked too often");
+}
