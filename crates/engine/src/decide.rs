@@ -18,8 +18,8 @@ use crate::incident::IncidentId;
 use crate::observe::{GuestId, NodeName, Subject, Task};
 use crate::record::By;
 
+pub(crate) use guardrail::{CLOCK_SKEW, ask_again, is_stop, stopped_since};
 pub use guardrail::{GUARDRAILS, IGNORE_TAG, RESTART_TAG, VITAL};
-pub(crate) use guardrail::{ask_again, is_stop};
 pub(crate) use hold::is_news;
 pub use hold::{Hold, words};
 pub use runbook::{Known, Only, Remedy, Runbook, WINDOW_MAX, built_in, runbook, usual};
@@ -151,6 +151,8 @@ pub struct Case<'a> {
     pub controls: &'a Controls,
     /// Who stopped it since, as it was known before it was moved.
     pub stopped: Option<&'a By>,
+    /// Who was seen to have stopped it since, on the node where it is: PVE forgets its tasks in the end.
+    pub stopped_here: Option<&'a By>,
     /// Until when work is announced that this subject is part of.
     pub maintenance: Option<Timestamp>,
     /// Whether the cluster can decide, as it was last seen.

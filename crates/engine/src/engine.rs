@@ -9,6 +9,7 @@ mod found;
 mod group;
 mod guests;
 mod memory;
+mod moved;
 mod nodes;
 mod prospect;
 mod remedy;
@@ -19,7 +20,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub use self::memory::Memory as Checkpoint;
 use self::memory::{KnownGuest, Memory};
 pub use self::prospect::{Next, Prospect};
-use self::remedy::Scratch;
+use self::remedy::{Scratch, VIEW_MAX};
 use crate::act::Outcome;
 use crate::decide::{Controls, KillSwitch, Permit};
 use crate::detect::{Check, Finding, node};
@@ -305,6 +306,11 @@ impl Engine {
         }
         let last = self.memory.judged.insert(Round::Critical, began_at);
         let first = last.is_none();
+        // A time without rounds is like one in which they failed; one without Jarvis is seen to when it goes on.
+        let before = last.filter(|last| *last > Timestamp::MIN);
+        if before.is_some_and(|before| began_at.duration_since(before) > VIEW_MAX) {
+            self.unwatched(turn.now);
+        }
         self.nodes(turn, &seen, first, last != Some(began_at));
         self.guests(turn, seen, first);
         if let Seen::At { value: storages, asked_at } = &storages
@@ -494,6 +500,7 @@ impl Engine {
     }
 
     fn end(&mut self, turn: &mut Turn, slot: Slot, by: Resolution) -> bool {
+        self.outlive(&slot);
         let change = self.memory.incidents.gone(&slot, by);
         let told = change.is_some();
         self.changed_incident(turn, slot.subject, change);

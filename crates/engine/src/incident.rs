@@ -187,9 +187,17 @@ pub struct Course {
     /// A call that could not be made is not tried again before this.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_before: Option<Timestamp>,
+    /// Calls in a row that could not be made.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub not_made: u32,
     /// Who stopped it since, and on which node that is written down: elsewhere nobody knows of it any more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stopped: Option<(By, NodeName)>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+fn is_zero(count: &u32) -> bool {
+    *count == 0
 }
 
 /// What was said last.
@@ -310,9 +318,14 @@ impl Incidents {
         }
         let ran_on = by.upid.split(':').nth(1).and_then(|name| name.parse().ok());
         let node = ran_on.unwrap_or_else(|| node.clone());
+        self.stopped(id, &node, by);
+    }
+
+    /// A guest was stopped by somebody, on this node.
+    pub(crate) fn stopped(&mut self, id: GuestId, node: &NodeName, by: &By) {
         let about = self.open.iter_mut().filter(|(slot, _)| slot.subject == Subject::Guest(id));
         for (_, incident) in about {
-            incident.course.object(&node, &[Hold::StoppedBy(by.clone())]);
+            incident.course.object(node, &[Hold::StoppedBy(by.clone())]);
         }
     }
 

@@ -10,9 +10,10 @@ use engine::decide::{Autonomy, Controls, KillSwitch, Maintenance, Only, Remedy, 
 use engine::detect::Condition;
 use engine::observe::{Cause, Evidence, GuestStatus, Inspection, Presence, Review, Round, Seen, Task};
 use engine::policy::Policy;
-use engine::{Checkpoint, Engine, Input};
+use engine::record::Order;
+use engine::{Checkpoint, Command, Engine, Input};
 use world::play::{crash, play, play_calls, watch};
-use world::{Watch, World, at, stop_of_101};
+use world::{UPTIME, Watch, World, at, stop_of_101};
 
 fn controls(kill_switch: KillSwitch, level: Autonomy) -> Controls {
     Controls { kill_switch, level, ..Controls::default() }
@@ -38,6 +39,10 @@ fn kept(watch: &Watch) -> (String, usize) {
 fn acted<'a>(watch: &'a Watch, of: &str) -> Vec<&'a str> {
     let lines = watch.log.iter().map(String::as_str);
     lines.filter(|line| line.contains("acting") && line.contains(of)).collect()
+}
+
+fn asks_pve1(inspection: &Inspection) -> bool {
+    matches!(inspection, Inspection::Guests(look) if look.node.as_str() == "pve1")
 }
 
 fn done() -> Outcome {
@@ -194,6 +199,26 @@ fn an_attempt_is_not_given_up_while_the_cluster_cannot_be_seen() {
     (world.blind, world.unreviewed) = (None, None);
     play(&mut watch, &mut world, 1_501, 1_540, true);
     assert!(watch.log.last().unwrap().contains("mended by Jarvis"), "{:#?}", watch.log);
+}
+
+/// What was approved before everything was stopped is dropped with it, also when Jarvis is killed afterwards.
+#[test]
+fn an_approval_that_lapsed_does_not_come_back_with_a_restart() {
+    let mut world = World::new();
+    let mut watch = watch(&world, Autonomy::Recommend);
+    world.onboot.clear();
+    crash(&mut world, "qemu/101");
+    play(&mut watch, &mut world, 17, 53, true);
+    let incident = watch.engine.open_incidents().next().unwrap().1.id;
+    let (checkpoint, told) = kept(&watch);
+    watch.step(54, Input::Commanded(Command::Order { incident, by: "alice".into(), order: Order::Approve }));
+    watch.set(60, controls(KillSwitch::On, Autonomy::Recommend));
+    watch.set(61, controls(KillSwitch::Off, Autonomy::Recommend));
+    world.onboot.insert("qemu/101".parse().unwrap());
+    restart(&mut watch, Policy::default(), 70, &checkpoint, told);
+    watch.set(70, controls(KillSwitch::Off, Autonomy::Recommend));
+    play(&mut watch, &mut world, 71, 240, true);
+    assert_eq!(acted(&watch, "qemu/101"), [""; 0], "{:#?}", watch.log);
 }
 
 /// The clock was set back by an hour while Jarvis was away: what was told since the checkpoint lies ahead.
@@ -367,6 +392,42 @@ fn a_second_view_that_comes_later_counts() {
     assert_eq!(acted(&watch, "pve2").len(), 1, "{:#?}", watch.log);
 }
 
+/// Its tasks could not be read when it left, so it was told as lost; they say that somebody shut it down.
+#[test]
+fn a_node_of_which_nobody_knows_why_it_left_is_not_woken() {
+    let mut world = World::new();
+    let mut watch = watch(&world, Autonomy::ActReport);
+    world.node("pve2").presence = Presence::Offline;
+    world.tasks.push(Task {
+        kind: "stopall".into(),
+        id: "".into(),
+        user: "root@pam".into(),
+        ..stop_of_101(10)
+    });
+    let mut round = 17;
+    while round < 400 {
+        watch.step(round, world.round(Round::Critical, round));
+        for second in round..round + 12 {
+            if watch.engine.next_wake().is_some_and(|wake| wake <= at(second)) {
+                watch.step(second, Input::Tick);
+            }
+            for inspection in std::mem::take(&mut watch.asked) {
+                let mut answer = world.answer(&inspection, second);
+                if let Evidence::Node(found) = &mut answer
+                    && second < 200
+                {
+                    found.tasks = Seen::NotAsked;
+                }
+                watch.step(second, Input::Inspected { inspection, answer });
+            }
+        }
+        round += 12;
+    }
+    assert_eq!(acted(&watch, "pve2"), [""; 0], "{:#?}", watch.log);
+    assert!(watch.log.last().unwrap().contains("left on purpose"), "{:#?}", watch.log);
+    assert_eq!(watch.engine.open_incidents().count(), 0, "{:#?}", watch.log);
+}
+
 /// Without its statistics service a node's row says "unknown": the node is a member that can be asked, and that service is just
 /// what is to be restarted.
 #[test]
@@ -403,4 +464,172 @@ fn a_node_that_came_back_without_statistics_boots() {
     assert_eq!(acted(&watch, "pvestatd"), [""; 0], "{:#?}", watch.log);
     play_calls(&mut watch, &mut world, 712, 720, &mut |_, _, _| None);
     assert_eq!(acted(&watch, "pvestatd").len(), 1, "{:#?}", watch.log);
+}
+
+/// The node that it left is asked who moved it, and knows who stopped it: right before, or while nobody looked at it as something
+/// else held it.
+#[test]
+fn who_stopped_a_guest_is_known_of_the_node_that_it_left() {
+    let kill = controls(KillSwitch::On, Autonomy::ActReport);
+    for (row, held, stopped) in
+        [("within one round of its move", off(), 31), ("in a time of work", kill.clone(), 25)]
+    {
+        let mut world = World::new();
+        let mut watch = watch(&world, Autonomy::ActReport);
+        watch.set(6, held);
+        crash(&mut world, "qemu/101");
+        play(&mut watch, &mut world, 17, 28, true);
+        world.tasks.push(stop_of_101(stopped));
+        if stopped < 29 {
+            play(&mut watch, &mut world, 29, 3_900, true);
+        }
+        let now = if stopped < 29 { 3_905 } else { 33 };
+        world.guest("qemu/101").node = "pve2".parse().unwrap();
+        let knows = world.clone();
+        // Its new node has no such task.
+        world.tasks.clear();
+        watch.step(now, world.round(Round::Critical, now));
+        watch.set(now, off());
+        for second in now..now + 4 {
+            if watch.engine.next_wake().is_some_and(|wake| wake <= at(second)) {
+                watch.step(second, Input::Tick);
+            }
+            if second < now + 2 {
+                continue; // pve1 is slow.
+            }
+            for inspection in std::mem::take(&mut watch.asked) {
+                let mut knows = if asks_pve1(&inspection) { knows.clone() } else { world.clone() };
+                if let Inspection::Guests(look) = &inspection {
+                    knows.tasks.retain(|task| task.started_at >= look.since);
+                }
+                let answer = knows.answer(&inspection, second);
+                watch.step(second, Input::Inspected { inspection, answer });
+            }
+        }
+        play(&mut watch, &mut world, now + 12, now + 400, true);
+        assert_eq!(acted(&watch, "qemu/101"), [""; 0], "{row}: {:#?}", watch.log);
+        assert!(
+            watch.log.iter().any(|line| line.contains("stopped since by alice")),
+            "{row}: {:#?}",
+            watch.log
+        );
+    }
+}
+
+/// No round came for some minutes, lost or not (the process was suspended). The node's row is as it was before: it may have been
+/// restarted meanwhile, and PVE's own start of its guests goes first.
+#[test]
+fn a_row_that_is_as_it_was_before_no_round_came_says_nothing_of_that_time() {
+    let mut world = World::new();
+    let mut watch = watch(&world, Autonomy::ActReport);
+    watch.set(6, controls(KillSwitch::On, Autonomy::ActReport));
+    crash(&mut world, "qemu/102");
+    play(&mut watch, &mut world, 17, 40, true);
+    world.node("pve2").uptime = Some(UPTIME + 29);
+    watch.set(240, off());
+    play(&mut watch, &mut world, 241, 252, true);
+    assert_eq!(acted(&watch, "qemu/102"), [""; 0], "{:#?}", watch.log);
+    world.node("pve2").uptime = Some(30);
+    play(&mut watch, &mut world, 253, 290, true);
+    assert_eq!(acted(&watch, "qemu/102"), [""; 0], "{:#?}", watch.log);
+}
+
+/// Somebody closes an incident while its call is under way: until it has ended, its node is worked on.
+#[test]
+fn a_call_that_is_under_way_holds_other_nodes_although_its_incident_was_closed() {
+    let mut world = World::new();
+    let mut watch = watch(&world, Autonomy::ActReport);
+    world.orders.insert("qemu/101".parse().unwrap(), 1);
+    for id in ["qemu/101", "qemu/102"] {
+        crash(&mut world, id);
+    }
+    play_calls(&mut watch, &mut world, 17, 40, &mut |_, _, _| None);
+    assert_eq!(acted(&watch, "qemu/101").len(), 1, "{:#?}", watch.log);
+    let incident =
+        watch.engine.open_incidents().find(|(_, open)| open.state.attempt().is_some()).unwrap().1.id;
+    watch.step(41, Input::Commanded(Command::Order { incident, by: "bob".into(), order: Order::Resolve }));
+    play_calls(&mut watch, &mut world, 42, 60, &mut |_, _, _| None);
+    assert_eq!(acted(&watch, "qemu/102"), [""; 0], "{:#?}", watch.log);
+    watch.step(61, Input::Acted { incident, attempt: 1, outcome: done() });
+    play_calls(&mut watch, &mut world, 66, 80, &mut |_, _, _| None);
+    assert_eq!(acted(&watch, "qemu/102").len(), 1, "{:#?}", watch.log);
+}
+
+/// It was looked at, had to wait for its turn, and is not listed any more when that comes: it may have been destroyed.
+#[test]
+fn a_guest_that_the_last_round_did_not_list_is_not_acted_on() {
+    let mut world = World::new();
+    let mut watch = watch(&world, Autonomy::ActReport);
+    for id in ["qemu/101", "qemu/102"] {
+        crash(&mut world, id);
+    }
+    play_calls(&mut watch, &mut world, 17, 40, &mut |_, _, _| None);
+    let open = watch.engine.open_incidents().find(|(_, open)| open.state.attempt().is_some());
+    let incident = open.unwrap().1.id;
+    world.guests.remove(&"qemu/102".parse().unwrap());
+    watch.step(41, world.round(Round::Critical, 41));
+    // Its turn comes.
+    watch
+        .step(42, Input::Acted { incident, attempt: 1, outcome: Outcome::NotMade { why: "refused".into() } });
+    assert_eq!(acted(&watch, "qemu/102"), [""; 0], "{:#?}", watch.log);
+}
+
+/// PVE forgets its tasks after some hundred. That somebody stopped a guest was seen before, and holds.
+#[test]
+fn a_stop_that_pve_has_forgotten_holds() {
+    let mut world = World::new();
+    let mut watch = watch(&world, Autonomy::ActReport);
+    crash(&mut world, "qemu/101");
+    play(&mut watch, &mut world, 17, 28, true);
+    world.tasks.push(stop_of_101(28));
+    play(&mut watch, &mut world, 29, 40, true);
+    assert!(watch.log.last().unwrap().contains("stopped since by alice@pve (qmstop)"), "{:#?}", watch.log);
+    world.tasks.clear();
+    play(&mut watch, &mut world, 41, 400, true);
+    assert_eq!(acted(&watch, "qemu/101"), [""; 0], "{:#?}", watch.log);
+    // Somebody starts it later, and it crashes at once.
+    world.tasks.push(Task {
+        kind: "qmstart".into(),
+        upid: "UPID:pve1:qmstart:101".into(),
+        ..stop_of_101(405)
+    });
+    play(&mut watch, &mut world, 413, 600, true);
+    assert_eq!(acted(&watch, "qemu/101").len(), 1, "{:#?}", watch.log);
+}
+
+/// A call that is never made is not decided on each ten seconds for ever: each time fills the journal.
+#[test]
+fn a_call_that_cannot_be_made_is_tried_less_and_less_often() {
+    let mut world = World::new();
+    let mut watch = watch(&world, Autonomy::ActReport);
+    crash(&mut world, "qemu/101");
+    let (mut calls, mut last) = (0, 0);
+    play_calls(&mut watch, &mut world, 17, 3_617, &mut |_, _, second| {
+        (calls, last) = (calls + 1, second);
+        Some(Outcome::NotMade { why: "it took too long to get to the call".into() })
+    });
+    assert!((8..=16).contains(&calls), "{calls}: {:#?}", watch.log);
+    // It is made as soon as it can be.
+    play(&mut watch, &mut world, 3_629, last + 800, true);
+    assert!(watch.log.iter().any(|line| line.contains("its task ended: OK")), "{:#?}", watch.log);
+    assert_eq!(watch.engine.open_incidents().count(), 0, "{:#?}", watch.log);
+}
+
+/// The backup of a large machine takes most of a day, and the machine crashed in its first hour: when it is over, that is told.
+#[test]
+fn a_crash_in_a_long_backup_is_told_when_that_is_over() {
+    let mut world = World::new();
+    let mut watch = watch(&world, Autonomy::ActReport);
+    crash(&mut world, "qemu/101");
+    world.guest("qemu/101").lock = Some("backup".into());
+    let mut now = 17;
+    while now < 15 * 3_600 {
+        play(&mut watch, &mut world, now, now + 12, true);
+        now += 12;
+    }
+    assert!(!watch.log.iter().any(|line| line.contains("opened")), "{:#?}", watch.log);
+    world.guest("qemu/101").lock = None;
+    play(&mut watch, &mut world, now, now + 700, true);
+    assert_eq!(acted(&watch, "qemu/101").len(), 1, "{:#?}", watch.log);
+    assert!(watch.log.len() < 400, "it is not asked too often");
 }

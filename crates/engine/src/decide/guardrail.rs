@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{Autonomy, Case, GuestCase, GuestFacts, Hold, KillSwitch, SubjectCase};
 use crate::act::Action;
-use crate::observe::Task;
+use crate::observe::{GuestId, Task};
 use crate::record::By;
 
 /// A guest with this tag is never acted on.
@@ -21,7 +21,7 @@ pub const VITAL: [&str; 4] = ["corosync", "pve-cluster", "pve-ha-", "watchdog"];
 /// Between two starts on one node: PVE's own startall waits as long (pve-domain 9.27).
 pub(crate) const STAGGER: SignedDuration = SignedDuration::from_secs(3);
 /// Clocks of nodes differ by seconds (pve-domain 9.26).
-const CLOCK_SKEW: SignedDuration = SignedDuration::from_secs(5);
+pub(crate) const CLOCK_SKEW: SignedDuration = SignedDuration::from_secs(5);
 /// A start by somebody else is given this long to show its effect.
 const START_SHOWS: SignedDuration = SignedDuration::from_secs(60);
 
@@ -211,17 +211,36 @@ fn stopped_by(case: &Case) -> Option<Hold> {
     }
     let guest = guest(case)?;
     let began = guest.down_since.unwrap_or(case.since).min(case.since) - CLOCK_SKEW;
-    let vmid = guest.id.vmid.to_string();
     let tasks = facts(case)?.tasks;
+    let since = stopped_since(tasks, guest.id, began).or_else(|| case.stopped.cloned());
+    since.or_else(|| forgotten(tasks, guest.id, began, case.stopped_here?)).map(Hold::StoppedBy)
+}
+
+/// Who was seen to have stopped it, where its node's tasks do not reach back so far any more. All that they have is younger, so
+/// whoever started it by one of them did so afterwards.
+fn forgotten(tasks: &[Task], id: GuestId, began: Timestamp, by: &By) -> Option<By> {
+    let vmid = id.vmid.to_string();
+    let listed = tasks.iter().any(|task| task.upid == by.upid);
+    let started =
+        |task: &Task| *task.id == *vmid && is_start(&task.kind) && succeeded(task) && task.started_at > began;
+    (!listed && !tasks.iter().any(started)).then(|| by.clone())
+}
+
+/// Who stopped a guest since then, by its node's tasks, where nobody has started it again.
+pub(crate) fn stopped_since(tasks: &[Task], id: GuestId, began: Timestamp) -> Option<By> {
+    let vmid = id.vmid.to_string();
     // Who started it again afterwards wanted it to run.
     let undone = |stop: &Task| {
         let start = |task: &&Task| *task.id == *vmid && is_start(&task.kind) && succeeded(task);
         tasks.iter().filter(start).any(|start| stop.ended_at.is_some_and(|ended| start.started_at > ended))
     };
     let stops = |task: &&Task| {
-        is_stop(&task.kind) && task.ended_at.is_none_or(|ended| ended >= began) && !undone(task)
+        is_of(task, &vmid)
+            && is_stop(&task.kind)
+            && task.ended_at.is_none_or(|ended| ended >= began)
+            && !undone(task)
     };
-    latest(case, stops).or_else(|| case.stopped.cloned()).map(Hold::StoppedBy)
+    tasks.iter().filter(stops).max_by_key(|task| task.started_at).map(by)
 }
 
 /// Another hand is at the same work: a second start is one too many, whoever makes it.
@@ -314,7 +333,7 @@ fn latest(case: &Case, fits: impl Fn(&&Task) -> bool) -> Option<By> {
     let vmid = guest(case).map(|guest| guest.id.vmid.to_string());
     let is_about = |task: &&Task| match (&case.subject, &vmid) {
         (SubjectCase::Service { name, .. }, _) => *task.id == **name && is_of_service(&task.kind),
-        (_, Some(vmid)) => *task.id == **vmid || (task.id.is_empty() && is_for_all(&task.kind)),
+        (_, Some(vmid)) => is_of(task, vmid),
         (_, None) => false,
     };
     let about = tasks(case)?.0.iter().filter(is_about);
@@ -323,6 +342,11 @@ fn latest(case: &Case, fits: impl Fn(&&Task) -> bool) -> Option<By> {
 
 fn by(task: &Task) -> By {
     By { user: task.user.clone(), task: task.kind.clone(), upid: task.upid.clone() }
+}
+
+/// Whether a task is about a guest, or about all guests of its node.
+fn is_of(task: &Task, vmid: &str) -> bool {
+    *task.id == *vmid || (task.id.is_empty() && is_for_all(&task.kind))
 }
 
 /// Tasks without an id that work on a node's guests; others (a download, an update) hinder nobody.

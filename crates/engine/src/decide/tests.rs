@@ -209,6 +209,7 @@ impl World {
             approved: self.approved,
             dismissed: self.dismissed,
             stopped: self.stopped.as_ref(),
+            stopped_here: None,
             controls: &self.controls,
             maintenance: self.maintenance,
             quorate: self.quorate,

@@ -14,8 +14,11 @@ use crate::observe::{GuestStatus, Live, Review, Seen, Subject, Task};
 use crate::record::Step;
 use crate::verify::{Sight, Verdict, Watch};
 
-/// A call that could not be made is tried again after this.
+/// A call that could not be made is tried again after this; after some times less and less often, as each fills the journal.
 const NOT_MADE_AGAIN: SignedDuration = SignedDuration::from_secs(10);
+const NOT_MADE_SOON: u32 = 3;
+/// After ten minutes and forty seconds at the latest: what keeps it from being made is over some time.
+const NOT_MADE_DOUBLED_MAX: u32 = 6;
 /// A call of which nothing is heard for this long is lost: an act is followed for five minutes.
 const CALL_MAX: SignedDuration = SignedDuration::from_mins(10);
 /// Where what was done cannot be looked at although the cluster is seen, it counts as failed so long after its runbook would have
@@ -32,6 +35,7 @@ impl Engine {
             let surplus = self.scratch.own.len().saturating_sub(OWN_MAX);
             self.scratch.own.drain(..surplus);
         }
+        self.scratch.outlived.retain(|(of, _, _)| *of != id);
         let Some(slot) = self.memory.incidents.by_id(id).cloned() else { return };
         let Some(incident) = self.memory.incidents.get(&slot) else { return };
         let State::Acting { since, attempt, .. } = incident.state.clone() else { return };
@@ -57,17 +61,33 @@ impl Engine {
         let Some(incident) = self.memory.incidents.get_mut(slot) else { return };
         if made {
             let watch = Watch::new(attempt, outcome, turn.now, &runbook);
+            incident.course.not_made = 0;
             incident.state = State::Verifying { since, watch };
         } else {
             incident.state = State::Open { since };
-            incident.course.not_before = Some(turn.now + NOT_MADE_AGAIN);
+            incident.course.not_made = incident.course.not_made.saturating_add(1);
+            incident.course.not_before = Some(turn.now + not_made_again(incident.course.not_made));
             incident.course.said = Said::Nothing;
             self.memory.uncount(slot, attempt.at);
         }
     }
 
+    /// An incident that ends while its call is under way does not end the call: its node is worked on until that has.
+    pub(super) fn outlive(&mut self, slot: &Slot) {
+        if let Some(incident) = self.memory.incidents.get(slot)
+            && let State::Acting { attempt, here: true, .. } = &incident.state
+        {
+            let (node, until) = (attempt.action.node().clone(), attempt.at + CALL_MAX);
+            self.scratch.outlived.push((incident.id, node, until));
+        }
+    }
+
     /// Calls that nobody makes any more: this process did not begin them, or has not heard of them for too long.
     pub(super) fn lost_calls(&mut self, turn: &mut Turn) {
+        self.scratch.outlived.retain(|(_, _, until)| *until > turn.now);
+        if let Some(until) = self.scratch.outlived.iter().map(|(_, _, until)| *until).min() {
+            self.wake_at(until);
+        }
         let told = self.memory.incidents.told();
         let calls: Vec<_> = told
             .filter_map(|(slot, incident)| match &incident.state {
@@ -209,4 +229,10 @@ impl Engine {
         let named = self.policy.runbooks.iter().find(|book| *book.id == *id).cloned();
         named.unwrap_or_else(|| decide::usual(id, condition, Remedy::Nothing))
     }
+}
+
+/// How long after so many calls in a row that were not made the next is tried.
+fn not_made_again(times: u32) -> SignedDuration {
+    let doubled = times.saturating_sub(NOT_MADE_SOON).min(NOT_MADE_DOUBLED_MAX);
+    NOT_MADE_AGAIN * 2_i32.pow(doubled)
 }

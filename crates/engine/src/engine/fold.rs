@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use super::memory::{Address, Departure, KnownGuest, KnownNode, LiveSeen};
 use super::{Engine, Memory};
 use crate::act::Outcome;
+use crate::decide::{Hold, KillSwitch};
 use crate::detect::guest::{self, ROW_AGE};
 use crate::detect::{Check, Finding};
 use crate::incident::{Course, Incident, IncidentId, Resolution, Said, Slot, State};
@@ -138,6 +139,10 @@ impl Engine {
         match step {
             Step::Held { action, holds, .. } => {
                 course.object(action.node(), &holds);
+                // Who stopped everything meant what was approved before, too.
+                if holds.contains(&Hold::KillSwitch(KillSwitch::On)) {
+                    course.approved = None;
+                }
                 course.said = Said::Held(holds);
             }
             Step::Recommended { action, .. } => course.said = Said::Recommended(action),
@@ -173,7 +178,8 @@ impl Engine {
                 self.fold_guest(at, *id, node, GuestStatus::Stopped);
             }
             (Finding::NodeUnreachable { .. }, Subject::Node(name)) => {
-                self.fold_node(at, name, Presence::Offline, Some(Departure::Lost));
+                // What is known of why it left does not stand there: it is asked once more before anything is done.
+                self.fold_node(at, name, Presence::Offline, Some(Departure::Unasked));
             }
             (_, _) => {}
         }

@@ -26,10 +26,12 @@ const ANSWER_WITHIN: SignedDuration = SignedDuration::from_secs(90);
 /// QEMUs that one look asks themselves: each that hangs keeps a worker of its node busy for 3 s.
 const CURRENT_MAX: usize = 8;
 
-/// A guest that stopped in a transition is looked at again after this, then less and less often, and so many times: the
-/// backup of a large one takes hours.
+/// A guest that stopped in a transition is looked at again after this, then less and less often, and so many times, which is two
+/// days: the backup of a large one may take one.
 const HELD_AGAIN: SignedDuration = SignedDuration::from_secs(60);
-const HELD_TIMES: u32 = 60;
+const HELD_TIMES: u32 = 600;
+/// So often a look at it that failed is soon made again.
+const HELD_SOON: u32 = 60;
 /// Looks in a row that do not find a guest in its node's list although its row says that it is there, before the row is
 /// believed alone. One that moves has another row within two rounds.
 const UNLISTED_TIMES: u32 = 3;
@@ -304,6 +306,8 @@ impl Engine {
                 self.memory.suspects.remove(&id);
                 continue;
             };
+            let last_seen = self.memory.suspects.get(&id).map_or(turn.now, |suspect| suspect.last_seen);
+            let since = self.tasks_since(id, last_seen);
             let Some(suspect) = self.memory.suspects.get_mut(&id) else { continue };
             if suspect.after_restart {
                 if let Suspicion::Changed { from } = suspect.suspicion.clone() {
@@ -329,7 +333,6 @@ impl Engine {
             suspect.asked_at = Some(turn.now);
             suspect.tries += 1;
             suspect.due = turn.now + ANSWER_WITHIN;
-            let since = suspect.last_seen - guest::TASKS_BEFORE;
             let question = questions.entry(node.clone()).or_insert_with(|| GuestLook {
                 node,
                 guests: BTreeSet::new(),
@@ -393,6 +396,7 @@ impl Engine {
                 }
                 Suspicion::Moved { from } => {
                     let (from, to) = (from.clone(), known.guest.node.clone());
+                    self.stopped_where_it_was(*id, &from, answer);
                     let note = Note::GuestMoved { from, to, by: by(guest::moves) };
                     self.note_guest(turn, *id, note);
                 }
@@ -530,8 +534,10 @@ impl Engine {
         }
         if matches!(verdict, Stopped::NotAsked(_)) {
             // A call that failed is soon made again; it is the transition that takes its time.
-            if let Some(suspect) = self.memory.suspects.get_mut(&id) {
-                (suspect.asked_at, suspect.due) = (None, turn.now + ASK_AGAIN);
+            self.ask_again(turn.now, id);
+            let soon = self.memory.suspects.get_mut(&id).filter(|suspect| suspect.tries < HELD_SOON);
+            if let Some(suspect) = soon {
+                suspect.due = turn.now + ASK_AGAIN;
             }
             return true;
         }

@@ -168,6 +168,8 @@ pub(super) enum Departure {
     Before,
     /// It is lost.
     Lost,
+    /// It is lost, as far as is known: what somebody may have asked it to do could not be read yet.
+    Unasked,
     /// Somebody wanted it to leave.
     OnPurpose,
     /// It lives, and its cluster file system does not.

@@ -31,9 +31,9 @@ const DOOR_TIMES: u32 = 3;
 /// A node whose cluster file system is down may die as well, which its membership does not show.
 const CLUSTER_FS_AGAIN: SignedDuration = SignedDuration::from_secs(60);
 
-/// A node that is lost is looked at again after this while fewer than two others are known not to see it: one that could not be
-/// asked at first can say so later, and without that nobody wakes it.
-const VIEWS_AGAIN: SignedDuration = SignedDuration::from_secs(60);
+/// A node that is lost is looked at again after this while fewer than two others are known not to see it, or its tasks could not be
+/// read: who could not be asked at first can say so later, and without that nobody wakes it.
+const LOST_AGAIN: SignedDuration = SignedDuration::from_secs(60);
 /// Who is woken was missed by so many.
 const VIEWS_MIN: u32 = 2;
 
@@ -118,8 +118,9 @@ impl Engine {
             }
             None => turn.now, // Another node counted it as a member; it is to be asked again.
             Some(Departure::ClusterFsDown) => turn.now + CLUSTER_FS_AGAIN,
+            Some(Departure::Unasked) => turn.now + LOST_AGAIN,
             Some(Departure::Lost) if self.views_of(&lost).is_some_and(|views| views < VIEWS_MIN) => {
-                turn.now + VIEWS_AGAIN
+                turn.now + LOST_AGAIN
             }
             Some(Departure::Before | Departure::Lost | Departure::OnPurpose) => return,
         };
@@ -267,14 +268,14 @@ impl Engine {
         let subject = Subject::Node(name.clone());
         let lost = Slot { check: Check::NodeUnreachable, subject: subject.clone() };
         if let Some(known) = self.views_of(&lost) {
-            // It was told as lost already; of what is found now only who misses it as well is news.
-            if let Left::Lost { views, .. } = node::why_left(name, last_seen, evidence)
-                && let Some(incident) = self.memory.incidents.get_mut(&lost)
-                && let Finding::NodeUnreachable { views: told, .. } = &mut incident.finding
-            {
-                *told = views.max(known);
-            }
-            return;
+            return self.judge_lost(
+                turn,
+                name,
+                lost,
+                known,
+                node::why_left(name, last_seen, evidence),
+                evidence,
+            );
         }
         let api = Slot { check: Check::NodeApi, subject: subject.clone() };
         let departure = match node::why_left(name, last_seen, evidence) {
@@ -295,8 +296,43 @@ impl Engine {
                 let slot = Slot { check: Check::NodeUnreachable, subject };
                 let finding = Finding::NodeUnreachable { guests, views, door };
                 self.found(turn, slot, finding, Some(name.clone()), None);
+                if evidence.tasks.value().is_some() { Departure::Lost } else { Departure::Unasked }
+            }
+        };
+        if let Some(known) = self.memory.nodes.get_mut(name) {
+            known.departure = Some(departure);
+        }
+    }
+
+    /// A node that was told as lost: who misses it as well, and that somebody wanted it to leave, is news; all else was said.
+    fn judge_lost(
+        &mut self,
+        turn: &mut Turn,
+        name: &NodeName,
+        lost: Slot,
+        known: u32,
+        left: Left,
+        evidence: &NodeEvidence,
+    ) {
+        let departure = match left {
+            Left::OnPurpose(by) => {
+                self.gone(turn, lost, Resolution::Unwatched);
+                let subject = Subject::Node(name.clone());
+                self.note(turn, subject, None, Some(name.clone()), Note::NodeLeft { by });
+                Departure::OnPurpose
+            }
+            Left::Lost { views, .. } => {
+                if let Some(incident) = self.memory.incidents.get_mut(&lost)
+                    && let Finding::NodeUnreachable { views: told, .. } = &mut incident.finding
+                {
+                    *told = views.max(known);
+                }
+                if evidence.tasks.value().is_none() {
+                    return;
+                }
                 Departure::Lost
             }
+            Left::StillThere | Left::ClusterFsDown => return,
         };
         if let Some(known) = self.memory.nodes.get_mut(name) {
             known.departure = Some(departure);

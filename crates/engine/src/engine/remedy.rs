@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::found::{as_of, facts, missing, service_facts};
-use super::memory::KnownNode;
+use super::memory::{Departure, KnownNode};
 use super::{Effect, Engine, Turn};
 use crate::act::Action;
 use crate::decide::{self, Case, Decision, GuestCase, Hold, Known, NodeCase, Remedy, Runbook, SubjectCase};
@@ -39,7 +39,7 @@ const IN_VAIN_MAX: u32 = 2;
 /// Looks under way at once: each costs its node three calls.
 const LOOKS_MAX: usize = 4;
 /// The cluster is seen as it is now when the last critical round is no older: two rounds and the time they take.
-const VIEW_MAX: SignedDuration = SignedDuration::from_secs(45);
+pub(super) const VIEW_MAX: SignedDuration = SignedDuration::from_secs(45);
 /// A storm is over when this long has passed without one.
 const STORM_OVER: SignedDuration = SignedDuration::from_mins(5);
 const STORM_WITHIN: SignedDuration = SignedDuration::from_secs(60);
@@ -72,6 +72,9 @@ pub(super) struct Scratch {
     pub(super) reviews: BTreeMap<Slot, Reviewed>,
     /// When a decision may change although nothing happens.
     pub(super) wake: Option<Timestamp>,
+    /// Calls whose incident ended before they did, the node that each works on, and when nobody hears of it any more.
+    #[serde(default)]
+    pub(super) outlived: Vec<(IncidentId, NodeName, Timestamp)>,
     /// Tasks that our own acts began.
     pub(super) own: Vec<Box<str>>,
     /// Storages without room, or away, as the last critical round had them, and how they are.
@@ -365,6 +368,7 @@ impl Engine {
         let blind = self
             .unseen(now)
             .or_else(|| self.unseen_node(action))
+            .or_else(|| self.unasked_where_it_was(&slot.subject))
             .or_else(|| failed.map(|(_, why)| format!("it could not be looked at ({why})")));
         let answer = reviewed.and_then(|reviewed| reviewed.answer.as_ref());
         // What one node says allows nothing on another one, to which it was moved since.
@@ -411,6 +415,7 @@ impl Engine {
             approved: course.approved.is_some(),
             dismissed: course.dismissed.as_deref(),
             stopped: course.stopped.as_ref().filter(|(_, at)| at != node).map(|(by, _)| by),
+            stopped_here: course.stopped.as_ref().filter(|(_, at)| at == node).map(|(by, _)| by),
             controls: &self.controls,
             maintenance,
             quorate: self.memory.quorate,
@@ -437,7 +442,9 @@ impl Engine {
     /// The node that is worked on.
     fn busy(&self) -> Option<&NodeName> {
         let mut told = self.memory.incidents.told();
-        told.find_map(|(_, incident)| incident.state.attempt()).map(|attempt| attempt.action.node())
+        let open =
+            told.find_map(|(_, incident)| incident.state.attempt()).map(|attempt| attempt.action.node());
+        open.or_else(|| self.scratch.outlived.first().map(|(_, node, _)| node))
     }
 
     /// Why the cluster is not seen as it is now.
@@ -453,6 +460,9 @@ impl Engine {
     fn unseen_node(&self, action: &Action) -> Option<String> {
         let node = action.node();
         let known = self.memory.nodes.get(node)?;
+        if known.departure == Some(Departure::Unasked) && matches!(action, Action::WakeNode { .. }) {
+            return Some("whether somebody wanted it to leave could not be asked yet".into());
+        }
         let asked = known.presence == Presence::Online && !matches!(action, Action::WakeNode { .. });
         let since = match (known.believed, known.unheard) {
             (false, _) => "since it came back",
