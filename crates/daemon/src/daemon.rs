@@ -17,6 +17,7 @@ use tokio::task::JoinSet;
 use crate::act::Hands;
 use crate::clock::Clock;
 use crate::config::{self, Config};
+use crate::machine::Machine;
 use crate::observe::doctor::{Patient, Ward};
 use crate::observe::{Source, Tiers};
 use crate::record::{self, Checked, NewEvent, Store};
@@ -46,6 +47,8 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// Other origins that may call.
     pub allowed_origins: Vec<String>,
+    /// The machine that it runs on.
+    pub machine: Machine,
     /// Proxies whose word on the caller's address is believed.
     pub behind_proxy: Vec<std::net::IpAddr>,
     /// The certificate that the server shows, where it speaks TLS itself.
@@ -118,6 +121,7 @@ impl Settings {
             tape,
             listen: server.listen,
             allowed_origins: server.allowed_origins,
+            machine: Machine::read(),
             behind_proxy: server.behind_proxy,
             tls: server.tls.map(|config::Tls { cert, key }| TlsFiles { cert, key }),
             password: server.password.map(|password| Password::new(password.expose())),
@@ -229,6 +233,8 @@ impl Daemon {
         let server = Server::start(ServerOptions {
             listen: settings.listen,
             allowed_origins: settings.allowed_origins,
+            names: settings.machine.names,
+            public_url: settings.told.public_url.clone(),
             behind_proxy: settings.behind_proxy,
             tls: settings.tls,
             store: store.clone(),
