@@ -9,6 +9,8 @@ mod abuse;
 mod ahead;
 #[path = "server/audit.rs"]
 mod audit;
+#[path = "server/checkup.rs"]
+mod checkup;
 #[path = "server/cli.rs"]
 mod cli;
 #[path = "server/control.rs"]
