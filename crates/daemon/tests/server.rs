@@ -21,6 +21,8 @@ mod foreign;
 mod harness;
 #[path = "server/host.rs"]
 mod host;
+#[path = "server/itself.rs"]
+mod itself;
 #[path = "server/left.rs"]
 mod left;
 #[path = "server/local.rs"]

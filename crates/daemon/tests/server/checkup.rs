@@ -17,7 +17,7 @@ use tokio::net::TcpStream;
 use super::harness::{Folder, PASSWORD, Reply};
 use super::tools::cluster;
 
-fn watched(name: &str, cluster: &Simulated) -> ClusterSettings {
+pub(crate) fn watched(name: &str, cluster: &Simulated) -> ClusterSettings {
     let trust = pve::Trust::Ca(cluster.ca_pem().as_bytes().into());
     let endpoints = cluster.endpoints().into_iter();
     ClusterSettings {
@@ -31,7 +31,7 @@ fn watched(name: &str, cluster: &Simulated) -> ClusterSettings {
     }
 }
 
-async fn ask(daemon: &Daemon, call: &str, token: &str, body: &str) -> Reply {
+pub(crate) async fn ask(daemon: &Daemon, call: &str, token: &str, body: &str) -> Reply {
     let mut stream = TcpStream::connect(daemon.local_addr()).await.unwrap();
     let length = body.len();
     let text = format!(
@@ -42,7 +42,7 @@ async fn ask(daemon: &Daemon, call: &str, token: &str, body: &str) -> Reply {
     Reply::read(stream).await
 }
 
-async fn token(daemon: &Daemon, user: &str) -> String {
+pub(crate) async fn token(daemon: &Daemon, user: &str) -> String {
     let login = format!(r#"{{"username":"{user}","password":"{PASSWORD}"}}"#);
     loop {
         let reply = ask(daemon, "POST /api/auth/login", "", &login).await;
@@ -56,7 +56,7 @@ async fn token(daemon: &Daemon, user: &str) -> String {
 }
 
 /// The findings, when the look has ended.
-async fn found(daemon: &Daemon, cluster: &str, token: &str) -> Value {
+pub(crate) async fn found(daemon: &Daemon, cluster: &str, token: &str) -> Value {
     loop {
         let reply = ask(daemon, &format!("GET /api/v1/clusters/{cluster}/checkup"), token, "").await;
         assert_eq!(reply.status, 200, "{}", reply.shown());
@@ -67,14 +67,17 @@ async fn found(daemon: &Daemon, cluster: &str, token: &str) -> Value {
     }
 }
 
-#[tokio::test]
-async fn a_checkup_is_for_the_admins_of_its_cluster() {
-    let (lab, edge, folder) = (cluster("full", 1.0), cluster("full", 1.0), Folder::new());
-    let from = lab.now().unwrap();
-    let daemon = Daemon::start(Settings {
+/// A daemon on a machine, which watches these.
+pub(crate) async fn start(
+    folder: &Folder,
+    machine: Machine,
+    clusters: Vec<ClusterSettings>,
+    clock: Clock,
+) -> Daemon {
+    let settings = Settings {
         listen: "127.0.0.1:0".parse().unwrap(),
         allowed_origins: Vec::new(),
-        machine: Machine::default(),
+        machine,
         behind_proxy: Vec::new(),
         tls: None,
         password: Some(Password::new(PASSWORD)),
@@ -84,12 +87,20 @@ async fn a_checkup_is_for_the_admins_of_its_cluster() {
         standby: false,
         tape: None,
         tiers: Tiers::default(),
-        clusters: vec![watched("lab", &lab), watched("edge", &edge)],
+        clusters,
         told: Told::default(),
-        clock: Clock::faster(from, Instant::now(), 1.0),
-    })
-    .await
-    .unwrap();
+        clock,
+    };
+    Daemon::start(settings).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_checkup_is_for_the_admins_of_its_cluster() {
+    let (lab, edge, folder) = (cluster("full", 1.0), cluster("full", 1.0), Folder::new());
+    let from = lab.now().unwrap();
+    let clock = Clock::faster(from, Instant::now(), 1.0);
+    let clusters = vec![watched("lab", &lab), watched("edge", &edge)];
+    let daemon = start(&folder, Machine::default(), clusters, clock).await;
     let admin = token(&daemon, "admin").await;
     for (name, role, clusters) in
         [("ada", "admin", "[\"edge\"]"), ("olga", "operator", "null"), ("nora", "admin", "[]")]
