@@ -62,6 +62,8 @@ async fn main() -> anyhow::Result<()> {
     let server = Server::start(ServerOptions {
         listen: options.listen,
         allowed_origins: options.origin,
+        names: Vec::new(),
+        public_url: None,
         behind_proxy: Vec::new(),
         tls: None,
         store: store.clone(),

@@ -17,6 +17,7 @@ use tokio::task::JoinSet;
 use crate::act::Hands;
 use crate::clock::Clock;
 use crate::config::{self, Config};
+use crate::machine::Machine;
 use crate::observe::doctor::{Patient, Ward};
 use crate::observe::{Source, Tiers};
 use crate::record::{self, Checked, NewEvent, Store};
@@ -46,6 +47,8 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// Other origins that may call.
     pub allowed_origins: Vec<String>,
+    /// The machine that it runs on.
+    pub machine: Machine,
     /// Proxies whose word on the caller's address is believed.
     pub behind_proxy: Vec<std::net::IpAddr>,
     /// The certificate that the server shows, where it speaks TLS itself.
@@ -118,6 +121,7 @@ impl Settings {
             tape,
             listen: server.listen,
             allowed_origins: server.allowed_origins,
+            machine: Machine::read(),
             behind_proxy: server.behind_proxy,
             tls: server.tls.map(|config::Tls { cert, key }| TlsFiles { cert, key }),
             password: server.password.map(|password| Password::new(password.expose())),
@@ -184,7 +188,13 @@ impl ClusterSettings {
     }
 
     /// As it is examined, with connections of its own.
-    pub(crate) fn patient(&self, clock: &Clock, level: u8, standby: bool) -> anyhow::Result<Patient> {
+    pub(crate) fn patient(
+        &self,
+        clock: &Clock,
+        machine: &Arc<Machine>,
+        level: u8,
+        standby: bool,
+    ) -> anyhow::Result<Patient> {
         let level =
             Autonomy::ALL.into_iter().find(|known| known.number() == level).unwrap_or(Autonomy::Observe);
         let acting = self.act_token.as_ref().unwrap_or(&self.token).clone();
@@ -196,6 +206,8 @@ impl ClusterSettings {
             token: self.token.id().into(),
             act_token: self.act_token.as_ref().map(|token| token.id().into()),
             runbooks: self.policy.runbooks.clone(),
+            own: self.policy.own.clone(),
+            machine: Arc::clone(machine),
             level,
             standby,
         })
@@ -208,7 +220,7 @@ impl Daemon {
     /// # Errors
     /// What a person has to mend: the store, the address, a certificate.
     pub async fn start(settings: Settings) -> anyhow::Result<Daemon> {
-        let clock = Arc::new(settings.clock);
+        let (clock, machine) = (Arc::new(settings.clock), Arc::new(settings.machine));
         let channels = tell::channels(&settings.told)?;
         let store = Store::open(&settings.store).await?;
         let folder = settings.store.parent().filter(|folder| !folder.as_os_str().is_empty());
@@ -229,6 +241,8 @@ impl Daemon {
         let server = Server::start(ServerOptions {
             listen: settings.listen,
             allowed_origins: settings.allowed_origins,
+            names: machine.names.clone(),
+            public_url: settings.told.public_url.clone(),
             behind_proxy: settings.behind_proxy,
             tls: settings.tls,
             store: store.clone(),
@@ -268,7 +282,7 @@ impl Daemon {
         let parts = settings.clusters.into_iter().zip(pages).zip(actors).enumerate();
         for (index, ((cluster, (_, page)), hands)) in parts {
             let name = cluster.name.clone();
-            let patient = cluster.patient(&clock, settings.autonomy_level, settings.standby);
+            let patient = cluster.patient(&clock, &machine, settings.autonomy_level, settings.standby);
             let patient = patient.with_context(|| format!("cluster {name}"))?;
             live.admit(&name, Ward::new(patient, Arc::clone(&clock)));
             let watched = Watched {
@@ -286,6 +300,7 @@ impl Daemon {
                 first: index == 0,
                 autonomy_ceiling: settings.autonomy_level,
                 standby: settings.standby,
+                machine: Arc::clone(&machine),
                 tape: settings.tape.clone(),
             };
             watches.spawn(watch(watched, stop.clone()));

@@ -19,6 +19,7 @@ use tokio::sync::broadcast::error::RecvError;
 
 use crate::clock::Clock;
 use crate::daemon::{ClusterSettings, Daemon, Settings};
+use crate::machine::Machine;
 use crate::observe::Tiers;
 use crate::ops;
 use crate::record::EventRow;
@@ -133,6 +134,7 @@ fn settings(options: &Options, folder: &Folder, cluster: &Server) -> anyhow::Res
     Ok(Settings {
         listen: options.listen,
         allowed_origins: Vec::new(),
+        machine: Machine::read(),
         behind_proxy: Vec::new(),
         tls: None,
         password: Some(Password::new(PASSWORD)),

@@ -7,6 +7,7 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::bail;
 use jiff::Timestamp;
@@ -33,8 +34,10 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let mut told = Told::default();
     told.section("store", of_store(&config.store, config.clusters.len()).await);
     let (level, standby) = (config.autonomy_level, config.standby);
-    for cluster in Settings::from_config(config)?.clusters {
-        let patient = cluster.patient(&Clock::wall(), level, standby)?;
+    let Settings { clusters, machine, .. } = Settings::from_config(config)?;
+    let machine = Arc::new(machine);
+    for cluster in clusters {
+        let patient = cluster.patient(&Clock::wall(), &machine, level, standby)?;
         let found = examine(&patient, Timestamp::now).await;
         told.section(&format!("cluster {}", patient.name), found);
     }

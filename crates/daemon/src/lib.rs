@@ -14,6 +14,7 @@
 //! | [`demo`], [`ops`] | the other commands of the binary |
 //! | `words` | words of others, made fit to be shown |
 //! | `key`, `secret_file` | the key beside the database, with which logins and the journal are signed |
+//! | [`machine`] | the machine that this runs on
 //! | [`open_files`] | as many as the sockets need |
 //! | [`core_dump`] | the memory, which holds secrets, is not written anywhere
 //! | [`config`] | the settings, and the only place that reads the environment |
@@ -30,6 +31,7 @@ pub mod demo;
 pub mod doctor;
 mod key;
 pub mod kill_point;
+pub mod machine;
 mod observe;
 pub mod open_files;
 pub mod operate;

@@ -10,6 +10,7 @@
 //! doors       how far a question to a node comes
 //! look        what is asked on suspicion
 //! doctor      whether all of it can be asked at all, for `jarvis doctor`
+//! itself      whether Jarvis runs in the cluster, and where
 //! page        what the old page shows
 //! ask         which endpoint is asked, and when another is tried
 //! temperature what the nodes' sensors read, which PVE does not know
@@ -25,6 +26,7 @@ mod bill;
 pub(crate) mod doctor;
 mod doors;
 mod evidence;
+pub(crate) mod itself;
 mod live;
 mod look;
 mod page;

@@ -6,7 +6,7 @@
 //! | `login`, `session`, `users` | how they log in, and are made and changed |
 //! | [`caller`] | who asks, and what each call needs |
 //! | `local` | the command line of the daemon's own machine |
-//! | `listen`, `turns`, `tls`, `peer`, `origin`, `seats`, `bucket`, `logins` | from where, how many, how often |
+//! | `listen`, `turns`, `tls`, `host`, `peer`, `origin`, `seats`, `bucket`, `logins` | from where, how many, how often |
 //! | `web`, `refusal` | REST of the original page |
 //! | `control` | what operators set: kill switch, level, preferences, events of their own |
 //! | `tools` | what operators do in a cluster by hand, and how what was cut off is brought to its end |
@@ -29,6 +29,7 @@ mod delta;
 mod details;
 mod feeds;
 mod follow;
+mod host;
 mod listen;
 pub mod live;
 mod local;
@@ -76,6 +77,7 @@ use crate::open_files;
 use crate::record::Store;
 use crate::supervise;
 use auth::Auth;
+use host::Hosts;
 use listen::Admission;
 use live::Live;
 use local::Local;
@@ -100,6 +102,10 @@ pub struct ServerOptions {
     pub listen: SocketAddr,
     /// Other origins whose pages may call and open sockets (`https://host:port`).
     pub allowed_origins: Vec<String>,
+    /// By which names it may be asked, beside `localhost`, addresses and the hosts of those origins.
+    pub names: Vec<String>,
+    /// Where people reach it, if somebody said: `https://host:port/path`.
+    pub public_url: Option<String>,
     /// Proxies whose word about the caller's address is believed.
     pub behind_proxy: Vec<IpAddr>,
     /// The certificate to show; `None`: no TLS.
@@ -210,6 +216,8 @@ impl Server {
         let ServerOptions {
             listen,
             allowed_origins,
+            names,
+            public_url,
             behind_proxy,
             tls,
             store,
@@ -221,6 +229,8 @@ impl Server {
         } = options;
         let first = pages.first().context("no cluster is watched")?.1.clone();
         let origins = Arc::new(Origins::new(&allowed_origins)?);
+        let addresses: Vec<_> = allowed_origins.into_iter().chain(public_url).collect();
+        let hosts = Arc::new(Hosts::new(&names, &addresses));
         let tls = tls.map(Tls::load).transpose()?;
         let scheme = if tls.is_some() { "https" } else { "http" };
         // What was proved before that was proved to whoever had the address then.
@@ -258,6 +268,7 @@ impl Server {
             .layer(sockets)
             .layer(axum::middleware::from_fn_with_state(app.clone(), socket::gate))
             .layer(web::cors(origins))
+            .layer(axum::middleware::from_fn_with_state(hosts, host::meant))
             .layer(axum::middleware::from_fn(web::unambiguous))
             .layer(axum::middleware::from_fn(web::hardened));
         let proxies = behind_proxy.iter().map(IpAddr::to_canonical).collect();

@@ -25,6 +25,8 @@ use tokio::sync::{mpsc, watch};
 use crate::act::Hands;
 use crate::clock::Clock;
 use crate::kill_point;
+use crate::machine::Machine;
+use crate::observe::itself::Found;
 use crate::observe::{Observer, Source, Tiers};
 use crate::operate::{ORDERS_MAX, Ordered, Taken};
 use crate::record::{self, NewEntry, NewEvent, NoticeKind, Store};
@@ -83,6 +85,8 @@ pub struct Watched {
     pub autonomy_ceiling: u8,
     /// Whether it never acts, whatever operators set.
     pub standby: bool,
+    /// The machine that this runs on, which may be a guest or a node of the cluster.
+    pub machine: Arc<Machine>,
     /// Where its tape is kept, if it is.
     pub tape: Option<tape::Settings>,
 }
@@ -103,9 +107,11 @@ pub async fn watch(watched: Watched, stop: Stop) -> anyhow::Result<()> {
         first,
         autonomy_ceiling,
         standby,
+        machine,
         tape,
     } = watched;
     live.set_policy(&name, Given { policy: policy.clone(), standby });
+    let said = !policy.own.is_empty();
     let tape = Tape::new(&name, tape.as_ref())?;
     let engine = restore::engine(&store, &name, policy, clock.now()).await?;
     kill_point::at("start.restored");
@@ -149,6 +155,23 @@ pub async fn watch(watched: Watched, stop: Stop) -> anyhow::Result<()> {
         };
         pollers.spawn(supervise::keep_alive(format!("{name} page poller"), stop, make));
     }
+    // It lives as long as this watch, also where nobody looks.
+    let (say, found) = watch::channel(Vec::new());
+    if !said && machine.name.is_some() {
+        let (observer, say, stop) = (Arc::clone(&observer), say.clone(), stop.clone());
+        let make = {
+            let stop = stop.clone();
+            move || {
+                Arc::clone(&observer).know_itself(
+                    Arc::clone(&machine),
+                    tiers.important,
+                    say.clone(),
+                    stop.clone(),
+                )
+            }
+        };
+        pollers.spawn(supervise::keep_alive(format!("{name} look at itself"), stop, make));
+    }
     let kept = Checkpointed { last: None, due: false };
     let (desk, orders) = mpsc::channel(ORDERS_MAX);
     live.open_desk(&name, desk);
@@ -159,6 +182,7 @@ pub async fn watch(watched: Watched, stop: Stop) -> anyhow::Result<()> {
         clock,
         settings: store.settings_changed(),
         halts: live.halts(),
+        found,
         store,
         live,
         waiting: Waiting::default(),
@@ -199,6 +223,8 @@ struct Loop {
     settings: watch::Receiver<u64>,
     /// Tells that the kill switch was turned, also where that could not be stored.
     halts: watch::Receiver<bool>,
+    /// Tells where Jarvis itself was found to run.
+    found: watch::Receiver<Vec<Found>>,
     first: bool,
     autonomy_ceiling: u8,
     standby: bool,
@@ -240,6 +266,7 @@ impl Loop {
                     self.reread = true;
                     continue;
                 }
+                _ = self.found.changed() => self.itself(),
                 () = stop.asked() => break,
             };
             self.turn(input).await;
@@ -248,6 +275,19 @@ impl Loop {
         self.store_again = None;
         self.checkpoint_now().await;
         Ok(())
+    }
+
+    /// What the engine is told of where Jarvis itself runs.
+    fn itself(&mut self) -> Input {
+        let (found, cluster) = (self.found.borrow_and_update().clone(), self.engine.cluster());
+        match &found[..] {
+            [] => tracing::warn!(%cluster, "where Jarvis itself runs is not known any more: it is not protected"),
+            found => found.iter().for_each(|found| {
+                tracing::info!(%cluster, "Jarvis runs in {found}: nothing is done to it, nor to the node that carries it");
+            }),
+        }
+        self.live.set_found(cluster, &found);
+        Input::Commanded(Command::Found(found.into_iter().map(|found| found.subject).collect()))
     }
 
     /// Hands the engine what an operator said, and says what became of it.

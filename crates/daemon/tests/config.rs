@@ -234,8 +234,8 @@ storage = {{ high = 97, critical = 99, clear = 1 }}
         note: autonomy.level 4: crashed guests are started, lost nodes woken and failed services restarted, within the guardrails; operators may lower it, and raise it again up to this
         note: the configured password is admin's for as long as it is configured; it is not stored, and one that was set otherwise rests as long
         note: tiers.live is off: a stop is noticed by the critical tier, 2s later at worst
-        note: cluster edge: where Jarvis itself runs is not said (self); if that is a guest or node of this cluster, say so: it is never to act on itself
-        note: cluster plain: where Jarvis itself runs is not said (self); if that is a guest or node of this cluster, say so: it is never to act on itself
+        note: cluster edge: where Jarvis itself runs is not said (self), so that it is looked for by this machine's name and addresses; `jarvis doctor` says whether it is found: it is never to act on itself
+        note: cluster plain: where Jarvis itself runs is not said (self), so that it is looked for by this machine's name and addresses; `jarvis doctor` says whether it is found: it is never to act on itself
         warning: [::]:4001 speaks no TLS: it answers this machine and the proxies in behind_proxy alone, and refuses everybody else; what a proxy sends to it travels in clear
         warning: cluster edge is insecure: whoever sits between here and the cluster can read its token. Give its ca_file (/etc/pve/pve-root-ca.pem on any of its nodes) or a fingerprint
         warning: DIR/edge.secret (cluster[1].token_secret_file) can be read by every user of this machine: chmod 600 DIR/edge.secret

@@ -223,6 +223,7 @@ async fn what_is_missing_and_what_mends_it() {
                                              never started after a crash, as neither onboot nor the tag jarvis-restart says that it is to run: qemu/103, lxc/200
                                              without the guest agent, shut down by ACPI alone: qemu/101, qemu/102, qemu/103, qemu/104
               qm set ID --onboot 1      # pct set ID for a container; or give it the tag
+          ok       jarvis itself             not found among the nodes and guests by this machine's name and addresses; if it runs in one of them, say so (self)
         the indented lines are commands for root: chmod here, the others on a node of the cluster
 
         == an auditor, level 2 (exit code 0)

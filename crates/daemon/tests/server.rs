@@ -9,6 +9,8 @@ mod abuse;
 mod ahead;
 #[path = "server/audit.rs"]
 mod audit;
+#[path = "server/checkup.rs"]
+mod checkup;
 #[path = "server/cli.rs"]
 mod cli;
 #[path = "server/control.rs"]
@@ -17,6 +19,10 @@ mod control;
 mod foreign;
 #[path = "server/harness.rs"]
 mod harness;
+#[path = "server/host.rs"]
+mod host;
+#[path = "server/itself.rs"]
+mod itself;
 #[path = "server/left.rs"]
 mod left;
 #[path = "server/local.rs"]
@@ -349,6 +355,8 @@ async fn an_address_in_use_is_told_in_words() {
     let options = ServerOptions {
         listen: fixture.address(),
         allowed_origins: Vec::new(),
+        names: Vec::new(),
+        public_url: None,
         behind_proxy: Vec::new(),
         tls: None,
         store: fixture.store.clone(),

@@ -65,7 +65,7 @@ pub enum Input {
     Tick,
 }
 
-/// What operators say.
+/// What operators say, and what the daemon has found out about itself.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Command {
     /// What holds from now on.
@@ -79,6 +79,8 @@ pub enum Command {
         /// What.
         order: Order,
     },
+    /// The guest in which, or the node on which, Jarvis itself runs. What somebody said in the settings counts more.
+    Found(Vec<Subject>),
 }
 
 /// Everything that the engine can ask of the world, in the order in which it is to be done.
@@ -238,6 +240,7 @@ impl Engine {
             Input::Commanded(Command::Order { incident, by, order }) => {
                 self.ordered(&mut turn, incident, &by, order);
             }
+            Input::Commanded(Command::Found(own)) => self.scratch.found = own,
             // An answer of another kind than its question answers nothing; what was asked is asked again.
             Input::Inspected { .. } | Input::Tick => {}
         }

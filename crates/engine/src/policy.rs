@@ -30,7 +30,7 @@ pub struct Policy {
     pub protect: Vec<Subject>,
     /// Guests with one of these tags are never acted on.
     pub protect_tags: Vec<Box<str>>,
-    /// The guest in which, and the node on which, Jarvis itself runs.
+    /// The guest in which, and the node on which, Jarvis itself runs, as somebody said it; what was found out is the engine's.
     pub own: Vec<Subject>,
     /// More new incidents than this within a minute are a storm, in which nothing is done.
     pub storm: u32,
@@ -66,10 +66,10 @@ impl Policy {
         own.or_else(|| self.marks.get(&metric)).copied().unwrap_or_else(|| metric.default_marks())
     }
 
-    /// Why nothing may be done to a subject, whatever is wrong with it.
-    pub fn protects(&self, subject: &Subject, tags: &[Box<str>]) -> Option<String> {
+    /// Why nothing may be done to a subject, whatever is wrong with it. `own` is where Jarvis itself runs.
+    pub fn protects(&self, own: &[Subject], subject: &Subject, tags: &[Box<str>]) -> Option<String> {
         let of_node =
-            |node| self.own.contains(&Subject::Node(node)).then(|| "Jarvis runs on this node".to_owned());
+            |node| own.contains(&Subject::Node(node)).then(|| "Jarvis runs on this node".to_owned());
         let by_node = match subject {
             Subject::Service(id) => {
                 let node = Subject::Node(id.node.clone());
@@ -77,11 +77,11 @@ impl Policy {
                 named.or_else(|| of_node(id.node.clone()))
             }
             Subject::Node(node) => of_node(node.clone()),
-            Subject::Guest(_) => self.own.contains(subject).then(|| "Jarvis runs in it".to_owned()),
+            Subject::Guest(_) => own.contains(subject).then(|| "Jarvis runs in it".to_owned()),
             Subject::Cluster | Subject::Storage(_) => None,
         };
         let tagged =
-            tags.iter().find(|tag| self.protect_tags.iter().any(|own| own.eq_ignore_ascii_case(tag)));
+            tags.iter().find(|tag| self.protect_tags.iter().any(|named| named.eq_ignore_ascii_case(tag)));
         let named = self.protect.contains(subject).then(|| "by the configuration".to_owned());
         by_node.or(named).or_else(|| tagged.map(|tag| format!("by its tag {tag}")))
     }

@@ -7,7 +7,7 @@ mod world;
 
 use engine::decide::{Autonomy, Controls, Hold, KillSwitch, Maintenance};
 use engine::observe::{
-    Cause, GuestStatus, Inspection, NodeName, Presence, Round, Storage, StorageName, Task, Usage,
+    Cause, GuestStatus, Inspection, NodeName, Presence, Round, Storage, StorageName, Subject, Task, Usage,
 };
 use engine::policy::Policy;
 use engine::record::{Fact, Order};
@@ -321,6 +321,39 @@ fn work_that_is_announced_for_a_node_holds_what_is_on_it() {
         53   held      SERVICE_DOWN       service/pve2/chrony: maintenance until 13:48 UTC; pve2 is not there to be asked; pve1 is worked on, and one node at a time
         53   held      VM_CRASHED         qemu/102 (db01): maintenance until 13:48 UTC; pve2 is not there to be asked; pve1 is worked on, and one node at a time
         53   held      NODE_UNREACHABLE   node/pve2: maintenance until 13:48 UTC; it may heal by itself for 1:00; pve1 is worked on, and one node at a time"#]].assert_eq(&lines(&watch, &["held", "acting"]).join("\n"));
+}
+
+/// Where Jarvis itself runs nothing is done, nor to the node that carries it; what somebody said of that counts alone.
+#[test]
+fn where_jarvis_was_found_to_run_nothing_is_done() {
+    let own = |ids: &[&str]| ids.iter().map(|id| id.parse().unwrap()).collect::<Vec<Subject>>();
+    let run = |said: &[&str], found: &[&[&str]]| -> String {
+        let mut world = World::new();
+        let policy = Policy { own: own(said), ..Policy::default() };
+        let mut watch = Watch::allowed(policy, Autonomy::Recommend);
+        watch.critical(&world, 5);
+        for found in found {
+            watch.step(6, Input::Commanded(Command::Found(own(found))));
+        }
+        world.services = vec![("chrony", "failed")];
+        watch.step(8, Input::Observed(world.node_round(Round::Routine, "pve1", 8)));
+        watch.look(&world, 8, 40);
+        crash(&mut world, "qemu/101");
+        play(&mut watch, &mut world, 29, 60, true);
+        lines(&watch, &["held", "advised"]).join("\n")
+    };
+    let touched = run(&[], &[]);
+    assert!(touched.contains("advised   SERVICE_DOWN") && !touched.contains("Jarvis runs"), "{touched}");
+    assert_eq!(run(&[], &[&["qemu/101"], &[]]), touched, "what is not so any more holds nothing");
+    assert_eq!(run(&["lxc/200"], &[&["qemu/101"]]), run(&["lxc/200"], &[]), "what was said counts alone");
+    assert_eq!(run(&[], &[&["qemu/101"]]), run(&["qemu/101"], &[]), "and what was found counts like that");
+    expect![[r#"
+        18   held      SERVICE_DOWN       service/pve1/chrony: protected: Jarvis runs on this node; it may heal by itself for 0:15
+        31   held      VM_CRASHED         qemu/101 (web01): protected: Jarvis runs in it; it may heal by itself for 0:15"#]].assert_eq(&run(&[], &[&["qemu/101"]]));
+    expect![[r#"
+        18   held      SERVICE_DOWN       service/pve1/chrony: protected: Jarvis runs on this node; it may heal by itself for 0:15
+        31   held      VM_CRASHED         qemu/101 (web01): it may heal by itself for 0:15
+        46   advised   VM_CRASHED         qemu/101 (web01): start it on pve1, if somebody approves"#]].assert_eq(&run(&[], &[&["node/pve1"]]));
 }
 
 /// A proposal that waits for its look makes nobody wait who is allowed.

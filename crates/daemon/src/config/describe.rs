@@ -58,8 +58,8 @@ fn notes(config: &Config) -> Vec<String> {
     let without_self = config.clusters.iter().filter(|cluster| cluster.own.is_none());
     for cluster in without_self.filter(|_| config.autonomy_level > 2 && !config.standby) {
         notes.push(format!(
-            "cluster {}: where Jarvis itself runs is not said (self); if that is a guest or node of this cluster, say so: \
-             it is never to act on itself",
+            "cluster {}: where Jarvis itself runs is not said (self), so that it is looked for by this machine's name and \
+             addresses; `jarvis doctor` says whether it is found: it is never to act on itself",
             cluster.name
         ));
     }

@@ -159,7 +159,7 @@ fn line(LogLine { t, .. }: &LogLine) -> String {
     }
 }
 
-fn guest_id(id: GuestId) -> pve::GuestId {
+pub(super) fn guest_id(id: GuestId) -> pve::GuestId {
     let kind = match id.kind {
         GuestKind::Qemu => pve::GuestKind::Qemu,
         GuestKind::Lxc => pve::GuestKind::Lxc,

@@ -7,17 +7,20 @@ mod rights;
 mod ward;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use engine::decide::{Autonomy, RESTART_TAG, Remedy, Runbook};
-use engine::observe::ClusterName;
+use engine::observe::{ClusterName, Subject};
 use jiff::{SignedDuration, Timestamp};
 use pve::types::{ClusterStatus, GuestResource, NodeResource, NodeStatus, Resource};
 use pve::{Client, Endpoint, Error, GuestKind, NodeName, Trust};
 
 use self::rights::{Grantee, Place};
 pub(crate) use self::ward::Ward;
+use super::itself::{SUSPECTS_MAX, shared};
 use super::skew::skew;
 use crate::act::CLOCKS_DIFFER_MAX;
+use crate::machine::Machine;
 use crate::words::plain;
 
 /// Guests whose configuration is read, one after the other: a question costs their node some milliseconds, and ten thousand
@@ -73,6 +76,10 @@ pub(crate) struct Patient {
     /// Where a second token acts.
     pub(crate) act_token: Option<Box<str>>,
     pub(crate) runbooks: Vec<Runbook>,
+    /// Where Jarvis itself runs, if somebody said.
+    pub(crate) own: Vec<Subject>,
+    /// The machine that this runs on.
+    pub(crate) machine: Arc<Machine>,
     pub(crate) level: Autonomy,
     pub(crate) standby: bool,
 }
@@ -123,6 +130,7 @@ pub(crate) async fn examine(patient: &Patient, now: impl Fn() -> Timestamp) -> V
         found.push(examined(watcher, &watching, node, patient.wakes() && nodes.len() > 1, &now).await);
     }
     found.extend(of_guests(watcher, &place).await);
+    found.push(patient.itself(watcher, &place).await);
     found
 }
 
@@ -134,6 +142,47 @@ impl Patient {
 
     fn wakes(&self) -> bool {
         self.acts() && self.runbooks.iter().any(|book| book.remedy == Remedy::Wake)
+    }
+
+    /// Where Jarvis itself runs, as it is said or as the daemon would find it out.
+    async fn itself(&self, watcher: &Client, place: &Place<'_>) -> Finding {
+        let what = "jarvis itself";
+        if let Some(own) = self.own.first() {
+            return Finding::new(
+                Mark::Well,
+                what,
+                format!("runs in {own}, as the configuration says (self)"),
+            );
+        }
+        let machine = &self.machine;
+        let on = place.nodes.iter().find(|node| machine.is_node && machine.may_be(node.node.as_str()));
+        if let Some(node) = on {
+            let words = format!("runs on node/{}, found by its name: nothing is done to that", node.node);
+            return Finding::new(Mark::Well, what, words);
+        }
+        let called = |guest: &&GuestResource| guest.name.as_deref().is_some_and(|name| machine.may_be(name));
+        let mut unread = Vec::new();
+        for guest in place.guests.iter().filter(called).take(SUSPECTS_MAX) {
+            match watcher.guest_config(&guest.node, guest.id).await {
+                Ok(config) => {
+                    if let Some(address) = shared(machine, &config) {
+                        let words = format!(
+                            "runs in {}, found by its address {address}: nothing is done to that, nor to the node that carries it",
+                            guest.id
+                        );
+                        return Finding::new(Mark::Well, what, words);
+                    }
+                }
+                Err(_) => unread.push(guest.id.to_string()),
+            }
+        }
+        let words = "not found among the nodes and guests by this machine's name and addresses; if it runs in one of them, say so (self)";
+        let mut finding = Finding::new(Mark::Well, what, words);
+        if !unread.is_empty() {
+            finding.mark = Mark::Note;
+            finding.words.push(format!("called as this machine, and not readable: {}", named(&unread)));
+        }
+        finding
     }
 
     fn acting(&self, grantee: &Grantee<'_>, place: &Place<'_>) -> Vec<Finding> {

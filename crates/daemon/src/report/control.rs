@@ -3,7 +3,7 @@
 //! Every change is one transaction of the store: the preference, its row of the journal with who it was, and the
 //! event. A body that is not exactly what a call wants changes nothing.
 //!
-//! Stopping is always safe, so any operator may stop, also one who is limited to some clusters; to let it act again,
+//! Stopping is always safe, so any operator may stop, also one who is limited to some clusters or to none; to let it act again,
 //! and to change the level, is to decide for all clusters. What the two keys of the autonomy mean is checked here
 //! whichever call they come by, so that there is no way around the ceiling.
 

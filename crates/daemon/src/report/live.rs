@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use crate::clock::Clock;
 use crate::observe::Observer;
 use crate::observe::doctor::Ward;
+use crate::observe::itself::Found;
 use crate::operate::Desk;
 
 use super::meter::Meter;
@@ -56,6 +57,8 @@ struct Sight {
     prospects: Mutex<Arc<[Prospect]>>,
     /// What its engine was given, while it is watched.
     policy: Mutex<Option<Arc<Given>>>,
+    /// Where in it Jarvis itself was found to run.
+    found: Mutex<Arc<[Found]>>,
     /// Who asks its cluster, for as long as it is watched.
     eyes: Mutex<Weak<Observer>>,
     /// Where it is examined.
@@ -77,6 +80,7 @@ impl Live {
                 remediations: AtomicUsize::new(0),
                 prospects: Mutex::new(Arc::new([])),
                 policy: Mutex::default(),
+                found: Mutex::new(Arc::new([])),
                 eyes: Mutex::default(),
                 ward: OnceLock::new(),
                 meter: Arc::default(),
@@ -170,6 +174,20 @@ impl Live {
     pub fn policy(&self, cluster: &ClusterName) -> Option<Arc<Given>> {
         let sight = self.clusters.iter().find(|sight| sight.name == *cluster)?;
         sight.policy.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Where in a cluster Jarvis itself was found to run.
+    pub(crate) fn set_found(&self, cluster: &ClusterName, found: &[Found]) {
+        if let Some(sight) = self.clusters.iter().find(|sight| sight.name == *cluster) {
+            *sight.found.lock().unwrap_or_else(PoisonError::into_inner) = found.into();
+        }
+    }
+
+    /// Where in a cluster Jarvis itself was found to run, where nobody has said it.
+    pub(crate) fn found(&self, cluster: &ClusterName) -> Arc<[Found]> {
+        let sight = self.clusters.iter().find(|sight| sight.name == *cluster);
+        let Some(sight) = sight else { return Arc::new([]) };
+        Arc::clone(&sight.found.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Who asks a cluster what somebody wants to know of it, from now on.

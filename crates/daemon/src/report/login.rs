@@ -2,8 +2,9 @@
 //!
 //! A bearer token is shown by programs, and by the original's page. A cookie is sent by a browser whatever page made it
 //! ask, so it is believed only together with what another page cannot know or make: for each call that changes
-//! something the session's CSRF token, and that the browser itself says that the call comes from our own page. Where both
-//! are sent the bearer token counts, because somebody meant it.
+//! something the session's CSRF token, and that the browser itself says that the call comes from our own page; and no call
+//! at all is made by it that another page has a browser make, as far as the browser says so. Where both are sent the bearer
+//! token counts, because somebody meant it.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -24,7 +25,7 @@ use super::bucket;
 use super::caller;
 use super::local::{self, Call, Shown};
 use super::logins::{Place, Try};
-use super::origin::From;
+use super::origin::{From, of_another_page};
 use super::peer::{Peer, Secured};
 use super::problem::Problem;
 use super::refusal::{Error, Refusal};
@@ -34,6 +35,9 @@ use super::web::{Answer, App, Shared, read_bytes, read_said};
 /// The contract's words; the page logs out on them, so nothing else may use them.
 pub(super) const NO_TOKEN: &str = "Authentication required";
 pub(super) const BAD_TOKEN: &str = "Invalid or expired token";
+
+/// To whoever lets a browser send the cookie along.
+const OTHER_PAGE: &str = "This page may not use the login of another one";
 
 /// What a page sends with each call that changes something.
 pub(super) const CSRF_HEADER: &str = "X-CSRF-Token";
@@ -47,8 +51,9 @@ const SEALED_MAX: usize = 80 * 1024 * 1024;
 /// Lets through whoever may, with their [`caller::Caller`] and [`Verified`] for the handlers.
 pub(super) async fn required(State(app): Shared, peer: Peer, request: Request, next: Next) -> Response {
     let routed = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str).to_owned();
-    let proof = bearer(request.headers());
-    let proof = proof.and_then(|token| app.local.read(token, peer.address, Timestamp::now()));
+    let token = bearer(request.headers());
+    let by_cookie = token.is_none();
+    let proof = token.and_then(|token| app.local.read(token, peer.address, Timestamp::now()));
     let answer = match proof {
         Some(shown) => of_this_machine(&app, shown, request, next).await,
         None => match identify(&app, peer, request.method(), request.headers(), &routed) {
@@ -57,7 +62,13 @@ pub(super) async fn required(State(app): Shared, peer: Peer, request: Request, n
         },
     };
     match answer {
-        Ok(response) => response,
+        Ok(mut response) => {
+            if by_cookie {
+                // What a browser has kept it shows at the press of a button, also when the login is over.
+                response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+            }
+            response
+        }
         Err(refusal) if routed.starts_with("/api/v1/") => Problem::from(refusal).into_response(),
         Err(refusal) => refusal.into_response(),
     }
@@ -104,6 +115,9 @@ fn identify(app: &App, peer: Peer, method: &Method, headers: &HeaderMap, routed:
         let verified = app.auth.verify_cookie(cookie, now).ok_or_else(|| unknown(BAD_TOKEN))?;
         if !matches!(*method, Method::GET | Method::HEAD) {
             not_forged(app, peer, headers, &verified)?;
+        } else if of_another_page(headers) {
+            // It could not read the answer, but have it made, and learn from how long that took.
+            return Err(Refusal::new(StatusCode::FORBIDDEN, OTHER_PAGE));
         }
         verified
     };
@@ -126,7 +140,7 @@ fn not_forged(app: &App, peer: Peer, headers: &HeaderMap, verified: &Verified) -
                 "A call with a cookie has to say where it comes from: send Origin, or a bearer token",
             ));
         }
-        From::Others => return Err(forged("This page may not use the login of another one")),
+        From::Others => return Err(forged(OTHER_PAGE)),
     }
     let expected = app.auth.csrf(verified.pass).unwrap_or_default();
     let given = headers.get(CSRF_HEADER).map_or(&b""[..], |value| value.as_bytes());

@@ -15,6 +15,12 @@ pub(super) enum From {
     Nobody,
 }
 
+/// Whether a browser says that another page than ours has it ask. An address that somebody typed is of none.
+pub(super) fn of_another_page(headers: &HeaderMap) -> bool {
+    let mut said = headers.get_all("sec-fetch-site").iter();
+    said.any(|site| !matches!(site.as_bytes(), b"same-origin" | b"none"))
+}
+
 /// The other origins that the configuration allows.
 #[derive(Debug)]
 pub(super) struct Origins(Vec<String>);
@@ -72,7 +78,7 @@ impl Origins {
     /// Whether a socket may be opened: by a program, by our own page or by an allowed one. Whether the page was
     /// loaded over TLS is not asked, since a proxy may have ended it.
     pub(super) fn admits(&self, headers: &HeaderMap) -> bool {
-        let Some(origin) = headers.get(header::ORIGIN) else { return true };
+        let Some(origin) = headers.get(header::ORIGIN) else { return !of_another_page(headers) };
         let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
         let authority =
             origin.to_str().ok().and_then(|origin| origin.split_once("://")).map(|(_, host)| host);

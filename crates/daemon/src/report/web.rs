@@ -171,7 +171,7 @@ pub(super) fn cors(origins: Arc<Origins>) -> CorsLayer {
 
 /// What every answer says to a browser. Only the page itself (`site`) says more: everything else may load nothing.
 pub(super) async fn hardened(request: Request, next: Next) -> Response {
-    const HEADERS: [(HeaderName, HeaderValue); 5] = [
+    const HEADERS: [(HeaderName, HeaderValue); 7] = [
         (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
         (header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
         (
@@ -180,6 +180,9 @@ pub(super) async fn hardened(request: Request, next: Next) -> Response {
         ),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
         (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
+        // No other page gets hold of it: as a picture or a script, or of the window that shows it. What CORS allows goes on.
+        (HeaderName::from_static("cross-origin-resource-policy"), HeaderValue::from_static("same-origin")),
+        (HeaderName::from_static("cross-origin-opener-policy"), HeaderValue::from_static("same-origin")),
     ];
     // For a year, and only where it is ours to say: a proxy's TLS is its own affair.
     const TLS_ONLY: HeaderValue = HeaderValue::from_static("max-age=31536000");

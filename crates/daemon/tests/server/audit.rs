@@ -5,7 +5,8 @@ use std::path::Path;
 use daemon::report::caller::Role;
 use serde_json::Value;
 use sqlx::Connection;
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use crate::harness::{Fixture, Reply, edge};
 use crate::slow::ask_and_stop;
@@ -124,6 +125,37 @@ async fn the_file_has_every_row_once_and_no_other() {
     assert_eq!(count("", &otto).await, 1, "no row of another cluster, and none of all of Jarvis");
     let wrong = json(&fixture.get(&format!("{EXPORT}?limit=5"), &all).await);
     assert_eq!(wrong["detail"], "limit: there is no such parameter; allowed: since, until, cluster, kind");
+    fixture.stop().await;
+}
+
+/// HTTP/1.0 has no end of a file but that of its connection: one that was cut off would look whole.
+#[tokio::test]
+async fn who_could_not_tell_a_part_from_the_whole_gets_none() {
+    let fixture = Fixture::new().await;
+    let token = fixture.token();
+    for (name, version, lines, status) in [
+        ("HTTP/1.1", "1.1", "", 200),
+        ("HTTP/1.0", "1.0", "", 505),
+        ("HTTP/1.0 that keeps its connection", "1.0", "Connection: keep-alive\r\n", 505),
+    ] {
+        let mut stream = TcpStream::connect(fixture.address()).await.unwrap();
+        let closed = if lines.is_empty() { "Connection: close\r\n" } else { lines };
+        let text = format!(
+            "GET {EXPORT} HTTP/{version}\r\nHost: jarvis.lan\r\n{closed}Authorization: Bearer {token}\r\n\r\n"
+        );
+        stream.write_all(text.as_bytes()).await.unwrap();
+        // It keeps its connection, so its end is not waited for.
+        let mut start = [0; 12];
+        stream.read_exact(&mut start).await.unwrap();
+        assert_eq!(&String::from_utf8_lossy(&start)[9..], status.to_string(), "{name}");
+        let mut rest = vec![0; 1024];
+        let read = stream.read(&mut rest).await.unwrap();
+        let rest = String::from_utf8_lossy(&rest[..read]).into_owned();
+        let refused = rest.contains("application/problem+json") && rest.contains("proxy_http_version 1.1");
+        assert_eq!(refused, status == 505, "{name}: {rest}");
+    }
+    // It took nobody's turn.
+    assert_eq!(fixture.get(EXPORT, &token).await.status, 200);
     fixture.stop().await;
 }
 

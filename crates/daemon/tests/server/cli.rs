@@ -372,7 +372,7 @@ async fn work_and_silences_are_announced_listed_and_ended() {
         ("no such day",              "maintenance add cluster --weekly sonntag --at 02:00 --for 1h", 1, "", "jarvis: refused: days: days are mon, tue, wed, thu, fri, sat, sun, several of them with commas\n"),
         ("no such subject",          "maintenance add pve1 --for 1h", 1, "", "jarvis: refused: subject: `pve1` is nothing that can be meant: write cluster, node/pve1,"),
         ("no such condition",        "silence add cluster --for 1h --condition VM_CRASH", 1, "", "jarvis: refused: condition: must be one of MONITOR_BLIND,"),
-        ("no such zone",             "maintenance add cluster --for 1h --zone Mars/Base", 1, "", "jarvis: refused: zone: there is no such time zone; write one like Europe/Berlin or UTC\n"),
+        ("no such zone",             "maintenance add cluster --for 1h --zone Mars/Base", 1, "", "jarvis: refused: zone: there is no such time zone; write one of the IANA database, like Europe/Berlin or UTC\n"),
         ("the list",                 "maintenance list", 0, "ID        STATE     CLUSTER  SUBJECT    BY", ""),
         ("for a script",             "maintenance list --json --cluster edge", 0, "{\"items\":[{", ""),
         ("it shows",                 "incidents", 0, "SINCE (UTC)          SEVERITY  CLUSTER  NODE  CONDITION   WHAT              NEXT\n2023-11-14 22:13:20  error     lab      pve1  VM_CRASHED  web01 (qemu/101)  maintenance until 20", ""),

@@ -192,6 +192,7 @@ async fn the_kill_switch_and_the_level_by_socket() {
     fixture.user("vera", Role::Viewer, None).await;
     fixture.user("olga", Role::Operator, None).await;
     fixture.user("otto", Role::Operator, Some(&[edge()])).await;
+    fixture.user("nina", Role::Operator, Some(&[])).await;
     let (on, off) = (r#"{"killSwitch":true}"#, r#"{"killSwitch":false}"#);
     let shape = r#"{"error":"The message must have one body: {\"active\": true} or {\"active\": false}","status":400}"#;
     let level = r#"{"error":"Level must be 0-4","status":400}"#;
@@ -209,7 +210,12 @@ async fn the_kill_switch_and_the_level_by_socket() {
         ("twice",                        "olga", r#"["killSwitch",{"active":true,"active":false}]"#,    shape, true,  2),
         ("one key more",                 "olga", r#"["killSwitch",{"active":false,"force":true}]"#,     shape, true,  2),
         ("of some, to let it act again", "otto", r#"["killSwitch",{"active":false}]"#,                  "403", true,  2),
+        ("of none, to let it act again", "nina", r#"["killSwitch",{"active":false}]"#,                  "403", true,  2),
         ("an operator lets it act",      "olga", r#"["killSwitch",{"active":false}]"#,                  off,   false, 2),
+        ("of none, to stop",             "nina", r#"["killSwitch",{"active":true}]"#,                   on,    true,  2),
+        ("and to let it act after that", "nina", r#"["killSwitch",{"active":false}]"#,                  "403", true,  2),
+        ("of none, the level",           "nina", r#"["autonomyLevel",{"level":0}]"#,                    "403", true,  2),
+        ("an operator, once more",       "olga", r#"["killSwitch",{"active":false}]"#,                  off,   false, 2),
         ("of some, to stop",             "otto", r#"["killSwitch",{"active":true}]"#,                   on,    true,  2),
         ("of some, the level",           "otto", r#"["autonomyLevel",{"level":0}]"#,                    "403", true,  2),
         ("the level",                    "olga", r#"["autonomyLevel",{"level":1}]"#,  r#"{"autonomyLevel":1}"#, true,  1),
@@ -221,7 +227,7 @@ async fn the_kill_switch_and_the_level_by_socket() {
     let auth =
         async |name: &str| format!(r#"{{"token":"{}","clusters":"all"}}"#, fixture.token_of(name).await);
     let mut screens = std::collections::BTreeMap::new();
-    for name in ["vera", "olga", "otto"] {
+    for name in ["vera", "olga", "otto", "nina"] {
         let screen = fixture.join("/events", &auth(name).await).await;
         screen.hear_until("40/events,").await;
         screens.insert(name, screen);
@@ -237,8 +243,22 @@ async fn the_kill_switch_and_the_level_by_socket() {
     let operated = fixture.operated();
     let stops = operated.iter().filter(|row| row.contains("killSwitch") || row.contains("autonomyLevel"));
     let by: Vec<_> = stops.map(|row| row.split_once(" {").unwrap().0).collect();
-    let expected = ["olga (login) killSwitch", "olga (login) killSwitch", "otto (login) killSwitch"];
-    assert_eq!(by, [&expected[..], &["olga (login) autonomyLevel"]].concat());
+    let expected = ["olga", "olga", "nina", "olga", "otto"].map(|by| format!("{by} (login) killSwitch"));
+    assert_eq!(by, [&expected[..], &["olga (login) autonomyLevel".into()]].concat());
+
+    // By REST, and by the preference behind it, as by socket.
+    let nina = fixture.token_of("nina").await;
+    for (call, body, expected) in [
+        ("PUT /api/monitor/killswitch", r#"{"active":true}"#, 200),
+        ("PUT /api/monitor/killswitch", r#"{"active":false}"#, 403),
+        ("PUT /api/memory/preferences/autonomy.killSwitch", r#"{"value":"true"}"#, 200),
+        ("PUT /api/memory/preferences/autonomy.killSwitch", r#"{"value":"false"}"#, 403),
+        ("PUT /api/memory/preferences/autonomy.level", r#"{"value":"0"}"#, 403),
+        ("PUT /api/monitor/autonomy-level", r#"{"level":0}"#, 403),
+    ] {
+        let reply = fixture.ask(call, &nina, body).await;
+        assert_eq!(reply.status, expected, "of none: {call} {body}: {}", reply.body);
+    }
 
     // Who floods it fills no journal, and stops all the same.
     let packets: Vec<_> =

@@ -98,7 +98,7 @@ async fn each_call_for_another_cluster() {
     let (end_work, end_silence) = (ends.remove(0), ends.remove(0));
     // The least role that gets as far as the answer; less is 403 anyway.
     #[rustfmt::skip]
-    let table: [(&str, &str, Role, u16); 59] = [
+    let table: [(&str, &str, Role, u16); 64] = [
         ("GET /api/v1/clusters",                        "", Viewer, 200),
         ("GET /api/v1/clusters/lab",                    "", Viewer, 404),
         ("GET /api/v1/clusters/lab/nodes",              "", Viewer, 404),
@@ -106,6 +106,11 @@ async fn each_call_for_another_cluster() {
         ("GET /api/v1/clusters/lab/guests",             "", Viewer, 404),
         ("GET /api/v1/clusters/lab/guests/qemu/101",    "", Viewer, 404),
         ("GET /api/v1/clusters/lab/storages",           "", Viewer, 404),
+        ("GET /api/v1/clusters/lab/checkup",            "", Role::Admin, 404),
+        ("GET /api/v1/clusters/lab/nodes/pve1/history", "", Viewer, 404),
+        ("GET /api/v1/clusters/lab/guests/qemu/101/history", "", Viewer, 404),
+        ("GET /api/v1/clusters/lab/guests/qemu/101/config", "", Viewer, 404),
+        ("GET /api/v1/clusters/lab/tasks/UPID:pve1:00000001:00000001:00000001:qmstart:101:a@pve:/log", "", Operator, 404),
         ("GET /api/v1/clusters/edge/nodes/pve1",        "", Viewer, 404),
         ("GET /api/v1/nodes",                           "", Viewer, 200),
         ("GET /api/v1/nodes?cluster=lab",               "", Viewer, 404),

@@ -135,6 +135,8 @@ impl Fixture {
         let options = ServerOptions {
             listen: "127.0.0.1:0".parse().unwrap(),
             allowed_origins: vec![DESK.into()],
+            names: ["jarvis.lan", "x", "y"].map(Into::into).into(),
+            public_url: None,
             behind_proxy: vec!["127.0.0.1".parse().unwrap()],
             tls,
             store: store.clone(),

@@ -88,6 +88,107 @@ async fn a_cookie_alone_changes_nothing() {
     fixture.stop().await;
 }
 
+/// What is read by a cookie is read by our page or by whoever types its address: what another page has a browser fetch is
+/// refused, also where it could not read the answer, since it could measure it.
+#[tokio::test]
+async fn what_another_page_has_a_browser_read() {
+    let fixture = Fixture::new().await;
+    let page = log_in(&fixture).await;
+    let token = format!("Authorization: Bearer {}", fixture.token());
+    let (cookie, desk) = (page.cookie.as_str(), format!("Origin: {DESK}"));
+    let table: [(&str, &[&str], u16); 11] = [
+        ("our page", &[cookie, "Sec-Fetch-Site: same-origin"], 200),
+        ("an address that is typed", &[cookie, "Sec-Fetch-Site: none"], 200),
+        ("a browser that says nothing", &[cookie], 200),
+        (
+            "a picture of another page",
+            &[cookie, "Sec-Fetch-Site: cross-site", "Sec-Fetch-Mode: no-cors"],
+            403,
+        ),
+        ("a script of a neighbour", &[cookie, "Sec-Fetch-Site: same-site", "Sec-Fetch-Mode: no-cors"], 403),
+        ("a link in a mail", &[cookie, "Sec-Fetch-Site: cross-site", "Sec-Fetch-Mode: navigate"], 403),
+        ("a listed page by a cookie", &[cookie, &desk, "Sec-Fetch-Site: same-site"], 403),
+        ("a listed page by a token", &[&token, &desk, "Sec-Fetch-Site: cross-site"], 200),
+        ("a token beside the cookie", &[&token, cookie, "Sec-Fetch-Site: same-site"], 200),
+        ("two words of it", &[cookie, "Sec-Fetch-Site: same-origin", "Sec-Fetch-Site: cross-site"], 403),
+        ("a word that nobody knows", &[cookie, "Sec-Fetch-Site: elsewhere"], 403),
+    ];
+    for path in ["/api/v1/events", "/api/v1/session", "/api/monitor/status", "/metrics"] {
+        for method in ["GET", "HEAD"] {
+            for (name, lines, expected) in table {
+                let reply = fixture.call(&format!("{method} {path}"), lines, "").await;
+                assert_eq!(reply.status, expected, "{method} {path}, {name}: {}", reply.body);
+            }
+        }
+    }
+    let link = [cookie, "Sec-Fetch-Site: cross-site", "Sec-Fetch-Mode: navigate"];
+    let shown = fixture.call("GET /incidents/1", &link, "").await;
+    assert_eq!(shown.status, 200, "the page itself opens from a mail");
+    // Sockets look at no cookie, and at where they come from all the same.
+    let sockets: [(&str, &[&str], u16); 6] = [
+        ("our page", &["Sec-Fetch-Site: same-origin"], 200),
+        ("a program", &[], 200),
+        ("a listed page", &[&desk, "Sec-Fetch-Site: cross-site"], 200),
+        ("a listed page's neighbour", &[&desk, cookie, "Sec-Fetch-Site: same-site"], 200),
+        ("a picture of another page", &["Sec-Fetch-Site: cross-site"], 403),
+        ("the same with a cookie", &[cookie, "Sec-Fetch-Site: same-site"], 403),
+    ];
+    for (name, lines, expected) in sockets {
+        let reply = fixture.call("GET /socket.io/?EIO=4&transport=polling", lines, "").await;
+        assert_eq!(reply.status, expected, "a socket, {name}: {}", reply.body);
+    }
+    // Where a browser asks all the same, no other page gets hold of what comes.
+    for path in ["/", "/api/v1/session", "/api/health", "/nowhere", "/socket.io/?EIO=4&transport=polling"] {
+        let reply = fixture.call(&format!("GET {path}"), &[], "").await;
+        for name in ["cross-origin-resource-policy", "cross-origin-opener-policy"] {
+            assert_eq!(reply.header(name), Some("same-origin"), "{path}: {}", reply.head);
+        }
+    }
+    fixture.stop().await;
+}
+
+/// The Back button of a browser shows what it has kept, without a question, also after the login is over. So it keeps nothing.
+#[tokio::test]
+async fn a_browser_keeps_nothing_that_was_read_by_a_cookie() {
+    let fixture = Fixture::new().await;
+    let page = log_in(&fixture).await;
+    let token = format!("Authorization: Bearer {}", fixture.token());
+    let mut tags = 0;
+    for (path, of_a_program) in [
+        ("/api/v1/events", "private, no-cache"),
+        ("/api/v1/incidents", "private, no-cache"),
+        ("/api/v1/guests", "private, no-cache"),
+        ("/api/v1/journal", "private, no-cache"),
+        ("/api/v1/users", "no-store"),
+        ("/api/v1/session", "no-store"),
+        ("/api/v1/journal/export", "no-store"),
+        ("/api/v1/nowhere", "no-store"),
+        ("/api/memory/events", "no-store"),
+        ("/metrics", "no-store"),
+    ] {
+        let call = format!("GET {path}");
+        let read = fixture.call(&call, &[&page.cookie], "").await;
+        assert_eq!(read.header("cache-control"), Some("no-store"), "{path}: {}", read.head);
+        assert_eq!(
+            read.head.to_ascii_lowercase().matches("cache-control").count(),
+            1,
+            "{path}: {}",
+            read.head
+        );
+        let program = fixture.call(&call, &[&token], "").await;
+        assert_eq!(program.header("cache-control"), Some(of_a_program), "{path}: {}", program.head);
+        if let Some(tag) = read.header("etag") {
+            tags += 1;
+            let again = [page.cookie.as_str(), &format!("If-None-Match: {tag}")];
+            let again = fixture.call(&call, &again, "").await;
+            let kept = again.header("cache-control");
+            assert_eq!((again.status, kept), (304, Some("no-store")), "{path}: a tag still counts");
+        }
+    }
+    assert!(tags >= 3, "{tags}");
+    fixture.stop().await;
+}
+
 /// CORS: which page may read what, and that no page may send a cookie along from elsewhere.
 #[tokio::test]
 async fn what_other_origins_are_told_before_they_ask() {

@@ -73,6 +73,11 @@ async fn over_tls_all_is_as_without_and_promised() {
         let cookie = reply.header("set-cookie").unwrap();
         assert!(cookie.starts_with("__Host-jarvis=") && cookie.ends_with("; Secure"), "{name}: {cookie}");
     }
+    let mut stream = connect(&fixture, &certificate, &both, &[]).await.unwrap();
+    let named = "GET /api/health?liveness HTTP/1.1\r\nHost: watch.lan\r\nConnection: close\r\n\r\n";
+    stream.write_all(named.as_bytes()).await.unwrap();
+    let reply = Reply::read(stream).await;
+    assert_eq!(reply.status, 200, "the name is the certificate's affair: {}", reply.shown());
     let other = connect(&fixture, &certificate, &both, &["h2"]).await;
     assert!(other.is_err(), "HTTP/2 alone is not spoken");
     let plain = fixture.call("GET /api/health?liveness", &[], "").await;

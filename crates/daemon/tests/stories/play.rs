@@ -121,6 +121,7 @@ pub(crate) fn play(
             first: true,
             autonomy_ceiling: script.autonomy.number(),
             standby,
+            machine: Arc::default(),
             tape: Some(tape.clone()),
         };
         let live = Arc::clone(&watched.live);

@@ -79,6 +79,9 @@ pub(super) struct Scratch {
     pub(super) own: Vec<Box<str>>,
     /// Storages without room, or away, as the last critical round had them, and how they are.
     pub(super) full: Vec<(StorageName, NodeName, Box<str>)>,
+    /// Where Jarvis itself was found to run.
+    #[serde(default)]
+    pub(super) found: Vec<Subject>,
 }
 
 /// An open incident about which something may be done.
@@ -404,8 +407,10 @@ impl Engine {
         let all_tags = self.tags_of(slot);
         let meant = open.map(|open| Known { tags: &all_tags, ..self.known(&slot.subject, open) });
         let maintenance = meant.and_then(|known| decide::maintained(&self.controls.maintenance, now, &known));
-        let protected =
-            self.policy.protects(&slot.subject, &all_tags).or_else(|| self.carries_us(&slot.subject));
+        let protected = self
+            .policy
+            .protects(self.own(), &slot.subject, &all_tags)
+            .or_else(|| self.carries_us(&slot.subject));
         let case = Case {
             now,
             runbook,
@@ -492,6 +497,11 @@ impl Engine {
         }
     }
 
+    /// Where Jarvis itself runs: as somebody said, and where nobody did, as it was found out.
+    fn own(&self) -> &[Subject] {
+        if self.policy.own.is_empty() { &self.scratch.found } else { &self.policy.own }
+    }
+
     /// Why a node, or a service of it, is not touched: the guest in which Jarvis runs is there now.
     fn carries_us(&self, subject: &Subject) -> Option<String> {
         let node = match subject {
@@ -499,7 +509,7 @@ impl Engine {
             Subject::Service(id) => &id.node,
             Subject::Cluster | Subject::Guest(_) | Subject::Storage(_) => return None,
         };
-        let ours = self.policy.own.iter().filter_map(|own| match own {
+        let ours = self.own().iter().filter_map(|own| match own {
             Subject::Guest(id) => self.memory.guests.get(id),
             Subject::Cluster | Subject::Node(_) | Subject::Storage(_) | Subject::Service(_) => None,
         });

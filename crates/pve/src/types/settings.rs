@@ -77,11 +77,29 @@ impl GuestConfig {
         split_tags(self.get("tags"))
     }
 
+    /// The addresses of its network cards, from `net0` and on: of a virtual machine `virtio=BC:24:11:00:00:01,bridge=vmbr0`, of a
+    /// container `name=eth0,bridge=vmbr0,hwaddr=BC:24:11:00:00:01`.
+    pub fn addresses(&self) -> impl Iterator<Item = &str> {
+        let digits = |rest: &str| !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_digit());
+        let cards = self.keys().filter(move |key| key.strip_prefix("net").is_some_and(digits));
+        let parts = cards.filter_map(|key| self.get(key)).flat_map(|card| card.split(','));
+        parts
+            .filter_map(|part| part.split_once('='))
+            .map(|(_, value)| value.trim())
+            .filter(|value| is_mac(value))
+    }
+
     /// Whether the guest agent is enabled: `1`, `enabled=1`, or either with options behind a comma.
     pub fn agent(&self) -> bool {
         let first = self.get("agent").and_then(|agent| agent.split(',').next()).unwrap_or_default();
         ["1", "enabled=1"].contains(&first)
     }
+}
+
+/// Six pairs of digits, as PVE writes the address of a card.
+fn is_mac(text: &str) -> bool {
+    let pair = |pair: &str| pair.len() == 2 && pair.bytes().all(|byte| byte.is_ascii_hexdigit());
+    text.split(':').count() == 6 && text.split(':').all(pair)
 }
 
 impl Deref for GuestConfig {
@@ -131,5 +149,41 @@ mod tests {
         assert_eq!(config.get("description"), Some(""));
         let empty: GuestConfig = serde_json::from_str("{}").unwrap();
         assert!(!empty.onboot(), "absent is no");
+    }
+
+    #[test]
+    fn the_addresses_of_its_cards() {
+        for (name, json, expected) in [
+            (
+                "a virtual machine",
+                r#"{"net0":"virtio=BC:24:11:00:00:01,bridge=vmbr0,firewall=1"}"#,
+                &["BC:24:11:00:00:01"][..],
+            ),
+            (
+                "a container",
+                r#"{"net0":"name=eth0,bridge=vmbr0,hwaddr=BC:24:11:00:00:02,ip=dhcp,type=veth"}"#,
+                &["BC:24:11:00:00:02"],
+            ),
+            (
+                "several cards",
+                r#"{"net0":"e1000=bc:24:11:00:00:01","net10":"virtio=BC:24:11:00:00:03"}"#,
+                &["bc:24:11:00:00:01", "BC:24:11:00:00:03"],
+            ),
+            (
+                "in the other way",
+                r#"{"net1":"virtio,bridge=vmbr0,macaddr=BC:24:11:00:00:04"}"#,
+                &["BC:24:11:00:00:04"],
+            ),
+            ("an address of another kind", r#"{"net0":"name=eth0,ip6=fd00:0:0:0:0:1,gw6=fe80::1"}"#, &[]),
+            (
+                "another key",
+                r#"{"network":"x=BC:24:11:00:00:01","net":"x=BC:24:11:00:00:01","description":"net0=BC:24:11:00:00:01"}"#,
+                &[],
+            ),
+            ("none", "{}", &[]),
+        ] {
+            let config: GuestConfig = serde_json::from_str(json).unwrap();
+            assert_eq!(config.addresses().collect::<Vec<_>>(), expected, "{name}");
+        }
     }
 }

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use axum::body::{Body, Bytes};
 use axum::extract::State;
-use axum::http::StatusCode;
 use axum::http::header::{CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_TYPE};
+use axum::http::{StatusCode, Version};
 use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
 use serde::Serialize;
@@ -23,6 +23,7 @@ use super::shape::Time;
 use super::{Reply, Shared, bounds};
 use crate::record::{self, JournalFilter, ListPage, VerifyError};
 use crate::report::caller::Caller;
+use crate::report::problem::Problem;
 use crate::report::refusal::Refusal;
 use crate::report::solo::Known;
 use crate::report::turns::Turns;
@@ -190,8 +191,13 @@ impl Asks for PartAsked {
 pub(super) async fn export(
     State(app): Shared,
     caller: Caller,
+    version: Version,
     Asked((part, asked)): Asked<(PartAsked, JournalAsked)>,
 ) -> Reply {
+    if version < Version::HTTP_11 {
+        // Its end would be that of the connection, which comes too when the file is cut off.
+        return Err(Problem::new(StatusCode::HTTP_VERSION_NOT_SUPPORTED, OLD_HTTP));
+    }
     let Some(turn) = Turns::take(&app.exports, &caller.name) else {
         let words = "the journal is being sent to you already, or to as many others as it may be: try again";
         return Err(Refusal::new(StatusCode::TOO_MANY_REQUESTS, words).retry_after(EXPORT_AGAIN).into());
@@ -244,6 +250,8 @@ pub(super) async fn export(
     Ok(response)
 }
 
+const OLD_HTTP: &str = "by HTTP/1.0 nobody could tell a file that was cut off from a whole one: ask by HTTP/1.1; a proxy in between has to, too \
+                        (nginx: proxy_http_version 1.1)";
 const RIGHTS_CHANGED: &str = "somebody's rights changed meanwhile: ask again";
 
 /// Some lines, and what is asked for those after them.

@@ -121,7 +121,7 @@ fn common(path: &str, method: &str, call: &mut Value) {
         statuses.extend(["408", "409", "413", "429"]);
     }
     if path.ends_with("/export") {
-        statuses.push("429");
+        statuses.extend(["429", "505"]);
     }
     // Nobody logs in with a body that a form of another page could send.
     if (ours || public) && call.get("requestBody").is_some() {

@@ -11,6 +11,7 @@ use utoipa::ToSchema;
 use super::answer::Has;
 use super::params::{Asked, Nothing};
 use super::{Reply, Shared, seen};
+use crate::observe::itself::{By, Found};
 use crate::report::caller::Caller;
 use crate::report::control;
 
@@ -42,10 +43,24 @@ struct ClusterPolicy {
     protect: Vec<String>,
     /// What is not told about.
     ignore: Vec<String>,
-    /// Where Jarvis itself runs: never acted on.
+    /// Where Jarvis itself runs: never acted on, nor is the node that carries it.
     own: Vec<String>,
+    /// How that is known; null where it is not.
+    own_known: Option<OwnKnown>,
     /// So many new incidents within a minute are a storm, in which nothing is done.
     storm: u32,
+}
+
+/// How it is known where Jarvis itself runs.
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+enum OwnKnown {
+    /// The configuration says so.
+    Configured,
+    /// Found by its address: a card of the guest has that of one of this machine.
+    FoundByAddress,
+    /// Found by its name: the node is called as this machine, which is a node of PVE.
+    FoundByName,
 }
 
 /// What is done about a condition.
@@ -132,7 +147,18 @@ impl MarksInForce {
     }
 }
 
-fn of(cluster: String, policy: &Policy, standby: bool) -> ClusterPolicy {
+fn of(cluster: String, policy: &Policy, standby: bool, found: &[Found]) -> ClusterPolicy {
+    let (own, own_known) = match (&policy.own[..], found) {
+        ([], []) => (Vec::new(), None),
+        ([], [first, ..]) => {
+            let known = match first.by {
+                By::Address(_) => OwnKnown::FoundByAddress,
+                By::Name => OwnKnown::FoundByName,
+            };
+            (found.iter().map(|found| found.subject.clone()).collect(), Some(known))
+        }
+        (own, _) => (own.to_vec(), Some(OwnKnown::Configured)),
+    };
     let named = |subjects: &[engine::observe::Subject], tags: &[Box<str>]| -> Vec<String> {
         let tags = tags.iter().map(|tag| format!("tag:{tag}"));
         subjects.iter().map(ToString::to_string).chain(tags).collect()
@@ -148,7 +174,8 @@ fn of(cluster: String, policy: &Policy, standby: bool) -> ClusterPolicy {
         marks: general.chain(single).collect(),
         protect: named(&policy.protect, &policy.protect_tags),
         ignore: named(&policy.ignore, &policy.ignore_tags),
-        own: named(&policy.own, &[]),
+        own: named(&own, &[]),
+        own_known,
         storm: policy.storm,
     }
 }
@@ -159,7 +186,7 @@ pub(super) async fn policy(State(app): Shared, caller: Caller, has: Has, _: Aske
     let control::InForce { level, kill_switch } = control::in_force(&app).await;
     let clusters = seen(&app, &caller, None)?.into_iter().filter_map(|(name, _)| {
         let given = app.live.policy(name)?;
-        Some(of(name.to_string(), &given.policy, given.standby))
+        Some(of(name.to_string(), &given.policy, given.standby, &app.live.found(name)))
     });
     has.answer(&InForce { level, ceiling: app.ceiling, kill_switch, clusters: clusters.collect() })
 }

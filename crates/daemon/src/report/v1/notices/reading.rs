@@ -52,7 +52,10 @@ impl Reading {
     pub(super) fn zone(&mut self, name: Option<&str>) -> Option<(TimeZone, String)> {
         let found = zone::find(name?);
         if found.is_none() {
-            self.wrong("zone", "there is no such time zone; write one like Europe/Berlin or UTC");
+            self.wrong(
+                "zone",
+                "there is no such time zone; write one of the IANA database, like Europe/Berlin or UTC",
+            );
         }
         let zone = found?;
         let name = zone.iana_name().unwrap_or("UTC").to_owned();
