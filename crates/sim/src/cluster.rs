@@ -219,7 +219,8 @@ impl Cluster {
         if let Some(unknown) = nodes.iter().find(|n| !self.nodes.contains_key(*n)) {
             return Err(Trouble::NoNode(unknown.to_string()));
         }
-        let place = Place { used: spec.used, active: true, stats: Some((spec.used, self.now)) };
+        let place =
+            Place { used: spec.used, active: true, since: self.now, stats: Some((spec.used, self.now)) };
         let places = nodes.into_iter().map(|node| (node, place.clone())).collect();
         self.storages.insert(spec.name.clone(), Storage { spec, places });
         self.touch();

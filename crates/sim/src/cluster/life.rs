@@ -258,12 +258,17 @@ impl Cluster {
         change: impl Fn(&mut super::Place),
     ) -> Result<(), Trouble> {
         self.touch();
+        let now = self.now;
         let found = self.storages.get_mut(storage).ok_or_else(|| Trouble::NoStorage(storage.to_string()))?;
         let mut changed = 0;
         // What is shared is one thing: it cannot be fuller on one node than on another.
         let everywhere = node.is_none();
         for (_, place) in found.places.iter_mut().filter(|(at, _)| everywhere || Some(*at) == node) {
+            let before = (place.used, place.active);
             change(place);
+            if (place.used, place.active) != before {
+                place.since = now;
+            }
             changed += 1;
         }
         let missing = || Trouble::NoStorage(format!("{storage}` on `{}", node.map_or("?", NodeName::as_str)));

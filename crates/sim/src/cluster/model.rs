@@ -471,6 +471,8 @@ pub struct Place {
     pub used: u64,
     /// Whether it can be reached from its node.
     pub active: bool,
+    /// Since when it has been so.
+    pub since: Timestamp,
     /// Used bytes and the time, as last broadcast; an inactive storage is not broadcast at all.
     pub stats: Option<(u64, Timestamp)>,
 }

@@ -190,16 +190,16 @@ impl Acts {
             let places = || {
                 cluster.storages().values().filter_map(|storage| Some((storage, storage.places.get(name)?)))
             };
-            let full = places().any(|(storage, place)| {
-                place.active && place.used.saturating_mul(100) >= storage.spec.total.saturating_mul(FULL)
-            });
-            // PVE goes on showing one that went away as it was (pve-domain 1.4).
-            let away = places().any(|(_, place)| !place.active).then(|| moment.at + SHOWN);
-            match full.then_some(moment.at).or(away) {
-                Some(known) => {
-                    let since = self.no_room.entry(name.clone()).or_insert(known);
-                    *since = (*since).min(known);
+            let known = places().filter_map(|(storage, place)| {
+                let full = place.used.saturating_mul(100) >= storage.spec.total.saturating_mul(FULL);
+                match place.active {
+                    true => full.then_some(place.since),
+                    // PVE goes on showing one that went away as it was (pve-domain 1.4).
+                    false => Some(place.since + SHOWN),
                 }
+            });
+            match known.min() {
+                Some(known) => drop(self.no_room.insert(name.clone(), known)),
                 None => drop(self.no_room.remove(name)),
             }
         }
