@@ -93,6 +93,7 @@ fn over(incident: &Value) -> Option<String> {
         Some("removed") => "what it is about is gone".to_owned(),
         Some("unwatched") => "not watched any more".to_owned(),
         Some("superseded") => "part of something worse".to_owned(),
+        Some("anew") => "told again since, when watching began anew".to_owned(),
         Some(_) | None => text(&incident["resolution"]),
     };
     at.is_string().then(|| format!("over since {}: {how}", time(at)))
