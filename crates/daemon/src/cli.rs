@@ -3,6 +3,7 @@
 //! They ask the daemon over REST, as everybody does. `--offline` works on the store instead, while no daemon runs.
 //! What is printed for people may change; `--json` is what the daemon answered.
 
+pub mod audit;
 mod client;
 mod incident;
 mod list;
@@ -57,10 +58,13 @@ pub enum Command {
         #[command(flatten)]
         reach: Reach,
     },
-    /// What is wrong and not over, in all clusters, newest first.
+    /// What is wrong and not over, in all clusters, newest first; with --state over what was.
     Incidents {
         #[command(flatten)]
         reach: Reach,
+        /// Which ones.
+        #[arg(long, value_enum, default_value_t = State::Open)]
+        state: State,
         #[command(flatten)]
         rows: Rows,
     },
@@ -157,6 +161,17 @@ pub struct Rows {
     before: Option<Timestamp>,
 }
 
+/// Where incidents are in their life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum State {
+    /// Those that are not over.
+    Open,
+    /// Those that are.
+    Over,
+    /// Both.
+    All,
+}
+
 /// What is done to the kill switch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Switch {
@@ -175,7 +190,7 @@ pub enum Switch {
 pub async fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Status { reach } => status(&reach).await,
-        Command::Incidents { reach, rows } => list::list(&reach, &rows, List::Incidents).await,
+        Command::Incidents { reach, state, rows } => list::list(&reach, &rows, List::Incidents(state)).await,
         Command::Events { reach, rows } => list::list(&reach, &rows, List::Events).await,
         Command::Actions { reach, rows } => list::list(&reach, &rows, List::Actions).await,
         Command::Why { incident, reach } => incident::why(&reach, &incident).await,

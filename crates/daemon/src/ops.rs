@@ -10,6 +10,7 @@ use sim::http::{Options, Server, Token};
 use sim::script::{Script, named};
 use tokio::signal::unix::{SignalKind, signal as on};
 
+use crate::cli;
 use crate::config::Config;
 use crate::record;
 
@@ -58,8 +59,10 @@ pub enum Audit {
         #[arg(long, value_name = "FILE", default_value = "jarvis.toml")]
         config: PathBuf,
         /// The store itself.
-        #[arg(long, value_name = "PATH", conflicts_with = "config")]
+        #[arg(long, value_name = "PATH", conflicts_with_all = ["config", "url"])]
         store: Option<PathBuf>,
+        #[command(flatten)]
+        elsewhere: cli::audit::Elsewhere,
     },
 }
 
@@ -69,7 +72,10 @@ pub enum Audit {
 /// What does not fit, or why it cannot be read.
 pub async fn audit(audit: Audit) -> anyhow::Result<()> {
     match audit {
-        Audit::Verify { config, store } => {
+        Audit::Verify { config, store, elsewhere } => {
+            if cli::audit::verify(elsewhere).await? {
+                return Ok(());
+            }
             let store = match store {
                 Some(store) => store,
                 None => Config::from_process(Some(&config))?.store.path,

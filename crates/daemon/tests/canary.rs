@@ -189,7 +189,8 @@ impl Made {
         let cookie = format!("jarvis={}", after(&page, "set-cookie: jarvis=", &[';']));
         let device = format!("jarvis-device={}", after(&page, "set-cookie: jarvis-device=", &[';']));
         let csrf = after(&page, r#""csrf":""#, &['"']);
-        let own = [format!("Cookie: {cookie}"), format!("X-CSRF-Token: {csrf}"), "Origin: http://x".into()];
+        let own =
+            [format!("Cookie: {cookie}"), format!("X-CSRF-Token: {csrf}"), "Origin: http://localhost".into()];
         let ticket = call(address, "POST /api/v1/session/ticket", &own, "");
         let made = call(address, "POST /api/v1/tokens", &[json, good.to_owned()], r#"{"name":"canary"}"#);
         Made {
@@ -221,8 +222,11 @@ impl Made {
             assert!(refused.starts_with("HTTP/1.1 401"), "{name}: {refused}");
             answers.push(refused);
         }
-        let forged =
-            [format!("Cookie: {cookie}"), format!("X-CSRF-Token: {csrf}x"), "Origin: http://x".into()];
+        let forged = [
+            format!("Cookie: {cookie}"),
+            format!("X-CSRF-Token: {csrf}x"),
+            "Origin: http://localhost".into(),
+        ];
         answers.push(call(address, "POST /api/v1/session/ticket", &forged, ""));
         let hello = call(address, "GET /socket.io/?EIO=4&transport=polling", headers, "");
         let sid = hello.split(r#""sid":""#).nth(1).unwrap().split('"').next().unwrap().to_owned();

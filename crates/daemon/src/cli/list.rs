@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::client::Client;
-use super::{Reach, Rows, table};
+use super::{Reach, Rows, State, table};
 use crate::ops::print;
 
 /// Pages that one command asks for. A filter that fits little is answered in short ones, 5,000 rows looked at each: more rows
@@ -18,8 +18,8 @@ const PAGES_MAX: usize = 1_000;
 /// A list of the daemon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum List {
-    /// What is not over.
-    Incidents,
+    /// What is wrong, or was.
+    Incidents(State),
     Events,
     /// What Jarvis did by itself.
     Actions,
@@ -28,7 +28,9 @@ pub(super) enum List {
 impl List {
     fn path(self) -> &'static str {
         match self {
-            List::Incidents => "/api/v1/incidents?state=open&",
+            List::Incidents(State::Open) => "/api/v1/incidents?state=open&",
+            List::Incidents(State::Over) => "/api/v1/incidents?state=resolved&",
+            List::Incidents(State::All) => "/api/v1/incidents?",
             List::Events => "/api/v1/events?",
             List::Actions => "/api/v1/actions?",
         }
@@ -36,7 +38,9 @@ impl List {
 
     fn none(self) -> &'static str {
         match self {
-            List::Incidents => "nothing is open",
+            List::Incidents(State::Open) => "nothing is open",
+            List::Incidents(State::Over) => "nothing is over",
+            List::Incidents(State::All) => "nothing was wrong yet",
             List::Events => "nothing happened yet",
             List::Actions => "Jarvis has done nothing by itself yet",
         }
@@ -45,7 +49,7 @@ impl List {
     /// Where else to look, in a line of its own.
     fn elsewhere(self) -> &'static str {
         match self {
-            List::Incidents | List::Events => "",
+            List::Incidents(_) | List::Events => "",
             List::Actions => {
                 "what operators did by hand: jarvis events, or with who it was /api/v1/journal?kind=operator\n"
             }
@@ -54,7 +58,7 @@ impl List {
 
     fn table(self, rows: &[Value], with_cluster: bool) -> String {
         match self {
-            List::Incidents => table::incidents(rows, with_cluster),
+            List::Incidents(_) => table::incidents(rows, with_cluster),
             List::Events => table::events(rows, with_cluster),
             List::Actions => table::actions(rows, with_cluster),
         }

@@ -77,13 +77,29 @@ pub(super) fn incidents(rows: &[Value], with_cluster: bool) -> String {
             let (word, row) = (if kind == "silence" { "silenced" } else { kind }, &row[kind]);
             format!("{word} until {} by {}", short(&row["until"]), text(&row["by"]))
         });
-        let next: Vec<String> = next(&row["next"]).into_iter().chain(quiet).collect();
+        let next: Vec<String> = over(row).or_else(|| next(&row["next"])).into_iter().chain(quiet).collect();
         let next = if next.is_empty() { "-".to_owned() } else { next.join("; ") };
         let [severity, cluster, node, kind] =
             ["severity", "cluster", "node", "type"].map(|key| text(&row[key]));
         [time(&row["detectedAt"]), severity, cluster, node, kind, what, next]
     });
     shown(head, cells, with_cluster)
+}
+
+/// Since when an incident is over, and how it ended.
+fn over(incident: &Value) -> Option<String> {
+    let at = &incident["resolvedAt"];
+    let how = match incident["resolution"].as_str() {
+        Some("itself") => "by itself".to_owned(),
+        Some("mended") => "mended by Jarvis".to_owned(),
+        Some("closed") => "closed by an operator".to_owned(),
+        Some("removed") => "what it is about is gone".to_owned(),
+        Some("unwatched") => "not watched any more".to_owned(),
+        Some("superseded") => "part of something worse".to_owned(),
+        Some("anew") => "told again since, when watching began anew".to_owned(),
+        Some(_) | None => text(&incident["resolution"]),
+    };
+    at.is_string().then(|| format!("over since {}: {how}", time(at)))
 }
 
 /// What comes next for an incident; `None` where the daemon says nothing of it.
@@ -147,8 +163,8 @@ pub(super) fn story(story: &Value) -> String {
         ["key", "subject", "target", "cluster", "id"].map(|key| text(&incident[key]));
     let name = if target == subject { subject } else { format!("{subject} ({target})") };
     let node = incident["node"].as_str().map(|node| format!(" on {}", plain(node))).unwrap_or_default();
-    let end = match incident["resolvedAt"].as_str() {
-        Some(_) => format!("over since {}: {}", time(&incident["resolvedAt"]), text(&incident["resolution"])),
+    let end = match over(incident) {
+        Some(words) => words,
         None => "not over".to_owned(),
     };
     let mut shown = format!("{key}: {name}{node}, cluster {cluster}; {end}\n{id}\n");

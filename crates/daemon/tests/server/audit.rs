@@ -21,7 +21,7 @@ fn json(reply: &Reply) -> Value {
     serde_json::from_str(&reply.body).unwrap_or_else(|error| panic!("{error}: {}", reply.shown()))
 }
 
-async fn touch(folder: &Path, sql: &'static str) {
+pub(crate) async fn touch(folder: &Path, sql: &'static str) {
     let path = folder.join("jarvis.db");
     let mut conn = sqlx::SqliteConnection::connect(path.to_str().unwrap()).await.unwrap();
     sqlx::query(sql).execute(&mut conn).await.unwrap();

@@ -10,6 +10,7 @@ use engine::report::{EventKind, Severity};
 use serde_json::Value;
 
 use super::at;
+use super::audit::touch;
 use super::harness::{Fixture, Folder, lab};
 use super::v1::{opened, resolved, tell};
 
@@ -63,8 +64,9 @@ async fn what_each_command_prints_and_how_it_ends() {
     let other = format!("--url http://{}", fixture.address());
     let token = || [("JARVIS_TOKEN", fixture.token())];
     let wrong = [("JARVIS_TOKEN", "nonsense".to_owned())];
+    let whole = format!("{}: the journal is whole: ", fixture.folder.path().join("jarvis.db").display());
     #[rustfmt::skip]
-    let table: [(&str, String, &Env, i32, &str, &str); 29] = [
+    let table: [(&str, String, &Env, i32, &str, &str); 37] = [
         ("nothing happened", "events".into(), &[], 0, "nothing happened yet\n", ""),
         ("nothing was done", "actions --limit 5".into(), &[], 0, "Jarvis has done nothing by itself yet\nwhat operators did by hand: jarvis events, or with who it was /api/v1/journal?kind=operator\n", ""),
         ("nothing is open", "incidents".into(), &[], 0, "nothing is open\n", ""),
@@ -87,6 +89,14 @@ async fn what_each_command_prints_and_how_it_ends() {
         ("a time that is none", "events --before yesterday".into(), &[], 2, "", "error: invalid value 'yesterday' for '--before <TIME>': write a time like 2026-01-31T12:00:00Z"),
         ("before all time", "events --before 2000-01-01".into(), &[], 0, "nothing happened yet before that\n", ""),
         ("nothing is open, for a script", "incidents --json".into(), &[], 0, "{\"items\":[]}\n", ""),
+        ("nothing is over", "incidents --state over".into(), &[], 0, "nothing is over\n", ""),
+        ("nothing ever was", "incidents --state all".into(), &[], 0, "nothing was wrong yet\n", ""),
+        ("a state that is none", "incidents --state closed".into(), &[], 2, "", "error: invalid value 'closed' for '--state <STATE>'"),
+        ("the journal of a daemon elsewhere", format!("audit verify {other}"), &token(), 0, whole.as_str(), ""),
+        ("for a script", format!("audit verify --json {other}"), &token(), 0, r#"{"checkedAt":""#, ""),
+        ("elsewhere without a token", format!("audit verify {other}"), &[], 1, "", "jarvis: --url wants a token: JARVIS_TOKEN in the environment, or --token-file\n"),
+        ("of two places", format!("audit verify --store x {other}"), &token(), 2, "", "error: the argument '--store <PATH>' cannot be used with '--url <URL>'"),
+        ("a token for nowhere", "audit verify --token-file x".into(), &[], 2, "", "error: the following required arguments were not provided:"),
         ("a wrong token", "status".into(), &wrong, 1, "", "jarvis: refused: Invalid or expired token\n"),
         ("elsewhere without a token", format!("status {other}"), &[], 1, "", "jarvis: --url wants a token: JARVIS_TOKEN in the environment, or --token-file\n"),
         ("elsewhere", format!("kill-switch status {other}"), &token(), 0, "kill switch: off\n", ""),
@@ -110,6 +120,41 @@ async fn what_each_command_prints_and_how_it_ends() {
     fixture.stop().await;
 }
 
+/// By the word of the daemon elsewhere, with the exit code of a check of its files.
+#[tokio::test]
+async fn a_journal_elsewhere_that_does_not_fit_is_an_error() {
+    let fixture = Fixture::new().await;
+    let config = config(&fixture);
+    tell(&fixture, "lab", vec![opened(0, 1)]).await;
+    fixture.user("otto", Role::Operator, Some(&[lab()])).await;
+    fixture.user("vera", Role::Viewer, None).await;
+    let tokens = [fixture.token(), fixture.token_of("otto").await, fixture.token_of("vera").await];
+    let [all, some, viewer] = tokens.map(|token| [("JARVIS_TOKEN", token)]);
+    touch(
+        fixture.folder.path(),
+        "UPDATE journal SET entry = replace(entry, 'web01', 'web02') WHERE kind = 'opened'",
+    )
+    .await;
+    let row = format!(
+        "jarvis: {}: the journal does not fit: row 3",
+        fixture.folder.path().join("jarvis.db").display()
+    );
+    let verify = format!("audit verify --url http://{}", fixture.address());
+    let needs = "jarvis: refused: This needs the role operator; vera has the role viewer\n";
+    for (name, words, token, out, err) in [
+        ("for people", verify.clone(), &all, "", row.as_str()),
+        ("for a script", format!("{verify} --json"), &all, "{\"checkedAt\":", row.as_str()),
+        ("of a part of the clusters", verify.clone(), &some, "", "jarvis: the journal does not fit\n"),
+        ("a viewer", verify.clone(), &viewer, "", needs),
+    ] {
+        let (exit, stdout, stderr) = ask(&config, &words, token).await;
+        assert_eq!(exit, 1, "{name}: {stdout}{stderr}");
+        assert!(stderr.starts_with(err) && stdout.starts_with(out), "{name}: {stdout}{stderr}");
+        assert_eq!(stdout.is_empty(), out.is_empty(), "{name}: {stdout}");
+    }
+    fixture.stop().await;
+}
+
 #[tokio::test]
 async fn lists_are_of_all_clusters_and_go_on_where_they_end() {
     let fixture = Fixture::new().await;
@@ -126,6 +171,13 @@ async fn lists_are_of_all_clusters_and_go_on_where_they_end() {
     let edge = "\
         SINCE (UTC)          SEVERITY  NODE  CONDITION   WHAT              NEXT\n\
         2023-11-14 22:13:50  error     pve1  VM_CRASHED  web01 (qemu/101)  -\n";
+    let over = "\
+        SINCE (UTC)          SEVERITY  CLUSTER  NODE  CONDITION   WHAT              NEXT\n\
+        2023-11-14 22:14:20  error     lab      pve1  VM_CRASHED  web01 (qemu/101)  over since 2023-11-14 22:15:20: by itself\n";
+    let all = "\
+        SINCE (UTC)          SEVERITY  CLUSTER  NODE  CONDITION   WHAT              NEXT\n\
+        2023-11-14 22:14:20  error     lab      pve1  VM_CRASHED  web01 (qemu/101)  over since 2023-11-14 22:15:20: by itself\n\
+        there are older ones: --before 2023-11-14T22:14:20.000Z, or a higher --limit\n";
     let newest = "\
         TIME (UTC)           SEVERITY  CLUSTER  NODE  WHAT\n\
         2023-11-14 22:16:40  info      -        -     Drill\n\
@@ -141,6 +193,9 @@ async fn lists_are_of_all_clusters_and_go_on_where_they_end() {
     let table = [
         ("what is open",            "incidents",                                          both),
         ("of one",                  "incidents --cluster edge",                           edge),
+        ("what is over",            "incidents --state over",                             over),
+        ("all of it",               "incidents --state all --limit 1",                    all),
+        ("none of one is over",     "incidents --state over --cluster edge",              "nothing is over\n"),
         ("the newest",              "events --limit 2",                                   newest),
         ("and what is before them", "events --limit 3 --before 2023-11-14T22:15:20.000Z", older.as_str()),
     ];
