@@ -307,7 +307,12 @@ impl Judge {
                     | Why::StartedBy(_)
                     | Why::NotAsked(_) => false,
                 };
-                end.told |= !held;
+                // Which restart of its node took it is not said: one that was before its end did not.
+                let guests = moment.cluster.guests();
+                let node = guests.get(id).and_then(|guest| moment.cluster.nodes().get(&guest.spec.node));
+                let of_before =
+                    *why == Why::NodeRestarted && node.is_some_and(|node| end.at > node.booted_at);
+                end.told |= !held && !of_before;
             }
             (Subject::Guest(id), Note::GuestGone { .. }) => {
                 self.guests.remove(id);
