@@ -1,7 +1,7 @@
 // Session: who is logged in here, and what they may.
-import { Refused, get, post, call, useSession, whenLost, type Session } from './api';
+import { Refused, get, post, call, useSession, whenFound, whenLost, type Session } from './api';
 
-type State = { kind: 'asking' } | { kind: 'out'; why?: string } | { kind: 'in'; who: Session } | { kind: 'away'; why: string };
+type State = { kind: 'asking' } | { kind: 'out'; why?: string } | { kind: 'in'; who: Session; said?: string } | { kind: 'away'; why: string };
 
 let state = $state.raw<State>({ kind: 'asking' });
 
@@ -76,6 +76,21 @@ export async function logOut(): Promise<void> {
   useSession(null);
   state = { kind: 'out' };
 }
+
+/** Takes what was said away, once it is read. */
+export function heard(): void {
+  if (state.kind === 'in') state = { kind: 'in', who: state.who };
+}
+
+whenFound((who) => {
+  const before = state.kind === 'in' ? state : undefined;
+  const same = before?.who.user === who.user;
+  enter(who);
+  // Several calls may find the same at once: what was said of the first of them stays.
+  const said = same ? before?.said : `You are ${who.user} here now: another tab has logged in. What was begun as somebody else was not done.`;
+  if (said) state = { kind: 'in', who, said };
+  return same;
+});
 
 whenLost(() => {
   if (state.kind === 'in') state = { kind: 'out', why: 'Your login is over. Log in again to go on.' };
