@@ -4,7 +4,6 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
-use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use utoipa::{IntoParams, ToSchema};
@@ -278,7 +277,7 @@ pub(super) async fn resolve_event(
             row.cluster.map_or_else(|| "all clusters".to_owned(), |cluster| format!("the cluster {cluster}"));
         return Err(Problem::new(StatusCode::FORBIDDEN, format!("This needs the role operator for {place}")));
     }
-    match app.store.end_event(row.id, &caller.operator(), Timestamp::now()).await? {
+    match app.store.end_event(row.id, &caller.operator(), app.live.now()).await? {
         Ended::Over { row, now } => {
             if now {
                 tracing::info!(by = %caller.name, via = %caller.via, seq = row.id, "an event is resolved");
