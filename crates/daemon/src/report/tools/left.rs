@@ -97,7 +97,7 @@ async fn find(app: &App) -> Result<(Vec<Left>, BTreeSet<String>), StoreError> {
     let mut rows: Vec<JournalRow> = Vec::new();
     let mut window = Window { limit: ROWS_A_PAGE, ..Window::default() };
     for _ in 0..PAGES_MAX {
-        let filter = JournalFilter { kind: Some(Kind::Operator.as_str().into()) };
+        let filter = JournalFilter { kind: Some(Kind::Operator.as_str().into()), by: None };
         let page = store.list_journal(window.clone(), filter).await?;
         rows.extend(page.rows);
         window.after = page.next;
@@ -133,7 +133,7 @@ async fn find(app: &App) -> Result<(Vec<Left>, BTreeSet<String>), StoreError> {
         }
     }
     // What Jarvis did by itself, with the same token, was nobody's order.
-    let filter = JournalFilter { kind: Some(Kind::Acted.as_str().into()) };
+    let filter = JournalFilter { kind: Some(Kind::Acted.as_str().into()), by: None };
     let window = Window { limit: ROWS_A_PAGE, ..Window::default() };
     for row in store.list_journal(window, filter).await?.rows {
         let entry: Value = serde_json::from_str(&row.entry).unwrap_or_default();
