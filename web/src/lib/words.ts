@@ -1,6 +1,7 @@
 // Words: what conditions, states and steps are called on the page, and which of the five states (DESIGN.md) they are.
 import type { Incident, Next } from './api';
-import { span, when } from './format';
+import type { Told } from './events';
+import { plain, span, when } from './format';
 
 export type Mark = 'well' | 'handled' | 'attention' | 'trouble' | 'off' | 'unknown';
 
@@ -180,4 +181,27 @@ export const LEVELS = [
 ] as const;
 
 /** What objects as of now: a wait that has passed objects no more, until the server says anew what does. */
-export const holdsNow = (next: Next, now: number): Next['holds'] => next.holds.filter(({ until }) => !until || Date.parse(until) > now);
+export const holdsNow = (next: Next, now: number): Next['holds'] =>
+  next.holds.filter(({ until }) => !until || Date.parse(until) > now).map((hold) => ({ ...hold, words: plain(hold.words) }));
+
+const UNITS: Record<string, string> = { temperature: ' °C' };
+/** `97 %`: the figure by which it was told, where it is one that passed its mark. */
+export function valueWords({ details }: Incident): string | undefined {
+  const { metric, value } = (details ?? {}) as { metric?: unknown; value?: unknown };
+  return typeof value === 'number' && typeof metric === 'string' ? `${Math.round(value)}${UNITS[metric] ?? ' %'}` : undefined;
+}
+
+/**
+ * The title of an event as people say it. Programs know a condition by its word (`Resolved: VM_CRASHED on pve1`); people know the
+ * guest: `Resolved: VM web01 crashed`.
+ */
+export function titleWords({ title, condition, subject, node }: Told, name: string | undefined): string {
+  if (!subject) return title;
+  const called = name ?? subject.split('/').at(-1) ?? subject;
+  const what = `${kindWords(subject)} ${called}`;
+  if (condition && title.includes(condition)) {
+    const words = title.replace(condition, `${what} ${conditionWords(condition)}`);
+    return node && called === node ? words.replace(` on ${node}`, '') : words;
+  }
+  return title.startsWith('Remediation') && !title.includes(called) ? `${title}, for ${what}` : title;
+}
