@@ -42,6 +42,8 @@ test('the link logs in; a crash is told, mended and over, live', async () => {
     assert.match(await article.innerText(), /running again, mended by Jarvis after 1 m \d+ s/);
     await page.locator('article', { hasText: 'Remediation starting: vm-crashed-restart, for VM web01' }).first().waitFor();
     assert.match(told, /it may heal by itself for \d+ s/);
+    const [[, above], [, below]] = [await story.locator('[data-next=over]').innerText(), told].map((words) => words.match(/mended by Jarvis after ([\dms ]*\d [ms])/));
+    assert.equal(above, below, 'the same, wherever it stands');
     assert.doesNotMatch(told, /(for|after|within) \d+:\d\d/);
     assert.deepEqual([...page.wrong, ...story.wrong], []);
   });

@@ -23,6 +23,9 @@ export function span(milliseconds: number): string {
   return `${s} s`;
 }
 
+/** How long something took that is over; whole seconds, as the engine counts them, so that the same is said wherever it stands. */
+export const lasted = (from: string, until: string): string => span(Math.floor((Date.parse(until) - Date.parse(from)) / 1000) * 1000);
+
 const TIME: Intl.DateTimeFormatOptions = { hour: '2-digit', minute: '2-digit', second: '2-digit', hourCycle: 'h23' };
 const timeOnly = new Intl.DateTimeFormat(undefined, TIME);
 const dayAndTime = new Intl.DateTimeFormat(undefined, { ...TIME, day: 'numeric', month: 'short' });

@@ -82,7 +82,8 @@ export function heard(): void {
   if (state.kind === 'in') state = { kind: 'in', who: state.who };
 }
 
-whenFound((who) => {
+/** Goes on as whoever is in; whether that is who was. */
+function found(who: Session): boolean {
   const before = state.kind === 'in' ? state : undefined;
   const same = before?.who.user === who.user;
   enter(who);
@@ -90,9 +91,21 @@ whenFound((who) => {
   const said = same ? before?.said : `You are ${who.user} here now: another tab has logged in. What was begun as somebody else was not done.`;
   if (said) state = { kind: 'in', who, said };
   return same;
-});
+}
+whenFound(found);
 
-whenLost(() => {
-  if (state.kind === 'in') state = { kind: 'out', why: 'Your login is over. Log in again to go on.' };
-  useSession(null);
-});
+let looks = false;
+/** A call was refused for its login. What was on its way when another tab logged in went with the login before, and there is a new one. */
+async function look(): Promise<void> {
+  if (looks || state.kind !== 'in') return;
+  looks = true;
+  try {
+    found(await get<Session>('/api/v1/session'));
+  } catch {
+    if (state.kind === 'in') state = { kind: 'out', why: 'Your login is over. Log in again to go on.' };
+    useSession(null);
+  } finally {
+    looks = false;
+  }
+}
+whenLost(() => void look());
