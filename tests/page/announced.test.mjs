@@ -73,7 +73,7 @@ test('maintenance of a node is announced from its screen, holds for its guests, 
     await watch.happens('disk node/pve1 99%');
     const full = page.locator('[data-incident]', { hasText: 'disk is nearly full' });
     await full.getByText(/For a person: Jarvis has no runbook for it \(maintenance until [\d:]+\)/).waitFor({ timeout: 60_000 });
-    assert.match(await full.innerText(), /99 %\s+critical, for [\dms ]+, since \d\d:\d\d:\d\d/);
+    assert.match(await full.innerText(), /99 % now\s+critical, for [\dms ]+, since \d\d:\d\d:\d\d/);
     assert.equal(await page.locator('[data-verdict]').getAttribute('data-verdict'), 'trouble');
     await watch.happens('disk node/pve1 20%');
     await full.waitFor({ state: 'detached', timeout: 60_000 });

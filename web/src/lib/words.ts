@@ -1,7 +1,8 @@
 // Words: what conditions, states and steps are called on the page, and which of the five states (DESIGN.md) they are.
 import type { Incident, Next } from './api';
 import type { Told } from './events';
-import { plain, span, when } from './format';
+import { percent, plain, span, when } from './format';
+import type { NodeRow } from './live.svelte';
 
 export type Mark = 'well' | 'handled' | 'attention' | 'trouble' | 'off' | 'unknown';
 
@@ -185,10 +186,27 @@ export const holdsNow = (next: Next, now: number): Next['holds'] =>
   next.holds.filter(({ until }) => !until || Date.parse(until) > now).map((hold) => ({ ...hold, words: plain(hold.words) }));
 
 const UNITS: Record<string, string> = { temperature: ' °C' };
-/** `97 %`: the figure by which it was told, where it is one that passed its mark. */
-export function valueWords({ details }: Incident): string | undefined {
+/** `97 % now`: the figure of what passed its mark, as it is seen at its node, or else as it was told. */
+export function valueWords({ details, state }: Incident, node: NodeRow | undefined): string | undefined {
   const { metric, value } = (details ?? {}) as { metric?: unknown; value?: unknown };
-  return typeof value === 'number' && typeof metric === 'string' ? `${Math.round(value)}${UNITS[metric] ?? ' %'}` : undefined;
+  if (typeof value !== 'number' || typeof metric !== 'string') return undefined;
+  const seen = state === 'open' && node?.status === 'online' ? partOf(metric, node) : undefined;
+  if (seen !== undefined) return `${percent(seen)} now`;
+  const told = `${Math.round(value)}${UNITS[metric] ?? ' %'}`;
+  return state === 'open' ? `${told} when it was told` : `was ${told}`;
+}
+
+function partOf(metric: string, { cpu, mem, maxmem, disk, maxdisk }: NodeRow): number | undefined {
+  switch (metric) {
+    case 'cpu_percent':
+      return cpu;
+    case 'mem_percent':
+      return maxmem > 0 ? mem / maxmem : undefined;
+    case 'disk_percent':
+      return maxdisk > 0 ? disk / maxdisk : undefined;
+    default:
+      return undefined;
+  }
 }
 
 /**
