@@ -124,7 +124,10 @@ async fn the_file_has_every_row_once_and_no_other() {
     assert_eq!(count("since=2023-11-14T22:13:30Z&kind=opened&cluster=lab", &all).await, ROWS - 10);
     assert_eq!(count("", &otto).await, 1, "no row of another cluster, and none of all of Jarvis");
     let wrong = json(&fixture.get(&format!("{EXPORT}?limit=5"), &all).await);
-    assert_eq!(wrong["detail"], "limit: there is no such parameter; allowed: since, until, cluster, kind, by");
+    assert_eq!(
+        wrong["detail"],
+        "limit: there is no such parameter; allowed: since, until, cluster, kind, by"
+    );
     fixture.stop().await;
 }
 
