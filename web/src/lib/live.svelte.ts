@@ -384,9 +384,15 @@ export function startLive(): () => void {
       void refreshOpen();
     });
   };
+  /** For how long nothing was asked; what opens meanwhile is not left for the rest of a quiet time. */
+  let quiet = QUIET_EVERY;
   const again = (): void => {
-    void refreshOpen();
-    later((open?.length ?? 0) > 0 ? OPEN_EVERY : QUIET_EVERY, again);
+    quiet += OPEN_EVERY;
+    if (open?.length !== 0 || quiet >= QUIET_EVERY) {
+      quiet = 0;
+      void refreshOpen();
+    }
+    later(OPEN_EVERY, again);
   };
   const look = (): void => {
     refreshInForce().then(
