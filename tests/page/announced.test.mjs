@@ -41,6 +41,15 @@ test('maintenance of a node is announced from its screen, holds for its guests, 
     const lasts = (Date.parse(set.until) - Date.parse(set.from)) / 60_000;
     assert.deepEqual([set.subject, set.cluster, lasts], ['node/pve1', 'lab', 240]);
 
+    // Beside it and its guests among others, and beside no others.
+    await page.getByRole('link', { name: 'Overview' }).first().click();
+    const card = page.locator('.nodes > li', { hasText: 'pve1' });
+    await card.getByText(/^maintenance until [\d:]+$/).waitFor();
+    const marked = async () => (await page.locator('tbody tr[aria-rowindex]').filter({ hasText: 'maintenance' }).locator('.name a').allInnerTexts()).join();
+    await until(async () => (await marked()) === 'web01', 'the guests of the node are marked');
+    assert.match(await page.locator('tbody .notice').getAttribute('title'), /^Maintenance of node pve1 until .*, by admin \(login\): new <b>memory<\/b>$/);
+    assert.equal(await page.locator('.nodes > li', { hasText: 'pve2' }).getByText('maintenance').count(), 0);
+
     // Its guest, by whatever the guest is called, and not another node's.
     await page.goto(`${watch.url}/guests/lab/qemu/100`);
     await page.getByText(told).waitFor();
@@ -64,6 +73,7 @@ test('maintenance of a node is announced from its screen, holds for its guests, 
     await watch.happens('disk node/pve1 99%');
     const full = page.locator('[data-incident]', { hasText: 'disk is nearly full' });
     await full.getByText(/For a person: Jarvis has no runbook for it \(maintenance until [\d:]+\)/).waitFor({ timeout: 60_000 });
+    assert.match(await full.innerText(), /99 % now\s+critical, for [\dms ]+, since \d\d:\d\d:\d\d/);
     assert.equal(await page.locator('[data-verdict]').getAttribute('data-verdict'), 'trouble');
     await watch.happens('disk node/pve1 20%');
     await full.waitFor({ state: 'detached', timeout: 60_000 });
@@ -169,6 +179,10 @@ test('an incident is silenced from where it is; a viewer sees that and is offere
     await form.getByRole('button', { name: 'Silence it' }).click();
     await form.waitFor({ state: 'detached' });
     await page.getByText(/A silence is on it until .*, by admin \(login\): known/).waitFor();
+    await page.getByRole('link', { name: 'Incidents' }).first().click();
+    await page.locator('[data-incident]', { hasText: 'web02' }).getByText(/silenced until [\d:]+, by admin \(login\)/).waitFor();
+    await page.getByRole('link', { name: 'Guests' }).click();
+    await page.locator('tbody tr[aria-rowindex]', { hasText: 'web02' }).getByText('silenced: VM_CRASHED').waitFor();
     const [silence] = await listed('silences');
     assert.deepEqual([silence.subject, silence.condition, silence.cluster], ['qemu/101', 'VM_CRASHED', 'lab']);
     assert.deepEqual(page.wrong, []);

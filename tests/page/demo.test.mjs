@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { open, withBrowser } from './browser.mjs';
+import { visit } from './screens.mjs';
 import { Demo, until } from './server.mjs';
 
 let demo;
@@ -35,8 +36,15 @@ test('the link logs in; a crash is told, mended and over, live', async () => {
     await until(async () => ['well', 'handled'].includes(await verdict()), 'all is well again');
 
     await page.getByRole('link', { name: 'Activity' }).click();
-    const article = page.locator('article', { hasText: 'Resolved: VM_CRASHED on pve1' }).first();
+    const article = page.locator('article', { hasText: 'Resolved: VM web01 crashed on pve1' }).first();
     await article.waitFor();
+    // What lasts is said in one form, wherever the words come from.
+    assert.match(await article.innerText(), /running again, mended by Jarvis after 1 m \d+ s/);
+    await page.locator('article', { hasText: 'Remediation starting: vm-crashed-restart, for VM web01' }).first().waitFor();
+    assert.match(told, /it may heal by itself for \d+ s/);
+    const [[, above], [, below]] = [await story.locator('[data-next=over]').innerText(), told].map((words) => words.match(/mended by Jarvis after ([\dms ]*\d [ms])/));
+    assert.equal(above, below, 'the same, wherever it stands');
+    assert.doesNotMatch(told, /(for|after|within) \d+:\d\d/);
     assert.deepEqual([...page.wrong, ...story.wrong], []);
   });
 });
@@ -62,5 +70,32 @@ test('the link opened while somebody is in leaves no password, and logs nobody i
     assert.equal(await page.getByRole('navigation').count(), 0, 'nobody is logged in');
     assert.equal(await page.getByLabel('Password', { exact: true }).inputValue(), '');
     assert.deepEqual([...first.wrong, ...page.wrong], []);
+  });
+});
+
+test('what somebody does carries the same clock as what happens, in the order in which it was', async () => {
+  await withBrowser({}, async (context) => {
+    const page = await open(context, demo.link);
+    await page.getByRole('navigation').waitFor();
+    const ask = (path) => page.evaluate(async (from) => (await fetch(from)).json(), path);
+    // Six times as fast as the world, so that two clocks would be minutes apart by now.
+    const { now: before, pace } = await ask('/api/v1/clock');
+    assert.equal(Math.round(pace), 6);
+    assert.ok(Date.parse(before) - Date.now() > 120_000, 'the demo has gone on');
+    await page.getByRole('button', { name: 'Stop Jarvis' }).click();
+    await page.getByRole('button', { name: 'Let Jarvis go on…' }).click();
+    await page.getByRole('button', { name: 'Let it go on' }).click();
+    await page.getByRole('button', { name: 'Stop Jarvis' }).waitFor();
+    await visit(page, '/guests/demo/qemu/105');
+    await page.getByRole('button', { name: 'Reboot' }).click();
+    await page.getByRole('dialog').getByRole('button', { name: 'Reboot' }).click();
+    const done = async () => (await ask('/api/v1/events?source=user&limit=20')).items.filter(({ seq, title }) => seq > 0 && /KILL SWITCH|restarted by|Restart of/.test(title));
+    const told = await until(async () => (await done()).length >= 3 && done(), 'all three are told', 30_000);
+    const { now: after } = await ask('/api/v1/clock');
+    for (const { title, at } of told) assert.ok(at >= before && at <= after, `${title}: ${at} between ${before} and ${after}`);
+    const rows = (await ask('/api/v1/journal?kind=operator&limit=20')).items.filter(({ entry }) => /killSwitch|tool/.test(entry.did));
+    assert.ok(rows.length >= 4, JSON.stringify(rows.map(({ entry }) => entry.did)));
+    for (const { entry, at } of rows) assert.ok(at >= before && at <= after, `${entry.did}: ${at} between ${before} and ${after}`);
+    assert.deepEqual(page.wrong, []);
   });
 });

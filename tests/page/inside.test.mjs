@@ -216,6 +216,26 @@ test('the whole journal is verified and exported from the page', async () => {
   });
 });
 
+test('what one person did is asked for by their name, and told without the words of programs', async () => {
+  await watch.call('POST', '/api/v1/silences', { subject: 'qemu/102', minutes: 5, note: 'of admin' });
+  await withBrowser({ acceptDownloads: true }, async (context) => {
+    const page = await logInto(context, watch.url, 'olga', '/audit');
+    const rows = page.getByRole('region', { name: 'Rows of the journal' }).locator('tbody tr');
+    await rows.filter({ hasText: 'silence set, cluster lab, note of admin, subject qemu/102' }).first().waitFor();
+    await rows.filter({ hasText: /openedJarvisopened/ }).first().waitFor();
+    await page.getByRole('textbox', { name: 'Who' }).fill('olga');
+    await until(async () => !(await rows.allInnerTexts()).some((row) => /Jarvis|admin \(login\)/.test(row)), 'only hers are left');
+    const hers = await rows.allInnerTexts();
+    assert.ok(hers.length > 0 && hers.every((row) => row.includes('olga (login)')), hers.join('\n'));
+    const [file] = await Promise.all([page.waitForEvent('download'), page.getByRole('link', { name: 'Export all that fit' }).click()]);
+    const exported = (await readFile(await file.path(), 'utf8')).trimEnd().split('\n').map((line) => JSON.parse(line));
+    assert.ok(exported.length >= hers.length && exported.every(({ by }) => by === 'olga (login)'), JSON.stringify(exported.map(({ by }) => by)));
+    await page.getByText('To prove it to somebody who does not trust this server').click();
+    await page.getByText('names the first row that was changed').waitFor();
+    assert.deepEqual(page.wrong, []);
+  });
+});
+
 test('a row that somebody touched is named on the page', async () => {
   const [written, touched] = ['what was said, really', 'what I would have had'];
   await watch.call('POST', '/api/v1/silences', { subject: 'qemu/102', minutes: 5, note: written });

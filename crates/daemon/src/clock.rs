@@ -41,6 +41,14 @@ impl Clock {
         }
     }
 
+    /// Whether it is the demo's, which shows made-up time.
+    pub fn is_made_up(&self) -> bool {
+        match self.pace {
+            Pace::Wall => false,
+            Pace::Faster { .. } => true,
+        }
+    }
+
     fn at(&self, wall: Timestamp, instant: Instant) -> Timestamp {
         let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
         let (shown, shown_at) = *latest;

@@ -13,6 +13,11 @@ export type Guest = Schemas['Guest'];
 
 /** Longest wait for an answer: the server gives up after 15 s. */
 const ANSWER_MAX = 20_000;
+/**
+ * Calls of which PVE is asked that are open at once. They may hang as long as PVE does, and a browser opens six connections to
+ * a host: some are left for what must not wait.
+ */
+const ASIDE_MAX = 3;
 
 /** Why a call was not answered. */
 export class Refused extends Error {
@@ -28,6 +33,7 @@ export class Refused extends Error {
 
 let csrf: string | null = null;
 let onLost: () => void = () => {};
+let onFound: (who: Session) => boolean = () => false;
 
 export function useSession(token: string | null): void {
   csrf = token;
@@ -38,7 +44,12 @@ export function whenLost(told: () => void): void {
   onLost = told;
 }
 
-async function ask(method: string, path: string, body?: unknown): Promise<Response> {
+/** Whom to ask whether a login that was found in this browser is of who is shown here. */
+export function whenFound(same: (who: Session) => boolean): void {
+  onFound = same;
+}
+
+async function ask(method: string, path: string, body?: unknown, left?: AbortSignal): Promise<Response> {
   const headers: Record<string, string> = { Accept: 'application/json' };
   if (body !== undefined) headers['Content-Type'] = 'application/json';
   if (method !== 'GET' && csrf) headers['X-CSRF-Token'] = csrf;
@@ -47,7 +58,7 @@ async function ask(method: string, path: string, body?: unknown): Promise<Respon
       method,
       headers,
       body: body === undefined ? null : JSON.stringify(body),
-      signal: AbortSignal.timeout(ANSWER_MAX),
+      signal: left ? AbortSignal.any([left, AbortSignal.timeout(ANSWER_MAX)]) : AbortSignal.timeout(ANSWER_MAX),
     });
   } catch {
     throw new Refused(0, 'Jarvis does not answer: is it running, and is the network there?');
@@ -63,9 +74,31 @@ function words(body: unknown, status: number): string {
   return `The call was refused (${status})`;
 }
 
-export async function call<T>(method: string, path: string, body?: unknown): Promise<T> {
-  const response = await ask(method, path, body);
-  const text = await response.text();
+const SESSION = '/api/v1/session';
+
+/** Whether a refusal says that the token against forgery is not of the login that the browser sent. */
+const isOfAnotherLogin = ({ status, message }: Refused): boolean => status === 403 && message.includes('X-CSRF-Token');
+
+/** What a page does whose login another tab has replaced: it goes on as the same user, and as nobody else. */
+async function findLogin(): Promise<void> {
+  let who: Session;
+  try {
+    who = await once<Session>('GET', SESSION);
+  } catch (error) {
+    if (error instanceof Refused && error.status === 401) onLost();
+    throw error;
+  }
+  if (!onFound(who)) throw new Refused(403, `This browser is logged in as ${who.user} now, and nothing was done.`);
+}
+
+async function once<T>(method: string, path: string, body?: unknown, left?: AbortSignal): Promise<T> {
+  const response = await ask(method, path, body, left);
+  let text = '';
+  try {
+    text = await response.text();
+  } catch {
+    throw new Refused(0, 'The answer broke off.');
+  }
   let answer: unknown;
   try {
     answer = text === '' ? undefined : JSON.parse(text);
@@ -73,12 +106,44 @@ export async function call<T>(method: string, path: string, body?: unknown): Pro
     answer = undefined;
   }
   if (response.ok) return answer as T;
-  if (response.status === 401 && path !== '/api/v1/session') onLost();
+  if (response.status === 401 && path !== SESSION) onLost();
   const wait = Number(response.headers.get('Retry-After')) || undefined;
   throw new Refused(response.status, words(answer, response.status), answer, wait);
 }
 
-export const get = <T>(path: string): Promise<T> => call<T>('GET', path);
+export async function call<T>(method: string, path: string, body?: unknown): Promise<T> {
+  try {
+    return await once<T>(method, path, body);
+  } catch (error) {
+    if (!(error instanceof Refused) || !isOfAnotherLogin(error)) throw error;
+    await findLogin();
+    return once<T>(method, path, body);
+  }
+}
+
+let aside = 0;
+const waiting: (() => void)[] = [];
+
+/** Asks for what PVE has to be asked for, when it is this one's turn; given up as soon as nobody looks at it any more. */
+export async function getAside<T>(path: string, left: AbortSignal): Promise<T> {
+  while (aside >= ASIDE_MAX && !left.aborted) {
+    await new Promise<void>((turn) => {
+      waiting.push(turn);
+      left.addEventListener('abort', () => turn(), { once: true });
+    });
+  }
+  left.throwIfAborted();
+  aside += 1;
+  try {
+    return await once<T>('GET', path, undefined, left);
+  } finally {
+    aside -= 1;
+    // All of them: one that has gone meanwhile would take the turn and do nothing with it.
+    for (const turn of waiting.splice(0)) turn();
+  }
+}
+
+export const get = <T>(path: string): Promise<T> => once<T>('GET', path);
 export const post = <T>(path: string, body?: unknown): Promise<T> => call<T>('POST', path, body);
 export const put = <T>(path: string, body: unknown): Promise<T> => call<T>('PUT', path, body);
 

@@ -36,3 +36,10 @@ export const fromApi = (event: Event): Told => ({
   subject: event.subject ?? null,
   incidentId: event.incidentId ?? null,
 });
+
+/** What the daemon's own event of the kill switch says of it; nothing of any other, whatever its words are. */
+export function killSwitchOf({ type, source, title }: Told): boolean | undefined {
+  if (type !== 'status' || source !== 'user') return undefined;
+  if (title === 'KILL SWITCH ACTIVATED') return true;
+  return title === 'KILL SWITCH OFF' ? false : undefined;
+}

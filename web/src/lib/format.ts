@@ -23,6 +23,9 @@ export function span(milliseconds: number): string {
   return `${s} s`;
 }
 
+/** How long something took that is over; whole seconds, as the engine counts them, so that the same is said wherever it stands. */
+export const lasted = (from: string, until: string): string => span(Math.floor((Date.parse(until) - Date.parse(from)) / 1000) * 1000);
+
 const TIME: Intl.DateTimeFormatOptions = { hour: '2-digit', minute: '2-digit', second: '2-digit', hourCycle: 'h23' };
 const timeOnly = new Intl.DateTimeFormat(undefined, TIME);
 const dayAndTime = new Intl.DateTimeFormat(undefined, { ...TIME, day: 'numeric', month: 'short' });
@@ -45,3 +48,15 @@ const tickDay = new Intl.DateTimeFormat(undefined, { weekday: 'short', day: 'num
 export const tickTime = (second: number, length: number): string => (length > 2 * 86_400 ? tickDay : tickHour).format(new Date(second * 1000));
 
 export const count = (number: number, one: string, many: string): string => `${number.toLocaleString()} ${number === 1 ? one : many}`;
+
+const LASTS = '(\\d+:)?(\\d+):(\\d\\d)';
+const BEFORE = new RegExp(`\\b(for|after|within) ${LASTS}\\b(?!:)`, 'g');
+const AFTER = new RegExp(`(?<![\\d:])${LASTS}(?= (?:more|after the call)\\b)`, 'g');
+/** The engine's own sentences, in which something lasts `1:16`, with that as the page has it: `1 m 16 s`. Times of day stay. */
+export function plain(text: string): string {
+  const lasts = (hours: string | undefined, minutes: string, seconds: string): string =>
+    span(((Number.parseInt(hours ?? '0', 10) * 60 + Number(minutes)) * 60 + Number(seconds)) * 1000);
+  return text
+    .replace(BEFORE, (_, word: string, ...parts: string[]) => `${word} ${lasts(parts[0], parts[1] ?? '0', parts[2] ?? '0')}`)
+    .replace(AFTER, (_, ...parts: string[]) => lasts(parts[0], parts[1] ?? '0', parts[2] ?? '0'));
+}

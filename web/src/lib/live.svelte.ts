@@ -3,7 +3,7 @@
 // What does not fit together is asked for anew. While nobody is connected everything stays as it was, and `connected` says so.
 import { Manager, type Socket } from 'socket.io-client';
 import { get, post, withQuery, wordsOf, Refused, type Event, type Incident, type Schemas } from './api';
-import { fromApi, fromSocket, type SocketEvent, type Told } from './events';
+import { fromApi, fromSocket, killSwitchOf, type SocketEvent, type Told } from './events';
 
 export type NodeRow = {
   id: string;
@@ -86,7 +86,7 @@ const OPEN_EVERY = 3_000;
 const QUIET_EVERY = 15_000;
 /** A page that is not connected after this long says so; before, it is only opening. */
 const OPENS_WITHIN = 4_000;
-/** How long a refused socket waits before it shows another ticket. */
+/** How long a refused socket waits before it shows another ticket, and how long what failed is left before it is asked for again. */
 const AGAIN = 2_000;
 /** Older than that, by the world's clock, what is shown is old: nodes and guests are asked for each 10 and 15 s. */
 const OLD_AFTER: Record<Part, number> = { nodes: 45_000, guests: 45_000, storages: 90_000, quorum: 45_000 };
@@ -102,7 +102,15 @@ let open = $state.raw<Incident[] | undefined>(undefined);
 let openTruncated = $state(false);
 let openError = $state<string | undefined>(undefined);
 let inForce = $state.raw<Schemas['MonitorStatus'] | undefined>(undefined);
+/** Whether Jarvis is stopped; how often it was heard to change. */
+let stopped = $state<boolean | undefined>(undefined);
+let turns = $state(0);
+/** What cannot be read though it should be here by now, and why. */
+let unread = $state.raw<Record<string, string>>({});
 let newest: number | undefined;
+/** Whose answers these are: those to questions of a user before are not shown to the next one. */
+let life = 0;
+let line: Socket | undefined;
 const listeners = new Set<(event: Told) => void>();
 
 export const live = {
@@ -134,6 +142,17 @@ export const live = {
   },
   get inForce(): Schemas['MonitorStatus'] | undefined {
     return inForce;
+  },
+  /** Whether the kill switch is on; nothing where that is not known. */
+  get stopped(): boolean | undefined {
+    return stopped;
+  },
+  /** Another number each time that it is turned. */
+  get turns(): number {
+    return turns;
+  },
+  get unread(): [what: string, why: string][] {
+    return Object.entries(unread);
   },
   /** Why a part of a cluster's picture is not how it is now; nothing where it is. */
   old(cluster: Cluster, part: Part, now: number, pace: number): 'disconnected' | 'unseen' | 'old' | undefined {
@@ -171,8 +190,10 @@ function onSnapshot({ cluster: name, version, seeing, seenAt, nodes, guests, sto
 }
 
 export async function refreshOpen(): Promise<void> {
+  const mine = life;
   try {
     const page = await get<Schemas['IncidentList']>(withQuery('/api/v1/incidents', { state: 'open', limit: OPEN_MAX }));
+    if (mine !== life) return;
     open = page.items;
     openTruncated = page.next != null;
     openError = undefined;
@@ -182,27 +203,53 @@ export async function refreshOpen(): Promise<void> {
 }
 
 export async function refreshInForce(): Promise<void> {
-  inForce = await get<Schemas['MonitorStatus']>('/api/monitor/status');
+  let before: number;
+  do {
+    before = turns;
+    const said = await get<Schemas['MonitorStatus']>('/api/monitor/status');
+    // What was turned while this was asked may not be in the answer.
+    if (before !== turns) continue;
+    inForce = said;
+    setKillSwitch(said.killSwitch);
+    return;
+  } while (before !== turns);
 }
 
 /** At once on the screen of whoever turned it; everybody else hears of it by its event. */
 export function setKillSwitch(on: boolean): void {
-  if (inForce) inForce = { ...inForce, killSwitch: on };
+  if (stopped === on) return;
+  stopped = on;
+  turns += 1;
+}
+
+/** Says something by the open line; nothing where there is none, or no answer came in time. */
+export async function say<T>(name: string, body: unknown, within: number): Promise<T | undefined> {
+  if (!line?.connected) return undefined;
+  try {
+    return (await line.timeout(within).emitWithAck(name, body)) as T;
+  } catch {
+    return undefined;
+  }
 }
 
 function take(event: Told): void {
   if (newest !== undefined && event.seq <= newest) return;
   newest = event.seq;
   events = [event, ...events].slice(0, EVENTS_MAX);
-  if (event.type === 'status' && event.title.toUpperCase().includes('KILL SWITCH')) {
-    setKillSwitch(event.title.toUpperCase().includes('ACTIVATED'));
+  const turned = killSwitchOf(event);
+  if (turned !== undefined) {
+    setKillSwitch(turned);
+    // A title is a text: what is so is what the server says.
+    refreshInForce().catch(() => {});
   }
   for (const told of listeners) told(event);
 }
 
 /** The newest events as they are stored, where there are none yet, or some were lost. */
 async function readEvents(): Promise<void> {
+  const mine = life;
   const page = await get<Schemas['EventList']>(withQuery('/api/v1/events', { limit: 100 }));
+  if (mine !== life) return;
   const read = (page.items as Event[]).map(fromApi);
   const known = new Set(read.map((event) => event.seq));
   events = [...events.filter((event) => !known.has(event.seq)), ...read].sort((a, b) => b.seq - a.seq).slice(0, EVENTS_MAX);
@@ -226,19 +273,24 @@ function shown(more: () => Record<string, unknown>): (give: (auth: object) => vo
 
 /** Connects and keeps everything up to date until it is told to stop. */
 export function startLive(): () => void {
+  life += 1;
   clusters = {};
   order = [];
   events = [];
   open = undefined;
+  openError = undefined;
+  inForce = undefined;
+  stopped = undefined;
+  unread = {};
   newest = undefined;
   due = false;
   lostAt = Date.now();
-  let stopped = false;
+  let over = false;
   const timers = new Set<ReturnType<typeof setTimeout>>();
   const later = (wait: number, what: () => void): void => {
     const timer = setTimeout(() => {
       timers.delete(timer);
-      if (!stopped) what();
+      if (!over) what();
     }, wait);
     timers.add(timer);
   };
@@ -248,9 +300,15 @@ export function startLive(): () => void {
   const cluster = manager.socket('/cluster', {
     auth: shown(() => ({ deltas: true, clusters: 'all', since: versions() })),
   });
+  // Whether the feed goes on from an event that is here; else what it sends begins somewhere after those that were read.
+  let follows = false;
   const feed = manager.socket('/events', {
-    auth: shown(() => ({ clusters: 'all', ...(newest === undefined ? {} : { since: newest }) })),
+    auth: shown(() => {
+      follows = newest !== undefined;
+      return { clusters: 'all', ...(follows ? { since: newest } : {}) };
+    }),
   });
+  line = feed;
 
   const both: Socket[] = [cluster, feed];
   const standing = (): void => {
@@ -308,12 +366,13 @@ export function startLive(): () => void {
     soon();
   });
   feed.on('gap', () => {
-    void readEvents().catch(() => {});
+    void past();
     soon();
   });
   feed.on('connect', () => {
     soon();
-    void refreshInForce().catch(() => {});
+    if (!follows) void past();
+    refreshInForce().catch(() => {});
   });
 
   let renews = false;
@@ -325,37 +384,66 @@ export function startLive(): () => void {
       void refreshOpen();
     });
   };
+  /** For how long nothing was asked; what opens meanwhile is not left for the rest of a quiet time. */
+  let quiet = QUIET_EVERY;
   const again = (): void => {
-    void refreshOpen();
-    later((open?.length ?? 0) > 0 ? OPEN_EVERY : QUIET_EVERY, again);
+    quiet += OPEN_EVERY;
+    if (open?.length !== 0 || quiet >= QUIET_EVERY) {
+      quiet = 0;
+      void refreshOpen();
+    }
+    later(OPEN_EVERY, again);
   };
   const look = (): void => {
-    refreshInForce().catch(() => {});
-    later(QUIET_EVERY, look);
+    refreshInForce().then(
+      () => later(QUIET_EVERY, look),
+      () => later(AGAIN, look),
+    );
   };
 
-  const begin = async (): Promise<void> => {
-    try {
-      const { items } = await get<Schemas['ClusterList']>('/api/v1/clusters');
-      order = items.map((item) => item.cluster);
-      // First what is stored, then what comes: `since` closes the gap between them.
-      await readEvents();
-    } catch (error) {
-      if (error instanceof Refused && error.status === 401) return;
-      later(AGAIN, () => void begin());
-      return;
-    }
-    if (stopped) return;
-    cluster.connect();
-    feed.connect();
-    again();
-    look();
+  /** Reads something until it is read, and says meanwhile that it is not; twice at once is once more afterwards. */
+  const reads = (what: string, read: () => Promise<void>): (() => Promise<void>) => {
+    let [busy, more] = [false, false];
+    const go = async (): Promise<void> => {
+      if (busy) {
+        more = true;
+        return;
+      }
+      [busy, more] = [true, false];
+      try {
+        await read();
+        const { [what]: _, ...rest } = unread;
+        if (!over) unread = rest;
+        if (more) later(0, () => void go());
+      } catch (error) {
+        if (error instanceof Refused && error.status === 401) return;
+        if (!over) unread = { ...unread, [what]: wordsOf(error) };
+        later(AGAIN, () => void go());
+      } finally {
+        busy = false;
+      }
+    };
+    return go;
   };
+  const past = reads('What happened before', readEvents);
+  const names = reads('The list of clusters', async () => {
+    const { items } = await get<Schemas['ClusterList']>('/api/v1/clusters');
+    const named = items.map((item) => item.cluster);
+    order = [...named, ...order.filter((name) => !named.includes(name))];
+  });
+
   later(OPENS_WITHIN, () => (due = true));
-  void begin();
+  // What stops Jarvis comes first, and none of these waits for another: each may fail where the others do not.
+  look();
+  cluster.connect();
+  feed.connect();
+  again();
+  void names();
+  void past();
 
   return () => {
-    stopped = true;
+    over = true;
+    line = undefined;
     timers.forEach((timer) => clearTimeout(timer));
     both.forEach((socket) => socket.disconnect());
     connected = false;

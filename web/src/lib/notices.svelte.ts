@@ -38,6 +38,7 @@ export async function refreshNotices(): Promise<void> {
 
 /** Keeps them up to date until it is told to stop. */
 export function startNotices(): () => void {
+  [maintenance, silences] = [[], []];
   const read = (): void => {
     refreshNotices().catch(() => {
       // They stay as they were; that nobody answers is said elsewhere.

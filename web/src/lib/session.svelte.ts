@@ -1,7 +1,7 @@
 // Session: who is logged in here, and what they may.
-import { Refused, get, post, call, useSession, whenLost, type Session } from './api';
+import { Refused, get, post, call, useSession, whenFound, whenLost, type Session } from './api';
 
-type State = { kind: 'asking' } | { kind: 'out'; why?: string } | { kind: 'in'; who: Session } | { kind: 'away'; why: string };
+type State = { kind: 'asking' } | { kind: 'out'; why?: string } | { kind: 'in'; who: Session; said?: string } | { kind: 'away'; why: string };
 
 let state = $state.raw<State>({ kind: 'asking' });
 
@@ -77,7 +77,35 @@ export async function logOut(): Promise<void> {
   state = { kind: 'out' };
 }
 
-whenLost(() => {
-  if (state.kind === 'in') state = { kind: 'out', why: 'Your login is over. Log in again to go on.' };
-  useSession(null);
-});
+/** Takes what was said away, once it is read. */
+export function heard(): void {
+  if (state.kind === 'in') state = { kind: 'in', who: state.who };
+}
+
+/** Goes on as whoever is in; whether that is who was. */
+function found(who: Session): boolean {
+  const before = state.kind === 'in' ? state : undefined;
+  const same = before?.who.user === who.user;
+  enter(who);
+  // Several calls may find the same at once: what was said of the first of them stays.
+  const said = same ? before?.said : `You are ${who.user} here now: another tab has logged in. What was begun as somebody else was not done.`;
+  if (said) state = { kind: 'in', who, said };
+  return same;
+}
+whenFound(found);
+
+let looks = false;
+/** A call was refused for its login. What was on its way when another tab logged in went with the login before, and there is a new one. */
+async function look(): Promise<void> {
+  if (looks || state.kind !== 'in') return;
+  looks = true;
+  try {
+    found(await get<Session>('/api/v1/session'));
+  } catch {
+    if (state.kind === 'in') state = { kind: 'out', why: 'Your login is over. Log in again to go on.' };
+    useSession(null);
+  } finally {
+    looks = false;
+  }
+}
+whenLost(() => void look());

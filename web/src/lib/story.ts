@@ -1,5 +1,6 @@
 // Story: an incident's events and journal as one timeline, each step in plain words, with its facts where there are some.
 import type { Entry, Event, Incident, Next, Schemas } from './api';
+import { plain } from './format';
 import { isHandled, type Mark } from './words';
 
 export type Fact = [name: string, value: string];
@@ -53,12 +54,12 @@ function ofEntry(entry: Entry): Step {
   const missed = entry.kind === 'verified' && entry.words?.startsWith('missed');
   const [title, mark]: [string, Mark] = missed ? ['It has not helped', 'trouble'] : (TITLES[entry.kind] ?? [entry.kind, 'off']);
   const facts = factsOf(entry.entry);
-  return { key: `j${entry.seq}`, at: entry.at, title, words: saidOf(entry.words ?? ''), mark, facts: facts.filter(([name]) => name !== 'Task'), tasks: facts.filter(([name]) => name === 'Task').map(([, upid]) => upid), now: false };
+  return { key: `j${entry.seq}`, at: entry.at, title, words: plain(saidOf(entry.words ?? '')), mark, facts: facts.filter(([name]) => name !== 'Task'), tasks: facts.filter(([name]) => name === 'Task').map(([, upid]) => upid), now: false };
 }
 
 function ofEvent(event: Event): Step {
   const mark: Mark = event.resolved && event.title.startsWith('Resolved') ? 'well' : event.severity === 'info' ? 'handled' : event.severity === 'warning' ? 'attention' : 'trouble';
-  return { key: `e${event.seq}`, at: event.at, title: event.title, words: event.message, mark, facts: [], tasks: [], now: false };
+  return { key: `e${event.seq}`, at: event.at, title: event.title, words: plain(event.message), mark, facts: [], tasks: [], now: false };
 }
 
 /** Who may read the journal is shown it, which says more; everybody else what was told. `held`: what comes next, where something objects now. */
@@ -71,7 +72,7 @@ export function storyOf({ events, journal }: Schemas['IncidentStory'], held?: Ne
   for (const step of steps) step.tasks = step.tasks.filter((upid) => !shown.has(upid) && shown.add(upid));
   if (!held) return steps;
   // Its own words are those of then: what objects may have changed since, or say another time.
-  const words = held.holds.map((hold) => hold.words).join('; ');
+  const words = plain(held.holds.map((hold) => hold.words).join('; '));
   return steps.map((step, at) => (at === last ? { ...step, title: 'Not done yet', words, mark: isHandled(held) ? 'handled' : 'attention', now: true } : step));
 }
 

@@ -1,6 +1,8 @@
 // Words: what conditions, states and steps are called on the page, and which of the five states (DESIGN.md) they are.
 import type { Incident, Next } from './api';
-import { span, when } from './format';
+import type { Told } from './events';
+import { percent, plain, span, when } from './format';
+import type { NodeRow } from './live.svelte';
 
 export type Mark = 'well' | 'handled' | 'attention' | 'trouble' | 'off' | 'unknown';
 
@@ -180,4 +182,44 @@ export const LEVELS = [
 ] as const;
 
 /** What objects as of now: a wait that has passed objects no more, until the server says anew what does. */
-export const holdsNow = (next: Next, now: number): Next['holds'] => next.holds.filter(({ until }) => !until || Date.parse(until) > now);
+export const holdsNow = (next: Next, now: number): Next['holds'] =>
+  next.holds.filter(({ until }) => !until || Date.parse(until) > now).map((hold) => ({ ...hold, words: plain(hold.words) }));
+
+const UNITS: Record<string, string> = { temperature: ' °C' };
+/** `97 % now`: the figure of what passed its mark, as it is seen at its node, or else as it was told. */
+export function valueWords({ details, state }: Incident, node: NodeRow | undefined): string | undefined {
+  const { metric, value } = (details ?? {}) as { metric?: unknown; value?: unknown };
+  if (typeof value !== 'number' || typeof metric !== 'string') return undefined;
+  const seen = state === 'open' && node?.status === 'online' ? partOf(metric, node) : undefined;
+  if (seen !== undefined) return `${percent(seen)} now`;
+  const told = `${Math.round(value)}${UNITS[metric] ?? ' %'}`;
+  return state === 'open' ? `${told} when it was told` : `was ${told}`;
+}
+
+function partOf(metric: string, { cpu, mem, maxmem, disk, maxdisk }: NodeRow): number | undefined {
+  switch (metric) {
+    case 'cpu_percent':
+      return cpu;
+    case 'mem_percent':
+      return maxmem > 0 ? mem / maxmem : undefined;
+    case 'disk_percent':
+      return maxdisk > 0 ? disk / maxdisk : undefined;
+    default:
+      return undefined;
+  }
+}
+
+/**
+ * The title of an event as people say it. Programs know a condition by its word (`Resolved: VM_CRASHED on pve1`); people know the
+ * guest: `Resolved: VM web01 crashed`.
+ */
+export function titleWords({ title, condition, subject, node }: Told, name: string | undefined): string {
+  if (!subject) return title;
+  const called = name ?? subject.split('/').at(-1) ?? subject;
+  const what = `${kindWords(subject)} ${called}`;
+  if (condition && title.includes(condition)) {
+    const words = title.replace(condition, `${what} ${conditionWords(condition)}`);
+    return node && called === node ? words.replace(` on ${node}`, '') : words;
+  }
+  return title.startsWith('Remediation') && !title.includes(called) ? `${title}, for ${what}` : title;
+}

@@ -135,7 +135,19 @@ pub struct ActionFilter {
 #[expect(missing_docs, reason = "each is the column of its name")]
 pub struct JournalFilter {
     pub kind: Option<String>,
+    /// The name of whoever did it, by whatever way.
+    pub by: Option<String>,
 }
+
+/// Who a row of the journal names: an operator's own says it, and an engine's of what an operator said. With the way by which it
+/// came behind the name, in parentheses, it is cut there.
+macro_rules! who {
+    () => {
+        "iif(json_valid(entry), coalesce(entry ->> '$.by', entry ->> '$.fact.Remedy.step.Ordered.by'), NULL)"
+    };
+}
+// A blank and a parenthesis are said by their numbers: those of a condition are counted.
+const BY: &str = concat!("substr(", who!(), ", 1, instr(", who!(), " || char(32, 40), char(32, 40)) - 1) = ");
 
 /// A value on its way into a statement.
 #[derive(Clone)]
@@ -453,7 +465,11 @@ fn journal_question(window: Window, filter: JournalFilter) -> Question {
     Question::new(
         JOURNAL,
         window,
-        vec![(true, "kind = ", word(filter.kind)), (false, "cluster = ", word(cluster))],
+        vec![
+            (true, "kind = ", word(filter.kind)),
+            (false, "cluster = ", word(cluster)),
+            (false, BY, word(filter.by)),
+        ],
     )
 }
 
@@ -561,7 +577,8 @@ mod tests {
             ("against",            actions(ActionFilter { condition: text("X"), ..action.clone() }), "idx_actions_condition_time (condition=? AND timestamp<?)"),
             ("in a cluster",       actions_question(of("lab"), action), "idx_actions_cluster_time (cluster=? AND timestamp<?)"),
             ("journal",            journal_question(Window::default(), JournalFilter::default()), "idx_journal_time (at_ms<?)"),
-            ("journal's kind",     journal_question(Window::default(), JournalFilter { kind: text("opened") }), "idx_journal_kind_time (kind=? AND at_ms<?)"),
+            ("journal's kind",     journal_question(Window::default(), JournalFilter { kind: text("opened"), by: None }), "idx_journal_kind_time (kind=? AND at_ms<?)"),
+            ("journal's who",      journal_question(Window::default(), JournalFilter { kind: None, by: text("olga") }), "idx_journal_time (at_ms<?)"),
             ("journal's cluster",  journal_question(of("lab"), JournalFilter::default()), "idx_journal_time (at_ms<?)"),
         ];
         for (name, question, expected) in table {

@@ -171,7 +171,7 @@ async fn switch(app: &App, active: bool, by: Operator) -> Answer<Option<Done>> {
                 live.halt(true);
             }
             let stops = live.stops();
-            let done = store.set_by_operator(Setting::KillSwitch(active), &by, Timestamp::now()).await;
+            let done = store.set_by_operator(Setting::KillSwitch(active), &by, live.now()).await;
             if !active && done.is_ok() {
                 live.go_on_since(stops);
             }
@@ -333,7 +333,7 @@ async fn set(app: &App, caller: &Caller, setting: Setting) -> Answer<Done> {
     let done = match setting {
         Setting::KillSwitch(active) => switch(app, active, caller.operator()).await?,
         setting @ (Setting::Level { .. } | Setting::Other { .. }) => {
-            app.store.set_by_operator(setting, &caller.operator(), Timestamp::now()).await?
+            app.store.set_by_operator(setting, &caller.operator(), app.live.now()).await?
         }
     };
     let done = done.ok_or_else(|| {
@@ -412,7 +412,7 @@ pub(super) async fn save_event(State(app): Shared, caller: Caller, request: Requ
             return Err(Refusal::new(StatusCode::FORBIDDEN, "This needs the role operator for the cluster"));
         }
     }
-    let at = Timestamp::now();
+    let at = app.live.now();
     let event = new_event(given, cluster, at)?;
     let what = json!({
         "uuid": event.uuid.to_string(), "type": event.kind, "severity": event.severity, "source": event.source,

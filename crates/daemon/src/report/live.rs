@@ -223,6 +223,11 @@ impl Live {
         self.clock.as_ref().map_or(1.0, |clock| 1.0 / clock.real(SECOND).as_secs_f64())
     }
 
+    /// Whether time is made up, as in the demo.
+    pub fn is_demo(&self) -> bool {
+        self.clock.as_ref().is_some_and(|clock| clock.is_made_up())
+    }
+
     /// How many incidents are being worked on, in all.
     pub fn active_remediations(&self) -> usize {
         self.clusters.iter().map(|sight| sight.remediations.load(Ordering::Relaxed)).sum()

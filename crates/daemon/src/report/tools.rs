@@ -322,6 +322,7 @@ async fn execute(State(app): Shared, caller: Caller, request: Request) -> Result
         label: label.clone(),
         by: caller.operator(),
         store: app.store.clone(),
+        live: Arc::clone(&app.live),
     };
     let (begun, task) = watch::channel(None);
     let (tell, told) = oneshot::channel();

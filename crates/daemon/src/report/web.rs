@@ -254,6 +254,9 @@ struct Health {
     /// Seconds.
     uptime: u64,
     version: &'static str,
+    /// Whether this is the demo, whose password everybody knows; absent where it is not.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    demo: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     components: Option<Components>,
 }
@@ -288,6 +291,7 @@ async fn health(State(app): Shared, uri: Uri) -> Answer<(StatusCode, Json<Health
         timestamp: to_wire(Timestamp::now()),
         uptime: app.live.uptime(now).as_secs(),
         version: env!("CARGO_PKG_VERSION"),
+        demo: app.live.is_demo(),
         components: None,
     };
     if liveness {

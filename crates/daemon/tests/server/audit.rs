@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use daemon::report::caller::Role;
+use engine::record::{Fact, Order, Step};
 use serde_json::Value;
 use sqlx::Connection;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -10,7 +11,7 @@ use tokio::net::TcpStream;
 
 use crate::harness::{Fixture, Reply, edge};
 use crate::slow::ask_and_stop;
-use crate::v1::{opened, tell};
+use crate::v1::{entry, incident, opened, tell};
 
 const VERIFICATION: &str = "/api/v1/journal/verification";
 const EXPORT: &str = "/api/v1/journal/export";
@@ -124,7 +125,10 @@ async fn the_file_has_every_row_once_and_no_other() {
     assert_eq!(count("since=2023-11-14T22:13:30Z&kind=opened&cluster=lab", &all).await, ROWS - 10);
     assert_eq!(count("", &otto).await, 1, "no row of another cluster, and none of all of Jarvis");
     let wrong = json(&fixture.get(&format!("{EXPORT}?limit=5"), &all).await);
-    assert_eq!(wrong["detail"], "limit: there is no such parameter; allowed: since, until, cluster, kind");
+    assert_eq!(
+        wrong["detail"],
+        "limit: there is no such parameter; allowed: since, until, cluster, kind, by"
+    );
     fixture.stop().await;
 }
 
@@ -218,4 +222,46 @@ async fn who_is_shut_out_gets_no_more_of_the_file() {
     assert!(!whole, "{} bytes, to the end", rest.len());
     assert!(rest.len() < 10_000_000, "{} bytes", rest.len());
     fixture.stop().await;
+}
+
+/// Whoever audits asks what one person did, by whatever way, also about incidents; of no part of a name, and of nobody's texts.
+#[tokio::test]
+async fn what_somebody_did_is_found_by_their_name() {
+    let fixture = Fixture::new().await;
+    fixture.user("olga", Role::Operator, None).await;
+    fixture.user("ol", Role::Operator, None).await;
+    let (olga, ol) = (fixture.token_of("olga").await, fixture.token_of("ol").await);
+    for (token, active) in [(&olga, true), (&ol, false)] {
+        let body = format!(r#"{{"active": {active}}}"#);
+        let set = fixture.ask("PUT /api/monitor/killswitch", token, &body).await;
+        assert_eq!(set.status, 200, "{}", set.shown());
+    }
+    let said = |by: &str| {
+        let step = Step::Ordered { by: by.into(), order: Order::Dismiss };
+        let condition = engine::detect::Condition::VmCrashed;
+        entry(1, Fact::Remedy { incident: incident(7), condition, step })
+    };
+    let rows = vec![opened(0, 7), said("olga (login)"), said("alice (sudo) (command line)")];
+    tell(&fixture, "lab", rows).await;
+    let broken = "UPDATE journal SET entry = 'olga' WHERE kind = 'opened'";
+    touch(fixture.folder.path(), broken).await;
+    #[rustfmt::skip]
+    let table = [
+        ("by a call and of an incident", "by=olga",              vec!["operator olga (login)", "ordered olga (login)"]),
+        ("who has a shorter name",       "by=ol",                vec!["operator ol (login)"]),
+        ("at a terminal",                "by=alice",             vec!["ordered alice (sudo) (command line)"]),
+        ("with the kind",                "by=olga&kind=ordered", vec!["ordered olga (login)"]),
+        ("nobody",                       "by=nobody",            vec![]),
+        ("a part of a text",             "by=login",             vec![]),
+    ];
+    for (name, query, expected) in table {
+        let found = json(&fixture.get(&format!("/api/v1/journal?{query}"), &olga).await);
+        let text = |row: &Value, field: &str| row[field].as_str().unwrap_or_default().to_owned();
+        let rows = found["items"].as_array().unwrap().iter();
+        let rows: Vec<_> = rows.map(|row| format!("{} {}", text(row, "kind"), text(row, "by"))).collect();
+        assert_eq!(rows, expected, "{name}");
+        let exported = fixture.get(&format!("{EXPORT}?{query}"), &olga).await;
+        let lines = exported.body.lines().filter(|line| line.starts_with('{')).count();
+        assert_eq!(lines, expected.len(), "{name}, as a file");
+    }
 }

@@ -86,7 +86,7 @@ pub(crate) fn publish(fixture: &Fixture, seen_at: Timestamp) {
     fixture.page.publish_quorum(Quorum { quorate: true, nodes: 1, expected: 2 }, seen_at);
 }
 
-fn incident(bits: u128) -> IncidentId {
+pub(crate) fn incident(bits: u128) -> IncidentId {
     serde_json::from_str(&bits.to_string()).unwrap()
 }
 
@@ -94,7 +94,7 @@ fn crashed() -> Finding {
     Finding::GuestCrashed { kind: GuestKind::Qemu, previous: GuestStatus::Running, trace: Trace::Segfault }
 }
 
-fn entry(second: i64, fact: Fact) -> Entry {
+pub(crate) fn entry(second: i64, fact: Fact) -> Entry {
     Entry {
         at: at(second),
         subject: "qemu/101".parse().unwrap(),

@@ -4,9 +4,10 @@
 //! outcome. The first two are all that another process needs to find out what became of it ([`super::left`]).
 //! It decides nothing, and it acts once.
 
+use std::sync::Arc;
+
 use engine::observe::{GuestId, NodeName};
 use engine::report::{EventKind, Severity};
-use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -14,6 +15,7 @@ use uuid::Uuid;
 use super::STOPPING_MAX;
 use crate::act::{Act, Begun, Hands, Outcome, Verb};
 use crate::record::{NewEntry, NewEvent, Operator, Source, Store};
+use crate::report::live::Live;
 use crate::supervise::Stop;
 
 /// What the journal calls the rows of an act.
@@ -33,6 +35,8 @@ pub(super) struct Deed {
     pub(super) label: String,
     pub(super) by: Operator,
     pub(super) store: Store,
+    /// By whose clock it is written down.
+    pub(super) live: Arc<Live>,
 }
 
 impl Deed {
@@ -95,7 +99,7 @@ impl Deed {
         if let (Value::Object(what), Value::Object(more)) = (&mut what, more) {
             what.extend(more);
         }
-        let entry = NewEntry::by_operator(Timestamp::now(), &self.by, did, &what);
+        let entry = NewEntry::by_operator(self.live.now(), &self.by, did, &what);
         match self.store.save_turn(vec![entry], events, None).await {
             Ok(_) => true,
             Err(error) => {
@@ -129,7 +133,7 @@ impl Deed {
         };
         let message = format!("{name} ({via}): {outcome}");
         let event =
-            NewEvent::plain(Timestamp::now(), EventKind::Action, severity, Source::User, &title, &message);
+            NewEvent::plain(self.live.now(), EventKind::Action, severity, Source::User, &title, &message);
         let subject = match &self.act {
             Some(Act::Guest { guest, .. }) => Some(guest.to_string()),
             Some(Act::Wake { node, .. } | Act::RestartService { node, .. }) => Some(format!("node/{node}")),

@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::deed::{ASKED, BEGUN, Deed, ENDED, read};
 use super::{App, Busy, busy_as};
 use crate::act::{Act, Hands, Outcome};
-use crate::record::{JournalFilter, JournalRow, Kind, Operator, Store, StoreError, Window};
+use crate::record::{JournalFilter, JournalRow, Kind, Operator, StoreError, Window};
 
 /// Pages of operators' rows that are looked at. An act has ended some minutes after it was asked for, and the next start looks:
 /// only those of the last minutes of the last process matter.
@@ -32,7 +32,7 @@ struct Left {
 /// Looks for them and brings each to its end, beside everything else. Nothing else is done to their subjects meanwhile.
 /// To be called before anything can be asked for.
 pub(in crate::report) async fn finish_left(app: &Arc<App>) {
-    let (left, named) = match find(&app.store).await {
+    let (left, named) = match find(app).await {
         Ok(found) => found,
         Err(error) => {
             let error = anyhow::Error::from(error);
@@ -92,11 +92,12 @@ impl Left {
 }
 
 /// What was left, oldest first, and the tasks that the journal names: each is of an act that is known.
-async fn find(store: &Store) -> Result<(Vec<Left>, BTreeSet<String>), StoreError> {
+async fn find(app: &App) -> Result<(Vec<Left>, BTreeSet<String>), StoreError> {
+    let store = &app.store;
     let mut rows: Vec<JournalRow> = Vec::new();
     let mut window = Window { limit: ROWS_A_PAGE, ..Window::default() };
     for _ in 0..PAGES_MAX {
-        let filter = JournalFilter { kind: Some(Kind::Operator.as_str().into()) };
+        let filter = JournalFilter { kind: Some(Kind::Operator.as_str().into()), by: None };
         let page = store.list_journal(window.clone(), filter).await?;
         rows.extend(page.rows);
         window.after = page.next;
@@ -114,7 +115,7 @@ async fn find(store: &Store) -> Result<(Vec<Left>, BTreeSet<String>), StoreError
         let upid = what["upid"].as_str().map(str::to_owned);
         match did {
             ASKED => {
-                if let Some(asked) = Left::read(store, row, &entry) {
+                if let Some(asked) = Left::read(app, row, &entry) {
                     left.insert(id.to_owned(), asked);
                 }
             }
@@ -132,7 +133,7 @@ async fn find(store: &Store) -> Result<(Vec<Left>, BTreeSet<String>), StoreError
         }
     }
     // What Jarvis did by itself, with the same token, was nobody's order.
-    let filter = JournalFilter { kind: Some(Kind::Acted.as_str().into()) };
+    let filter = JournalFilter { kind: Some(Kind::Acted.as_str().into()), by: None };
     let window = Window { limit: ROWS_A_PAGE, ..Window::default() };
     for row in store.list_journal(window, filter).await?.rows {
         let entry: Value = serde_json::from_str(&row.entry).unwrap_or_default();
@@ -147,7 +148,7 @@ async fn find(store: &Store) -> Result<(Vec<Left>, BTreeSet<String>), StoreError
 
 impl Left {
     /// `None`: it is no row of ours.
-    fn read(store: &Store, row: &JournalRow, entry: &Value) -> Option<Left> {
+    fn read(app: &App, row: &JournalRow, entry: &Value) -> Option<Left> {
         let what = &entry["what"];
         let text = |value: &Value| value.as_str().map(str::to_owned);
         let node = text(&what["node"])?;
@@ -159,7 +160,8 @@ impl Left {
             node,
             label: text(&what["subject"])?,
             by: Operator { name: text(&entry["by"])?, via: text(&entry["via"])? },
-            store: store.clone(),
+            store: app.store.clone(),
+            live: Arc::clone(&app.live),
         };
         Some(Left { deed, asked: row.at(), upid: None })
     }

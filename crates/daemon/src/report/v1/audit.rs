@@ -206,7 +206,7 @@ pub(super) async fn export(
     let within = bounds(&caller);
     let bytes = Some(PIECE_BYTES);
     let window = record::Window { limit: PIECE, after: None, since, until, within, cluster, bytes };
-    let filter = JournalFilter { kind: asked.kind };
+    let filter = asked.filter();
     // The first piece before anything is said: what cannot be read is a refusal, and no empty file.
     let first = piece(&app, window.clone(), filter.clone()).await?;
     let (give, pieces) = mpsc::channel(1);

@@ -4,7 +4,6 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
-use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use utoipa::{IntoParams, ToSchema};
@@ -278,7 +277,7 @@ pub(super) async fn resolve_event(
             row.cluster.map_or_else(|| "all clusters".to_owned(), |cluster| format!("the cluster {cluster}"));
         return Err(Problem::new(StatusCode::FORBIDDEN, format!("This needs the role operator for {place}")));
     }
-    match app.store.end_event(row.id, &caller.operator(), Timestamp::now()).await? {
+    match app.store.end_event(row.id, &caller.operator(), app.live.now()).await? {
         Ended::Over { row, now } => {
             if now {
                 tracing::info!(by = %caller.name, via = %caller.via, seq = row.id, "an event is resolved");
@@ -440,6 +439,9 @@ pub(super) struct Entry {
     /// What kind of row it is (`opened`, `resolved`, `noted`, `operator`).
     #[schema(example = "opened")]
     kind: String,
+    /// Who did it, and by which way, where it was a person.
+    #[schema(example = "olga (login)")]
+    by: Option<String>,
     /// What it says, for people, where it is an engine's.
     words: Option<String>,
     /// What it says, for programs; `jarvis audit verify` says whether it is as it was written.
@@ -456,10 +458,22 @@ impl From<JournalRow> for Entry {
             at: Time(row.at()),
             seq: row.seq,
             words,
+            by: who(&row.entry),
             entry: json(&row.entry),
             cluster: row.cluster,
             kind: row.kind,
         }
+    }
+}
+
+/// Who a row names: an operator's own says it, and an engine's of what an operator said.
+fn who(entry: &str) -> Option<String> {
+    let entry: serde_json::Value = serde_json::from_str(entry).ok()?;
+    let text = |pointer| entry.pointer(pointer).and_then(serde_json::Value::as_str);
+    match (text("/by"), text("/via")) {
+        (Some(by), Some(via)) => Some(format!("{by} ({via})")),
+        (Some(by), None) => Some(by.to_owned()),
+        (None, _) => text("/fact/Remedy/step/Ordered/by").map(str::to_owned),
     }
 }
 
@@ -469,12 +483,22 @@ impl From<JournalRow> for Entry {
 pub(super) struct JournalAsked {
     /// Of this kind.
     #[param(min_length = 1, max_length = 200, example = "opened")]
-    pub(super) kind: Option<String>,
+    kind: Option<String>,
+    /// Of what this user did, by whatever way.
+    #[param(min_length = 1, max_length = 200, example = "olga")]
+    by: Option<String>,
 }
 
 impl Asks for JournalAsked {
     fn read(params: &mut Params) -> JournalAsked {
-        JournalAsked { kind: params.word("kind") }
+        JournalAsked { kind: params.word("kind"), by: params.word("by") }
+    }
+}
+
+impl JournalAsked {
+    pub(super) fn filter(self) -> JournalFilter {
+        let JournalAsked { kind, by } = self;
+        JournalFilter { kind, by }
     }
 }
 
@@ -487,8 +511,7 @@ pub(super) async fn journal(
     has: Has,
     Asked((window, asked)): Asked<(Window, JournalAsked)>,
 ) -> Reply {
-    let filter = JournalFilter { kind: asked.kind };
-    let listed = app.store.list_journal(window.read("journal", &caller)?, filter).await?;
+    let listed = app.store.list_journal(window.read("journal", &caller)?, asked.filter()).await?;
     page(&has, "journal", listed, Entry::from, |items, next| JournalList { items, next })
 }
 
