@@ -217,7 +217,8 @@ impl Acts {
                 self.members.insert(name.clone(), (member, moment.at));
             }
             match node.power {
-                Power::Leaving => self.left.insert(name.clone()),
+                // Who switches off one that is apart from the others tells it alone, and it is away.
+                Power::Leaving => member && self.left.insert(name.clone()),
                 Power::On | Power::Booting => self.left.remove(name),
                 Power::Off => false,
             };
