@@ -195,6 +195,24 @@ fn the_round_that_shows_a_move_says_no_more_when_it_is_judged_again() {
         53   inspect   pve1 qemu/101"#]]);
 }
 
+/// It died soon after its start, and its node says so; a row that is older than that shows a process as young as a new one.
+#[test]
+fn an_old_row_of_a_young_guest_ends_no_crash() {
+    let (mut world, mut watch) = started();
+    world.start("qemu/101", 10);
+    rounds(&mut watch, &world, 17, 1);
+    world.guest("qemu/101").status = GuestStatus::Stopped;
+    rounds(&mut watch, &world, 29, 1);
+    world.guest("qemu/101").status = GuestStatus::Running;
+    world.stalled = Some(27);
+    watch.step(35, world.round(Round::Critical, 35));
+    world.guest("qemu/101").status = GuestStatus::Stopped;
+    rounds(&mut watch, &world, 41, 2);
+    let told: Vec<_> = watch.log.iter().filter(|line| !line.contains("inspect")).collect();
+    assert!(told.last().is_some_and(|line| line.contains("opened    VM_CRASHED")), "{told:#?}");
+    assert!(!told.iter().any(|line| line.contains("running again")), "{told:#?}");
+}
+
 #[test]
 fn an_empty_list_of_storages_ends_no_outage() {
     let (mut world, mut watch) = started();

@@ -462,6 +462,9 @@ impl Engine {
         answer: &GuestEvidence,
     ) {
         let (verdict, moved_since) = verdict(turn.now, id, known, suspect, answer);
+        if let Some(known) = self.memory.guests.get_mut(&id) {
+            known.looked_at(id, answer);
+        }
         let held = guest::holds(&verdict);
         let why = match verdict {
             Stopped::NodeRestarted { booted_at } => {

@@ -204,6 +204,9 @@ pub(super) struct KnownGuest {
     /// When it was seen on another node than before: its process there is younger than its work.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) moved_at: Option<Timestamp>,
+    /// When its node itself last said, in a look, that it had no process.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) down_at: Option<Timestamp>,
     /// Whether its process has been seen to read or write.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) had_io: bool,
@@ -298,6 +301,8 @@ impl NodeSuspect {
     }
 }
 
+/// An uptime and the time between two answers, both in whole seconds.
+const ROUNDED: SignedDuration = SignedDuration::from_secs(2);
 /// A node's uptime that goes back by less than this is two workers with caches of different age (pve-crash-evidence 3).
 const UPTIME_JITTER: u64 = 30;
 
@@ -380,6 +385,7 @@ impl KnownGuest {
             down_since: (alive == Some(false)).then_some(asked_at),
             wanted_since: wanted(&row).then_some(asked_at),
             moved_at: None,
+            down_at: None,
             had_io: row.io.is_some_and(|io| io > 0),
             unlisted: 0,
             guest: row,
@@ -423,6 +429,7 @@ impl KnownGuest {
             },
             wanted_since: wanted(&row).then(|| self.wanted_since.unwrap_or(asked_at)),
             moved_at: if moved { Some(asked_at) } else { self.moved_at },
+            down_at: self.down_at.filter(|_| alive != Some(true) && !moved),
             unlisted: if moved || alive == Some(true) { 0 } else { self.unlisted },
             had_io: alive == Some(true) && ((self.had_io && !restarted) || row.io.is_some_and(|io| io > 0)),
             guest: row,
@@ -482,8 +489,18 @@ impl KnownGuest {
     /// Whether a process of this age was there before the guest was seen without one: then it is the one that is gone.
     fn outlived(&self, uptime: u64, asked_at: Timestamp) -> bool {
         let Some(since) = self.down_since else { return false };
-        let age = i64::try_from(uptime).unwrap_or(i64::MAX);
-        SignedDuration::from_secs(age) > asked_at.duration_since(since) + ROW_AGE
+        let age = SignedDuration::from_secs(i64::try_from(uptime).unwrap_or(i64::MAX));
+        // What its node said was so then; a row that said so was up to that much older.
+        let by_look = self.down_at.is_some_and(|at| age > asked_at.duration_since(at) + ROUNDED);
+        by_look || age > asked_at.duration_since(since) + ROW_AGE
+    }
+
+    /// Its node said in a look that it had no process: one that is older has not come back.
+    pub(super) fn looked_at(&mut self, id: GuestId, answer: &GuestEvidence) {
+        let Seen::At { value: all, asked_at } = &answer.live else { return };
+        if all.get(&id).is_some_and(|live| !live.running) {
+            self.down_at = self.down_at.max(Some(*asked_at));
+        }
     }
 
     /// Its node's own list, at `asked_at`. It is believed about a stop; how a guest that runs does so, it does not say.
