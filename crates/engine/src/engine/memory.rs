@@ -207,6 +207,9 @@ pub(super) struct KnownGuest {
     /// When its node itself last said, in a look, that it had no process.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) down_at: Option<Timestamp>,
+    /// Seconds that its last process had lived by the last row that showed it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) lived: Option<u64>,
     /// Whether its process has been seen to read or write.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) had_io: bool,
@@ -386,6 +389,7 @@ impl KnownGuest {
             wanted_since: wanted(&row).then_some(asked_at),
             moved_at: None,
             down_at: None,
+            lived: (alive == Some(true)).then_some(row.uptime),
             had_io: row.io.is_some_and(|io| io > 0),
             unlisted: 0,
             guest: row,
@@ -430,6 +434,7 @@ impl KnownGuest {
             wanted_since: wanted(&row).then(|| self.wanted_since.unwrap_or(asked_at)),
             moved_at: if moved { Some(asked_at) } else { self.moved_at },
             down_at: self.down_at.filter(|_| alive != Some(true) && !moved),
+            lived: if alive == Some(true) { Some(row.uptime) } else { self.lived },
             unlisted: if moved || alive == Some(true) { 0 } else { self.unlisted },
             had_io: alive == Some(true) && ((self.had_io && !restarted) || row.io.is_some_and(|io| io > 0)),
             guest: row,
@@ -490,8 +495,11 @@ impl KnownGuest {
     fn outlived(&self, uptime: u64, asked_at: Timestamp) -> bool {
         let Some(since) = self.down_since else { return false };
         let age = SignedDuration::from_secs(i64::try_from(uptime).unwrap_or(i64::MAX));
-        // What its node said was so then; a row that said so was up to that much older.
-        let by_look = self.down_at.is_some_and(|at| age > asked_at.duration_since(at) + ROUNDED);
+        // What its node said was so then; a row that said so was up to that much older. And a row of before that look may show
+        // the process that is gone, unless it is younger than that one was.
+        let by_look = self.down_at.map(|at| asked_at.duration_since(at)).is_some_and(|since| {
+            age > since + ROUNDED || (since < ROW_AGE && self.lived.is_some_and(|lived| uptime >= lived))
+        });
         by_look || age > asked_at.duration_since(since) + ROW_AGE
     }
 
