@@ -116,8 +116,8 @@ impl World {
         let by = self.one(&["", " by alice@pve", " by op@pve!t1"]);
         match self.rng.below(20) {
             0..=4 => self.interfered(at, &id, by),
-            5..=12 => self.raced(at, &id, by),
-            13 | 14 => self.full_and_still(at, &id),
+            5..=13 => self.raced(at, &id, by),
+            14 => self.full_and_still(at, &id),
             15 | 16 => self.service(at, &node),
             17 => self.dismissed(at, &id),
             18 if self.nodes > 1 => self.seen_from_one_side(at, &node),
@@ -249,8 +249,8 @@ impl World {
                 self.at(later, &format!("ha {id} none"));
             }
             5..=9 => {
-                // Before it would be started: afterwards there is nothing that it could hold up.
-                let soon = at + 1 + self.rng.below(12) as i64;
+                // Shortly before it would be started: earlier, a row shows the lock, and nobody looks at the tasks.
+                let soon = at + 12 + self.rng.below(14) as i64;
                 let mode = self.one(&["snapshot", "stop"]);
                 self.at(soon, &format!("backup {id} mode={mode} takes=60{by}"));
             }
@@ -271,13 +271,13 @@ impl World {
     fn raced(&mut self, at: i64, id: &str, by: &str) {
         let soon = at + 11 + self.rng.below(10) as i64;
         self.at(at, &format!("crash {id}"));
-        match self.rng.below(6) {
-            which @ 0..=4 => {
+        match self.rng.below(8) {
+            which @ 0..=6 => {
                 let node = self.node();
-                if which < 3 {
+                if which < 4 {
                     self.at(soon, &format!("template {id}"));
                 }
-                let gone = if which < 3 { soon + 60 } else { soon };
+                let gone = if which < 4 { soon + 60 } else { soon };
                 self.at(gone, &format!("destroy {id}{by}"));
                 self.at(gone + 60, &format!("create {id} new on {node} running onboot{by}"));
             }
