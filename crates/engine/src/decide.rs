@@ -18,7 +18,7 @@ use crate::incident::IncidentId;
 use crate::observe::{GuestId, NodeName, Subject, Task};
 use crate::record::By;
 
-pub(crate) use guardrail::{CLOCK_SKEW, ask_again, is_stop, stopped_since};
+pub(crate) use guardrail::{CLOCK_SKEW, VIEWS_MIN, ask_again, is_stop, stopped_since};
 pub use guardrail::{GUARDRAILS, IGNORE_TAG, RESTART_TAG, VITAL};
 pub(crate) use hold::is_news;
 pub use hold::{Hold, words};

@@ -227,8 +227,12 @@ impl Course {
     /// knows nothing of it.
     pub(crate) fn object(&mut self, node: &NodeName, holds: &[Hold]) {
         if let Some(by) = holds.iter().find_map(Hold::stopped_by) {
-            self.stopped.get_or_insert_with(|| (by.clone(), node.clone()));
+            self.stopped_by(node, by);
         }
+    }
+
+    fn stopped_by(&mut self, node: &NodeName, by: &By) {
+        self.stopped.get_or_insert_with(|| (by.clone(), node.clone()));
     }
 
     fn is_new(&self) -> bool {
@@ -325,7 +329,7 @@ impl Incidents {
     pub(crate) fn stopped(&mut self, id: GuestId, node: &NodeName, by: &By) {
         let about = self.open.iter_mut().filter(|(slot, _)| slot.subject == Subject::Guest(id));
         for (_, incident) in about {
-            incident.course.object(node, &[Hold::StoppedBy(by.clone())]);
+            incident.course.stopped_by(node, by);
         }
     }
 

@@ -22,6 +22,8 @@ pub const VITAL: [&str; 4] = ["corosync", "pve-cluster", "pve-ha-", "watchdog"];
 pub(crate) const STAGGER: SignedDuration = SignedDuration::from_secs(3);
 /// Clocks of nodes differ by seconds (pve-domain 9.26).
 pub(crate) const CLOCK_SKEW: SignedDuration = SignedDuration::from_secs(5);
+/// A node is woken only when so many others miss it.
+pub(crate) const VIEWS_MIN: u32 = 2;
 /// A start by somebody else is given this long to show its effect.
 const START_SHOWS: SignedDuration = SignedDuration::from_secs(60);
 
@@ -135,7 +137,7 @@ fn node_boots(case: &Case) -> Option<Hold> {
 
 fn two_views(case: &Case) -> Option<Hold> {
     let SubjectCase::Node { views, .. } = case.subject else { return None };
-    (views < 2).then_some(Hold::OneView)
+    (views < VIEWS_MIN).then_some(Hold::OneView)
 }
 
 fn no_address(case: &Case) -> Option<Hold> {

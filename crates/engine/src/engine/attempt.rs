@@ -14,8 +14,9 @@ use crate::observe::{GuestStatus, Live, Review, Seen, Subject, Task};
 use crate::record::Step;
 use crate::verify::{Sight, Verdict, Watch};
 
-/// A call that could not be made is tried again after this; after some times less and less often, as each fills the journal.
+/// A call that could not be made is tried again after this.
 const NOT_MADE_AGAIN: SignedDuration = SignedDuration::from_secs(10);
+/// After so many in a row it is tried less and less often, as each fills the journal.
 const NOT_MADE_SOON: u32 = 3;
 /// After ten minutes and forty seconds at the latest: what keeps it from being made is over some time.
 const NOT_MADE_DOUBLED_MAX: u32 = 6;
@@ -199,9 +200,13 @@ impl Engine {
         } else if let Some(incident) = self.memory.incidents.get_mut(slot) {
             incident.state = State::Open { since };
             (incident.course.said, incident.course.approved) = (Said::Nothing, None);
-            self.remember_stop(turn.now, slot);
         }
-        self.scratch.reviews.remove(slot);
+        let looked = self.scratch.reviews.remove(slot).and_then(|reviewed| reviewed.of);
+        // The next look may be at another node, which knows nothing of what this one does.
+        if let (Some(Review::Guest(answer)), Subject::Guest(id), Some(node)) = (review, &slot.subject, looked)
+        {
+            self.keep_who_stopped(*id, &node, answer.tasks.value());
+        }
     }
 
     /// A guest that its node says is stopped is known to be, whatever a row of some seconds ago says yet.

@@ -396,7 +396,7 @@ impl Engine {
                 }
                 Suspicion::Moved { from } => {
                     let (from, to) = (from.clone(), known.guest.node.clone());
-                    self.stopped_where_it_was(*id, &from, answer);
+                    self.keep_who_stopped(*id, &from, answer.tasks.value());
                     let note = Note::GuestMoved { from, to, by: by(guest::moves) };
                     self.note_guest(turn, *id, note);
                 }

@@ -5,7 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::Engine;
 use crate::decide::{CLOCK_SKEW, stopped_since};
 use crate::detect::guest::{Suspicion, TASKS_BEFORE};
-use crate::observe::{GuestEvidence, GuestId, NodeName, Subject};
+use crate::observe::{GuestId, NodeName, Subject, Task};
 
 /// Who stopped a guest before it was moved is looked for among the tasks of a day, like who touched a service.
 const MOVE_TASKS: SignedDuration = SignedDuration::from_hours(24);
@@ -26,11 +26,12 @@ impl Engine {
         trouble.min(last_seen) - TASKS_BEFORE
     }
 
-    /// Keeps who stopped it where it was: whoever moves a guest that somebody stopped since moves one that is to stay so.
-    pub(super) fn stopped_where_it_was(&mut self, id: GuestId, from: &NodeName, answer: &GuestEvidence) {
-        let (Some(tasks), Some(since)) = (answer.tasks.value(), self.trouble_since(id)) else { return };
+    /// Keeps who stopped it, by the tasks of a node where it is or was: whoever moves a guest that somebody stopped since moves
+    /// one that is to stay so.
+    pub(super) fn keep_who_stopped(&mut self, id: GuestId, node: &NodeName, tasks: Option<&Vec<Task>>) {
+        let (Some(tasks), Some(since)) = (tasks, self.trouble_since(id)) else { return };
         if let Some(by) = stopped_since(tasks, id, since - CLOCK_SKEW) {
-            self.memory.incidents.stopped(id, from, &by);
+            self.memory.incidents.stopped(id, node, &by);
         }
     }
 

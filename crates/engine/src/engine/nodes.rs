@@ -6,6 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::memory::{Address, Departure, KnownNode, NodeSuspect, NodeSuspicion};
 use super::{Effect, Engine, Sight, Turn};
+use crate::decide::VIEWS_MIN;
 use crate::detect::node::{self, Left, SHUTDOWN_WITHIN};
 use crate::detect::{Check, Finding, service};
 use crate::incident::{Resolution, Slot};
@@ -34,8 +35,6 @@ const CLUSTER_FS_AGAIN: SignedDuration = SignedDuration::from_secs(60);
 /// A node that is lost is looked at again after this while fewer than two others are known not to see it, or its tasks could not be
 /// read: who could not be asked at first can say so later, and without that nobody wakes it.
 const LOST_AGAIN: SignedDuration = SignedDuration::from_secs(60);
-/// Who is woken was missed by so many.
-const VIEWS_MIN: u32 = 2;
 
 impl Engine {
     /// `fresh` says that this round has not been judged before.

@@ -57,7 +57,7 @@ pub(super) struct Reviewed {
     answer: Option<(Timestamp, Review)>,
     /// Which node gave that answer.
     #[serde(default)]
-    of: Option<NodeName>,
+    pub(super) of: Option<NodeName>,
     /// When it could not be found out, and why.
     failed: Option<(Timestamp, Box<str>)>,
     /// Looks in a row that found nothing out although the rest of the cluster is seen, after all the time that there was.
@@ -610,18 +610,6 @@ impl Engine {
         }
         if order == Order::Resolve {
             self.end(turn, slot, Resolution::Closed);
-        }
-    }
-
-    /// Keeps who stopped it since, as far as the look before it is forgotten says so.
-    pub(super) fn remember_stop(&mut self, now: Timestamp, slot: &Slot) {
-        let Some(candidate) = self.candidates().into_iter().find(|candidate| candidate.slot == *slot) else {
-            return;
-        };
-        if let Decision::Hold(holds) = self.decide_on(now, &candidate, false)
-            && let Some(incident) = self.memory.incidents.get_mut(slot)
-        {
-            incident.course.object(candidate.action.node(), &holds);
         }
     }
 
