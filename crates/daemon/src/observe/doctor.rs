@@ -162,7 +162,10 @@ impl Patient {
         }
         let called = |guest: &&GuestResource| guest.name.as_deref().is_some_and(|name| machine.may_be(name));
         let mut unread = Vec::new();
-        for guest in place.guests.iter().filter(called).take(SUSPECTS_MAX) {
+        let mut suspects: Vec<_> = place.guests.iter().filter(called).collect();
+        // Those that run first, as the daemon asks them.
+        suspects.sort_by_key(|guest| guest.status.as_str() != "running");
+        for guest in suspects.into_iter().take(SUSPECTS_MAX) {
             match watcher.guest_config(&guest.node, guest.id).await {
                 Ok(config) => {
                     if let Some(address) = shared(machine, &config) {
