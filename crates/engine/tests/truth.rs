@@ -60,10 +60,10 @@ fn the_live_list_is_no_judge_of_what_runs() {
     world.guest("qemu/101").status = GuestStatus::Stopped;
     world.tasks.push(stop_of_101(7));
     watch.critical(&world, 17);
-    world.guest("qemu/101").status = GuestStatus::Other("prelaunch".into());
+    world.lend("qemu/101", 18);
     watch.step(20, world.live("pve1", 20));
     watch.critical(&world, 29);
-    world.guest("qemu/101").status = GuestStatus::Stopped;
+    world.take_back("qemu/101");
     watch.step(40, world.live("pve1", 40));
     watch.critical(&world, 41);
     watch.check(expect![[r#"
@@ -117,6 +117,29 @@ fn a_node_that_was_reset_unseen_is_no_crash_of_its_guests() {
         23   inspect   pve1 qemu/101
         41   noted                        node/pve1: was restarted; it was not seen to leave
         330  noted                        lxc/200 (dns): running to stopped, with its node's restart"#]]);
+}
+
+#[test]
+fn a_backup_right_after_its_node_booted_does_not_make_a_crash_of_a_guest() {
+    let mut world = World::new();
+    let mut watch = Watch::new();
+    // No live list has been heard yet. The node is reset at 12 and up again at 17; the first thing on it is a backup.
+    watch.critical(&world, 5);
+    (world.booted, world.node("pve1").uptime) = (17, Some(8));
+    world.lend("qemu/101", 20);
+    world.start("lxc/200", 18);
+    watch.critical(&world, 25);
+    watch.step(30, world.live("pve1", 30));
+    world.node("pve1").uptime = Some(20);
+    watch.critical(&world, 37);
+    world.take_back("qemu/101");
+    watch.step(41, world.live("pve1", 41));
+    watch.look(&world, 41, 3);
+    world.node("pve1").uptime = Some(314);
+    watch.critical(&world, 331);
+    watch.check(expect![[r#"
+        25   noted                        node/pve1: was restarted; it was not seen to leave
+        331  noted                        qemu/101 (web01): running to stopped, with its node's restart"#]]);
 }
 
 #[test]

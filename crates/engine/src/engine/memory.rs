@@ -517,7 +517,10 @@ impl KnownGuest {
         known.live = Some(LiveSeen { running: live.running, at: asked_at, uptime: live.uptime });
         let ran = known.guest.status.has_process() == Some(true);
         if live.running {
-            known.lent |= self.pid.is_some_and(|before| live.pid.is_some_and(|pid| pid != before));
+            // Another process than the last, or one that was not yet there when a row last said how it is.
+            let age = SignedDuration::from_secs(i64::try_from(live.uptime).unwrap_or(i64::MAX));
+            known.lent |= self.pid.is_some_and(|before| live.pid.is_some_and(|pid| pid != before))
+                || age < asked_at.duration_since(self.seen_at) - UPTIME_SLACK;
             known.pid = live.pid.or(known.pid);
             if ran && !known.lent {
                 known.alive_at = known.alive_at.max(Some(asked_at));

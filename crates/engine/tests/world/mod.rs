@@ -129,6 +129,19 @@ impl World {
         self.started.insert(id, second);
     }
 
+    /// A backup starts a stopped machine as a paused process of its own, at this second.
+    pub fn lend(&mut self, id: &str, second: i64) {
+        self.start(id, second);
+        self.guest(id).status = GuestStatus::Other("prelaunch".into());
+        self.guest(id).lock = Some("backup".into());
+    }
+
+    /// The backup is over, and its process gone.
+    pub fn take_back(&mut self, id: &str) {
+        self.guest(id).status = GuestStatus::Stopped;
+        self.guest(id).lock = None;
+    }
+
     pub fn node(&mut self, name: &str) -> &mut Node {
         self.nodes.get_mut(&name.parse::<NodeName>().unwrap()).unwrap()
     }
@@ -182,7 +195,7 @@ impl World {
         };
         let here = self.guests.iter().filter(|(_, guest)| guest.node == look.node);
         let live = here.map(|(id, guest)| {
-            let running = guest.status.has_process() == Some(true) && !self.dead.contains(id);
+            let (running, _) = self.process(*id);
             (*id, Live { running, pid: None, uptime: guest.uptime, lock: guest.lock.clone() })
         });
         let asked_at = at(now);
@@ -216,16 +229,22 @@ impl World {
         })
     }
 
+    /// Whether the node's own list calls it running, which it does of one that a backup lent a process, too; and its process.
+    fn process(&self, id: GuestId) -> (bool, Option<u32>) {
+        let status = &self.guests[&id].status;
+        let lent = matches!(status, GuestStatus::Other(word) if &**word == "prelaunch");
+        let running = (lent || status.has_process() == Some(true)) && !self.dead.contains(&id);
+        let started = self.started.get(&id).copied().unwrap_or_default();
+        (running, running.then(|| 4000 + id.vmid + u32::try_from(started).unwrap()))
+    }
+
     fn current(&self, id: GuestId) -> Current {
         let guest = &self.guests[&id];
         let dead = self.dead.contains(&id);
         Current {
             status: if dead { GuestStatus::Stopped } else { guest.status.clone() },
             monitor: self.monitor,
-            pid: (guest.status.has_process() == Some(true) && !dead).then(|| {
-                let started = self.started.get(&id).copied().unwrap_or_default();
-                4000 + id.vmid + u32::try_from(started).unwrap()
-            }),
+            pid: self.process(id).1,
             uptime: 0,
             lock: guest.lock.clone(),
             ha: guest.ha.clone(),
@@ -282,9 +301,12 @@ impl World {
         let here = self.guests.iter().filter(|(id, guest)| guest.node == node && id.kind == GuestKind::Qemu);
         let live: BTreeMap<GuestId, Live> = here
             .map(|(id, guest)| {
-                let running = guest.status.has_process() == Some(true) && !self.dead.contains(id);
-                let pid = running.then_some(4000 + id.vmid);
-                (*id, Live { running, pid, uptime: guest.uptime + now as u64, lock: guest.lock.clone() })
+                let (running, pid) = self.process(*id);
+                let uptime = match self.started.get(id) {
+                    Some(second) => (now - second).max(0) as u64,
+                    None => guest.uptime + now as u64,
+                };
+                (*id, Live { running, pid, uptime, lock: guest.lock.clone() })
             })
             .collect();
         let mut snapshot = Snapshot::new(Round::Live, at(now));
