@@ -252,6 +252,20 @@ async fn a_look_at_guests() {
 }
 
 #[tokio::test]
+async fn a_busy_node_s_tasks_are_all_looked_through() {
+    let mut lab = Lab::new("observer");
+    lab.apply("stop lxc/200 by alice@pve");
+    for _ in 0..300 {
+        lab.apply("service pve2 cron inactive by bob@pve");
+        lab.apply("service pve2 cron active by bob@pve");
+    }
+    let found = lab.guests("pve2", &["lxc/200"], &[]).await;
+    let tasks = found.tasks.value().unwrap();
+    assert!(tasks.len() > 600, "{} of more than 600", tasks.len());
+    assert!(tasks.iter().any(|task| (&*task.kind, &*task.user) == ("vzstop", "alice@pve")), "the oldest too");
+}
+
+#[tokio::test]
 async fn a_look_with_fewer_rights_says_which_are_missing() {
     let mut lab = Lab::new("auditor");
     lab.apply("crash qemu/102");

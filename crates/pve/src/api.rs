@@ -25,7 +25,7 @@ pub struct TaskQuery {
     /// By the time the task started, on the node's own clock.
     pub since: Option<Timestamp>,
     pub until: Option<Timestamp>,
-    /// PVE gives 50 if nothing is said. The node keeps some 500 to 1000.
+    /// PVE gives 50 if nothing is said. The node keeps two files of some 500 to 1000 each (pve-domain 3.1).
     pub limit: Option<u32>,
     /// Where to begin, for the next page.
     pub start: Option<u32>,

@@ -24,8 +24,8 @@ use super::skew::in_our_time;
 use super::{Observer, evidence, seen_at, translate};
 use crate::kill_point;
 
-/// Tasks of one node looked through on a suspicion; PVE itself keeps some 500 to 1000.
-const TASKS_MAX: u32 = 500;
+/// Tasks of one node looked through on a suspicion: more than PVE keeps, which is two files of 500 to 1000 (pve-domain 3.1).
+const TASKS_MAX: u32 = 3_000;
 /// Guests whose QEMU is asked itself: one that hangs keeps a worker of its node for 3 s.
 const CURRENT_MAX: usize = 8;
 /// How long a node may take over each part of a look at its guests. A list of containers takes a second on a busy node.
