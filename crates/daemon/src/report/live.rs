@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use engine::Prospect;
-use engine::observe::ClusterName;
+use engine::observe::{ClusterName, GuestId, Subject};
 use engine::policy::Policy;
 use jiff::Timestamp;
 use tokio::sync::watch;
@@ -188,6 +188,15 @@ impl Live {
         let sight = self.clusters.iter().find(|sight| sight.name == *cluster);
         let Some(sight) = sight else { return Arc::new([]) };
         Arc::clone(&sight.found.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Whether Jarvis itself runs in this guest: as the configuration says, and where it says nothing, as was found.
+    pub(crate) fn runs_in(&self, cluster: &ClusterName, guest: GuestId) -> bool {
+        let guest = Subject::Guest(guest);
+        match self.policy(cluster) {
+            Some(given) if !given.policy.own.is_empty() => given.policy.own.contains(&guest),
+            Some(_) | None => self.found(cluster).iter().any(|found| found.subject == guest),
+        }
     }
 
     /// Who asks a cluster what somebody wants to know of it, from now on.

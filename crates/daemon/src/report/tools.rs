@@ -304,6 +304,12 @@ async fn execute(State(app): Shared, caller: Caller, request: Request) -> Result
         return Err(No::Forbidden(format!("{} may not act in the cluster {place}", caller.name)));
     }
     let Plan { act, label } = plan(&wanted, tier, tool, page)?;
+    if let Act::Guest { guest, verb: Verb::Stop | Verb::Shutdown | Verb::Reboot, .. } = act
+        && app.live.runs_in(cluster, guest)
+    {
+        let words = format!("Jarvis runs in {label}: stopped from here, nobody would tell what came of it");
+        return Err(No::Blocked(Tier::Black, format!("{words}; PVE itself does it")));
+    }
     if !app.live.clusters(Instant::now()).any(|(name, seen)| name == cluster && seen) {
         return Err(No::Bad(format!(
             "the cluster {cluster} is not seen at the moment: what is there is not known"

@@ -9,8 +9,10 @@ use daemon::daemon::clients;
 use daemon::report::Limits;
 use daemon::report::auth::Password;
 use daemon::report::caller::Role;
+use daemon::report::live::Given;
 use daemon::report::page::{GuestMarks, GuestRow, NodeRow};
 use engine::observe::{GuestId, GuestKind, GuestStatus, Presence};
+use engine::policy::Policy;
 use serde_json::Value;
 use sim::http::{Options, Server as Simulated};
 use sim::script::Script;
@@ -179,6 +181,9 @@ async fn what_is_refused_never_reaches_the_cluster() {
     let blocked = |tier: &str, error: &str| {
         format!(r#"403 {{"blocked":true,"error":"{error}","success":false,"tier":"{tier}"}}"#)
     };
+    let own = Policy { own: vec!["qemu/107".parse().unwrap()], ..Policy::default() };
+    acting.fixture.live.set_policy(&lab(), Given { policy: own, standby: false });
+    let ours = "Jarvis runs in VM deaf (107): stopped from here, nobody would tell what came of it; PVE itself does it";
     let never = |service: &str| {
         blocked("black", &format!("{service} is never restarted from here: it may cost the node its cluster"))
     };
@@ -200,6 +205,9 @@ async fn what_is_refused_never_reaches_the_cluster() {
         ("confirmed in words", "stop_vm", r#"{"node":"pve1","vmid":101,"confirmed":"yes"}"#, no(400, "confirmed must be true or false")),
         ("a graceful start", "start_vm", r#"{"node":"pve1","vmid":104,"graceful":true}"#, no(400, "graceful is for stop_vm and stop_container")),
         ("a service not confirmed", "restart_service", r#"{"node":"pve1","service":"pvestatd"}"#, blocked("red", r#"restart_service needs \"confirmed\": true"#)),
+        ("what Jarvis runs in", "stop_vm", r#"{"node":"pve1","vmid":107,"confirmed":true}"#, blocked("black", ours)),
+        ("asked to shut down", "stop_vm", r#"{"node":"pve1","vmid":107,"confirmed":true,"graceful":true}"#, blocked("black", ours)),
+        ("rebooted", "restart_vm", r#"{"node":"pve1","vmid":107,"confirmed":true}"#, blocked("black", ours)),
         ("corosync", "restart_service", r#"{"node":"pve1","service":"corosync","confirmed":true}"#, never("corosync")),
         ("the cluster's files", "restart_service", r#"{"node":"pve1","service":"pve-cluster","confirmed":true}"#, never("pve-cluster")),
         ("HA", "restart_service", r#"{"node":"pve1","service":"pve-ha-lrm","confirmed":true}"#, never("pve-ha-lrm")),

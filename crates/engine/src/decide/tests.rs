@@ -15,6 +15,7 @@ struct World {
     approved: bool,
     dismissed: Option<&'static str>,
     stopped: Option<By>,
+    stopped_here: Option<By>,
     controls: Controls,
     maintenance: Option<Timestamp>,
     quorate: bool,
@@ -69,6 +70,7 @@ fn guest() -> World {
         approved: false,
         dismissed: None,
         stopped: None,
+        stopped_here: None,
         controls: Controls {
             kill_switch: KillSwitch::Off,
             level: Autonomy::ActReport,
@@ -209,7 +211,7 @@ impl World {
             approved: self.approved,
             dismissed: self.dismissed,
             stopped: self.stopped.as_ref(),
-            stopped_here: None,
+            stopped_here: self.stopped_here.as_ref(),
             controls: &self.controls,
             maintenance: self.maintenance,
             quorate: self.quorate,
@@ -410,6 +412,41 @@ fn what_the_guest_is_like() {
             another tag                                  hold: neither onboot nor the tag jarvis-restart says that it is to run
             onboot, and told to ignore                   hold: its tag jarvis-ignore
             told to ignore, by its row                   hold: its tag jarvis-ignore"#]],
+    );
+}
+
+#[test]
+fn who_was_seen_to_have_stopped_it_and_is_not_in_the_list_any_more() {
+    let by = |upid: &str| By { user: "alice@pve".into(), task: "qmstop".into(), upid: upid.into() };
+    let seen = |tasks: &[Task]| guest().with(|world| world.stopped_here = Some(by("UPID:s"))).tasks(tasks);
+    let at_second = |second, task| Task { started_at: at(second), ..task };
+    let start = |second, id, status| at_second(second, task("qmstart", id, Some((second + 1, status))));
+    check(
+        vec![
+            ("nothing is listed", seen(&[])),
+            (
+                "other tasks of it are",
+                seen(&[at_second(1010, task("qmsnapshot", "101", Some((1011, "OK"))))]),
+            ),
+            ("its own is, and was over before", {
+                let stop = task("qmstop", "101", Some((990, "OK")));
+                seen(&[Task { started_at: at(900), upid: "UPID:s".into(), ..stop }])
+            }),
+            ("it was started since", seen(&[start(1001, "101", "OK")])),
+            ("it was started since, in vain", seen(&[start(1001, "101", "failed")])),
+            ("another guest was started since", seen(&[start(1001, "102", "OK")])),
+            ("it was started within the clocks' skew", seen(&[start(996, "101", "OK")])),
+            ("it was started before", seen(&[start(995, "101", "OK")])),
+        ],
+        expect![[r#"
+            nothing is listed                            hold: stopped since by alice@pve (qmstop)
+            other tasks of it are                        hold: stopped since by alice@pve (qmstop)
+            its own is, and was over before              act: start it on pve1, attempt 1
+            it was started since                         act: start it on pve1, attempt 1
+            it was started since, in vain                hold: stopped since by alice@pve (qmstop)
+            another guest was started since              hold: stopped since by alice@pve (qmstop)
+            it was started within the clocks' skew       act: start it on pve1, attempt 1
+            it was started before                        hold: stopped since by alice@pve (qmstop)"#]],
     );
 }
 
