@@ -11,6 +11,7 @@ mod guests;
 mod memory;
 mod moved;
 mod nodes;
+mod orders;
 mod prospect;
 mod remedy;
 mod storages;
@@ -19,6 +20,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 pub use self::memory::Memory as Checkpoint;
 use self::memory::{KnownGuest, Memory};
+pub(crate) use self::orders::APPROVAL_HOLDS;
 pub use self::prospect::{Next, Prospect};
 use self::remedy::{Scratch, VIEW_MAX};
 use crate::act::Outcome;

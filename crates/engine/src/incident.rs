@@ -175,9 +175,9 @@ impl State {
 pub struct Course {
     /// The last of it.
     pub said: Said,
-    /// Who said that it is to be done.
+    /// Who said that it is to be done, and when.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub approved: Option<Box<str>>,
+    pub approved: Option<Approval>,
     /// Who said that nothing is to be done.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dismissed: Option<Box<str>>,
@@ -193,6 +193,33 @@ pub struct Course {
     /// Who stopped it since, and on which node that is written down: elsewhere nobody knows of it any more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stopped: Option<(By, NodeName)>,
+}
+
+/// Somebody's word that what is proposed is to be done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Approved")]
+pub struct Approval {
+    /// Who gave it.
+    pub by: Box<str>,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// As it is stored. An earlier version kept the name alone: nobody knows how old such a one is.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Approved {
+    Since { by: Box<str>, at: Timestamp },
+    Name(Box<str>),
+}
+
+impl From<Approved> for Approval {
+    fn from(stored: Approved) -> Approval {
+        match stored {
+            Approved::Since { by, at } => Approval { by, at },
+            Approved::Name(by) => Approval { by, at: Timestamp::UNIX_EPOCH },
+        }
+    }
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
@@ -214,10 +241,12 @@ pub enum Said {
 
 impl Course {
     /// What an operator said of it.
-    pub(crate) fn order(&mut self, by: &str, order: Order) {
+    pub(crate) fn order(&mut self, by: &str, order: Order, at: Timestamp) {
         self.said = Said::Nothing;
         match order {
-            Order::Approve => (self.approved, self.dismissed) = (Some(by.into()), None),
+            Order::Approve => {
+                (self.approved, self.dismissed) = (Some(Approval { by: by.into(), at }), None);
+            }
             Order::Dismiss => (self.approved, self.dismissed) = (None, Some(by.into())),
             Order::Acknowledge | Order::Resolve => self.acknowledged = Some(by.into()),
         }

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::act::{Action, Attempt, Outcome};
 use crate::decide::{self, Hold};
 use crate::detect::{Condition, Finding};
+use crate::engine::APPROVAL_HOLDS;
 use crate::incident::{IncidentId, Resolution};
 use crate::observe::{GuestStatus, NodeName, Subject};
 
@@ -144,6 +145,11 @@ pub enum Step {
         level: u8,
         /// How often it was tried.
         attempts: u32,
+    },
+    /// What was approved could not be done for so long that it is asked about again.
+    Lapsed {
+        /// Who approved it.
+        by: Box<str>,
     },
     /// An operator said something about it.
     Ordered {
@@ -375,6 +381,7 @@ impl Step {
             Step::Verified { helped: true, .. } => "verified",
             Step::Verified { helped: false, .. } => "missed",
             Step::Escalated { .. } => "escalated",
+            Step::Lapsed { .. } => "lapsed",
             Step::Ordered { .. } => "ordered",
         }
     }
@@ -391,6 +398,12 @@ impl Step {
             Step::Acted { outcome, .. } => outcome.to_string(),
             Step::Verified { words, .. } => words.to_string(),
             Step::Escalated { words, .. } => words.to_string(),
+            Step::Lapsed { by } => {
+                format!(
+                    "what {by} approved could not be done for {}; it has to be approved again",
+                    duration(APPROVAL_HOLDS)
+                )
+            }
             Step::Ordered { by, order } => format!("{} by {by}", order.words()),
         }
     }

@@ -217,6 +217,7 @@ pub fn is_told(fact: &Fact) -> bool {
             | Step::Intended { .. }
             | Step::Verified { helped: false, .. }
             | Step::Escalated { .. }
+            | Step::Lapsed { .. }
             | Step::Ordered { .. } => true,
         },
     }
@@ -244,10 +245,13 @@ fn remedy(event: &mut Event, cluster: &ClusterName, entry: &Entry, condition: Co
             event.severity = Severity::Critical;
             event.title = format!("Remediation escalated: {condition} on {}", place_in(cluster, entry));
         }
+        Step::Lapsed { .. } => event.title = format!("Approval lapsed: {condition}"),
         Step::Ordered { order, .. } => event.title = format!("Incident {}: {condition}", order.words()),
     }
     event.details.user = match step {
-        Step::Ordered { by, .. } | Step::Intended { approved: Some(by), .. } => Some(by.to_string()),
+        Step::Ordered { by, .. } | Step::Lapsed { by } | Step::Intended { approved: Some(by), .. } => {
+            Some(by.to_string())
+        }
         Step::Held { .. }
         | Step::Recommended { .. }
         | Step::Intended { .. }
@@ -262,6 +266,7 @@ fn remedy(event: &mut Event, cluster: &ClusterName, entry: &Entry, condition: Co
         | Step::Recommended { .. }
         | Step::Intended { .. }
         | Step::Escalated { .. }
+        | Step::Lapsed { .. }
         | Step::Ordered { .. } => None,
     };
 }

@@ -221,6 +221,30 @@ fn an_approval_that_lapsed_does_not_come_back_with_a_restart() {
     assert_eq!(acted(&watch, "qemu/101"), [""; 0], "{:#?}", watch.log);
 }
 
+/// Nor does one that is too old, whether Jarvis was killed before that was written down or after.
+#[test]
+fn an_approval_that_is_too_old_does_not_come_back_with_a_restart() {
+    for killed in [3_600, 3_700] {
+        let mut world = World::new();
+        let mut watch = watch(&world, Autonomy::Recommend);
+        world.onboot.clear();
+        crash(&mut world, "qemu/101");
+        play(&mut watch, &mut world, 17, 53, true);
+        let incident = watch.engine.open_incidents().next().unwrap().1.id;
+        let (checkpoint, told) = kept(&watch);
+        let order = Command::Order { incident, by: "alice".into(), order: Order::Approve };
+        watch.step(54, Input::Commanded(order));
+        play(&mut watch, &mut world, 65, killed, true);
+        world.onboot.insert("qemu/101".parse().unwrap());
+        restart(&mut watch, Policy::default(), 3_701, &checkpoint, told);
+        watch.set(3_701, controls(KillSwitch::Off, Autonomy::Recommend));
+        play(&mut watch, &mut world, 3_702, 3_900, true);
+        assert_eq!(acted(&watch, "qemu/101"), [""; 0], "killed at {killed}: {:#?}", watch.log);
+        let lapsed = watch.log.iter().filter(|line| line.contains("lapsed")).count();
+        assert_eq!(lapsed, 1, "killed at {killed}: {:#?}", watch.log);
+    }
+}
+
 /// The clock was set back by an hour while Jarvis was away: what was told since the checkpoint lies ahead.
 #[test]
 fn a_clock_set_back_makes_nothing_that_was_told_wait_for_it() {

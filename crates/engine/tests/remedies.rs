@@ -316,6 +316,30 @@ fn an_approval_does_not_outlive_the_kill_switch() {
         154  advised   VM_CRASHED         qemu/101 (web01): start it on pve1, if somebody approves"#]]);
 }
 
+/// Whoever approved it saw how things were then. What held it is mended more than an hour later.
+#[test]
+fn an_approval_holds_for_an_hour() {
+    let mut world = World::new();
+    let mut watch = watch(&world, Autonomy::Recommend);
+    world.onboot.clear();
+    crash(&mut world, "qemu/101");
+    play(&mut watch, &mut world, 17, 53, true);
+    let incident = watch.engine.open_incidents().next().unwrap().1.id;
+    watch.step(54, Input::Commanded(Command::Order { incident, by: "alice".into(), order: Order::Approve }));
+    play(&mut watch, &mut world, 65, 3_700, true);
+    world.onboot.insert("qemu/101".parse().unwrap());
+    play(&mut watch, &mut world, 3_701, 3_900, true);
+    watch.log.retain(|line| !line.contains("inspect"));
+    watch.check(expect![[r#"
+        19   opened    VM_CRASHED         qemu/101 (web01): running to stopped, and no task asked for it (a crash, or a power-off from inside)
+        19   held      VM_CRASHED         qemu/101 (web01): it may heal by itself for 0:15
+        34   held      VM_CRASHED         qemu/101 (web01): neither onboot nor the tag jarvis-restart says that it is to run
+        54   ordered   VM_CRASHED         qemu/101 (web01): approved by alice
+        54   held      VM_CRASHED         qemu/101 (web01): neither onboot nor the tag jarvis-restart says that it is to run
+        3654 lapsed    VM_CRASHED         qemu/101 (web01): what alice approved could not be done for 1:00:00; it has to be approved again
+        3754 advised   VM_CRASHED         qemu/101 (web01): start it on pve1, if somebody approves"#]]);
+}
+
 /// An answer that comes late, because Jarvis was suspended or the node is slow, says how things were: it is looked at again.
 #[test]
 fn a_look_that_is_old_when_it_arrives_allows_nothing() {

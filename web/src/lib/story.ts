@@ -16,6 +16,7 @@ const TITLES: Record<string, [string, Mark]> = {
   acted: ['Done', 'handled'],
   verified: ['It helped', 'well'],
   escalated: ['Left to people', 'trouble'],
+  lapsed: ['An approval lapsed', 'attention'],
   ordered: ['An operator said', 'handled'],
 };
 

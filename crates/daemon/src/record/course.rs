@@ -47,7 +47,7 @@ impl Course {
                 (course.proposed, course.escalated) = (Some(action.to_string()), true)
             }
             // Nothing is said until the next turn of the engine.
-            Step::Verified { .. } | Step::Ordered { .. } => {}
+            Step::Verified { .. } | Step::Lapsed { .. } | Step::Ordered { .. } => {}
         }
         course
     }

@@ -104,6 +104,8 @@ pub enum Kind {
     Verified,
     /// People are called.
     Escalated,
+    /// What was approved about an incident could not be done for too long.
+    Lapsed,
     /// An operator said something about an incident.
     Ordered,
     /// Too much happens at once, or that is over.
@@ -133,6 +135,7 @@ impl Kind {
             Kind::Acted => "acted",
             Kind::Verified => "verified",
             Kind::Escalated => "escalated",
+            Kind::Lapsed => "lapsed",
             Kind::Ordered => "ordered",
             Kind::Storm => "storm",
             Kind::Anew => "anew",

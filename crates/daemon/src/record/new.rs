@@ -62,6 +62,7 @@ impl NewEntry {
                 Step::Acted { .. } => Kind::Acted,
                 Step::Verified { .. } => Kind::Verified,
                 Step::Escalated { .. } => Kind::Escalated,
+                Step::Lapsed { .. } => Kind::Lapsed,
                 Step::Ordered { .. } => Kind::Ordered,
             },
         };

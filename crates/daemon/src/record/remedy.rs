@@ -64,6 +64,7 @@ pub(super) fn action(cluster: &ClusterName, first: bool, entry: &Entry) -> Optio
         | Step::Recommended { .. }
         | Step::Intended { .. }
         | Step::Acted { .. }
+        | Step::Lapsed { .. }
         | Step::Ordered { .. } => None,
     }
 }

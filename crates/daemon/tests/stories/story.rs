@@ -164,8 +164,8 @@ fn read(entry: &str, at: i64, optional: bool) -> Option<(String, Line)> {
 }
 
 /// What is told of something done about an incident. How long things took then depends on the machine.
-const REMEDY: [&str; 8] =
-    ["held", "advised", "acting", "acted", "verified", "missed", "escalated", "ordered"];
+const REMEDY: [&str; 9] =
+    ["held", "advised", "acting", "acted", "verified", "missed", "escalated", "lapsed", "ordered"];
 
 /// What is only waited for: whether it is met depends on when a look was answered. The engine's own run has it.
 const WAITS: [&str; 5] = [

@@ -168,7 +168,8 @@ impl Engine {
                 course.said = Said::Nothing;
                 incident.state = State::Escalated { since, at };
             }
-            Step::Ordered { by, order } => course.order(&by, order),
+            Step::Ordered { by, order } => course.order(&by, order, at),
+            Step::Lapsed { .. } => course.approved = None,
         }
     }
 

@@ -84,6 +84,7 @@ impl Engine {
     fn prospect(&self, slot: &Slot, incident: &Incident) -> Prospect {
         let Course { approved, dismissed, acknowledged, .. } = incident.course.clone();
         let next = self.next_of(slot, incident);
+        let approved = approved.map(|approval| approval.by);
         Prospect { incident: incident.id, next, approved, dismissed, acknowledged }
     }
 

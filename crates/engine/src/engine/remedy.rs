@@ -21,7 +21,7 @@ use crate::observe::{
     GuestConfig, Inspection, MacAddress, NodeName, Presence, Review, ReviewLook, Round, Storage, StorageName,
     Subject, Usage,
 };
-use crate::record::{Entry, Fact, Order, Step};
+use crate::record::{Entry, Fact, Step};
 
 /// What a look found allows an act for this long after it was asked for (its answer may take half of it): a person or another
 /// Jarvis may come in between, and this process may have been suspended.
@@ -102,6 +102,7 @@ impl Engine {
         self.storm(turn);
         self.lost_calls(turn);
         self.verify_due(turn);
+        self.old_approvals_lapse(turn);
         self.decide_all(turn);
         let open = &self.memory.incidents;
         self.scratch.reviews.retain(|slot, _| open.get(slot).is_some());
@@ -287,7 +288,7 @@ impl Engine {
                 let Some(incident) = self.memory.incidents.get_mut(&slot) else { return };
                 incident.state = State::Acting { since, attempt: attempt.clone(), here: true };
                 incident.course.said = Said::Nothing;
-                let approved = incident.course.approved.take();
+                let approved = incident.course.approved.take().map(|approval| approval.by);
                 self.memory.count(&slot, &attempt);
                 let of = runbook.attempts.max(attempt.number);
                 self.step_taken(turn, &slot, Step::Intended { attempt, of, approved });
@@ -588,28 +589,6 @@ impl Engine {
         let failed = reviewed.failed.as_ref().map(|(at, _)| *at + ASK_AGAIN);
         if let Some(at) = stands.into_iter().chain(failed).filter(|at| *at > now).min() {
             self.wake_at(at);
-        }
-    }
-
-    /// Who stops everything means what was approved before, too: it is not done when the switch is off again.
-    pub(super) fn approvals_lapse(&mut self) {
-        let slots: Vec<Slot> = self.memory.incidents.slots().cloned().collect();
-        for slot in slots {
-            if let Some(incident) = self.memory.incidents.get_mut(&slot) {
-                incident.course.approved = None;
-            }
-        }
-    }
-
-    /// What an operator said about an incident; nothing, if it is over.
-    pub(super) fn ordered(&mut self, turn: &mut Turn, id: IncidentId, by: &str, order: Order) {
-        let Some(slot) = self.memory.incidents.by_id(id).cloned() else { return };
-        self.step_taken(turn, &slot, Step::Ordered { by: by.into(), order });
-        if let Some(incident) = self.memory.incidents.get_mut(&slot) {
-            incident.course.order(by, order);
-        }
-        if order == Order::Resolve {
-            self.end(turn, slot, Resolution::Closed);
         }
     }
 

@@ -46,7 +46,8 @@ fn remedy(condition: Condition, step: &Step) -> Urgency {
     let report = Urgency::Report(condition.severity());
     match step {
         Step::Escalated { .. } => Urgency::Call,
-        Step::Recommended { .. } => report,
+        // Whoever approved it counts on it.
+        Step::Recommended { .. } | Step::Lapsed { .. } => report,
         // What stands in the way of what nobody would be told of is no news either.
         Step::Held { level, .. } if is_silent(*level) => Urgency::Feed,
         Step::Held { .. } => report,
@@ -137,6 +138,7 @@ mod tests {
             ("an attempt has helped",           verified(true, 3), Info, Urgency::Feed),
             ("a call was not made",             not_made(3), Info, Urgency::Report(Error)),
             ("a silent call was not made",      not_made(4), Info, Urgency::Feed),
+            ("an approval lapsed",              step(Step::Lapsed { by: "alice".into() }), Info, Urgency::Report(Severity::Error)),
             ("an operator's order",             step(Step::Ordered { by: "alice".into(), order: Order::Dismiss }), Info, Urgency::Feed),
             ("people are called, at any level", step(Step::Escalated { words: "w".into(), action: attempt(4).action, runbook: "r".into(), level: 4, attempts: 3 }), Critical, Urgency::Call),
         ];

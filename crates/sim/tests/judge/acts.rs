@@ -245,6 +245,9 @@ impl Acts {
                 self.approved.remove(incident);
                 self.dismissed.insert(*incident);
             }
+            Step::Lapsed { .. } => {
+                self.approved.remove(incident);
+            }
             Step::Verified { helped: true, .. } => self.mended += 1,
             Step::Escalated { .. } => self.escalated += 1,
             Step::Held { .. }
