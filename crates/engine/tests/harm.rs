@@ -558,6 +558,25 @@ fn a_row_that_is_as_it_was_before_no_round_came_says_nothing_of_that_time() {
     assert_eq!(acted(&watch, "qemu/102"), [""; 0], "{:#?}", watch.log);
 }
 
+/// The same, and nothing is ever heard of the call: after ten minutes nobody waits for it any more.
+#[test]
+fn a_call_that_outlived_its_incident_is_waited_for_ten_minutes() {
+    let mut world = World::new();
+    let mut watch = watch(&world, Autonomy::ActReport);
+    world.orders.insert("qemu/101".parse().unwrap(), 1);
+    for id in ["qemu/101", "qemu/102"] {
+        crash(&mut world, id);
+    }
+    play_calls(&mut watch, &mut world, 17, 40, &mut |_, _, _| None);
+    assert!(acted(&watch, "qemu/101")[0].starts_with("34 "), "{:#?}", watch.log);
+    let incident =
+        watch.engine.open_incidents().find(|(_, open)| open.state.attempt().is_some()).unwrap().1.id;
+    watch.step(41, Input::Commanded(Command::Order { incident, by: "bob".into(), order: Order::Resolve }));
+    play_calls(&mut watch, &mut world, 42, 700, &mut |_, _, _| None);
+    let [freed] = acted(&watch, "qemu/102")[..] else { panic!("{:#?}", watch.log) };
+    assert!(freed.starts_with("634 "), "{freed}");
+}
+
 /// Somebody closes an incident while its call is under way: until it has ended, its node is worked on.
 #[test]
 fn a_call_that_is_under_way_holds_other_nodes_although_its_incident_was_closed() {
