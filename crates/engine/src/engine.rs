@@ -20,7 +20,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 pub use self::memory::Memory as Checkpoint;
 use self::memory::{KnownGuest, Memory};
-pub(crate) use self::orders::APPROVAL_HOLDS;
 pub use self::prospect::{Next, Prospect};
 use self::remedy::{Scratch, VIEW_MAX};
 use crate::act::Outcome;
@@ -235,7 +234,7 @@ impl Engine {
             Input::Acted { incident, attempt, outcome } => self.acted(&mut turn, incident, attempt, outcome),
             Input::Commanded(Command::Controls(controls)) => {
                 if controls.kill_switch == KillSwitch::On && self.controls.kill_switch != KillSwitch::On {
-                    self.approvals_lapse();
+                    self.drop_approvals();
                 }
                 self.controls = controls;
             }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::act::{Action, Attempt};
 use crate::decide::{Hold, is_stop};
@@ -176,7 +176,7 @@ pub struct Course {
     /// The last of it.
     pub said: Said,
     /// Who said that it is to be done, and when.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "dated", skip_serializing_if = "Option::is_none")]
     pub approved: Option<Approval>,
     /// Who said that nothing is to be done.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -197,7 +197,6 @@ pub struct Course {
 
 /// Somebody's word that what is proposed is to be done.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "Approved")]
 pub struct Approval {
     /// Who gave it.
     pub by: Box<str>,
@@ -205,21 +204,18 @@ pub struct Approval {
     pub at: Timestamp,
 }
 
-/// As it is stored. An earlier version kept the name alone: nobody knows how old such a one is.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Approved {
-    Since { by: Box<str>, at: Timestamp },
-    Name(Box<str>),
-}
-
-impl From<Approved> for Approval {
-    fn from(stored: Approved) -> Approval {
-        match stored {
-            Approved::Since { by, at } => Approval { by, at },
-            Approved::Name(by) => Approval { by, at: Timestamp::UNIX_EPOCH },
-        }
+/// An earlier version kept the name alone. Nobody knows how old such an approval is, so it counts no more.
+fn dated<'de, D: Deserializer<'de>>(stored: D) -> Result<Option<Approval>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Stored {
+        Dated(Approval),
+        Name(#[expect(dead_code, reason = "it is only recognised")] Box<str>),
     }
+    Ok(match Option::deserialize(stored)? {
+        Some(Stored::Dated(approval)) => Some(approval),
+        Some(Stored::Name(_)) | None => None,
+    })
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
@@ -338,6 +334,9 @@ impl Incidents {
             }
             if let Some(not_before) = &mut incident.course.not_before {
                 *not_before = (*not_before).min(now);
+            }
+            if let Some(approval) = &mut incident.course.approved {
+                approval.at = approval.at.min(now);
             }
         }
     }

@@ -11,7 +11,6 @@ use serde::{Deserialize, Serialize};
 use crate::act::{Action, Attempt, Outcome};
 use crate::decide::{self, Hold};
 use crate::detect::{Condition, Finding};
-use crate::engine::APPROVAL_HOLDS;
 use crate::incident::{IncidentId, Resolution};
 use crate::observe::{GuestStatus, NodeName, Subject};
 
@@ -146,10 +145,16 @@ pub enum Step {
         /// How often it was tried.
         attempts: u32,
     },
-    /// What was approved could not be done for so long that it is asked about again.
+    /// What was approved could not be done for so long that it has to be approved again.
     Lapsed {
         /// Who approved it.
         by: Box<str>,
+        /// When.
+        since: Timestamp,
+        /// What would have been done.
+        action: Action,
+        /// Whether it is left to people now, as it was before it was approved.
+        escalated: bool,
     },
     /// An operator said something about it.
     Ordered {
@@ -398,11 +403,10 @@ impl Step {
             Step::Acted { outcome, .. } => outcome.to_string(),
             Step::Verified { words, .. } => words.to_string(),
             Step::Escalated { words, .. } => words.to_string(),
-            Step::Lapsed { by } => {
-                format!(
-                    "what {by} approved could not be done for {}; it has to be approved again",
-                    duration(APPROVAL_HOLDS)
-                )
+            Step::Lapsed { by, since, action, escalated } => {
+                let ago = duration(at.duration_since(*since));
+                let next = if *escalated { "it is left to people" } else { "it has to be approved again" };
+                format!("{action}: {by} approved it {ago} ago, and it could not be done since; {next}")
             }
             Step::Ordered { by, order } => format!("{} by {by}", order.words()),
         }

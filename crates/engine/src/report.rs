@@ -249,7 +249,7 @@ fn remedy(event: &mut Event, cluster: &ClusterName, entry: &Entry, condition: Co
         Step::Ordered { order, .. } => event.title = format!("Incident {}: {condition}", order.words()),
     }
     event.details.user = match step {
-        Step::Ordered { by, .. } | Step::Lapsed { by } | Step::Intended { approved: Some(by), .. } => {
+        Step::Ordered { by, .. } | Step::Lapsed { by, .. } | Step::Intended { approved: Some(by), .. } => {
             Some(by.to_string())
         }
         Step::Held { .. }

@@ -245,6 +245,29 @@ fn an_approval_that_is_too_old_does_not_come_back_with_a_restart() {
     }
 }
 
+/// Nor does it hold for longer where the clock was set back meanwhile.
+#[test]
+fn an_approval_holds_no_longer_for_a_clock_that_was_set_back() {
+    let mut world = World::new();
+    let mut watch = Watch::allowed(Policy::default(), Autonomy::Recommend);
+    watch.critical(&world, 86_405);
+    world.onboot.clear();
+    crash(&mut world, "qemu/101");
+    play(&mut watch, &mut world, 86_417, 86_453, true);
+    let incident = watch.engine.open_incidents().next().unwrap().1.id;
+    let order = Command::Order { incident, by: "alice".into(), order: Order::Approve };
+    watch.step(86_454, Input::Commanded(order));
+    let (checkpoint, told) = kept(&watch);
+    world.clock_set_back = 86_400;
+    restart(&mut watch, Policy::default(), 60, &checkpoint, told);
+    watch.set(60, controls(KillSwitch::Off, Autonomy::Recommend));
+    play(&mut watch, &mut world, 61, 3_700, true);
+    world.onboot.insert("qemu/101".parse().unwrap());
+    play(&mut watch, &mut world, 3_701, 3_900, true);
+    assert_eq!(acted(&watch, "qemu/101"), [""; 0], "{:#?}", watch.log);
+    assert!(watch.log.iter().any(|line| line.contains("lapsed")), "{:#?}", watch.log);
+}
+
 /// The clock was set back by an hour while Jarvis was away: what was told since the checkpoint lies ahead.
 #[test]
 fn a_clock_set_back_makes_nothing_that_was_told_wait_for_it() {

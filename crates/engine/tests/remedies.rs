@@ -336,8 +336,50 @@ fn an_approval_holds_for_an_hour() {
         34   held      VM_CRASHED         qemu/101 (web01): neither onboot nor the tag jarvis-restart says that it is to run
         54   ordered   VM_CRASHED         qemu/101 (web01): approved by alice
         54   held      VM_CRASHED         qemu/101 (web01): neither onboot nor the tag jarvis-restart says that it is to run
-        3654 lapsed    VM_CRASHED         qemu/101 (web01): what alice approved could not be done for 1:00:00; it has to be approved again
+        3654 lapsed    VM_CRASHED         qemu/101 (web01): start it on pve1: alice approved it 1:00:00 ago, and it could not be done since; it has to be approved again
+        3654 held      VM_CRASHED         qemu/101 (web01): neither onboot nor the tag jarvis-restart says that it is to run
         3754 advised   VM_CRASHED         qemu/101 (web01): start it on pve1, if somebody approves"#]]);
+}
+
+/// At a level at which Jarvis acts by itself there is nothing to be approved again.
+#[test]
+fn an_approval_that_nobody_needed_lapses_without_a_word() {
+    let mut world = World::new();
+    let mut watch = watch(&world, Autonomy::ActReport);
+    world.onboot.clear();
+    crash(&mut world, "qemu/101");
+    play(&mut watch, &mut world, 17, 53, true);
+    let incident = watch.engine.open_incidents().next().unwrap().1.id;
+    watch.step(54, Input::Commanded(Command::Order { incident, by: "alice".into(), order: Order::Approve }));
+    play(&mut watch, &mut world, 65, 3_700, true);
+    world.onboot.insert("qemu/101".parse().unwrap());
+    play(&mut watch, &mut world, 3_701, 3_800, true);
+    watch.log.retain(|line| line.contains("lapsed") || line.contains("acting"));
+    watch.check(expect!["3754 acting    VM_CRASHED         qemu/101 (web01): start it on pve1, attempt 1 of 3 (vm-crashed-restart)"]);
+}
+
+/// After the last attempt somebody approves another one. It is held, and left to people again.
+#[test]
+fn an_approval_after_the_last_attempt_lapses_to_people() {
+    let mut world = World::new();
+    let mut watch = watch(&world, Autonomy::ActReport);
+    crash(&mut world, "qemu/101");
+    play(&mut watch, &mut world, 17, 353, false);
+    let incident = watch.engine.open_incidents().next().unwrap().1.id;
+    watch.step(354, Input::Commanded(Command::Order { incident, by: "alice".into(), order: Order::Approve }));
+    world.onboot.clear();
+    play(&mut watch, &mut world, 355, 4_000, true);
+    watch
+        .log
+        .retain(|line| line.starts_with(|digit: char| digit.is_ascii_digit()) && !line.contains("inspect"));
+    let told = watch.log.iter().position(|line| line.contains("escalated")).unwrap();
+    watch.log.drain(..told);
+    watch.check(expect![[r#"
+        157  escalated VM_CRASHED         qemu/101 (web01): 3 attempts within 1:00:00, and no more are made (vm-crashed-restart) until it is over, or somebody says so
+        354  ordered   VM_CRASHED         qemu/101 (web01): approved by alice
+        355  held      VM_CRASHED         qemu/101 (web01): neither onboot nor the tag jarvis-restart says that it is to run
+        3954 lapsed    VM_CRASHED         qemu/101 (web01): start it on pve1: alice approved it 1:00:00 ago, and it could not be done since; it is left to people"#]]);
+    assert_eq!(watch.engine.prospects()[0].next, Next::People);
 }
 
 /// An answer that comes late, because Jarvis was suspended or the node is slow, says how things were: it is looked at again.

@@ -143,6 +143,27 @@ fn a_backup_right_after_its_node_booted_does_not_make_a_crash_of_a_guest() {
 }
 
 #[test]
+fn a_crash_right_after_a_move_is_not_told_as_the_move() {
+    let (mut world, mut watch) = started();
+    // It is moved within a round, and no row has numbers from its new node yet.
+    world.guest("qemu/101").node = "pve2".parse().unwrap();
+    world.start("qemu/101", 13);
+    let moved = Task { kind: "qmigrate".into(), upid: "UPID:pve1:qmigrate:101".into(), ..stop_of_101(6) };
+    world.tasks.push(Task { ended_at: Some(at(15)), ..moved });
+    watch.critical(&world, 17);
+    watch.step(20, world.live("pve2", 20));
+    watch.step(27, world.live("pve2", 27));
+    world.dead.insert("qemu/101".parse().unwrap());
+    watch.step(28, world.live("pve2", 28));
+    watch.look(&world, 28, 3);
+    watch.check(expect![[r#"
+        17   inspect   pve1 qemu/101
+        17   noted                        qemu/101 (web01): moved from pve1 to pve2 by alice@pve (qmigrate)
+        30   inspect   pve2 qemu/101
+        30   opened    VM_CRASHED         qemu/101 (web01): running to stopped, and no task asked for it (a crash, or a power-off from inside)"#]]);
+}
+
+#[test]
 fn a_guest_that_restarts_between_two_looks_is_told_with_who_did_it() {
     let (mut world, mut watch) = started();
     world.start("lxc/200", 35);

@@ -43,7 +43,7 @@ impl Course {
                 let made = !matches!(outcome, engine::act::Outcome::NotMade { .. });
                 course.acting = made.then(|| attempt.action.to_string());
             }
-            Step::Escalated { action, .. } => {
+            Step::Escalated { action, .. } | Step::Lapsed { action, escalated: true, .. } => {
                 (course.proposed, course.escalated) = (Some(action.to_string()), true)
             }
             // Nothing is said until the next turn of the engine.
@@ -59,7 +59,7 @@ pub(super) const COURSES: &str = "SELECT i.value AS incident, \
       FROM incident_entries AS e CROSS JOIN journal AS j ON j.seq = e.journal_seq WHERE e.incident = i.value) AS attempts, \
      (SELECT iif(octet_length(j.entry) <= ?2, j.entry, '') FROM incident_entries AS e \
       CROSS JOIN journal AS j ON j.seq = e.journal_seq WHERE e.incident = i.value \
-      AND (j.kind IN ('held', 'advised', 'intended', 'acted', 'verified', 'escalated') \
+      AND (j.kind IN ('held', 'advised', 'intended', 'acted', 'verified', 'escalated', 'lapsed') \
       OR (j.kind = 'ordered' AND instr(j.entry, '\"order\":\"acknowledge\"') = 0)) \
       ORDER BY e.journal_seq DESC LIMIT 1) AS last FROM json_each(?1) AS i";
 

@@ -190,13 +190,17 @@ impl Live {
         Arc::clone(&sight.found.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Whether Jarvis itself runs in this guest: as the configuration says, and where it says nothing, as was found.
-    pub(crate) fn runs_in(&self, cluster: &ClusterName, guest: GuestId) -> bool {
-        let guest = Subject::Guest(guest);
+    /// Where in a cluster Jarvis itself runs: as the configuration says, and where it says nothing, as was found.
+    pub(crate) fn own(&self, cluster: &ClusterName) -> Vec<Subject> {
         match self.policy(cluster) {
-            Some(given) if !given.policy.own.is_empty() => given.policy.own.contains(&guest),
-            Some(_) | None => self.found(cluster).iter().any(|found| found.subject == guest),
+            Some(given) if !given.policy.own.is_empty() => given.policy.own.clone(),
+            Some(_) | None => self.found(cluster).iter().map(|found| found.subject.clone()).collect(),
         }
+    }
+
+    /// Whether Jarvis itself is known to run in this guest.
+    pub(crate) fn runs_in(&self, cluster: &ClusterName, guest: GuestId) -> bool {
+        self.own(cluster).contains(&Subject::Guest(guest))
     }
 
     /// Who asks a cluster what somebody wants to know of it, from now on.

@@ -303,13 +303,7 @@ async fn execute(State(app): Shared, caller: Caller, request: Request) -> Result
         let place = if caller.sees(cluster) { cluster.as_str() } else { "that is meant" };
         return Err(No::Forbidden(format!("{} may not act in the cluster {place}", caller.name)));
     }
-    let Plan { act, label } = plan(&wanted, tier, tool, page)?;
-    if let Act::Guest { guest, verb: Verb::Stop | Verb::Shutdown | Verb::Reboot, .. } = act
-        && app.live.runs_in(cluster, guest)
-    {
-        let words = format!("Jarvis runs in {label}: stopped from here, nobody would tell what came of it");
-        return Err(No::Blocked(Tier::Black, format!("{words}; PVE itself does it")));
-    }
+    let Plan { act, label } = plan(&wanted, tier, tool, page, |guest| app.live.runs_in(cluster, guest))?;
     if !app.live.clusters(Instant::now()).any(|(name, seen)| name == cluster && seen) {
         return Err(No::Bad(format!(
             "the cluster {cluster} is not seen at the moment: what is there is not known"
@@ -436,8 +430,14 @@ fn tool_of(name: &str) -> Result<(Tier, Tool), No> {
     })
 }
 
-/// What a wish comes to, by the current picture of the cluster.
-fn plan(wanted: &Wanted, tier: Tier, tool: Tool, page: &Page) -> Result<Plan, No> {
+/// What a wish comes to, by the current picture of the cluster. `is_ours` says whether Jarvis itself runs in a guest.
+fn plan(
+    wanted: &Wanted,
+    tier: Tier,
+    tool: Tool,
+    page: &Page,
+    is_ours: impl Fn(GuestId) -> bool,
+) -> Result<Plan, No> {
     let Wanted { tool: name, args } = wanted;
     let bad = |words: &str| No::Bad(words.to_owned());
     let node: NodeName = text(&args.node)
@@ -474,9 +474,15 @@ fn plan(wanted: &Wanted, tier: Tier, tool: Tool, page: &Page) -> Result<Plan, No
             let vmid = args.vmid.as_u64().and_then(|vmid| u32::try_from(vmid).ok());
             let vmid =
                 vmid.filter(|vmid| *vmid > 0).ok_or_else(|| bad("vmid must be the number of a guest"))?;
-            confirm(name)?;
             let guest = GuestId { kind, vmid };
             let label = guest_there(page, guest, &node)?;
+            if verb != Verb::Start && is_ours(guest) {
+                let words = format!(
+                    "Jarvis runs in {label}: stopped from here, nobody would tell what came of it; PVE itself does it"
+                );
+                return Err(No::Blocked(Tier::Black, words));
+            }
+            confirm(name)?;
             let verb = if graceful { Verb::Shutdown } else { verb };
             (Act::Guest { node, guest, verb }, label)
         }

@@ -206,6 +206,7 @@ async fn what_is_refused_never_reaches_the_cluster() {
         ("a graceful start", "start_vm", r#"{"node":"pve1","vmid":104,"graceful":true}"#, no(400, "graceful is for stop_vm and stop_container")),
         ("a service not confirmed", "restart_service", r#"{"node":"pve1","service":"pvestatd"}"#, blocked("red", r#"restart_service needs \"confirmed\": true"#)),
         ("what Jarvis runs in", "stop_vm", r#"{"node":"pve1","vmid":107,"confirmed":true}"#, blocked("black", ours)),
+        ("the same, not confirmed", "stop_vm", r#"{"node":"pve1","vmid":107}"#, blocked("black", ours)),
         ("asked to shut down", "stop_vm", r#"{"node":"pve1","vmid":107,"confirmed":true,"graceful":true}"#, blocked("black", ours)),
         ("rebooted", "restart_vm", r#"{"node":"pve1","vmid":107,"confirmed":true}"#, blocked("black", ours)),
         ("corosync", "restart_service", r#"{"node":"pve1","service":"corosync","confirmed":true}"#, never("corosync")),

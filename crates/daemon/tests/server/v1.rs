@@ -282,9 +282,10 @@ async fn how_far_an_incident_has_come() {
         level: 3,
         attempts: 2,
     };
+    let lapsed = Step::Lapsed { by: "olga (login)".into(), since: at(0), action: action(), escalated: true };
     // What was said last is what stands; the rows add up.
     #[rustfmt::skip]
-    let table: [(&str, Option<Step>, &str); 12] = [
+    let table: [(&str, Option<Step>, &str); 14] = [
         ("told",                  None,                                               "0 null null false []"),
         ("held, by two",          Some(held(vec![on(), Hold::Standby])),              r#"0 null null false ["killSwitch: the kill switch is on","standby: this Jarvis is on standby"]"#),
         ("by one",                Some(held(vec![Hold::Grace(at(40))])),              r#"0 null null false ["grace: it may heal by itself for 0:37"]"#),
@@ -297,6 +298,8 @@ async fn how_far_an_incident_has_come() {
         ("it did not help",       Some(verified(1, false)),                           "1 null null false []"),
         ("and once more",         Some(intended(2)),                                  r#"2 "start it on pve1" null false []"#),
         ("people are called",     Some(escalated),                                    r#"2 null "start it on pve1" true []"#),
+        ("tried once more, held", Some(held(vec![Hold::Standby])),                    r#"2 null null false ["standby: this Jarvis is on standby"]"#),
+        ("which has lapsed",      Some(lapsed),                                       r#"2 null "start it on pve1" true []"#),
     ];
     let shown = |it: &Value| {
         let holds = it["holds"].as_array().unwrap().iter();

@@ -169,7 +169,12 @@ impl Engine {
                 incident.state = State::Escalated { since, at };
             }
             Step::Ordered { by, order } => course.order(&by, order, at),
-            Step::Lapsed { .. } => course.approved = None,
+            Step::Lapsed { escalated, .. } => {
+                course.approved = None;
+                if !escalated {
+                    course.said = Said::Nothing;
+                }
+            }
         }
     }
 

@@ -370,6 +370,11 @@ impl KnownNode {
     }
 }
 
+/// However large it is; nobody may add to it.
+fn seconds(uptime: u64) -> SignedDuration {
+    SignedDuration::from_secs(i64::try_from(uptime).unwrap_or(i64::MAX))
+}
+
 fn wanted(row: &Guest) -> bool {
     row.ha.as_deref().is_some_and(|state| crate::record::HA_RESTARTS.contains(&state))
 }
@@ -485,8 +490,9 @@ impl KnownGuest {
     fn haunted(&self, asked_at: Timestamp) -> bool {
         let Some(since) = self.down_since else { return true };
         let lives = self.live.is_some_and(|live| {
-            let age = SignedDuration::from_secs(i64::try_from(live.uptime).unwrap_or(i64::MAX));
-            live.running && live.at > since && age > live.at.duration_since(since) + UPTIME_SLACK
+            live.running
+                && live.at > since
+                && seconds(live.uptime) > live.at.duration_since(since) + UPTIME_SLACK
         });
         !lives && asked_at.duration_since(since) <= guest::GHOST_MAX
     }
@@ -494,7 +500,7 @@ impl KnownGuest {
     /// Whether a process of this age was there before the guest was seen without one: then it is the one that is gone.
     fn outlived(&self, uptime: u64, asked_at: Timestamp) -> bool {
         let Some(since) = self.down_since else { return false };
-        let age = SignedDuration::from_secs(i64::try_from(uptime).unwrap_or(i64::MAX));
+        let age = seconds(uptime);
         // What its node said was so then; a row that said so was up to that much older. And a row of before that look may show
         // the process that is gone, unless it is younger than that one was.
         let by_look = self.down_at.map(|at| asked_at.duration_since(at)).is_some_and(|since| {
@@ -517,10 +523,10 @@ impl KnownGuest {
         known.live = Some(LiveSeen { running: live.running, at: asked_at, uptime: live.uptime });
         let ran = known.guest.status.has_process() == Some(true);
         if live.running {
-            // Another process than the last, or one that was not yet there when a row last said how it is.
-            let age = SignedDuration::from_secs(i64::try_from(live.uptime).unwrap_or(i64::MAX));
+            // Another process than the last, or one that was not yet there when a row last said how it is, or where.
+            let seen_at = self.moved_at.map_or(self.seen_at, |at| at.max(self.seen_at));
             known.lent |= self.pid.is_some_and(|before| live.pid.is_some_and(|pid| pid != before))
-                || age < asked_at.duration_since(self.seen_at) - UPTIME_SLACK;
+                || seconds(live.uptime) < asked_at.duration_since(seen_at) - UPTIME_SLACK;
             known.pid = live.pid.or(known.pid);
             if ran && !known.lent {
                 known.alive_at = known.alive_at.max(Some(asked_at));

@@ -19,8 +19,8 @@ impl Engine {
         Some(down.map_or(told, |down| down.min(told)))
     }
 
-    /// Since when the node that it left is asked for tasks: not for those of many days, of which there are more than can be
-    /// looked through.
+    /// Since when the node that it left is asked for tasks: not for those of many days, with which a busy node would be long at
+    /// work.
     pub(super) fn tasks_since(&self, id: GuestId, last_seen: Timestamp) -> Timestamp {
         let trouble = self.trouble_since(id).unwrap_or(last_seen).max(last_seen - MOVE_TASKS);
         trouble.min(last_seen) - TASKS_BEFORE

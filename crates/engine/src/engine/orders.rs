@@ -3,12 +3,12 @@
 use jiff::SignedDuration;
 
 use super::{Engine, Turn};
-use crate::incident::{IncidentId, Resolution, Slot};
+use crate::incident::{IncidentId, Resolution, Said, Slot, State};
 use crate::record::{Order, Step};
 
-/// So long what was approved may wait for its guardrails. Whoever approved it saw how things were then: what is held by a
-/// forgotten lock over a weekend is not to happen when somebody who mends it opens that.
-pub(crate) const APPROVAL_HOLDS: SignedDuration = SignedDuration::from_hours(1);
+/// So long what was approved may wait for its guardrails. Whoever approved it saw how things were then: what a forgotten lock
+/// holds over a weekend is not to happen when somebody who mends it opens that.
+const APPROVAL_HOLDS: SignedDuration = SignedDuration::from_hours(1);
 
 impl Engine {
     /// What an operator said about an incident; nothing, if it is over.
@@ -24,7 +24,7 @@ impl Engine {
     }
 
     /// Who stops everything means what was approved before, too: it is not done when the switch is off again.
-    pub(super) fn approvals_lapse(&mut self) {
+    pub(super) fn drop_approvals(&mut self) {
         let slots: Vec<Slot> = self.memory.incidents.slots().cloned().collect();
         for slot in slots {
             if let Some(incident) = self.memory.incidents.get_mut(&slot) {
@@ -33,23 +33,30 @@ impl Engine {
         }
     }
 
-    /// What could not be done for so long is asked about again.
-    pub(super) fn old_approvals_lapse(&mut self, turn: &mut Turn) {
-        let approved = |slot: &Slot| {
-            let approval = self.memory.incidents.get(slot)?.course.approved.clone()?;
-            Some((slot.clone(), approval))
-        };
-        let approved: Vec<_> = self.memory.incidents.slots().filter_map(approved).collect();
-        for (slot, approval) in approved {
-            let until = approval.at + APPROVAL_HOLDS;
-            if turn.now < until {
-                self.wake_at(until);
+    /// What was approved and could not be done for too long has to be approved again.
+    pub(super) fn lapse_old_approvals(&mut self, turn: &mut Turn) {
+        for candidate in self.candidates() {
+            let (slot, runbook) = (candidate.slot, candidate.runbook);
+            let made = self.memory.attempts_of(&slot, turn.now, runbook.window);
+            let Some(incident) = self.memory.incidents.get_mut(&slot) else { continue };
+            let Some(approval) = incident.course.approved.clone() else { continue };
+            // It waits for its turn after the last attempt first: whoever approved it knew that.
+            let since = made.last().map_or(approval.at, |last| approval.at.max(*last + runbook.cooldown));
+            if turn.now < since + APPROVAL_HOLDS {
+                self.wake_at(since + APPROVAL_HOLDS);
                 continue;
             }
-            if let Some(incident) = self.memory.incidents.get_mut(&slot) {
-                incident.course.approved = None;
+            incident.course.approved = None;
+            let escalated = matches!(incident.state, State::Escalated { .. });
+            let attempts = u32::try_from(made.len()).unwrap_or(u32::MAX);
+            if !escalated && self.controls.level >= runbook.level && attempts < runbook.attempts {
+                continue; // Jarvis does it by itself when nothing holds it, so there is nothing to be approved again.
             }
-            self.step_taken(turn, &slot, Step::Lapsed { by: approval.by });
+            if !escalated {
+                incident.course.said = Said::Nothing; // What holds it is said anew after this.
+            }
+            let (by, since) = (approval.by, approval.at);
+            self.step_taken(turn, &slot, Step::Lapsed { by, since, action: candidate.action, escalated });
         }
     }
 }

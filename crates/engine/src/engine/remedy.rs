@@ -85,13 +85,13 @@ pub(super) struct Scratch {
 }
 
 /// An open incident about which something may be done.
-struct Candidate {
-    slot: Slot,
+pub(super) struct Candidate {
+    pub(super) slot: Slot,
     incident: IncidentId,
     condition: Condition,
     since: Timestamp,
-    action: Action,
-    runbook: Runbook,
+    pub(super) action: Action,
+    pub(super) runbook: Runbook,
     order: u32,
 }
 
@@ -102,7 +102,7 @@ impl Engine {
         self.storm(turn);
         self.lost_calls(turn);
         self.verify_due(turn);
-        self.old_approvals_lapse(turn);
+        self.lapse_old_approvals(turn);
         self.decide_all(turn);
         let open = &self.memory.incidents;
         self.scratch.reviews.retain(|slot, _| open.get(slot).is_some());
@@ -299,7 +299,7 @@ impl Engine {
     }
 
     /// Incidents that wait for something to be done, with what that would be.
-    fn candidates(&self) -> Vec<Candidate> {
+    pub(super) fn candidates(&self) -> Vec<Candidate> {
         let told = self.memory.incidents.told();
         told.filter_map(|(slot, incident)| {
             let since = match (&incident.state, &incident.course.approved) {

@@ -138,7 +138,7 @@ mod tests {
             ("an attempt has helped",           verified(true, 3), Info, Urgency::Feed),
             ("a call was not made",             not_made(3), Info, Urgency::Report(Error)),
             ("a silent call was not made",      not_made(4), Info, Urgency::Feed),
-            ("an approval lapsed",              step(Step::Lapsed { by: "alice".into() }), Info, Urgency::Report(Severity::Error)),
+            ("an approval lapsed",              step(Step::Lapsed { by: "alice".into(), since: attempt(3).at, action: attempt(3).action, escalated: false }), Info, Urgency::Report(Severity::Error)),
             ("an operator's order",             step(Step::Ordered { by: "alice".into(), order: Order::Dismiss }), Info, Urgency::Feed),
             ("people are called, at any level", step(Step::Escalated { words: "w".into(), action: attempt(4).action, runbook: "r".into(), level: 4, attempts: 3 }), Critical, Urgency::Call),
         ];

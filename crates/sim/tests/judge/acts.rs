@@ -31,6 +31,8 @@ const BOOT_SETTLE: SignedDuration = SignedDuration::from_secs(330);
 
 /// Every runbook leaves a guest alone for longer at first.
 const GRACE: SignedDuration = SignedDuration::from_secs(15);
+/// An approval is for how things were when it was given.
+const APPROVAL: SignedDuration = SignedDuration::from_hours(1);
 const STAGGER: SignedDuration = SignedDuration::from_secs(3);
 /// What went away is shown for so long as it was.
 const SHOWN: SignedDuration = SignedDuration::from_secs(314);
@@ -82,7 +84,7 @@ pub(crate) struct Acts {
     quorate_at: Option<Timestamp>,
     /// Acts by subject.
     made: BTreeMap<String, Vec<Timestamp>>,
-    approved: BTreeSet<IncidentId>,
+    approved: BTreeMap<IncidentId, Timestamp>,
     /// Since when nothing stands against acting on a guest.
     free: BTreeMap<GuestId, Timestamp>,
     last_end: BTreeMap<GuestId, (Befell, Timestamp)>,
@@ -238,7 +240,7 @@ impl Acts {
         let Fact::Remedy { incident, step, .. } = &entry.fact else { return };
         match step {
             Step::Ordered { order: Order::Approve, .. } => {
-                self.approved.insert(*incident);
+                self.approved.insert(*incident, entry.at);
                 self.dismissed.remove(incident);
             }
             Step::Ordered { order: Order::Dismiss, .. } => {
@@ -264,7 +266,9 @@ impl Acts {
         let breach = |what: &str| panic!("BREACH at {now}: {subject} is acted on, and {what}");
         let lately = |since: Timestamp| now.duration_since(since) <= UNSEEN;
         let controls = self.controls.clone().unwrap_or_default();
-        let approved = self.approved.remove(&permit.incident());
+        // One that waits for the cooldown of the last attempt waits a minute longer.
+        let holds = |at: &Timestamp| now.duration_since(*at) <= APPROVAL + COOLDOWN;
+        let approved = self.approved.remove(&permit.incident()).is_some_and(|at| holds(&at));
         if controls.kill_switch != KillSwitch::Off {
             breach("the kill switch is on");
         }

@@ -96,7 +96,7 @@ fn what_must_hold_in_every_scenario() {
         if enough || failed.len() == FAILED_MAX {
             break;
         }
-        if sum.runs.is_multiple_of(PROGRESS) {
+        if seed.is_multiple_of(PROGRESS) {
             println!("up to seed {seed}: {} faults, {} scenarios failed", sum.faults, failed.len());
         }
     }

@@ -3,6 +3,7 @@
 
 use axum::extract::State;
 use engine::decide::{Only, Remedy, Runbook};
+use engine::observe::Subject;
 use engine::policy::{Marks, Metric, Policy, Rung};
 use jiff::SignedDuration;
 use serde::Serialize;
@@ -147,19 +148,15 @@ impl MarksInForce {
     }
 }
 
-fn of(cluster: String, policy: &Policy, standby: bool, found: &[Found]) -> ClusterPolicy {
-    let (own, own_known) = match (&policy.own[..], found) {
-        ([], []) => (Vec::new(), None),
-        ([], [first, ..]) => {
-            let known = match first.by {
-                By::Address(_) => OwnKnown::FoundByAddress,
-                By::Name => OwnKnown::FoundByName,
-            };
-            (found.iter().map(|found| found.subject.clone()).collect(), Some(known))
-        }
-        (own, _) => (own.to_vec(), Some(OwnKnown::Configured)),
+fn of(cluster: String, policy: &Policy, standby: bool, own: &[Subject], found: &[Found]) -> ClusterPolicy {
+    let own_known = match (&policy.own[..], found) {
+        ([_, ..], _) => Some(OwnKnown::Configured),
+        ([], found) => found.first().map(|first| match first.by {
+            By::Address(_) => OwnKnown::FoundByAddress,
+            By::Name => OwnKnown::FoundByName,
+        }),
     };
-    let named = |subjects: &[engine::observe::Subject], tags: &[Box<str>]| -> Vec<String> {
+    let named = |subjects: &[Subject], tags: &[Box<str>]| -> Vec<String> {
         let tags = tags.iter().map(|tag| format!("tag:{tag}"));
         subjects.iter().map(ToString::to_string).chain(tags).collect()
     };
@@ -174,7 +171,7 @@ fn of(cluster: String, policy: &Policy, standby: bool, found: &[Found]) -> Clust
         marks: general.chain(single).collect(),
         protect: named(&policy.protect, &policy.protect_tags),
         ignore: named(&policy.ignore, &policy.ignore_tags),
-        own: named(&own, &[]),
+        own: named(own, &[]),
         own_known,
         storm: policy.storm,
     }
@@ -186,7 +183,7 @@ pub(super) async fn policy(State(app): Shared, caller: Caller, has: Has, _: Aske
     let control::InForce { level, kill_switch } = control::in_force(&app).await;
     let clusters = seen(&app, &caller, None)?.into_iter().filter_map(|(name, _)| {
         let given = app.live.policy(name)?;
-        Some(of(name.to_string(), &given.policy, given.standby, &app.live.found(name)))
+        Some(of(name.to_string(), &given.policy, given.standby, &app.live.own(name), &app.live.found(name)))
     });
     has.answer(&InForce { level, ceiling: app.ceiling, kill_switch, clusters: clusters.collect() })
 }
