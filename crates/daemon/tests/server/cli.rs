@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::at;
 use super::audit::touch;
-use super::harness::{Fixture, Folder, lab};
+use super::harness::{Fixture, Folder, days_ahead, lab, next_summer};
 use super::v1::{opened, resolved, tell};
 
 /// A command with the configuration of a server, and nothing of this process's environment that it goes by.
@@ -408,14 +408,27 @@ async fn work_and_silences_are_announced_listed_and_ended() {
     super::v1::publish(&fixture, jiff::Timestamp::now());
     tell(&fixture, "lab", vec![opened(0, 1)]).await;
     let me = "node/pve1 in lab, ";
+    let summer = next_summer();
+    let in_summer = format!(
+        "maintenance add cluster --cluster lab --from {summer}T22:00 --until {}T01:00 --zone Europe/Berlin",
+        summer.tomorrow().unwrap()
+    );
+    let to_come = format!("maintenance to come: cluster in lab, {summer} 20:00 UTC to {summer} 23:00 UTC\n");
+    // Given in another order than it is shown.
+    let [early, late] = days_ahead();
+    let weekly =
+        format!("maintenance add tag:web --weekly {late},{early} --at 02:00 --for 3h --zone Europe/Berlin");
+    let each_week = format!(
+        "maintenance to come: tag:web in all clusters, {early},{late} at 02:00 Europe/Berlin for 3 h 0 min; next 20"
+    );
     #[rustfmt::skip]
     let table: [(&str, &str, i32, &str, &str); 24] = [
         ("nothing yet",              "maintenance list", 0, "no maintenance is announced\n", ""),
         ("nothing is silenced",      "silence list", 0, "nothing is silenced\n", ""),
         ("for so long",              "maintenance add node/pve1 --cluster lab --for 2h --note memory", 0, "maintenance in force: node/pve1 in lab, until 20", ""),
         ("which of them",            "maintenance add node/pve1 --for 2h", 1, "", "jarvis: refused: cluster: is missing: it is another thing in each; there are lab, edge\n"),
-        ("to come",                  "maintenance add cluster --cluster lab --from 2027-07-01T22:00 --until 2027-07-02T01:00 --zone Europe/Berlin", 0, "maintenance to come: cluster in lab, 2027-07-01 20:00 UTC to 2027-07-01 23:00 UTC\n", ""),
-        ("each week",                "maintenance add tag:web --weekly sun,mon --at 02:00 --for 3h --zone Europe/Berlin", 0, "maintenance to come: tag:web in all clusters, mon,sun at 02:00 Europe/Berlin for 3 h 0 min; next 20", ""),
+        ("to come",                  &in_summer, 0, &to_come, ""),
+        ("each week",                &weekly, 0, &each_week, ""),
         ("a guest that is not seen", "maintenance add qemu/999 --cluster lab --for 1h30m", 0, "maintenance in force: qemu/999 in lab, until 20", ""),
         ("a silence",                "silence add qemu/101 --cluster lab --for 3d --condition VM_CRASHED", 0, "silence in force: VM_CRASHED of qemu/101 in lab, until 20", ""),
         ("no end",                   "silence add qemu/101", 2, "", "error: the following required arguments were not provided:\n  --for <TIME>\n"),

@@ -15,6 +15,8 @@ use daemon::report::page::Page;
 use daemon::report::{Limits, Server, ServerOptions, TlsFiles};
 use engine::observe::ClusterName;
 use jiff::Timestamp;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -230,6 +232,23 @@ impl Fixture {
 /// The admin, as the server takes them.
 pub(crate) fn admin() -> Caller {
     Caller { name: "admin".into(), role: Role::Admin, clusters: None, via: Via::Session }
+}
+
+/// The next first of July: within a year, whenever the tests run, and by summer's clocks.
+pub(crate) fn next_summer() -> Date {
+    let today = Timestamp::now().to_zoned(TimeZone::UTC).date();
+    let summer = |year| Date::new(year, 7, 1).unwrap();
+    let this = summer(today.year());
+    if this > today { this } else { summer(today.year() + 1) }
+}
+
+/// Two days of the week on which it is not today, nor tomorrow, nor was yesterday, wherever one is; in the week's order.
+pub(crate) fn days_ahead() -> [&'static str; 2] {
+    const DAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
+    let today = Timestamp::now().to_zoned(TimeZone::UTC).weekday().to_monday_zero_offset();
+    let mut ahead = [3, 4].map(|days| (usize::try_from(today).unwrap() + days) % DAYS.len());
+    ahead.sort_unstable();
+    ahead.map(|day| DAYS[day])
 }
 
 pub(crate) fn lab() -> ClusterName {
