@@ -63,3 +63,10 @@ export async function logInto(context, url, user = 'admin', path = '/') {
   await page.getByRole('navigation').waitFor();
   return page;
 }
+
+/** A time zone in which it is this hour now. */
+export function zoneAt(hour) {
+  const ahead = ((hour - new Date().getUTCHours() + 36) % 24) - 12;
+  // The zone of those who are ahead of Greenwich has a minus in its name.
+  return ahead === 0 ? 'UTC' : `Etc/GMT${ahead > 0 ? '-' : '+'}${Math.abs(ahead)}`;
+}
