@@ -236,7 +236,7 @@ pub(crate) fn admin() -> Caller {
 
 /// The next first of July: within a year, whenever the tests run, and by summer's clocks.
 pub(crate) fn next_summer() -> Date {
-    let today = Timestamp::now().to_zoned(TimeZone::UTC).date();
+    let today = TimeZone::UTC.to_datetime(Timestamp::now()).date();
     let summer = |year| Date::new(year, 7, 1).unwrap();
     let this = summer(today.year());
     if this > today { this } else { summer(today.year() + 1) }
@@ -245,7 +245,7 @@ pub(crate) fn next_summer() -> Date {
 /// Two days of the week on which it is not today, nor tomorrow, nor was yesterday, wherever one is; in the week's order.
 pub(crate) fn days_ahead() -> [&'static str; 2] {
     const DAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
-    let today = Timestamp::now().to_zoned(TimeZone::UTC).weekday().to_monday_zero_offset();
+    let today = TimeZone::UTC.to_datetime(Timestamp::now()).weekday().to_monday_zero_offset();
     let mut ahead = [3, 4].map(|days| (usize::try_from(today).unwrap() + days) % DAYS.len());
     ahead.sort_unstable();
     ahead.map(|day| DAYS[day])
