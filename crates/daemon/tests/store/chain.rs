@@ -478,7 +478,7 @@ async fn an_upgrade_adds_one_row_and_pruning_passes_it() {
     let store = Store::open(&path).await.unwrap();
     // Rows of before first, then the place, then signed ones: the anchor of each fits.
     let mut left = Vec::new();
-    for day in ["2026-11-25T02:18:00Z", "2026-11-26T06:00:00Z", "2027-11-25T06:00:00Z"] {
+    for day in ["2026-11-25T02:18:00Z", "2026-11-26T06:00:00Z", "2999-11-25T06:00:00Z"] {
         store.cleanup_old_journal(1, at(day)).await.unwrap();
         left.push(verified(&folder, &path).await);
     }
