@@ -12,13 +12,13 @@ web:
 	./scripts/setup.sh build
 	./scripts/web.sh
 
-# Everything that CI runs; installs what it needs. Most tests of the daemon wait for it: more at once than processors.
+# Everything that CI runs; installs what it needs.
 test:
 	./scripts/setup.sh test
 	./scripts/web.sh
 	cargo fmt --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
-	RUST_TEST_THREADS=6 cargo test --workspace --all-targets --locked --no-fail-fast
+	node scripts/tests.mjs
 	./tests/socketio/run.sh
 	./tests/page/run.sh
 	./tests/clients/run.sh

@@ -6,7 +6,7 @@ cd "$(dirname "$0")/../.."
 # Two files per client in all: one here, one there.
 ulimit -n 8192 2>/dev/null || ulimit -n "$(ulimit -Hn)"
 if [ "${1:-}" = --check ]; then
-  cargo build --quiet --locked -p daemon --example serve_events --example socket_load
+  ./scripts/build.sh
 else
   cargo build --release --locked -p daemon --example serve_events --example socket_load
   npm ci --prefix bench/load --no-fund --no-audit --silent </dev/null

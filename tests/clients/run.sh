@@ -28,7 +28,7 @@ if ! cmp -s "$clients/requirements.txt" "$venv/installed.txt"; then
 fi
 
 if [ -z "${SIM_ENDPOINTS:-}" ]; then
-    (cd "$root" && cargo build --quiet -p sim --features http --example serve)
+    "$root/scripts/build.sh"
     # Ten times as fast as real: a node's death is noticed in 0.8 s.
     "$root/target/debug/examples/serve" --scenario "$clients/scenario.txt" --speed 10 --control 127.0.0.1:0 \
         --token "$SIM_OPERATOR" --token "$SIM_AUDITOR:auditor" --ca-file "$work/ca.pem" \
@@ -46,7 +46,7 @@ if [ -z "${SIM_ENDPOINTS:-}" ]; then
     SIM_CA="$work/ca.pem"
 fi
 if [ -z "${JARVIS_BIN:-}" ]; then
-    (cd "$root" && cargo build --quiet --locked -p daemon --bin jarvis)
+    "$root/scripts/build.sh"
     JARVIS_BIN="${CARGO_TARGET_DIR:-$root/target}/debug/jarvis"
 fi
 export SIM_ENDPOINTS SIM_CONTROL SIM_CA JARVIS_BIN

@@ -4,7 +4,7 @@ set -euo pipefail
 cd "$(dirname "$0")"
 if [ -z "${JARVIS_BIN:-}" ]; then
   ../../scripts/web.sh
-  cargo build --quiet --locked -p daemon --bin jarvis
+  ../../scripts/build.sh
 fi
 npm ci --no-fund --no-audit --silent
 case "${1:-test}" in

@@ -3,7 +3,7 @@
 set -euo pipefail
 cd "$(dirname "$0")"
 if [ -z "${JARVIS_CMD:-}" ]; then
-  cargo build --quiet --locked -p daemon --bin jarvis --example serve_events
+  ../../scripts/build.sh
 fi
 npm ci --no-fund --no-audit --silent
 exec npm test --silent

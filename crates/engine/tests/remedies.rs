@@ -4,12 +4,13 @@
 
 mod world;
 
-use engine::decide::{Autonomy, Controls, KillSwitch};
+use engine::decide::{Autonomy, Controls, KillSwitch, Runbook};
 use engine::observe::Round;
 use engine::policy::Policy;
 use engine::record::Order;
 use engine::{Command, Input, Next};
 use expect_test::expect;
+use jiff::SignedDuration;
 use world::play::{crash, play, watch};
 use world::{Watch, World};
 
@@ -380,6 +381,39 @@ fn an_approval_after_the_last_attempt_lapses_to_people() {
         355  held      VM_CRASHED         qemu/101 (web01): neither onboot nor the tag jarvis-restart says that it is to run
         3954 lapsed    VM_CRASHED         qemu/101 (web01): start it on pve1: alice approved it 1:00:00 ago, and it could not be done since; it is left to people"#]]);
     assert_eq!(watch.engine.prospects()[0].next, Next::People);
+}
+
+/// What is done for a crashed machine, changed.
+fn policy(change: impl Fn(&mut Runbook)) -> Policy {
+    let mut policy = Policy::default();
+    policy.runbooks.iter_mut().filter(|book| &*book.id == "vm-crashed-restart").for_each(change);
+    policy
+}
+
+/// Whoever approves another attempt knows that it has to wait for its turn, be that longer than an approval holds.
+#[test]
+fn an_approval_waits_for_the_cooldown_first() {
+    let (hours, mut world) = (SignedDuration::from_hours, World::new());
+    let policy = policy(|book| (book.cooldown, book.window) = (hours(2), hours(24)));
+    let mut watch = Watch::allowed(policy, Autonomy::Recommend);
+    watch.critical(&world, 5);
+    crash(&mut world, "qemu/101");
+    play(&mut watch, &mut world, 17, 53, false);
+    let incident = watch.engine.open_incidents().next().unwrap().1.id;
+    let approve = || Input::Commanded(Command::Order { incident, by: "alice".into(), order: Order::Approve });
+    watch.step(54, approve());
+    play(&mut watch, &mut world, 55, 99, false);
+    watch.step(100, approve());
+    // It waits for two hours, and for almost one more for a hold.
+    play(&mut watch, &mut world, 101, 7_000, true);
+    world.onboot.clear();
+    play(&mut watch, &mut world, 7_001, 10_700, true);
+    world.onboot.insert("qemu/101".parse().unwrap());
+    play(&mut watch, &mut world, 10_701, 10_850, true);
+    watch.log.retain(|line| line.contains("lapsed") || line.contains("acting"));
+    watch.check(expect![[r#"
+        55   acting    VM_CRASHED         qemu/101 (web01): start it on pve1, attempt 1 of 3 (vm-crashed-restart), approved by alice
+        10735 acting    VM_CRASHED         qemu/101 (web01): start it on pve1, attempt 2 of 3 (vm-crashed-restart), approved by alice"#]]);
 }
 
 /// An answer that comes late, because Jarvis was suspended or the node is slow, says how things were: it is looked at again.

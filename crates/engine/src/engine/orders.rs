@@ -48,9 +48,9 @@ impl Engine {
             }
             incident.course.approved = None;
             let escalated = matches!(incident.state, State::Escalated { .. });
-            let attempts = u32::try_from(made.len()).unwrap_or(u32::MAX);
-            if !escalated && self.controls.level >= runbook.level && attempts < runbook.attempts {
-                continue; // Jarvis does it by itself when nothing holds it, so there is nothing to be approved again.
+            // What was not tried too often, Jarvis does by itself when nothing holds it: there is nothing to be approved again.
+            if !escalated && self.controls.level >= runbook.level {
+                continue;
             }
             if !escalated {
                 incident.course.said = Said::Nothing; // What holds it is said anew after this.

@@ -270,8 +270,9 @@ impl Engine {
             Decision::Escalate => {
                 let attempts = self.memory.attempts_of(&slot, turn.now, runbook.window).len();
                 let attempts = u32::try_from(attempts).unwrap_or(u32::MAX);
+                let plural = if attempts == 1 { "" } else { "s" };
                 let words = format!(
-                    "{attempts} attempts within {}, and no more are made ({}) until it is over, or somebody says so",
+                    "{attempts} attempt{plural} within {}, and no more are made ({}) until it is over, or somebody says so",
                     crate::record::duration(runbook.window),
                     runbook.id,
                 );
