@@ -5,6 +5,7 @@
 
 pub mod audit;
 mod client;
+mod guest;
 mod incident;
 mod list;
 mod notice;
@@ -118,6 +119,9 @@ pub enum Command {
         #[command(flatten)]
         reach: Reach,
     },
+    /// Start, stop, shut down or restart a guest by hand.
+    #[command(subcommand)]
+    Guest(guest::Guest),
     /// Announced work, in which nothing is done and nobody is told.
     #[command(subcommand)]
     Maintenance(notice::Maintenance),
@@ -198,6 +202,7 @@ pub async fn run(command: Command) -> anyhow::Result<()> {
         Command::Dismiss { incident, reach } => incident::order(&reach, &incident, "dismiss").await,
         Command::Acknowledge { incident, reach } => incident::order(&reach, &incident, "acknowledge").await,
         Command::Resolve { incident, reach } => incident::order(&reach, &incident, "resolve").await,
+        Command::Guest(command) => guest::run(command).await,
         Command::Maintenance(command) => notice::maintenance(command).await,
         Command::Silence(command) => notice::silence(command).await,
         Command::KillSwitch { what, reach, offline } => kill_switch(&reach, what, offline).await,

@@ -490,15 +490,20 @@ impl Engine {
     /// Ends an incident whose finding is gone, if there is one; true if it had been told. While something is done about
     /// it, whether it is over is for the verification to say.
     fn gone(&mut self, turn: &mut Turn, slot: Slot, by: Resolution) -> bool {
-        let state = self.memory.incidents.get(&slot).map(|incident| &incident.state);
-        let by = match (state, by) {
+        let state = self.memory.incidents.get(&slot).map(|incident| incident.state.clone());
+        let by = match (state, by, &slot.subject) {
             // A node that is a member again is what was waited for.
-            (Some(State::Verifying { .. }), Resolution::Itself) if slot.check == Check::NodeUnreachable => {
-                Resolution::Mended
+            (Some(State::Verifying { watch, .. }), Resolution::Itself, Subject::Node(name))
+                if slot.check == Check::NodeUnreachable =>
+            {
+                match self.woken(turn, &slot, name, &watch) {
+                    true => Resolution::Mended,
+                    false => Resolution::Itself,
+                }
             }
-            (Some(State::Acting { .. }), Resolution::Itself) if slot.check == Check::NodeUnreachable => by,
-            (Some(State::Acting { .. } | State::Verifying { .. }), Resolution::Itself) => return true,
-            (_, by) => by,
+            (Some(State::Acting { .. }), Resolution::Itself, _) if slot.check == Check::NodeUnreachable => by,
+            (Some(State::Acting { .. } | State::Verifying { .. }), Resolution::Itself, _) => return true,
+            (_, by, _) => by,
         };
         self.end(turn, slot, by)
     }

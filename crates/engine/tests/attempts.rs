@@ -292,7 +292,24 @@ fn a_lost_node_is_woken() {
         379  missed    NODE_UNREACHABLE   node/pve2: it has not come back within 5:00
         379  acting    NODE_UNREACHABLE   node/pve2: wake it, attempt 2 of 3 (node-unreachable-wol)
         381  acted     NODE_UNREACHABLE   node/pve2: the packet was sent
+        509  verified  NODE_UNREACHABLE   node/pve2: it is a member again, 2:08 after the call
         509  resolved  NODE_UNREACHABLE   node/pve2: online again, mended by Jarvis after 8:12"#]]);
+}
+
+/// It was a member again when a round began, and the packet was sent before that round was answered.
+#[test]
+fn a_node_that_was_back_before_the_call_was_not_woken_by_it() {
+    let mut world = World::new();
+    let mut watch = watch(&world, Autonomy::ActReport);
+    world.node("pve2").presence = Presence::Offline;
+    play_calls(&mut watch, &mut world, 17, 78, &mut |_, _, _| {
+        Some(Outcome::Done { upid: None, said: "the packet was sent".into() })
+    });
+    let called = watch.log.iter().position(|line| line.starts_with("79   acted")).unwrap();
+    world.node("pve2").presence = Presence::Online;
+    watch.step(80, world.round(Round::Critical, 78));
+    assert!(watch.log[called..].iter().all(|line| !line.contains("verified")), "{:#?}", watch.log);
+    assert!(watch.log.last().unwrap().ends_with("node/pve2: online again after 1:03"), "{:#?}", watch.log);
 }
 
 /// What one node alone does not see may be that node's own trouble.

@@ -29,10 +29,10 @@ fn jarvis(config: &Path, words: &str, env: &[(&str, &str)]) -> Output {
 }
 
 /// Variables and their values.
-type Env = [(&'static str, String)];
+pub(crate) type Env = [(&'static str, String)];
 
 /// As [`jarvis`], while the server of this test goes on.
-async fn ask(config: &Path, words: &str, env: &Env) -> (i32, String, String) {
+pub(crate) async fn ask(config: &Path, words: &str, env: &Env) -> (i32, String, String) {
     let (config, words, env) = (config.to_owned(), words.to_owned(), env.to_vec());
     let run = move || {
         let env: Vec<(&str, &str)> = env.iter().map(|(name, value)| (*name, value.as_str())).collect();
@@ -44,7 +44,7 @@ async fn ask(config: &Path, words: &str, env: &Env) -> (i32, String, String) {
 }
 
 /// A configuration whose cluster nobody but the daemon could read: its secret's variable is not set here.
-fn config(fixture: &Fixture) -> PathBuf {
+pub(crate) fn config(fixture: &Fixture) -> PathBuf {
     let path = fixture.folder.path().join("jarvis.toml");
     let text = format!(
         "[server]\nlisten = \"{}\"\n[store]\npath = \"{}\"\n[[cluster]]\nname = \"lab\"\n\

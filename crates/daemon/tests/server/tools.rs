@@ -1,9 +1,10 @@
 //! What an operator does by hand, against the simulated cluster: every refusal before a call, one call and its
 //! outcome, and what becomes of an act whose answer is lost.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use daemon::act::Hands;
+use daemon::act::{Act, Hands, Verb};
 use daemon::clock::Clock;
 use daemon::daemon::clients;
 use daemon::report::Limits;
@@ -19,8 +20,8 @@ use sim::script::Script;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
-use super::at;
 use super::harness::{Fixture, Folder, PASSWORD, edge, lab};
+use super::{at, cli};
 
 const LAB: &str = "
     nodes pve1 pve2 pve3
@@ -251,6 +252,56 @@ async fn what_is_refused_never_reaches_the_cluster() {
     assert_eq!(acting.execute("start_vm", r#"{"node":"pve1","vmid":104}"#).await, blind);
     assert_eq!(acting.calls("POST") + acting.calls("GET"), 0, "nothing was asked of the cluster");
     assert_eq!(acting.fixture.operated(), Vec::<String>::new());
+    acting.stop().await;
+}
+
+#[tokio::test]
+async fn at_a_terminal() {
+    let acting = Acting::new().await;
+    let config = cli::config(&acting.fixture);
+    let wants = "jarvis: nothing was done: stop web01 (qemu/101) on pve1 in lab wants --yes\n";
+    #[rustfmt::skip]
+    let table = [
+        ("not confirmed",      "guest stop web01",          1, "", wants),
+        ("no such guest",      "guest start 98",            1, "", "jarvis: no guest that is seen is `98`\n"),
+        ("no such cluster",    "guest start 104 --cluster x", 1, "", "jarvis: refused: "),
+        ("started",            "guest start idle",          0, "VM idle (104): ", ""),
+        ("stopped",            "guest stop qemu/101 --yes", 0, "VM web01 (101): ", ""),
+        ("asked to shut down", "guest shutdown 200 --yes",  0, "container dns (200): ", ""),
+        ("it cannot be",       "guest start qemu/105",      1, "", "jarvis: refused: VM locked (105): "),
+        ("for a script",       "guest start 104 --json",    1, "", "jarvis: refused: "),
+    ];
+    for (name, words, code, out, err) in table {
+        let (exit, stdout, stderr) = cli::ask(&config, words, &[]).await;
+        assert_eq!(exit, code, "{name}: {stdout}{stderr}");
+        assert!(stdout.starts_with(out) && stderr.starts_with(err), "{name}: {stdout}{stderr}");
+    }
+    assert!(acting.runs(104) && !acting.runs(101));
+    let operated = acting.fixture.operated();
+    assert!(operated.iter().all(|row| row.contains("(command line) ")), "{operated:?}");
+    acting.stop().await;
+}
+
+/// What is asked once more comes after all that takes long, and its no is the last word.
+#[tokio::test]
+async fn what_is_not_allowed_any_more_is_not_sent() {
+    let acting = Acting::new().await;
+    let (hands, asked) = (hands(&acting.cluster), AtomicUsize::new(0));
+    let acts = [
+        Act::Guest { node: "pve1".parse().unwrap(), guest: "qemu/104".parse().unwrap(), verb: Verb::Start },
+        Act::RestartService { node: "pve1".parse().unwrap(), service: "cron".into() },
+        Act::Wake { node: "pve3".parse().unwrap(), mac: None },
+    ];
+    for (before, act) in acts.iter().enumerate() {
+        let allowed = || {
+            asked.fetch_add(1, Ordering::Relaxed);
+            std::future::ready(Err("somebody has just stopped it"))
+        };
+        let refused = hands.begin_if(act, allowed).await;
+        assert_eq!(refused.err(), Some("somebody has just stopped it"), "{act:?}");
+        assert_eq!((asked.load(Ordering::Relaxed), acting.calls("POST")), (before + 1, 0), "{act:?}");
+    }
+    assert!(acting.calls("GET") > 0, "its tasks were looked at before");
     acting.stop().await;
 }
 

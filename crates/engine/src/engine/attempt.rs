@@ -5,13 +5,14 @@
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::remedy::Outlived;
 use super::{Engine, Turn};
 use crate::act::{Attempt, Outcome};
 use crate::decide::{self, Remedy, Runbook};
 use crate::detect::{Check, Condition};
 use crate::incident::{IncidentId, Resolution, Said, Slot, State};
-use crate::observe::{GuestStatus, Live, Review, Seen, Subject, Task};
-use crate::record::Step;
+use crate::observe::{GuestStatus, Live, NodeName, Review, Seen, Subject, Task};
+use crate::record::{Entry, Fact, Step, duration};
 use crate::verify::{Sight, Verdict, Watch};
 
 /// A call that could not be made is tried again after this.
@@ -22,6 +23,7 @@ const NOT_MADE_SOON: u32 = 3;
 const NOT_MADE_DOUBLED_MAX: u32 = 6;
 /// A call of which nothing is heard for this long is lost: an act is followed for five minutes.
 const CALL_MAX: SignedDuration = SignedDuration::from_mins(10);
+const UNHEARD: &str = "nothing was heard of it";
 /// Where what was done cannot be looked at although the cluster is seen, it counts as failed so long after its runbook would have
 /// given it up: its node may never come back, and until then nothing is done on any other one.
 const UNSEEN_MAX: SignedDuration = SignedDuration::from_mins(10);
@@ -36,7 +38,13 @@ impl Engine {
             let surplus = self.scratch.own.len().saturating_sub(OWN_MAX);
             self.scratch.own.drain(..surplus);
         }
-        self.scratch.outlived.retain(|(of, _, _)| *of != id);
+        let outlived = &mut self.scratch.outlived;
+        if let Some(at) =
+            outlived.iter().position(|call| call.incident == id && call.attempt.number == number)
+        {
+            let call = outlived.remove(at);
+            return self.outcome_of(turn, call, outcome);
+        }
         let Some(slot) = self.memory.incidents.by_id(id).cloned() else { return };
         let Some(incident) = self.memory.incidents.get(&slot) else { return };
         let State::Acting { since, attempt, .. } = incident.state.clone() else { return };
@@ -73,22 +81,41 @@ impl Engine {
         }
     }
 
-    /// An incident that ends while its call is under way does not end the call: its node is worked on until that has.
+    /// An incident that ends while its call is under way does not end the call: its node is worked on until that has, and what
+    /// came of it is written down.
     pub(super) fn outlive(&mut self, slot: &Slot) {
         if let Some(incident) = self.memory.incidents.get(slot)
             && let State::Acting { attempt, here: true, .. } = &incident.state
         {
-            let (node, until) = (attempt.action.node().clone(), attempt.at + CALL_MAX);
-            self.scratch.outlived.push((incident.id, node, until));
+            self.scratch.outlived.push(Outlived {
+                incident: incident.id,
+                condition: incident.finding.condition(),
+                subject: slot.subject.clone(),
+                name: incident.name.clone(),
+                node: incident.node.clone(),
+                attempt: attempt.clone(),
+            });
         }
+    }
+
+    fn outcome_of(&self, turn: &mut Turn, call: Outlived, outcome: Outcome) {
+        let Outlived { incident, condition, subject, name, node, attempt } = call;
+        let fact = Fact::Remedy { incident, condition, step: Step::Acted { attempt, outcome } };
+        self.tell(turn, Entry { at: turn.now, subject, name, node, fact });
     }
 
     /// Calls that nobody makes any more: this process did not begin them, or has not heard of them for too long.
     pub(super) fn lost_calls(&mut self, turn: &mut Turn) {
-        self.scratch.outlived.retain(|(_, _, until)| *until > turn.now);
-        if let Some(until) = self.scratch.outlived.iter().map(|(_, _, until)| *until).min() {
+        let waited = |call: &Outlived| call.attempt.at + CALL_MAX;
+        let (lost, awaited): (Vec<Outlived>, Vec<Outlived>) =
+            std::mem::take(&mut self.scratch.outlived).into_iter().partition(|call| waited(call) <= turn.now);
+        for call in lost {
+            self.outcome_of(turn, call, Outcome::Unknown { why: UNHEARD.into() });
+        }
+        if let Some(until) = awaited.iter().map(waited).min() {
             self.wake_at(until);
         }
+        self.scratch.outlived = awaited;
         let told = self.memory.incidents.told();
         let calls: Vec<_> = told
             .filter_map(|(slot, incident)| match &incident.state {
@@ -105,7 +132,7 @@ impl Engine {
             let until = attempt.at + CALL_MAX;
             let why = match here {
                 false => "Jarvis was stopped while it was under way",
-                true if turn.now >= until => "nothing was heard of it",
+                true if turn.now >= until => UNHEARD,
                 true => {
                     self.wake_at(until);
                     continue;
@@ -155,6 +182,20 @@ impl Engine {
             )
             | None => false,
         }
+    }
+
+    /// A node is a member again of which it is being seen whether a call woke it. True if that can have: what was seen before
+    /// the call had ended has nothing to do with it.
+    pub(super) fn woken(&self, turn: &mut Turn, slot: &Slot, name: &NodeName, watch: &Watch) -> bool {
+        let seen_at = self.memory.nodes.get(name).and_then(|known| known.seen_at);
+        let helped = seen_at.is_some_and(|at| at >= watch.acted_at);
+        if helped {
+            let since = duration(turn.now.duration_since(watch.acted_at));
+            let words = format!("it is a member again, {since} after the call").into();
+            let (attempt, upid) = (watch.attempt.clone(), watch.outcome.upid().map(Into::into));
+            self.step_taken(turn, slot, Step::Verified { attempt, helped, words, upid });
+        }
+        helped
     }
 
     pub(super) fn verify(&mut self, turn: &mut Turn, slot: &Slot, review: Option<&Review>) {

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::found::{as_of, facts, missing, service_facts};
 use super::memory::{Departure, KnownNode};
 use super::{Effect, Engine, Turn};
-use crate::act::Action;
+use crate::act::{Action, Attempt};
 use crate::decide::{self, Case, Decision, GuestCase, Hold, Known, NodeCase, Remedy, Runbook, SubjectCase};
 use crate::detect::guest::TASKS_BEFORE;
 use crate::detect::{Condition, Fault, Finding};
@@ -72,9 +72,9 @@ pub(super) struct Scratch {
     pub(super) reviews: BTreeMap<Slot, Reviewed>,
     /// When a decision may change although nothing happens.
     pub(super) wake: Option<Timestamp>,
-    /// Calls whose incident ended before they did, the node that each works on, and when nobody hears of it any more.
+    /// Calls whose incident ended before they did.
     #[serde(default)]
-    pub(super) outlived: Vec<(IncidentId, NodeName, Timestamp)>,
+    pub(super) outlived: Vec<Outlived>,
     /// Tasks that our own acts began.
     pub(super) own: Vec<Box<str>>,
     /// Storages without room, or away, as the last critical round had them, and how they are.
@@ -82,6 +82,17 @@ pub(super) struct Scratch {
     /// Where Jarvis itself was found to run.
     #[serde(default)]
     pub(super) found: Vec<Subject>,
+}
+
+/// A call whose incident ended before it did, and what that was.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Outlived {
+    pub(super) incident: IncidentId,
+    pub(super) condition: Condition,
+    pub(super) subject: Subject,
+    pub(super) name: Option<Box<str>>,
+    pub(super) node: Option<NodeName>,
+    pub(super) attempt: Attempt,
 }
 
 /// An open incident about which something may be done.
@@ -451,7 +462,7 @@ impl Engine {
         let mut told = self.memory.incidents.told();
         let open =
             told.find_map(|(_, incident)| incident.state.attempt()).map(|attempt| attempt.action.node());
-        open.or_else(|| self.scratch.outlived.first().map(|(_, node, _)| node))
+        open.or_else(|| self.scratch.outlived.first().map(|call| call.attempt.action.node()))
     }
 
     /// Why the cluster is not seen as it is now.

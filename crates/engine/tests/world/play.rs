@@ -1,12 +1,12 @@
 //! Time that passes over a watched cluster, in which what is allowed is done.
 
-use engine::Input;
 use engine::act::{Attempt, Outcome};
-use engine::decide::Autonomy;
+use engine::decide::{Autonomy, Controls, KillSwitch};
 use engine::observe::{GuestStatus, Round};
 use engine::policy::Policy;
+use engine::{Checkpoint, Engine, Input};
 
-use super::{Watch, World};
+use super::{Watch, World, at};
 
 /// A watch that has seen everything run, and may do this much.
 pub fn watch(world: &World, level: Autonomy) -> Watch {
@@ -56,4 +56,34 @@ pub fn play_calls(watch: &mut Watch, world: &mut World, from: i64, to: i64, call
         }
         round += 12;
     }
+}
+
+/// What is in force.
+pub fn controls(kill_switch: KillSwitch, level: Autonomy) -> Controls {
+    Controls { kill_switch, level, ..Controls::default() }
+}
+
+/// All is allowed that runbooks allow.
+pub fn off() -> Controls {
+    controls(KillSwitch::Off, Autonomy::ActReport)
+}
+
+/// Killed after this checkpoint, and started again at this second with what the journal has since.
+pub fn restart(watch: &mut Watch, policy: Policy, now: i64, kept: &str, told: usize) {
+    let since = watch.journal[told..].to_vec();
+    let kept: Checkpoint = serde_json::from_str(kept).unwrap();
+    watch.engine = Engine::restore("lab".parse().unwrap(), policy, 9, at(now), Some(kept), since);
+    (watch.asked, watch.permits) = (Vec::new(), Vec::new());
+    watch.log.push(format!("{now:<4} restart"));
+}
+
+/// What is kept of it: a checkpoint, and how much was told before that.
+pub fn kept(watch: &Watch) -> (String, usize) {
+    (serde_json::to_string(watch.engine.checkpoint()).unwrap(), watch.journal.len())
+}
+
+/// What was done to one subject.
+pub fn acted<'a>(watch: &'a Watch, of: &str) -> Vec<&'a str> {
+    let lines = watch.log.iter().map(String::as_str);
+    lines.filter(|line| line.contains("acting") && line.contains(of)).collect()
 }
