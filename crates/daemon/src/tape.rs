@@ -9,7 +9,7 @@ pub mod replay;
 
 use std::collections::VecDeque;
 use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Take, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -291,9 +291,10 @@ pub fn pieces(folder: &Path) -> io::Result<Vec<(Timestamp, PathBuf)>> {
     Ok(pieces)
 }
 
-/// A piece, as it is read.
+/// A piece, as it is read: as far as it was written when it was opened. A decoder that has come to an end does not go on where
+/// more is written meanwhile, and calls that damage.
 struct Played {
-    from: BufReader<GzDecoder<File>>,
+    from: BufReader<GzDecoder<Take<File>>>,
     line: Vec<u8>,
 }
 
@@ -309,7 +310,9 @@ enum Next<T> {
 
 impl Played {
     fn open(path: &Path) -> io::Result<Played> {
-        let from = BufReader::new(GzDecoder::new(File::open(path)?));
+        let file = File::open(path)?;
+        let written = file.metadata()?.len();
+        let from = BufReader::new(GzDecoder::new(file.take(written)));
         Ok(Played { from, line: Vec::new() })
     }
 
@@ -442,6 +445,44 @@ mod tests {
                 Err(why) => why,
             };
             assert_eq!(read, expected, "{name}");
+        }
+    }
+
+    /// `jarvis replay` reads the newest piece while the daemon writes it.
+    #[test]
+    fn a_piece_that_grows_while_it_is_read_is_no_damage() {
+        let folder = Folder::new();
+        let mut reel = reel(&folder, 1 << 30);
+        reel.take(head(at(0))).unwrap();
+        for second in 0..400 {
+            reel.take(turn(at(0) + SignedDuration::from_millis(second * second))).unwrap();
+        }
+        let piece = end(&mut reel);
+        let whole = fs::read(&piece).unwrap();
+        for written in (30..whole.len()).step_by(7) {
+            for read_before in [0, 1, 50, 150, 250, 350] {
+                fs::write(&piece, &whole[..written]).unwrap();
+                let mut played = Played::open(&piece).unwrap();
+                let mut read = 0;
+                let ended = loop {
+                    if read == read_before {
+                        let mut file = fs::OpenOptions::new().append(true).open(&piece).unwrap();
+                        file.write_all(&whole[written..]).unwrap();
+                    }
+                    match played.next::<serde_json::Value>() {
+                        Ok(Next::Some(_)) => read += 1,
+                        Ok(Next::End) => break "its end".to_owned(),
+                        Ok(Next::Cut) => break "cut".to_owned(),
+                        Err(why) => break why,
+                    }
+                };
+                assert_eq!(
+                    ended,
+                    "cut",
+                    "{written} of {} bytes, and the rest after {read_before} lines",
+                    whole.len()
+                );
+            }
         }
     }
 

@@ -2,7 +2,7 @@
 //! point. Whoever comes after it goes on: nothing is lost, nothing is told twice, and PVE is asked for one start only.
 //!
 //! Real processes and a real clock, as in `e2e.rs`. `CHAOS_ROUNDS=100` (`make chaos`) plays so many stories more, with deaths
-//! at points and moments of a seed.
+//! at moments of a seed.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by its panic")]
 

@@ -17,6 +17,7 @@ use axum::Json;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use engine::decide::VITAL;
 use engine::observe::{ClusterName, GuestId, GuestKind, NodeName, Presence, ServiceName};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -528,7 +529,7 @@ fn service_name(given: &str) -> Option<ServiceName> {
 
 /// A restart of one of these can end in a fence: corosync and what HA and its watchdog stand on.
 fn takes_a_node_out(service: &str) -> bool {
-    matches!(service, "corosync" | "pve-cluster" | "watchdog-mux") || service.starts_with("pve-ha-")
+    VITAL.iter().any(|vital| service.starts_with(vital))
 }
 
 fn text(value: &Value) -> Option<&str> {

@@ -215,6 +215,7 @@ async fn what_is_refused_never_reaches_the_cluster() {
         ("HA", "restart_service", r#"{"node":"pve1","service":"pve-ha-lrm","confirmed":true}"#, never("pve-ha-lrm")),
         ("HA by its long name", "restart_service", r#"{"node":"pve1","service":"pve-ha-crm.service","confirmed":true}"#, never("pve-ha-crm")),
         ("the watchdog", "restart_service", r#"{"node":"pve1","service":"watchdog-mux","confirmed":true}"#, never("watchdog-mux")),
+        ("another watchdog", "restart_service", r#"{"node":"pve1","service":"watchdog","confirmed":true}"#, never("watchdog")),
         ("corosync, twice its suffix", "restart_service", r#"{"node":"pve1","service":"corosync.service.service","confirmed":true}"#, never("corosync")),
         ("HA, three times its suffix", "restart_service", r#"{"node":"pve1","service":"pve-ha-lrm.service.service.service","confirmed":true}"#, never("pve-ha-lrm")),
         ("nothing but suffixes", "restart_service", r#"{"node":"pve1","service":".service.service","confirmed":true}"#, no(400, "service must be the name of a service")),
