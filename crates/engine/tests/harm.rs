@@ -488,6 +488,30 @@ fn a_row_that_is_as_it_was_before_no_round_came_says_nothing_of_that_time() {
     assert_eq!(acted(&watch, "qemu/102"), [""; 0], "{:#?}", watch.log);
 }
 
+/// The same, and another call on that node ends first: each outcome is that of its own call.
+#[test]
+fn the_outcome_of_a_call_is_not_taken_for_that_of_one_that_outlived_its_incident() {
+    let mut world = World::new();
+    let mut watch = watch(&world, Autonomy::ActReport);
+    world.orders.insert("qemu/101".parse().unwrap(), 1);
+    for id in ["qemu/101", "lxc/200"] {
+        crash(&mut world, id);
+    }
+    play_calls(&mut watch, &mut world, 17, 35, &mut |_, _, _| None);
+    let incident =
+        watch.engine.open_incidents().find(|(_, open)| open.state.attempt().is_some()).unwrap().1.id;
+    watch.step(36, Input::Commanded(Command::Order { incident, by: "bob".into(), order: Order::Resolve }));
+    play(&mut watch, &mut world, 41, 60, true);
+    watch.step(61, Input::Acted { incident, attempt: 1, outcome: done() });
+    let acted: Vec<&str> =
+        watch.log.iter().filter_map(|line| line.split_once("  acted ")).map(|(_, of)| of).collect();
+    assert!(
+        acted.len() == 2 && acted[0].contains("lxc/200") && acted[1].contains("qemu/101"),
+        "{:#?}",
+        watch.log
+    );
+}
+
 /// The same, and nothing is ever heard of the call: after ten minutes nobody waits for it any more.
 #[test]
 fn a_call_that_outlived_its_incident_is_waited_for_ten_minutes() {
