@@ -496,7 +496,7 @@ impl Engine {
             (Some(State::Verifying { watch, .. }), Resolution::Itself, Subject::Node(name))
                 if slot.check == Check::NodeUnreachable =>
             {
-                match self.woken(turn, &slot, name, &watch) {
+                match self.came_back(turn, &slot, name, &watch) {
                     true => Resolution::Mended,
                     false => Resolution::Itself,
                 }

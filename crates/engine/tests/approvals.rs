@@ -5,6 +5,7 @@
 mod world;
 
 use engine::decide::{Autonomy, Controls, KillSwitch, Runbook};
+use engine::incident::IncidentId;
 use engine::policy::Policy;
 use engine::record::Order;
 use engine::{Command, Input, Next};
@@ -20,17 +21,27 @@ fn policy(change: impl Fn(&mut Runbook)) -> Policy {
     policy
 }
 
-/// Whoever stops everything means what was approved before as well.
-#[test]
-fn an_approval_does_not_outlive_the_kill_switch() {
+fn approve(incident: IncidentId) -> Input {
+    Input::Commanded(Command::Order { incident, by: "alice".into(), order: Order::Approve })
+}
+
+/// A crash at 17 that is known at 53, and about which nothing is done: nothing says that the guest is to run.
+fn held(level: Autonomy) -> (World, Watch, IncidentId) {
     let mut world = World::new();
-    let mut watch = watch(&world, Autonomy::Recommend);
+    let mut watch = watch(&world, level);
     world.onboot.clear();
     crash(&mut world, "qemu/101");
     play(&mut watch, &mut world, 17, 53, true);
     let incident = watch.engine.open_incidents().next().unwrap().1.id;
+    (world, watch, incident)
+}
+
+/// Whoever stops everything means what was approved before as well.
+#[test]
+fn an_approval_does_not_outlive_the_kill_switch() {
+    let (mut world, mut watch, incident) = held(Autonomy::Recommend);
     // Something holds it.
-    watch.step(54, Input::Commanded(Command::Order { incident, by: "alice".into(), order: Order::Approve }));
+    watch.step(54, approve(incident));
     let controls = |kill_switch| Controls { kill_switch, level: Autonomy::Recommend, ..Controls::default() };
     watch.set(60, controls(KillSwitch::On));
     watch.set(61, controls(KillSwitch::Off));
@@ -53,13 +64,8 @@ fn an_approval_does_not_outlive_the_kill_switch() {
 /// Whoever approved it saw how things were then. What held it is mended more than an hour later.
 #[test]
 fn an_approval_holds_for_an_hour() {
-    let mut world = World::new();
-    let mut watch = watch(&world, Autonomy::Recommend);
-    world.onboot.clear();
-    crash(&mut world, "qemu/101");
-    play(&mut watch, &mut world, 17, 53, true);
-    let incident = watch.engine.open_incidents().next().unwrap().1.id;
-    watch.step(54, Input::Commanded(Command::Order { incident, by: "alice".into(), order: Order::Approve }));
+    let (mut world, mut watch, incident) = held(Autonomy::Recommend);
+    watch.step(54, approve(incident));
     play(&mut watch, &mut world, 65, 3_700, true);
     world.onboot.insert("qemu/101".parse().unwrap());
     play(&mut watch, &mut world, 3_701, 3_900, true);
@@ -78,13 +84,8 @@ fn an_approval_holds_for_an_hour() {
 /// At a level at which Jarvis acts by itself there is nothing to be approved again.
 #[test]
 fn an_approval_that_nobody_needed_lapses_without_a_word() {
-    let mut world = World::new();
-    let mut watch = watch(&world, Autonomy::ActReport);
-    world.onboot.clear();
-    crash(&mut world, "qemu/101");
-    play(&mut watch, &mut world, 17, 53, true);
-    let incident = watch.engine.open_incidents().next().unwrap().1.id;
-    watch.step(54, Input::Commanded(Command::Order { incident, by: "alice".into(), order: Order::Approve }));
+    let (mut world, mut watch, incident) = held(Autonomy::ActReport);
+    watch.step(54, approve(incident));
     play(&mut watch, &mut world, 65, 3_700, true);
     world.onboot.insert("qemu/101".parse().unwrap());
     play(&mut watch, &mut world, 3_701, 3_800, true);
@@ -100,7 +101,7 @@ fn an_approval_after_the_last_attempt_lapses_to_people() {
     crash(&mut world, "qemu/101");
     play(&mut watch, &mut world, 17, 353, false);
     let incident = watch.engine.open_incidents().next().unwrap().1.id;
-    watch.step(354, Input::Commanded(Command::Order { incident, by: "alice".into(), order: Order::Approve }));
+    watch.step(354, approve(incident));
     world.onboot.clear();
     play(&mut watch, &mut world, 355, 4_000, true);
     watch
@@ -126,10 +127,9 @@ fn an_approval_waits_for_the_cooldown_first() {
     crash(&mut world, "qemu/101");
     play(&mut watch, &mut world, 17, 53, false);
     let incident = watch.engine.open_incidents().next().unwrap().1.id;
-    let approve = || Input::Commanded(Command::Order { incident, by: "alice".into(), order: Order::Approve });
-    watch.step(54, approve());
+    watch.step(54, approve(incident));
     play(&mut watch, &mut world, 55, 99, false);
-    watch.step(100, approve());
+    watch.step(100, approve(incident));
     // It waits for two hours, and for almost one more for a hold.
     play(&mut watch, &mut world, 101, 7_000, true);
     world.onboot.clear();
@@ -145,14 +145,9 @@ fn an_approval_waits_for_the_cooldown_first() {
 /// What was approved before everything was stopped is dropped with it, also when Jarvis is killed afterwards.
 #[test]
 fn an_approval_that_lapsed_does_not_come_back_with_a_restart() {
-    let mut world = World::new();
-    let mut watch = watch(&world, Autonomy::Recommend);
-    world.onboot.clear();
-    crash(&mut world, "qemu/101");
-    play(&mut watch, &mut world, 17, 53, true);
-    let incident = watch.engine.open_incidents().next().unwrap().1.id;
+    let (mut world, mut watch, incident) = held(Autonomy::Recommend);
     let (checkpoint, told) = kept(&watch);
-    watch.step(54, Input::Commanded(Command::Order { incident, by: "alice".into(), order: Order::Approve }));
+    watch.step(54, approve(incident));
     watch.set(60, controls(KillSwitch::On, Autonomy::Recommend));
     watch.set(61, controls(KillSwitch::Off, Autonomy::Recommend));
     world.onboot.insert("qemu/101".parse().unwrap());
@@ -166,15 +161,9 @@ fn an_approval_that_lapsed_does_not_come_back_with_a_restart() {
 #[test]
 fn an_approval_that_is_too_old_does_not_come_back_with_a_restart() {
     for killed in [3_600, 3_700] {
-        let mut world = World::new();
-        let mut watch = watch(&world, Autonomy::Recommend);
-        world.onboot.clear();
-        crash(&mut world, "qemu/101");
-        play(&mut watch, &mut world, 17, 53, true);
-        let incident = watch.engine.open_incidents().next().unwrap().1.id;
+        let (mut world, mut watch, incident) = held(Autonomy::Recommend);
         let (checkpoint, told) = kept(&watch);
-        let order = Command::Order { incident, by: "alice".into(), order: Order::Approve };
-        watch.step(54, Input::Commanded(order));
+        watch.step(54, approve(incident));
         play(&mut watch, &mut world, 65, killed, true);
         world.onboot.insert("qemu/101".parse().unwrap());
         restart(&mut watch, Policy::default(), 3_701, &checkpoint, told);
@@ -196,8 +185,7 @@ fn an_approval_holds_no_longer_for_a_clock_that_was_set_back() {
     crash(&mut world, "qemu/101");
     play(&mut watch, &mut world, 86_417, 86_453, true);
     let incident = watch.engine.open_incidents().next().unwrap().1.id;
-    let order = Command::Order { incident, by: "alice".into(), order: Order::Approve };
-    watch.step(86_454, Input::Commanded(order));
+    watch.step(86_454, approve(incident));
     let (checkpoint, told) = kept(&watch);
     world.clock_set_back = 86_400;
     restart(&mut watch, Policy::default(), 60, &checkpoint, told);

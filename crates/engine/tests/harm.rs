@@ -8,6 +8,7 @@ mod world;
 use engine::act::Outcome;
 use engine::decide::{Autonomy, Controls, KillSwitch, Maintenance, Only, Remedy, Runbook, built_in, usual};
 use engine::detect::Condition;
+use engine::incident::IncidentId;
 use engine::observe::{Cause, Evidence, GuestStatus, Inspection, Presence, Review, Round, Seen, Task};
 use engine::policy::Policy;
 use engine::record::Order;
@@ -488,19 +489,26 @@ fn a_row_that_is_as_it_was_before_no_round_came_says_nothing_of_that_time() {
     assert_eq!(acted(&watch, "qemu/102"), [""; 0], "{:#?}", watch.log);
 }
 
-/// The same, and another call on that node ends first: each outcome is that of its own call.
-#[test]
-fn the_outcome_of_a_call_is_not_taken_for_that_of_one_that_outlived_its_incident() {
+/// Beside another guest's crash that of qemu/101 comes first, and its call is made at 34; somebody closes its incident before
+/// that is heard of.
+fn closed_during_its_call(other: &str) -> (World, Watch, IncidentId) {
     let mut world = World::new();
     let mut watch = watch(&world, Autonomy::ActReport);
     world.orders.insert("qemu/101".parse().unwrap(), 1);
-    for id in ["qemu/101", "lxc/200"] {
+    for id in ["qemu/101", other] {
         crash(&mut world, id);
     }
     play_calls(&mut watch, &mut world, 17, 35, &mut |_, _, _| None);
     let incident =
         watch.engine.open_incidents().find(|(_, open)| open.state.attempt().is_some()).unwrap().1.id;
     watch.step(36, Input::Commanded(Command::Order { incident, by: "bob".into(), order: Order::Resolve }));
+    (world, watch, incident)
+}
+
+/// The same, and another call on that node ends first: each outcome is that of its own call.
+#[test]
+fn the_outcome_of_a_call_is_not_taken_for_that_of_one_that_outlived_its_incident() {
+    let (mut world, mut watch, incident) = closed_during_its_call("lxc/200");
     play(&mut watch, &mut world, 41, 60, true);
     watch.step(61, Input::Acted { incident, attempt: 1, outcome: done() });
     let acted: Vec<&str> =
@@ -515,17 +523,8 @@ fn the_outcome_of_a_call_is_not_taken_for_that_of_one_that_outlived_its_incident
 /// The same, and nothing is ever heard of the call: after ten minutes nobody waits for it any more.
 #[test]
 fn a_call_that_outlived_its_incident_is_waited_for_ten_minutes() {
-    let mut world = World::new();
-    let mut watch = watch(&world, Autonomy::ActReport);
-    world.orders.insert("qemu/101".parse().unwrap(), 1);
-    for id in ["qemu/101", "qemu/102"] {
-        crash(&mut world, id);
-    }
-    play_calls(&mut watch, &mut world, 17, 40, &mut |_, _, _| None);
+    let (mut world, mut watch, _) = closed_during_its_call("qemu/102");
     assert!(acted(&watch, "qemu/101")[0].starts_with("34 "), "{:#?}", watch.log);
-    let incident =
-        watch.engine.open_incidents().find(|(_, open)| open.state.attempt().is_some()).unwrap().1.id;
-    watch.step(41, Input::Commanded(Command::Order { incident, by: "bob".into(), order: Order::Resolve }));
     play_calls(&mut watch, &mut world, 42, 700, &mut |_, _, _| None);
     let [freed] = acted(&watch, "qemu/102")[..] else { panic!("{:#?}", watch.log) };
     assert!(freed.starts_with("634 "), "{freed}");
@@ -539,17 +538,8 @@ fn a_call_that_outlived_its_incident_is_waited_for_ten_minutes() {
 /// Somebody closes an incident while its call is under way: until it has ended, its node is worked on.
 #[test]
 fn a_call_that_is_under_way_holds_other_nodes_although_its_incident_was_closed() {
-    let mut world = World::new();
-    let mut watch = watch(&world, Autonomy::ActReport);
-    world.orders.insert("qemu/101".parse().unwrap(), 1);
-    for id in ["qemu/101", "qemu/102"] {
-        crash(&mut world, id);
-    }
-    play_calls(&mut watch, &mut world, 17, 40, &mut |_, _, _| None);
+    let (mut world, mut watch, incident) = closed_during_its_call("qemu/102");
     assert_eq!(acted(&watch, "qemu/101").len(), 1, "{:#?}", watch.log);
-    let incident =
-        watch.engine.open_incidents().find(|(_, open)| open.state.attempt().is_some()).unwrap().1.id;
-    watch.step(41, Input::Commanded(Command::Order { incident, by: "bob".into(), order: Order::Resolve }));
     play_calls(&mut watch, &mut world, 42, 60, &mut |_, _, _| None);
     assert_eq!(acted(&watch, "qemu/102"), [""; 0], "{:#?}", watch.log);
     watch.step(61, Input::Acted { incident, attempt: 1, outcome: done() });

@@ -186,7 +186,7 @@ impl Engine {
 
     /// A node is a member again of which it is being seen whether a call woke it. True if that can have: what was seen before
     /// the call had ended has nothing to do with it.
-    pub(super) fn woken(&self, turn: &mut Turn, slot: &Slot, name: &NodeName, watch: &Watch) -> bool {
+    pub(super) fn came_back(&self, turn: &mut Turn, slot: &Slot, name: &NodeName, watch: &Watch) -> bool {
         let seen_at = self.memory.nodes.get(name).and_then(|known| known.seen_at);
         let helped = seen_at.is_some_and(|at| at >= watch.acted_at);
         if helped {
