@@ -99,3 +99,24 @@ test('what somebody does carries the same clock as what happens, in the order in
     assert.deepEqual(page.wrong, []);
   });
 });
+
+test('a guest that PVE does not start again with its node is said to be that, and is started', async () => {
+  // At 13:10 of the demo's day.
+  const quick = await Demo.start('--speed', '20');
+  try {
+    await withBrowser({}, async (context) => {
+      const page = await open(context, quick.link);
+      const row = page.locator('[data-incident]', { hasText: 'wiki' });
+      await row.getByRole('link', { name: 'Container wiki was not started again' }).click({ timeout: 60_000 });
+      await page.getByRole('heading', { name: 'Container wiki was not started again' }).waitFor();
+      await page.locator('[data-next=over]').waitFor({ timeout: 20_000 });
+      const told = await page.locator('ol').innerText();
+      for (const step of ["with its node's restart; PVE could not start it again", 'attempt 1 of 3', 'It helped', 'Over']) {
+        assert.ok(told.includes(step), `${step} in: ${told}`);
+      }
+      assert.deepEqual(page.wrong, []);
+    });
+  } finally {
+    await quick.stop();
+  }
+});

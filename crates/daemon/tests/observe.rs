@@ -135,6 +135,7 @@ impl Lab {
             node: name(node),
             guests: ids(guests),
             current: ids(current),
+            configs: ids(guests),
             since,
             journal_since: since,
         };
@@ -225,6 +226,7 @@ async fn a_look_at_guests() {
     assert!(live[&guest("qemu/102")].running && live[&guest("lxc/200")].running);
     assert!(live[&guest("qemu/102")].pid.is_some());
     assert_eq!(well.journal, Seen::NotAsked, "all of them run");
+    assert!(well.configs.is_empty(), "all of them run");
     assert!(well.current[&guest("qemu/103")].value().unwrap().monitor);
     let up = lab.clock.now().duration_since(*well.booted_at.value().unwrap());
     assert!(up > SignedDuration::ZERO, "it booted before it was asked: {up}");
@@ -247,6 +249,10 @@ async fn a_look_at_guests() {
     let journal = found.journal.value().unwrap();
     assert!(journal.iter().any(|line| line.contains("segfault")), "{journal:?}");
     assert!(journal.iter().any(|line| line.contains("102.scope")), "{journal:?}");
+    let read: Vec<String> = found.configs.keys().map(ToString::to_string).collect();
+    assert_eq!(read, ["qemu/102", "lxc/200"]);
+    let config = found.configs[&guest("qemu/102")].value().unwrap().as_ref().unwrap();
+    assert!(config.onboot && !config.template, "{config:?}");
     let hung = found.current[&guest("qemu/103")].value().unwrap();
     assert_eq!((hung.status.as_str(), hung.monitor), ("running", false));
 }

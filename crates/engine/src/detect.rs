@@ -6,6 +6,7 @@
 pub(crate) mod fault;
 pub(crate) mod guest;
 pub(crate) mod node;
+pub(crate) mod restart;
 pub(crate) mod service;
 pub(crate) mod storage;
 pub(crate) mod threshold;
@@ -29,7 +30,7 @@ pub enum Check {
     Quorum,
     /// A node left without being asked to.
     NodeUnreachable,
-    /// A guest stopped and nobody asked for it.
+    /// A guest stopped and nobody asked for it, or is not started again with its node.
     GuestCrashed,
     /// A value stands above its mark.
     OverMark(Metric),
@@ -81,6 +82,15 @@ pub enum Finding {
         previous: GuestStatus,
         /// What its node's journal adds.
         trace: Trace,
+    },
+    /// A guest ended with its node, is to run, and is not started again.
+    GuestNotStarted {
+        /// Virtual machine or container.
+        kind: GuestKind,
+        /// What it did before.
+        previous: GuestStatus,
+        /// How PVE's own start of it ended, in PVE's words; `None` where there was none.
+        failed: Option<Box<str>>,
     },
     /// A value stands above its mark.
     OverMark {
@@ -175,7 +185,7 @@ impl Finding {
             Finding::Blind { .. } => Check::Blind,
             Finding::QuorumLost { .. } => Check::Quorum,
             Finding::NodeUnreachable { .. } => Check::NodeUnreachable,
-            Finding::GuestCrashed { .. } => Check::GuestCrashed,
+            Finding::GuestCrashed { .. } | Finding::GuestNotStarted { .. } => Check::GuestCrashed,
             Finding::OverMark { metric, .. } => Check::OverMark(*metric),
             Finding::StorageOffline { .. } => Check::StorageOffline,
             Finding::StatsStale => Check::StatsStale,
@@ -192,8 +202,10 @@ impl Finding {
             Finding::Blind { .. } => Condition::MonitorBlind,
             Finding::QuorumLost { .. } => Condition::QuorumLost,
             Finding::NodeUnreachable { .. } => Condition::NodeUnreachable,
-            Finding::GuestCrashed { kind: GuestKind::Qemu, .. } => Condition::VmCrashed,
-            Finding::GuestCrashed { kind: GuestKind::Lxc, .. } => Condition::CtCrashed,
+            Finding::GuestCrashed { kind, .. } | Finding::GuestNotStarted { kind, .. } => match kind {
+                GuestKind::Qemu => Condition::VmCrashed,
+                GuestKind::Lxc => Condition::CtCrashed,
+            },
             Finding::OverMark { metric, rung, .. } => match (metric, rung) {
                 (Metric::Disk, Rung::Critical) => Condition::DiskCritical,
                 (Metric::Disk, Rung::High | Rung::Well) => Condition::DiskHigh,
@@ -225,6 +237,13 @@ impl Finding {
             Finding::GuestCrashed { previous, trace, .. } => {
                 format!("{} to stopped, and no task asked for it{}", previous.as_str(), trace.words())
             }
+            Finding::GuestNotStarted { previous, failed, .. } => {
+                let then = match failed {
+                    Some(words) => format!("PVE could not start it again ({words})"),
+                    None => "it is to run, and nobody has started it again".into(),
+                };
+                format!("{} to stopped with its node's restart; {then}", previous.as_str())
+            }
             Finding::OverMark { metric, percent, mark, .. } => {
                 let unit = metric.unit();
                 format!("{} at {percent:.1} {unit}, above {mark} {unit}", metric.title())
@@ -254,7 +273,7 @@ impl Finding {
             Finding::Blind { .. } => "seen again",
             Finding::QuorumLost { .. } => "quorate again",
             Finding::NodeUnreachable { .. } => "online again",
-            Finding::GuestCrashed { .. } => "running again",
+            Finding::GuestCrashed { .. } | Finding::GuestNotStarted { .. } => "running again",
             Finding::OverMark { .. } => "below its mark again",
             Finding::StorageOffline { .. } => "available again",
             Finding::StatsStale => "its statistics move again",

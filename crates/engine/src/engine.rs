@@ -14,6 +14,7 @@ mod nodes;
 mod orders;
 mod prospect;
 mod remedy;
+mod stopped;
 mod storages;
 
 use std::collections::{BTreeMap, BTreeSet};

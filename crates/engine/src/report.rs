@@ -114,6 +114,9 @@ pub struct Details {
     /// What it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub current_state: Option<String>,
+    /// Why it is so, where its condition alone would say something else: `node restart` of a guest that did not come back with its node.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cause: Option<String>,
     /// Which number.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metric: Option<String>,
@@ -284,6 +287,7 @@ fn raised(
     event.title = match finding {
         Finding::NodeUnreachable { .. } => format!("Node {} offline", place(entry)),
         Finding::GuestCrashed { .. } => format!("{} crashed", guest(entry)),
+        Finding::GuestNotStarted { .. } => format!("{} not started again", guest(entry)),
         Finding::OverMark { metric: Metric::Temperature, .. } => {
             format!("Temperature high on {}", place(entry))
         }
@@ -321,6 +325,10 @@ fn raised(
         Finding::HaFailed { state, .. } => states(&mut event.details, "started", state),
         Finding::ServiceDown { active } => states(&mut event.details, "active", active),
         Finding::GuestCrashed { previous, .. } => states(&mut event.details, previous.as_str(), "stopped"),
+        Finding::GuestNotStarted { previous, .. } => {
+            states(&mut event.details, previous.as_str(), "stopped");
+            event.details.cause = Some("node restart".into());
+        }
         Finding::StorageOffline { .. } => states(&mut event.details, "available", "unknown"),
         Finding::QuorumLost { .. } => states(&mut event.details, "quorate", "not quorate"),
         Finding::Blind { cause, .. } => states(&mut event.details, "seen", cause.words()),

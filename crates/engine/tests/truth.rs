@@ -101,6 +101,7 @@ fn the_journal_says_why() {
 #[test]
 fn a_node_that_was_reset_unseen_is_no_crash_of_its_guests() {
     let (mut world, mut watch) = started();
+    world.onboot.clear();
     watch.step(10, world.live("pve1", 10));
     // Reset at 12, up again at 19, before anybody noticed; startall brings back 101 and not 200.
     world.booted = 17;
@@ -116,12 +117,14 @@ fn a_node_that_was_reset_unseen_is_no_crash_of_its_guests() {
     watch.check(expect![[r#"
         23   inspect   pve1 qemu/101
         41   noted                        node/pve1: was restarted; it was not seen to leave
+        330  inspect   pve1 lxc/200
         330  noted                        lxc/200 (dns): running to stopped, with its node's restart"#]]);
 }
 
 #[test]
 fn a_backup_right_after_its_node_booted_does_not_make_a_crash_of_a_guest() {
     let mut world = World::new();
+    world.onboot.clear();
     let mut watch = Watch::new();
     // No live list has been heard yet. The node is reset at 12 and up again at 17; the first thing on it is a backup.
     watch.critical(&world, 5);
@@ -139,6 +142,7 @@ fn a_backup_right_after_its_node_booted_does_not_make_a_crash_of_a_guest() {
     watch.critical(&world, 331);
     watch.check(expect![[r#"
         25   noted                        node/pve1: was restarted; it was not seen to leave
+        331  inspect   pve1 qemu/101
         331  noted                        qemu/101 (web01): running to stopped, with its node's restart"#]]);
 }
 

@@ -91,6 +91,7 @@ fn a_node_that_cannot_be_asked_gives_no_crash_and_is_asked_less_and_less() {
                 booted_at: Seen::NotReached(hidden),
                 journal: Seen::NotAsked,
                 current: BTreeMap::new(),
+                configs: BTreeMap::new(),
             });
             watch.step(now, Input::Inspected { inspection, answer });
         }
@@ -128,7 +129,8 @@ fn a_lost_node_is_one_incident_and_its_return_another_line() {
         17   inspect   node pve1
         17   opened    NODE_UNREACHABLE   node/pve1: left the cluster with 2 running guests
         401  resolved  NODE_UNREACHABLE   node/pve1: online again after 6:24
-        683  noted                        lxc/200 (dns): running to stopped, with its node's restart"#]]);
+        683  inspect   pve1 lxc/200
+        683  opened    CT_CRASHED         lxc/200 (dns): running to stopped with its node's restart; it is to run, and nobody has started it again"#]]);
 }
 
 #[test]

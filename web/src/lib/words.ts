@@ -31,6 +31,12 @@ const WORDS: Record<string, string> = {
 export const CONDITIONS = Object.keys(WORDS);
 export const conditionWords = (condition: string): string => WORDS[condition] ?? condition.toLowerCase().replaceAll('_', ' ');
 
+/** What is or was wrong, in words that follow the subject. */
+export function troubleWords({ type, details }: Incident): string {
+  const { cause } = (details ?? {}) as { cause?: unknown };
+  return cause === 'node restart' ? 'was not started again' : conditionWords(type);
+}
+
 /** `VM`, `Container`, ... before a subject's name. */
 export function kindWords(subject: string): string {
   const kind = subject.split('/')[0];

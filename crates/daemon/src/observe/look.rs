@@ -96,16 +96,20 @@ impl Observer {
         let down = |live: &BTreeMap<GuestId, Live>| {
             look.guests.iter().any(|guest| live.get(guest).is_none_or(|live| !live.running))
         };
-        let (journal, current) = tokio::join!(
+        let ended =
+            |id: &&GuestId| live.value().is_some_and(|all| all.get(id).is_some_and(|live| !live.running));
+        let ended: Vec<GuestId> = look.configs.iter().filter(ended).copied().collect();
+        let (journal, current, configs) = tokio::join!(
             async {
                 match live.value().is_some_and(down) {
                     true => self.journal(&look.node, &node, theirs(look.journal_since)).await,
                     false => Seen::NotAsked,
                 }
             },
-            self.currents(&node, &look.current)
+            self.currents(&node, &look.current),
+            self.configs(&node, ended)
         );
-        GuestEvidence { live, tasks, booted_at, journal, current }
+        GuestEvidence { live, tasks, booted_at, journal, current, configs }
     }
 
     /// A guest that the token may not see is missing in the node's list just like one that is destroyed.
@@ -372,6 +376,7 @@ fn unseen(blindness: Blindness) -> GuestEvidence {
         booted_at: Seen::NotReached(blindness),
         journal: Seen::NotAsked,
         current: BTreeMap::new(),
+        configs: BTreeMap::new(),
     }
 }
 

@@ -410,6 +410,7 @@ impl Play {
                     booted_at: unrecorded(),
                     journal: unrecorded(),
                     current: look.current.iter().map(|guest| (*guest, unrecorded())).collect(),
+                    configs: look.configs.iter().map(|guest| (*guest, unrecorded())).collect(),
                 })
             }
             Inspection::Node(look) => {

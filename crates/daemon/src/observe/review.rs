@@ -2,20 +2,25 @@
 //! nodes for the time when they cannot be asked.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use engine::observe::{
-    GuestId, GuestKind, GuestReview, MacAddress, NodeName, Presence, Review, ReviewLook, Seen, ServiceReview,
-    Subject,
+    GuestConfig, GuestId, GuestKind, GuestReview, MacAddress, NodeName, Presence, Review, ReviewLook, Seen,
+    ServiceReview, Subject,
 };
 use pve::Error;
 use pve::types::LiveGuest;
 
 use super::ask::About;
 use super::bill::Call;
+use super::doors::out_of_time;
 use super::look::PART_WITHIN;
 use super::rounds::{no_path, path_name};
 use super::skew::in_our_time;
 use super::{Observer, evidence, seen_at, translate};
+
+/// Reading the configurations of guests that ended with their node, in all.
+const CONFIGS_WITHIN: Duration = Duration::from_secs(15);
 
 impl Observer {
     /// What is found when a subject is looked at closely: a guest's configuration, its process and its node's tasks; of a
@@ -53,32 +58,55 @@ impl Observer {
                 tasks: Seen::NotReached(unseen()),
             };
         };
-        let kind = match id.kind {
-            GuestKind::Qemu => pve::GuestKind::Qemu,
-            GuestKind::Lxc => pve::GuestKind::Lxc,
-        };
-        let (node, guest) = (&node, pve::GuestId { kind, vmid: id.vmid });
+        let (node, guest) = (&node, path_id(id));
         let about = About::NodeWithin(PART_WITHIN);
         let skew = self.skew(&look.node, node).await;
         let ahead = skew.clone().unwrap_or_default();
         let since = look.since.checked_add(ahead).unwrap_or(look.since);
         let asked_at = self.clock.now();
-        let config = self
-            .endpoints
-            .ask(Call::Config, about, |client| async move { there(client.guest_config(node, guest).await) });
+        let config = self.config(node, id, PART_WITHIN);
         let current = self
             .endpoints
             .ask(Call::Current, about, |client| async move { there(client.guest_status(node, guest).await) });
         let (config, current, tasks) =
             tokio::join!(config, current, self.node_tasks(&look.node, node, since));
         GuestReview {
-            config: seen_at(asked_at, config.map(|found| found.as_ref().map(evidence::config))),
+            config,
             current: seen_at(
                 asked_at,
                 current.map(|found: Option<LiveGuest>| found.as_ref().map(evidence::current)),
             ),
             tasks: seen_at(asked_at, tasks.and_then(|tasks| Ok(in_our_time(tasks, skew?)))),
         }
+    }
+
+    /// A guest's configuration; `None`: it has none on that node.
+    async fn config(&self, node: &pve::NodeName, id: GuestId, within: Duration) -> Seen<Option<GuestConfig>> {
+        let asked_at = self.clock.now();
+        let guest = path_id(id);
+        let config = self.endpoints.ask(Call::Config, About::NodeWithin(within), |client| async move {
+            there(client.guest_config(node, guest).await)
+        });
+        seen_at(asked_at, config.await.map(|found| found.as_ref().map(evidence::config)))
+    }
+
+    /// The configurations of some guests of one node, one after the other: it has three workers for everybody.
+    pub(super) async fn configs(
+        &self,
+        node: &pve::NodeName,
+        guests: Vec<GuestId>,
+    ) -> BTreeMap<GuestId, Seen<Option<GuestConfig>>> {
+        let until = self.clock.instant() + CONFIGS_WITHIN;
+        let mut configs = BTreeMap::new();
+        for id in guests {
+            let left = until.saturating_duration_since(self.clock.instant());
+            let config = match left.is_zero() {
+                true => Seen::NotReached(out_of_time("the guests' configurations", CONFIGS_WITHIN)),
+                false => self.config(node, id, left.min(PART_WITHIN)).await,
+            };
+            configs.insert(id, config);
+        }
+        configs
     }
 
     /// The address that wakes each node, from its settings.
@@ -104,6 +132,14 @@ impl Observer {
         }
         wakes
     }
+}
+
+fn path_id(id: GuestId) -> pve::GuestId {
+    let kind = match id.kind {
+        GuestKind::Qemu => pve::GuestKind::Qemu,
+        GuestKind::Lxc => pve::GuestKind::Lxc,
+    };
+    pve::GuestId { kind, vmid: id.vmid }
 }
 
 /// The MAC address alone; PVE keeps options behind a comma. PVE lets nothing else in.

@@ -352,12 +352,12 @@ fn is_of(task: &Task, vmid: &str) -> bool {
 }
 
 /// Tasks without an id that work on a node's guests; others (a download, an update) hinder nobody.
-fn is_for_all(kind: &str) -> bool {
+pub(crate) fn is_for_all(kind: &str) -> bool {
     matches!(kind, "vzdump" | "startall" | "stopall" | "suspendall" | "migrateall")
         || kind.starts_with("bulk-")
 }
 
-fn is_start(kind: &str) -> bool {
+pub(crate) fn is_start(kind: &str) -> bool {
     matches!(
         kind,
         "qmstart" | "vzstart" | "hastart" | "qmreboot" | "vzreboot" | "srvstart" | "srvrestart" | "srvreload"
@@ -393,7 +393,7 @@ pub(crate) fn is_stop(kind: &str) -> bool {
     )
 }
 
-fn succeeded(task: &Task) -> bool {
+pub(crate) fn succeeded(task: &Task) -> bool {
     task.status.as_deref().is_some_and(|status| status == "OK" || status.starts_with("WARNINGS"))
 }
 

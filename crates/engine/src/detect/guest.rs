@@ -501,6 +501,7 @@ mod tests {
                 booted_at: seen(at(-500_000)),
                 journal: Seen::NotAsked,
                 current: BTreeMap::new(),
+                configs: BTreeMap::new(),
             };
             let verdict =
                 why_stopped("qemu/101".parse().unwrap(), &guest, at(990), &evidence, at(1002), false);
@@ -536,8 +537,14 @@ mod tests {
         ];
         for (row, guest, live, tasks, expected) in table {
             let booted_at = seen(at(-500_000));
-            let evidence =
-                GuestEvidence { live, tasks, booted_at, journal: Seen::NotAsked, current: BTreeMap::new() };
+            let evidence = GuestEvidence {
+                live,
+                tasks,
+                booted_at,
+                journal: Seen::NotAsked,
+                current: BTreeMap::new(),
+                configs: BTreeMap::new(),
+            };
             let verdict =
                 why_stopped("qemu/101".parse().unwrap(), &guest, at(990), &evidence, at(1002), true);
             assert_eq!(verdict, expected, "{row}");

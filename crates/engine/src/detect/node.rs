@@ -129,6 +129,7 @@ pub(crate) fn last_rung(incident: Option<&Incident>) -> Rung {
             | Finding::QuorumLost { .. }
             | Finding::NodeUnreachable { .. }
             | Finding::GuestCrashed { .. }
+            | Finding::GuestNotStarted { .. }
             | Finding::StorageOffline { .. }
             | Finding::StatsStale
             | Finding::NodeApi { .. }

@@ -180,7 +180,7 @@ impl Engine {
 
     fn fold_finding(&mut self, at: Timestamp, subject: &Subject, node: Option<&NodeName>, finding: &Finding) {
         match (finding, subject) {
-            (Finding::GuestCrashed { .. }, Subject::Guest(id)) => {
+            (Finding::GuestCrashed { .. } | Finding::GuestNotStarted { .. }, Subject::Guest(id)) => {
                 self.fold_guest(at, *id, node, GuestStatus::Stopped);
             }
             (Finding::NodeUnreachable { .. }, Subject::Node(name)) => {

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use super::{Effect, Engine, Turn};
-use crate::detect::Condition;
+use crate::detect::{Condition, Finding};
 use crate::incident::{IncidentId, Slot};
 use crate::observe::{GuestKind, NodeName, Subject};
 use crate::record::{Entry, Fact, Note};
@@ -27,6 +27,7 @@ struct Key {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum What {
     Opened(Condition),
+    NotStarted,
     Resolved(Condition),
     /// What happened and why, in words.
     Noted(String),
@@ -47,7 +48,8 @@ impl Engine {
         groups.retain(|_, members| members.len() >= GROUP_MIN);
         let mut dropped = vec![false; turn.effects.len()];
         for (key, members) in groups {
-            let id = matches!(key.what, What::Opened(_)).then(|| self.memory.incidents.next_id());
+            let opened = matches!(key.what, What::Opened(_) | What::NotStarted);
+            let id = opened.then(|| self.memory.incidents.next_id());
             let mut told = Told::default();
             for at in members.iter().copied() {
                 if let Some(Effect::Record(entry)) = turn.effects.get_mut(at) {
@@ -89,6 +91,7 @@ impl Engine {
 fn key(entry: &Entry) -> Option<Key> {
     let (Subject::Guest(_), Some(node)) = (&entry.subject, &entry.node) else { return None };
     let what = match &entry.fact {
+        Fact::Opened { finding: Finding::GuestNotStarted { .. }, .. } => What::NotStarted,
         Fact::Opened { finding, .. } => What::Opened(finding.condition()),
         Fact::Resolved { finding, .. } => What::Resolved(finding.condition()),
         Fact::Noted(Note::GuestMoved { from, by, .. }) => {
@@ -145,6 +148,12 @@ impl Told {
             What::Opened(Condition::VmCrashed | Condition::CtCrashed) => (
                 format!("{count} {many} crashed on {node}"),
                 format!("{count} {many} on {node} stopped, and no task asked for it: {names}"),
+            ),
+            What::NotStarted => (
+                format!("{count} {many} not started again on {node}"),
+                format!(
+                    "{count} {many} on {node} are to run and were not started again after its restart: {names}"
+                ),
             ),
             What::Opened(condition) => (
                 format!("{count} {many} on {node} in {}", condition.as_str()),

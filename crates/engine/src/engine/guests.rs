@@ -6,8 +6,8 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::memory::{KnownGuest, Suspect};
 use super::{Effect, Engine, Sight, Turn};
-use crate::detect::guest::{self, Stopped, Suspicion};
-use crate::detect::{Check, Fault, Finding, fault, trace};
+use crate::detect::guest::{self, Suspicion};
+use crate::detect::{Check, Fault, Finding, fault};
 use crate::incident::{Resolution, Slot};
 use crate::observe::{
     Current, Guest, GuestEvidence, GuestId, GuestKind, GuestLook, GuestStatus, Inspection, NodeName,
@@ -17,24 +17,17 @@ use crate::record::{Note, Why};
 
 /// How soon a node that did not answer is asked again (longer each time, up to the patience), and how often
 /// before a stop is told with its cause unknown.
-const ASK_AGAIN: SignedDuration = SignedDuration::from_secs(10);
-const ASK_TIMES: u32 = 3;
+pub(super) const ASK_AGAIN: SignedDuration = SignedDuration::from_secs(10);
+pub(super) const ASK_TIMES: u32 = 3;
 const ASK_PATIENCE: u32 = 30;
 /// An inspection whose answer is lost (the asker was restarted) is made again after this.
 const ANSWER_WITHIN: SignedDuration = SignedDuration::from_secs(90);
 
 /// QEMUs that one look asks themselves: each that hangs keeps a worker of its node busy for 3 s.
 const CURRENT_MAX: usize = 8;
+/// Configurations that one look reads.
+const CONFIGS_MAX: usize = 32;
 
-/// A guest that stopped in a transition is looked at again after this, then less and less often, and so many times, which is two
-/// days: the backup of a large one may take one.
-const HELD_AGAIN: SignedDuration = SignedDuration::from_secs(60);
-const HELD_TIMES: u32 = 600;
-/// So often a look at it that failed is soon made again.
-const HELD_SOON: u32 = 60;
-/// Looks in a row that do not find a guest in its node's list although its row says that it is there, before the row is
-/// believed alone. One that moves has another row within two rounds.
-const UNLISTED_TIMES: u32 = 3;
 /// For this long after a move the rows of a guest may still be those of its old process (pve-domain 1.4).
 const MOVE_SETTLE: SignedDuration = SignedDuration::from_secs(60);
 
@@ -309,13 +302,6 @@ impl Engine {
             let last_seen = self.memory.suspects.get(&id).map_or(turn.now, |suspect| suspect.last_seen);
             let since = self.tasks_since(id, last_seen);
             let Some(suspect) = self.memory.suspects.get_mut(&id) else { continue };
-            if suspect.after_restart {
-                if let Suspicion::Changed { from } = suspect.suspicion.clone() {
-                    self.changed(turn, id, Why::NodeRestarted, &from);
-                }
-                self.memory.suspects.remove(&id);
-                continue;
-            }
             let node = match &suspect.suspicion {
                 Suspicion::Moved { from } => from.clone(), // The task runs where the guest was.
                 Suspicion::Changed { .. }
@@ -326,7 +312,11 @@ impl Engine {
                 | Suspicion::Held { .. } => known.guest.node.clone(),
             };
             let hung = suspect.suspicion == Suspicion::Hung;
-            if hung && questions.get(&node).is_some_and(|question| question.current.len() >= CURRENT_MAX) {
+            let full = |question: &GuestLook| {
+                (hung && question.current.len() >= CURRENT_MAX)
+                    || (suspect.after_restart && question.configs.len() >= CONFIGS_MAX)
+            };
+            if questions.get(&node).is_some_and(full) {
                 suspect.due = turn.now + ASK_AGAIN;
                 continue;
             }
@@ -337,6 +327,7 @@ impl Engine {
                 node,
                 guests: BTreeSet::new(),
                 current: BTreeSet::new(),
+                configs: BTreeSet::new(),
                 since,
                 journal_since: suspect.last_seen,
             });
@@ -345,6 +336,9 @@ impl Engine {
             question.guests.insert(id);
             if hung {
                 question.current.insert(id);
+            }
+            if suspect.after_restart {
+                question.configs.insert(id);
             }
         }
         turn.effects.extend(questions.into_values().map(|look| Effect::Inspect(Inspection::Guests(look))));
@@ -451,119 +445,6 @@ impl Engine {
         }
     }
 
-    /// The verdict on a guest that was seen without a process.
-    fn stopped(
-        &mut self,
-        turn: &mut Turn,
-        id: GuestId,
-        known: &KnownGuest,
-        from: &GuestStatus,
-        suspect: &Suspect,
-        answer: &GuestEvidence,
-    ) {
-        let (verdict, moved_since) = verdict(turn.now, id, known, suspect, answer);
-        if let Some(known) = self.memory.guests.get_mut(&id) {
-            known.looked_at(id, answer);
-        }
-        let held = guest::holds(&verdict);
-        let why = match verdict {
-            Stopped::NodeRestarted { booted_at } => {
-                if let Some(suspect) = self.memory.suspects.get_mut(&id) {
-                    (suspect.asked_at, suspect.after_restart) = (None, true);
-                    suspect.due = booted_at + self.policy.boot_settle;
-                }
-                return;
-            }
-            Stopped::RunsAgain | Stopped::NotHere => {
-                // The row was old, or the next round will tell: as if the stop had not been seen.
-                if let Some(known) = self.memory.guests.get_mut(&id) {
-                    // A younger process than the one before is told by the next row.
-                    (known.guest.status, known.guest.uptime) = (from.clone(), suspect.uptime);
-                    known.live = None;
-                    if verdict == Stopped::NotHere {
-                        // Its row may go on saying that it is here and stopped; then that is since now.
-                        known.unlisted = known.unlisted.saturating_add(1);
-                    } else {
-                        (known.unlisted, known.down_since) = (0, None);
-                    }
-                }
-                self.memory.suspects.remove(&id);
-                return;
-            }
-            Stopped::NotAsked(_) if suspect.tries < ASK_TIMES => return self.ask_again(turn.now, id),
-            Stopped::Template => {
-                self.memory.suspects.remove(&id);
-                return;
-            }
-            Stopped::Crashed if moved_since => {
-                // What was asked is where it is; what stopped it may have happened where it was.
-                Why::NotAsked("it was moved since it was last seen running".into())
-            }
-            Stopped::Crashed => {
-                self.memory.suspects.remove(&id);
-                return self.crashed(turn, id, known, from, answer);
-            }
-            Stopped::NotAsked(words) => Why::NotAsked(words),
-            Stopped::Task(by) => Why::Task(by),
-            Stopped::HighAvailability(state) => Why::HighAvailability { state },
-            Stopped::Locked(lock) => Why::Locked(lock),
-        };
-        self.memory.suspects.remove(&id);
-        self.changed(turn, id, why, from);
-        if held {
-            let suspicion = Suspicion::Held { from: from.clone() };
-            let suspect = Suspect::new(suspicion, suspect.last_seen, turn.now + HELD_AGAIN);
-            self.memory.suspects.insert(id, suspect);
-        }
-    }
-
-    /// A guest that stopped while a transition held it: when that is over, nobody may have stopped it after all. True if
-    /// it is to be looked at again.
-    fn held(
-        &mut self,
-        turn: &mut Turn,
-        id: GuestId,
-        known: &KnownGuest,
-        (suspect, from): (&Suspect, &GuestStatus),
-        answer: &GuestEvidence,
-    ) -> bool {
-        if known.guest.status != GuestStatus::Stopped || suspect.tries >= HELD_TIMES {
-            return false;
-        }
-        let (verdict, moved_since) = verdict(turn.now, id, known, suspect, answer);
-        if guest::holds(&verdict) {
-            self.ask_again(turn.now, id);
-            return true;
-        }
-        if matches!(verdict, Stopped::NotAsked(_)) {
-            // A call that failed is soon made again; it is the transition that takes its time.
-            self.ask_again(turn.now, id);
-            let soon = self.memory.suspects.get_mut(&id).filter(|suspect| suspect.tries < HELD_SOON);
-            if let Some(suspect) = soon {
-                suspect.due = turn.now + ASK_AGAIN;
-            }
-            return true;
-        }
-        if verdict == Stopped::Crashed && !moved_since {
-            self.crashed(turn, id, known, from, answer);
-        }
-        false
-    }
-
-    fn crashed(
-        &mut self,
-        turn: &mut Turn,
-        id: GuestId,
-        known: &KnownGuest,
-        from: &GuestStatus,
-        answer: &GuestEvidence,
-    ) {
-        let slot = Slot { check: Check::GuestCrashed, subject: Subject::Guest(id) };
-        let trace = trace::trace(id, known.pid, &answer.journal);
-        let finding = Finding::GuestCrashed { kind: id.kind, previous: from.clone(), trace };
-        self.found(turn, slot, finding, Some(known.guest.node.clone()), known.guest.name.clone());
-    }
-
     /// What QEMU's own answer says of a machine that seems to hang; true if it is to be asked once more.
     fn hung(
         &mut self,
@@ -599,7 +480,7 @@ impl Engine {
         false
     }
 
-    fn ask_again(&mut self, now: Timestamp, id: GuestId) {
+    pub(super) fn ask_again(&mut self, now: Timestamp, id: GuestId) {
         if let Some(suspect) = self.memory.suspects.get_mut(&id) {
             suspect.asked_at = None;
             // Later and later: a node that does not answer is not helped by more questions.
@@ -647,7 +528,7 @@ impl Engine {
         });
     }
 
-    fn changed(&mut self, turn: &mut Turn, id: GuestId, why: Why, from: &GuestStatus) {
+    pub(super) fn changed(&mut self, turn: &mut Turn, id: GuestId, why: Why, from: &GuestStatus) {
         let Some(known) = self.memory.guests.get(&id) else { return };
         let note = Note::GuestChanged { from: from.clone(), to: known.guest.status.clone(), why };
         let node = known.guest.node.clone();
@@ -661,36 +542,4 @@ impl Engine {
         let node = known.map(|known| known.guest.node.clone());
         self.note(turn, Subject::Guest(id), name, node, note);
     }
-}
-
-/// Whether the newest row alone proves that the guest has no process: it came long enough after the first that said so,
-/// it is not old, and nobody has started the guest since what it may show.
-fn row_stands(now: Timestamp, id: GuestId, known: &KnownGuest, answer: &GuestEvidence) -> bool {
-    let stood = known.down_since.is_some_and(|since| known.seen_at.duration_since(since) >= guest::ROW_AGE);
-    let young = now.duration_since(known.seen_at) <= guest::ROW_AGE * 2;
-    let shown_at = known.seen_at - guest::ROW_AGE;
-    let tasks = answer.tasks.value().map_or(&[][..], Vec::as_slice);
-    stood && young && guest::cause(tasks, id, shown_at, now, guest::starts).is_none()
-}
-
-/// The verdict on a guest without a process, and whether it was moved since it was last seen with one: then what stopped
-/// it may have happened where it was, and not where it was looked at.
-fn verdict(
-    now: Timestamp,
-    id: GuestId,
-    known: &KnownGuest,
-    suspect: &Suspect,
-    answer: &GuestEvidence,
-) -> (Stopped, bool) {
-    // What began after it was seen to be down did not stop it, though somebody may have asked for that too.
-    let down_at = known.down_since.map_or(now, |since| since.min(now));
-    // Unless it was started since, and is down again.
-    let tasks = answer.tasks.value().map_or(&[][..], Vec::as_slice);
-    // What held it may have started it, too, by no task of its own.
-    let held = matches!(suspect.suspicion, Suspicion::Held { .. });
-    let down_at = if held || guest::started_after(tasks, id, down_at) { now } else { down_at };
-    let long_asked = suspect.tries >= ASK_TIMES || known.unlisted >= UNLISTED_TIMES;
-    let row_stands = long_asked && row_stands(now, id, known, answer);
-    let verdict = guest::why_stopped(id, &known.guest, suspect.last_seen, answer, down_at, row_stands);
-    (verdict, known.moved_at.is_some_and(|at| at > suspect.last_seen))
 }

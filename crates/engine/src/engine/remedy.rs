@@ -498,6 +498,7 @@ impl Engine {
                 Finding::Blind { .. }
                 | Finding::QuorumLost { .. }
                 | Finding::GuestCrashed { .. }
+                | Finding::GuestNotStarted { .. }
                 | Finding::OverMark { .. }
                 | Finding::StorageOffline { .. }
                 | Finding::StatsStale

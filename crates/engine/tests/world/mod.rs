@@ -47,7 +47,7 @@ pub struct World {
     pub storages: BTreeMap<(StorageName, NodeName), Storage>,
     /// What the journal says, where the token may read it.
     pub journal: Option<Vec<&'static str>>,
-    /// When the guests' node booted, by its own uptime.
+    /// When pve1 booted, by its own uptime.
     pub booted: i64,
     /// Whether QEMUs answer on their monitor.
     pub monitor: bool,
@@ -142,6 +142,14 @@ impl World {
         self.guest(id).lock = None;
     }
 
+    /// pve1 loses power and is up again at this second, before anybody noticed: its guests have no process.
+    pub fn reset(&mut self, second: i64) {
+        self.booted = second;
+        for guest in self.guests.values_mut().filter(|guest| guest.node.as_str() == "pve1") {
+            guest.status = GuestStatus::Stopped;
+        }
+    }
+
     pub fn node(&mut self, name: &str) -> &mut Node {
         self.nodes.get_mut(&name.parse::<NodeName>().unwrap()).unwrap()
     }
@@ -153,8 +161,9 @@ impl World {
         let mut guests = self.guests.clone();
         let mut nodes = self.nodes.clone();
         let passed = began + self.clock_set_back;
-        for node in nodes.values_mut().filter(|node| node.uptime == Some(UPTIME)) {
-            node.uptime = Some(UPTIME + passed as u64);
+        for (name, node) in nodes.iter_mut().filter(|(_, node)| node.uptime == Some(UPTIME)) {
+            let booted = if name.as_str() == "pve1" { self.booted } else { -(UPTIME as i64) };
+            node.uptime = Some((passed - booted).max(0) as u64);
         }
         for (id, guest) in guests.iter_mut().filter(|(_, guest)| guest.status == GuestStatus::Running) {
             let until = self.stalled.unwrap_or(passed);
@@ -208,6 +217,7 @@ impl World {
                 None => Seen::NotAsked,
             },
             current: look.current.iter().map(|id| (*id, seen(now, self.current(*id)))).collect(),
+            configs: look.configs.iter().map(|id| (*id, seen(now, self.config(*id)))).collect(),
         })
     }
 }
@@ -266,13 +276,7 @@ impl World {
             });
         }
         let guest = self.guests.get(&id).filter(|guest| guest.node == look.node);
-        let config = guest.map(|guest| GuestConfig {
-            onboot: self.onboot.contains(&id),
-            order: self.orders.get(&id).copied(),
-            template: guest.template,
-            lock: guest.lock.clone(),
-            tags: guest.tags.clone(),
-        });
+        let config = guest.and_then(|_| self.config(id));
         let uptime = self.started.get(&id).map_or(1_000_000, |started| now - started);
         let current = guest.map(|_| Current { uptime: u64::try_from(uptime).unwrap(), ..self.current(id) });
         let current = current.map(|current| match current.pid {
@@ -283,6 +287,16 @@ impl World {
             config: seen(now, config),
             current: seen(now, current),
             tasks: seen(now, self.tasks.clone()),
+        })
+    }
+
+    fn config(&self, id: GuestId) -> Option<GuestConfig> {
+        self.guests.get(&id).map(|guest| GuestConfig {
+            onboot: self.onboot.contains(&id),
+            order: self.orders.get(&id).copied(),
+            template: guest.template,
+            lock: guest.lock.clone(),
+            tags: guest.tags.clone(),
         })
     }
 

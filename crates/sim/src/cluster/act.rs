@@ -89,6 +89,9 @@ impl Cluster {
             {
                 return Err(Refusal(format!("CT {} not running", id.vmid)));
             }
+            (GuestKind::Qemu, Verb::Reboot) if !running => {
+                return Err(Refusal(format!("VM {} not running", id.vmid)));
+            }
             (GuestKind::Qemu, Verb::Shutdown { .. }) if paused => {
                 return Err(Refusal("VM is paused - cannot shutdown".into()));
             }

@@ -340,8 +340,14 @@ impl Asker {
             takes += of.1;
             current.insert(*id, seen(cluster, of.0));
         }
+        let mut configs = BTreeMap::new();
+        for id in look.configs.iter().filter(|id| down(id)) {
+            let of = self.on_node(cluster, "config", node, By::Proxy, |_| Ok(cluster.config_of(node, *id)));
+            takes += of.1;
+            configs.insert(*id, seen(cluster, of.0));
+        }
         let (live, tasks) = (seen(cluster, live), seen(cluster, tasks.0));
-        (GuestEvidence { live, tasks, booted_at: seen(cluster, boot.0), journal, current }, takes)
+        (GuestEvidence { live, tasks, booted_at: seen(cluster, boot.0), journal, current, configs }, takes)
     }
 
     fn node(&mut self, cluster: &Cluster, look: &NodeLook) -> (NodeEvidence, SignedDuration) {

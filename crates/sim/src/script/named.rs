@@ -13,6 +13,7 @@ pub const NAMED: &[(&str, &str)] = &[
         "act-node-woken-by-our-own-packet",
         include_str!("../../scenarios/act-node-woken-by-our-own-packet/scenario.txt"),
     ),
+    ("act-not-started-again", include_str!("../../scenarios/act-not-started-again/scenario.txt")),
     ("act-protected", include_str!("../../scenarios/act-protected/scenario.txt")),
     (
         "act-resumed-when-there-is-room",

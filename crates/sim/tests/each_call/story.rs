@@ -267,6 +267,7 @@ fn found(finding: &Finding) -> (String, Vec<String>) {
             (name.into(), adds)
         }
         Finding::StatsStale
+        | Finding::GuestNotStarted { .. }
         | Finding::NodeApi { .. }
         | Finding::GuestFault { .. }
         | Finding::HaFailed { .. }
@@ -316,6 +317,7 @@ fn patience(finding: &Finding) -> Patience {
         | Finding::QuorumLost { .. }
         | Finding::NodeUnreachable { .. }
         | Finding::GuestCrashed { .. }
+        | Finding::GuestNotStarted { .. }
         | Finding::StorageOffline { .. }
         | Finding::StatsStale
         | Finding::GuestFault { .. }

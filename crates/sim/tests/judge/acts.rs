@@ -104,6 +104,8 @@ pub(crate) struct Acts {
     started: BTreeMap<NodeName, Timestamp>,
     pub(crate) objections: Objections,
     pub(crate) acts: u64,
+    /// Guests that nothing stood against starting, at some time.
+    pub(crate) owed: u64,
     pub(crate) mended: u64,
     pub(crate) escalated: u64,
 }
@@ -473,7 +475,10 @@ impl Acts {
         }
         self.free.retain(|id, _| free.contains(id));
         for id in free {
-            let since = *self.free.entry(id).or_insert(moment.at);
+            let since = *self.free.entry(id).or_insert_with(|| {
+                self.owed += 1;
+                moment.at
+            });
             assert!(
                 moment.at.duration_since(since) < DUE_AFTER,
                 "STUCK at {}: nothing has stood against starting {id} since {since}",
@@ -512,7 +517,7 @@ impl Acts {
             && guest.ha_managed().is_none()
             && guest.spec.ha.is_none()
             && !self.protect.contains(&Subject::Guest(id))
-            && matches!(ended, Some(Befell::Died | Befell::PoweredOff))
+            && matches!(ended, Some(Befell::Died | Befell::PoweredOff | Befell::NodeLost))
             && node.alive()
             && moment.at.duration_since(node.booted_at) > BOOT_SETTLE
             && cluster.nodes().values().all(|node| node.alive() && !node.clusterfs_down)

@@ -5,6 +5,8 @@ pub(crate) mod acts;
 use std::collections::{BTreeMap, BTreeSet};
 
 use acts::Acts;
+use engine::decide::RESTART_TAG;
+use engine::detect::Finding;
 
 use engine::observe::{GuestId, NodeName, Presence, Round, Seen, Snapshot, Subject};
 use engine::record::{Entry, Fact, Note, Why};
@@ -27,6 +29,10 @@ const LATE: SignedDuration = SignedDuration::from_secs(450);
 const ON_ITS_WAY: SignedDuration = SignedDuration::from_secs(15);
 /// PVE shows what a node has not said anew for so long (pve-domain 1.4), and then some.
 const GHOST: SignedDuration = SignedDuration::from_secs(330);
+/// From a node's boot until PVE has had its time to start its guests, as the engine counts it and at least.
+const SETTLES: SignedDuration = SignedDuration::from_secs(285);
+/// The same, until what PVE did not start is owed: a boot that is told late, and rows that are old.
+const SETTLED: SignedDuration = SignedDuration::from_secs(400);
 /// What was so a moment ago may still be told.
 const LATELY: SignedDuration = SignedDuration::from_secs(45);
 
@@ -45,6 +51,8 @@ pub(crate) struct Judge {
     pub(crate) told: u64,
     /// Deaths that had to be told.
     pub(crate) due: u64,
+    /// Guests that their node's restart left, wrongly, and that were told.
+    pub(crate) left: u64,
     pub(crate) acts: Acts,
 }
 
@@ -65,6 +73,8 @@ struct End {
     /// Whether it must be told, and how many good rounds have not.
     due: bool,
     rounds: u32,
+    /// Where it was.
+    node: Option<NodeName>,
 }
 
 #[derive(Clone)]
@@ -88,7 +98,16 @@ impl Judge {
             };
             if matches!(
                 *what,
-                "crash" | "poweroff" | "end" | "kill-switch" | "allow" | "announce" | "approve" | "dismiss"
+                "crash"
+                    | "poweroff"
+                    | "break"
+                    | "mend"
+                    | "end"
+                    | "kill-switch"
+                    | "allow"
+                    | "announce"
+                    | "approve"
+                    | "dismiss"
             ) {
                 continue;
             }
@@ -117,6 +136,7 @@ impl Judge {
             deaths: 0,
             told: 0,
             due: 0,
+            left: 0,
             acts: Acts::new(script),
         }
     }
@@ -173,7 +193,9 @@ impl Judge {
                     // One that dies again while it is seen to is no news: its incident is not over.
                     let seen_to = self.open.contains_key(&format!("GuestCrashed {}", truth.guest));
                     let due = due && !seen_to;
-                    let end = End { at: truth.at, befell: truth.befell, told: false, due, rounds: 0 };
+                    let node = cluster.guests().get(&truth.guest).map(|guest| guest.spec.node.clone());
+                    let (at, befell) = (truth.at, truth.befell);
+                    let end = End { at, befell, told: false, due, rounds: 0, node };
                     self.guests.get_mut(&truth.guest).unwrap().ended = Some(end);
                 }
             }
@@ -205,6 +227,9 @@ impl Judge {
                 let other = self.open.insert(slot.clone(), format!("{incident}"));
                 assert!(other.is_none(), "two open incidents for {slot}");
                 match (&entry.subject, finding.condition().as_str()) {
+                    (Subject::Guest(id), _) if matches!(finding, Finding::GuestNotStarted { .. }) => {
+                        self.not_started(moment, *id);
+                    }
                     (Subject::Guest(id), "VM_CRASHED" | "CT_CRASHED") => self.crash(moment, *id),
                     (Subject::Node(name), "NODE_UNREACHABLE") => self.lost(moment, name),
                     (Subject::Node(name), "NODE_API_DOWN") => self.node_told(name),
@@ -277,9 +302,77 @@ impl Judge {
         }
     }
 
+    /// A guest is told as one that ended with its node, is to run, and was not started again.
+    fn not_started(&mut self, moment: &Moment, id: GuestId) {
+        let wrong =
+            |what: &str| panic!("FALSE: {id} is told as not started again at {}, and {what}", moment.at);
+        let Some(guest) = moment.cluster.guests().get(&id) else { return };
+        if !wants(&guest.spec.tags, guest.spec.onboot) {
+            wrong("nothing says that it is to run");
+        }
+        let up = moment.cluster.nodes().get(&guest.spec.node).map(|node| node.booted_at);
+        if up.is_some_and(|booted_at| moment.at.duration_since(booted_at) < SETTLES) {
+            wrong("its node has just booted");
+        }
+        let Some(track) = self.guests.get_mut(&id) else { return wrong("it never ran") };
+        let began = track.began;
+        let overtaken = moment.at.duration_since(began) < ON_ITS_WAY;
+        match track.ended.as_mut().or(track.before.as_mut().filter(|_| overtaken)) {
+            Some(end) if end.befell == Befell::NodeLost && !end.told => end.told = true,
+            // It died while nobody could see it, and then its node did; or what died since was a process that a backup lent it.
+            Some(end)
+                if matches!(end.befell, Befell::Died | Befell::PoweredOff)
+                    && !end.told
+                    && up.is_some_and(|booted_at| booted_at > end.at || booted_at > began) =>
+            {
+                end.told = true;
+            }
+            Some(end) => wrong(&format!("its end was {:?} at {}, told: {}", end.befell, end.at, end.told)),
+            None => wrong("it runs"),
+        }
+        self.left += 1;
+    }
+
+    /// Whether a guest that ended with its node is to be told as not started again.
+    fn is_left(&self, cluster: &Cluster, at: Timestamp, id: GuestId, end: &End) -> bool {
+        let Some(guest) = cluster.guests().get(&id) else { return false };
+        let Some(node) = cluster.nodes().get(&guest.spec.node) else { return false };
+        let vmid = id.vmid.to_string();
+        // Who works on it, or on all guests of its node, is waited for; who stops it wants it to stay so.
+        let mut tasks = node.tasks.newest_first().filter(|task| task.id == vmid || task.id.is_empty());
+        let touched = tasks.any(|task| {
+            let stops = ["stop", "shutdown", "suspend", "rollback", "restore", "destroy"];
+            let stops =
+                stops.iter().any(|word| task.kind.contains(word)) && task.started_at >= end.at - GHOST;
+            let lately = |ended: Timestamp| at.duration_since(ended) < LATE;
+            stops || task.ended.as_ref().is_none_or(|(ended, _)| lately(*ended))
+        });
+        let ids = [id.to_string(), "all".to_owned()];
+        let near = ids.iter().filter_map(|what| self.touched.get(what)).flatten();
+        let meddled = near.into_iter().any(|time| *time > end.at - GHOST && *time <= at);
+        end.befell == Befell::NodeLost
+            && !end.told
+            && end.node.as_ref() == Some(&guest.spec.node)
+            && guest.process.is_none()
+            && guest.spec.ha.is_none()
+            && guest.spec.lock.is_none()
+            && !guest.spec.template
+            && wants(&guest.spec.tags, guest.spec.onboot)
+            && self.shown.contains(&id)
+            && !self.open.contains_key(&format!("GuestCrashed {id}"))
+            && node.alive()
+            && node.booted_at > end.at
+            && at.duration_since(node.booted_at) > SETTLED
+            && cluster.quorate(&guest.spec.node)
+            && !touched
+            && !meddled
+    }
+
     fn note(&mut self, moment: &Moment, subject: &Subject, note: &Note) {
         match (subject, note) {
             (Subject::Guest(id), Note::GuestChanged { to, why, .. }) if to.has_process() == Some(false) => {
+                let ended = self.guests.get(id).and_then(|track| track.ended.as_ref());
+                let left = ended.is_some_and(|end| self.is_left(moment.cluster, moment.at, *id, end));
                 let Some(end) = self.guests.get_mut(id).and_then(|track| track.ended.as_mut()) else {
                     return;
                 };
@@ -292,6 +385,8 @@ impl Judge {
                     Why::HighAvailability { .. } | Why::Locked(_) => !end.due,
                     Why::NodeRestarted | Why::NoTask | Why::StartedBy(_) => !end.due,
                 };
+                let (now, of_restart) = (moment.at, *why == Why::NodeRestarted);
+                assert!(!(of_restart && left), "MISJUDGED: {id} is to run, and at {now} is told as {why:?}");
                 assert!(
                     excused,
                     "MISJUDGED: {id} died at {} and is told as {why:?} at {}",
@@ -368,15 +463,26 @@ impl Judge {
                 Presence::Offline => {}
             }
         }
+        let left: BTreeSet<GuestId> = self
+            .guests
+            .iter()
+            .filter(|(id, track)| {
+                let end = track.ended.as_ref();
+                end.is_some_and(|end| self.is_left(moment.cluster, moment.at, **id, end))
+            })
+            .map(|(id, _)| *id)
+            .collect();
         let alive = guests.iter().filter(|(_, row)| row.status.has_process() == Some(true));
         self.shown.extend(alive.map(|(id, _)| *id));
         for (id, track) in &mut self.guests {
-            let Some(end) = track.ended.as_mut().filter(|end| end.due && !end.told) else { continue };
+            let owed = |end: &End| (end.due && !end.told) || left.contains(id);
+            let Some(end) = track.ended.as_mut().filter(|end| owed(end)) else { continue };
             let shown = guests.get(id).is_some_and(|row| online.contains(&row.node));
             end.rounds += u32::from(shown);
             assert!(
                 end.rounds <= ROUNDS_MAX,
-                "MISSED: {id} died at {} and that is not told by {}",
+                "MISSED: {id} ended ({:?}) at {} and that is not told by {}",
+                end.befell,
                 end.at,
                 moment.at
             );
@@ -386,6 +492,12 @@ impl Judge {
     pub(crate) fn end(&self) {
         assert!(self.read > 0 || self.deaths == 0);
     }
+}
+
+/// Whether a guest's configuration says that it is to run.
+fn wants(tags: &[String], onboot: bool) -> bool {
+    let tagged = |tag: &str| tags.iter().any(|own| own == tag);
+    onboot || tagged(RESTART_TAG)
 }
 
 /// Whether a task ended so shortly before that rows of before its end may still be shown.

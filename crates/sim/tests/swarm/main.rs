@@ -147,6 +147,8 @@ struct Played {
     deaths: u64,
     told: u64,
     judged: u64,
+    left: u64,
+    owed: u64,
     acts: u64,
     mended: u64,
     escalated: u64,
@@ -167,6 +169,8 @@ fn play(seed: u64) -> Played {
         deaths: judge.deaths,
         told: judge.told,
         judged: judge.due,
+        left: judge.left,
+        owed: judge.acts.owed,
         acts: judge.acts.acts,
         mended: judge.acts.mended,
         escalated: judge.acts.escalated,
@@ -181,6 +185,8 @@ struct Sum {
     deaths: u64,
     told: u64,
     judged: u64,
+    left: u64,
+    owed: u64,
     acts: u64,
     mended: u64,
     escalated: u64,
@@ -194,6 +200,8 @@ impl Sum {
         self.deaths += played.deaths;
         self.told += played.told;
         self.judged += played.judged;
+        self.left += played.left;
+        self.owed += played.owed;
         self.acts += played.acts;
         self.mended += played.mended;
         self.escalated += played.escalated;
@@ -207,11 +215,12 @@ impl Sum {
 
 impl std::fmt::Display for Sum {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Sum { runs, faults, deaths, told, judged, acts, mended, escalated, objections } = self;
+        let Sum { runs, faults, deaths, told, judged, left, owed, acts, mended, escalated, objections } =
+            self;
         write!(
             f,
             "{runs} scenarios, {faults} faults; {deaths} deaths, {told} told as crashes, 0 false; {judged} had to be told, 0 missed; \
-             {acts} acts, {mended} mended, {escalated} escalated, 0 breaches; incidents to which each guardrail objected (and was alone to):"
+             {left} told as left by their node's restart; {owed} had to be acted on, 0 stuck; {acts} acts, {mended} mended, {escalated} escalated, 0 breaches; incidents to which each guardrail objected (and was alone to):"
         )?;
         for (word, Count { met, alone }) in objections {
             write!(f, " {word} {met} ({alone})")?;

@@ -2,6 +2,9 @@
 
 use sim::Rng;
 
+/// In one of so many scenarios nodes lose power, and little else happens: what they leave behind shows only after minutes.
+const OUTAGES: u64 = 8;
+
 /// A scenario of 10 to 30 minutes, with something happening every half minute.
 pub(crate) fn scenario(seed: u64) -> String {
     let mut world = World {
@@ -11,6 +14,11 @@ pub(crate) fn scenario(seed: u64) -> String {
         guests: Vec::new(),
     };
     world.build(seed);
+    if seed.is_multiple_of(OUTAGES) {
+        let end = world.outages();
+        world.say(&format!("at {} end", clock(end)));
+        return world.text;
+    }
     let mut at = 20;
     // In a third of them only guests and those who ask for them make trouble, beside calls that fail: there each death must
     // be told. In a third, each crash is contested by somebody. In the rest everything may happen at once.
@@ -94,6 +102,60 @@ impl World {
 
     fn one(&mut self, words: &[&'static str]) -> &'static str {
         words[self.rng.below(words.len())]
+    }
+
+    /// Nodes lose power and come back, some guests cannot be started in the meantime, and now and then somebody is about.
+    fn outages(&mut self) -> i64 {
+        let mut at = 40;
+        for _ in 0..2 + self.rng.below(3) {
+            let node = self.node();
+            for id in self.guests.clone() {
+                if self.rng.below(2) == 0 {
+                    let mended = at + 60 + self.rng.below(700) as i64;
+                    self.at(at - 1, &format!("break {id}"));
+                    self.at(mended, &format!("mend {id}"));
+                }
+            }
+            if self.rng.below(3) == 0 {
+                self.at(at, &format!("reset-node {node}"));
+            } else {
+                let lasts = 20 + self.rng.below(200) as i64;
+                self.at(at, &format!("kill-node {node}"));
+                self.at(at + lasts, &format!("start-node {node}"));
+            }
+            for _ in 0..self.rng.below(4) {
+                let (id, when) = (self.guest(), at + self.rng.below(700) as i64);
+                match self.rng.below(3) {
+                    0 => self.event(when),
+                    _ => self.meddle(when, &id),
+                }
+            }
+            at += 600 + self.rng.below(400) as i64;
+        }
+        at + 240
+    }
+
+    /// Somebody does to a guest that may be down with its node what would stand against starting it.
+    fn meddle(&mut self, at: i64, id: &str) {
+        let by = self.one(&["", " by alice@pve"]);
+        let lasts = 20 + self.rng.below(300) as i64;
+        match self.rng.below(6) {
+            0 => self.at(at, &format!("stop {id}{by}")),
+            1 => self.at(at, &format!("start {id}{by}")),
+            2 => self.at(at, &format!("crash {id}")),
+            3 => {
+                self.at(at, &format!("lock {id} snapshot"));
+                self.at(at + lasts, &format!("unlock {id}"));
+            }
+            4 => {
+                self.at(at, &format!("ha {id} started"));
+                self.at(at + lasts, &format!("ha {id} none"));
+            }
+            _ => {
+                let node = self.node();
+                self.at(at, &format!("migrate {id} to {node}{by}"));
+            }
+        }
     }
 
     fn calm_event(&mut self, at: i64) {

@@ -1,0 +1,137 @@
+//! Restarts: a guest that ended with its node, and that PVE has had its time to start again.
+//!
+//! PVE's own `startall` goes first (pve-domain 9.27): nothing is said before it has ended and the node has settled.
+
+use jiff::Timestamp;
+
+use crate::decide::{CLOCK_SKEW, RESTART_TAG, is_for_all, is_start, stopped_since, succeeded};
+use crate::observe::{Guest, GuestConfig, GuestId, Task};
+use crate::record::By;
+
+/// What is to be said of a guest that ended with its node and still has no process.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Left {
+    /// PVE, or somebody, is still at work on it.
+    AtWork,
+    /// It was started after the restart: at this time it ran, and what ended it since is another question.
+    RanAt(Timestamp),
+    /// Somebody stopped it, before the restart or since, or switched its node off in order.
+    StoppedBy(By),
+    /// It is to run. How a start of it ended that failed, in PVE's words.
+    Wanted { failed: Option<Box<str>> },
+    /// Nothing says that it is to run, or HA sees to it.
+    NotWanted,
+}
+
+/// The verdict. `last_seen` is when it was last seen with a process, which is before its node booted.
+pub(crate) fn left(
+    id: GuestId,
+    guest: &Guest,
+    config: &GuestConfig,
+    tasks: &[Task],
+    last_seen: Timestamp,
+    booted_at: Timestamp,
+) -> Left {
+    let vmid = id.vmid.to_string();
+    let about = |task: &&Task| *task.id == *vmid || (task.id.is_empty() && is_for_all(&task.kind));
+    if tasks.iter().filter(about).any(|task| task.ended_at.is_none()) {
+        return Left::AtWork;
+    }
+    if let Some(by) = stopped_since(tasks, id, last_seen - CLOCK_SKEW) {
+        return Left::StoppedBy(by);
+    }
+    let starts = || {
+        let of_it = |task: &&Task| *task.id == *vmid && is_start(&task.kind) && task.started_at > booted_at;
+        tasks.iter().filter(of_it)
+    };
+    if let Some(ran_at) = starts().filter(|task| succeeded(task)).filter_map(|task| task.ended_at).max() {
+        return Left::RanAt(ran_at);
+    }
+    let managed = guest.ha.as_deref().is_some_and(|state| state != "ignored");
+    let wanted = config.onboot || config.tags.iter().any(|tag| tag.eq_ignore_ascii_case(RESTART_TAG));
+    if managed || !wanted {
+        return Left::NotWanted;
+    }
+    let failed = starts().max_by_key(|task| task.started_at).and_then(|task| task.status.clone());
+    Left::Wanted { failed }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::observe::GuestStatus;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn task(kind: &str, id: &str, began: i64, ended: Option<i64>, status: &str) -> Task {
+        Task {
+            upid: format!("UPID:pve1:{kind}:{began}").into(),
+            kind: kind.into(),
+            id: id.into(),
+            user: "root@pam".into(),
+            started_at: at(began),
+            ended_at: ended.map(at),
+            status: ended.map(|_| status.into()),
+        }
+    }
+
+    fn guest(ha: Option<&str>) -> Guest {
+        Guest {
+            name: Some("web01".into()),
+            node: "pve1".parse().unwrap(),
+            status: GuestStatus::Stopped,
+            uptime: 0,
+            io: None,
+            template: false,
+            lock: None,
+            ha: ha.map(Into::into),
+            tags: Vec::new(),
+            pool: None,
+        }
+    }
+
+    fn config(onboot: bool, tags: &[&str]) -> GuestConfig {
+        GuestConfig { onboot, tags: tags.iter().map(|tag| (*tag).into()).collect(), ..GuestConfig::default() }
+    }
+
+    /// Seen with a process at 990, its node booted at 1100; it is looked at some minutes later.
+    #[test]
+    fn what_a_restart_left() {
+        let (boots, none) = (|| config(true, &[]), Vec::new);
+        let startall = || task("startall", "", 1110, Some(1120), "OK");
+        let failed = || task("qmstart", "101", 1112, Some(1113), "storage 'nfs' is not online");
+        let wanted = |failed: Option<&str>| Left::Wanted { failed: failed.map(Into::into) };
+        let stopped = |task: Task| Left::StoppedBy(By { user: task.user, task: task.kind, upid: task.upid });
+        type Row = (&'static str, Option<&'static str>, GuestConfig, Vec<Task>, Left);
+        #[rustfmt::skip]
+        let table: Vec<Row> = vec![
+            ("it starts with its node, and no task did", None, boots(), none(), wanted(None)),
+            ("PVE could not start it", None, boots(), vec![startall(), failed()], wanted(Some("storage 'nfs' is not online"))),
+            ("PVE tried twice", None, boots(), vec![failed(), task("qmstart", "101", 1150, Some(1151), "timeout")], wanted(Some("timeout"))),
+            ("a start that failed before the restart", None, boots(), vec![task("qmstart", "101", 900, Some(901), "timeout")], wanted(None)),
+            ("a start of another guest", None, boots(), vec![task("qmstart", "1101", 1112, Some(1113), "OK")], wanted(None)),
+            ("its tag says so", None, config(false, &["web", "Jarvis-Restart"]), vec![startall()], wanted(None)),
+            ("nothing says so", None, config(false, &["web"]), vec![startall()], Left::NotWanted),
+            ("HA sees to it", Some("started"), boots(), none(), Left::NotWanted),
+            ("HA ignores it", Some("ignored"), boots(), none(), wanted(None)),
+            ("startall runs", None, boots(), vec![task("startall", "", 1110, None, "")], Left::AtWork),
+            ("its start runs", None, boots(), vec![task("qmstart", "101", 1400, None, "")], Left::AtWork),
+            ("another one's start runs", None, boots(), vec![task("qmstart", "102", 1400, None, "")], wanted(None)),
+            ("an update of its node runs", None, boots(), vec![task("aptupdate", "", 1400, None, "")], wanted(None)),
+            ("somebody stopped it before the restart", None, boots(), vec![task("qmstop", "101", 991, Some(993), "OK")], stopped(task("qmstop", "101", 991, Some(993), "OK"))),
+            ("somebody stopped it long before: it ran again", None, boots(), vec![task("qmstop", "101", 900, Some(902), "OK")], wanted(None)),
+            ("its node was switched off in order", None, boots(), vec![task("stopall", "", 995, Some(1005), "OK"), startall()], stopped(task("stopall", "", 995, Some(1005), "OK"))),
+            ("somebody stopped it since", None, boots(), vec![failed(), task("qmstop", "101", 1200, Some(1201), "OK")], stopped(task("qmstop", "101", 1200, Some(1201), "OK"))),
+            ("it was started, and ended again", None, boots(), vec![startall(), task("qmstart", "101", 1112, Some(1114), "OK")], Left::RanAt(at(1114))),
+            ("it was started with a warning, and ended again", None, boots(), vec![task("qmstart", "101", 1112, Some(1114), "WARNINGS: 1")], Left::RanAt(at(1114))),
+            ("it was started, and somebody stopped it", None, boots(), vec![task("qmstart", "101", 1112, Some(1114), "OK"), task("qmstop", "101", 1200, Some(1201), "OK")], stopped(task("qmstop", "101", 1200, Some(1201), "OK"))),
+            ("a backup that the restart cut off", None, boots(), vec![task("vzdump", "101", 980, Some(1100), "unexpected status")], wanted(None)),
+        ];
+        for (row, ha, config, tasks, expected) in table {
+            let found = left("qemu/101".parse().unwrap(), &guest(ha), &config, &tasks, at(990), at(1100));
+            assert_eq!(found, expected, "{row}");
+        }
+    }
+}
