@@ -39,7 +39,7 @@ check:
 # A million faults: random clusters, operators, HA, backups, failing calls and kills, judged by the truth; every call of
 # every scenario failing in every way; and every state that small clusters can reach.
 swarm:
-	SWARM_FAULTS=1200000 cargo test --locked --release -p sim --test swarm -- --nocapture
+	SWARM_FAULTS=1500000 cargo test --locked --release -p sim --test swarm -- --nocapture
 	EACH_CALL=all cargo test --locked --release -p sim --test each_call -- --nocapture
 	MODEL=large cargo test --locked --release -p sim --test model -- --nocapture
 

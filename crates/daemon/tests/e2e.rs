@@ -10,6 +10,8 @@ mod acts;
 mod held;
 #[path = "e2e/remedy.rs"]
 mod remedy;
+#[path = "e2e/stops.rs"]
+mod stops;
 #[path = "e2e/tape.rs"]
 mod tape;
 #[path = "e2e/temperature.rs"]

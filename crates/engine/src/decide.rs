@@ -19,12 +19,18 @@ use crate::observe::{GuestId, NodeName, Subject, Task};
 use crate::record::By;
 
 pub(crate) use guardrail::{
-    CLOCK_SKEW, VIEWS_MIN, ask_again, is_for_all, is_start, is_stop, stopped_since, succeeded,
+    CLOCK_SKEW, STAGGER, VIEWS_MIN, ask_again, is_for_all, is_start, is_stop, stopped_since, succeeded,
 };
 pub use guardrail::{GUARDRAILS, IGNORE_TAG, RESTART_TAG, VITAL};
 pub(crate) use hold::is_news;
 pub use hold::{Hold, words};
 pub use runbook::{Known, Only, Remedy, Runbook, WINDOW_MAX, built_in, runbook, usual};
+
+/// What a look found allows an act for this long after it was asked for (its answer may take half of it): a person or another
+/// Jarvis may come in between, and this process may have been suspended.
+pub(crate) const FRESH: SignedDuration = SignedDuration::from_secs(20);
+/// And its call is made within this, or not at all.
+const PERMIT_MAX: SignedDuration = SignedDuration::from_secs(25);
 
 /// What the operator allows Jarvis to do by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -169,8 +175,12 @@ pub struct Case<'a> {
     pub busy: Option<&'a NodeName>,
     /// Whether another guest of the same node goes first.
     pub queued: bool,
-    /// When the last start on the same node was made.
-    pub last_start: Option<Timestamp>,
+    /// When the next start on the same node may be made, by the guest that was started there last.
+    pub next_start: Option<Timestamp>,
+    /// Before when no call is to be made again: the last one could not be.
+    pub not_before: Option<Timestamp>,
+    /// As of when the look that may allow it was asked for, where one is needed.
+    pub looked_at: Option<Timestamp>,
     /// What is known of the node that would be asked; `None`: it is not there.
     pub node: Option<NodeCase>,
     /// What it is done to.
@@ -195,8 +205,6 @@ pub enum SubjectCase<'a> {
     Node {
         /// Nodes of the majority that do not see it.
         views: u32,
-        /// What HA has it in, where that is more than watching it.
-        ha: Option<&'a str>,
         /// Whether PVE knows an address to wake it by; `None`: not known.
         address: Option<bool>,
     },
@@ -215,7 +223,7 @@ impl SubjectCase<'_> {
         match self {
             SubjectCase::Guest(guest) => SubjectCase::Guest(GuestCase { review: None, ..guest }),
             SubjectCase::Service { name, .. } => SubjectCase::Service { name, review: None },
-            SubjectCase::Node { views, ha, address } => SubjectCase::Node { views, ha, address },
+            SubjectCase::Node { views, address } => SubjectCase::Node { views, address },
         }
     }
 }
@@ -299,6 +307,7 @@ pub struct Permit {
     incident: IncidentId,
     subject: Subject,
     attempt: Attempt,
+    until: Timestamp,
 }
 
 impl Permit {
@@ -315,6 +324,11 @@ impl Permit {
     /// What it is about, without spending it.
     pub fn attempt(&self) -> &Attempt {
         &self.attempt
+    }
+
+    /// After this it is worth nothing: what it goes by was seen too long ago.
+    pub fn until(&self) -> Timestamp {
+        self.until
     }
 
     /// The incident's subject.
@@ -346,6 +360,7 @@ pub fn decide(case: &Case, incident: IncidentId, subject: &Subject) -> Decision 
         Some(_) if !allowed => return Decision::Recommend(case.action.clone()),
         Some(_) => {}
     }
+    let until = case.looked_at.map_or(case.now + FRESH, |at| at + PERMIT_MAX).min(case.now + FRESH);
     let attempt = Attempt {
         number: made.saturating_add(1),
         action: case.action.clone(),
@@ -353,5 +368,5 @@ pub fn decide(case: &Case, incident: IncidentId, subject: &Subject) -> Decision 
         at: case.now,
         level: case.controls.level.number(),
     };
-    Decision::Act(Permit { incident, subject: subject.clone(), attempt })
+    Decision::Act(Permit { incident, subject: subject.clone(), attempt, until })
 }

@@ -139,7 +139,7 @@ impl Engine {
             attempts: Vec::new(),
             opened: Vec::new(),
             storm: None,
-            starts: BTreeMap::new(),
+            last_starts: BTreeMap::new(),
         };
         Engine { cluster, policy, memory, controls: Controls::default(), scratch: Scratch::default() }
     }

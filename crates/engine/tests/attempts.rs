@@ -103,11 +103,11 @@ fn a_call_that_was_not_made_is_made_later_and_does_not_count() {
         34   inspect   qemu/101 closely
         34   acting    VM_CRASHED         qemu/101 (web01): start it on pve1, attempt 1 of 3 (vm-crashed-restart)
         36   acted     VM_CRASHED         qemu/101 (web01): not done: the store could not write
-        36   held      VM_CRASHED         qemu/101 (web01): it was tried a moment ago; 0:10 more
+        36   held      VM_CRASHED         qemu/101 (web01): it was tried a moment ago; 0:10 more; the guest before it was just started; 0:01 more
         46   inspect   qemu/101 closely
         46   acting    VM_CRASHED         qemu/101 (web01): start it on pve1, attempt 1 of 3 (vm-crashed-restart)
         48   acted     VM_CRASHED         qemu/101 (web01): not done: the store could not write
-        48   held      VM_CRASHED         qemu/101 (web01): it was tried a moment ago; 0:10 more
+        48   held      VM_CRASHED         qemu/101 (web01): it was tried a moment ago; 0:10 more; the guest before it was just started; 0:01 more
         58   inspect   qemu/101 closely
         58   acting    VM_CRASHED         qemu/101 (web01): start it on pve1, attempt 1 of 3 (vm-crashed-restart)
         60   acted     VM_CRASHED         qemu/101 (web01): its task ended: OK"#]]);

@@ -35,6 +35,105 @@ fn on_pve1(name: &str) -> (StorageName, engine::observe::NodeName) {
 }
 
 #[test]
+fn a_row_of_stalled_statistics_is_no_proof_of_a_stop() {
+    let (world, mut watch) = started();
+    // The statistics stall, and what they show is of a time when the container was down.
+    let mut shown = world.clone();
+    shown.node("pve1").uptime = Some(UPTIME + 5);
+    watch.critical(&shown, 17);
+    watch.critical(&shown, 29);
+    watch.critical(&shown, 41);
+    shown.guest("lxc/200").status = GuestStatus::Stopped;
+    // Its node says at first that it runs, and then cannot be asked for its list any more.
+    for round in (53..173).step_by(12) {
+        watch.step(round, shown.round(Round::Critical, round));
+        for second in round..round + 12 {
+            if watch.engine.next_wake().is_some_and(|wake| wake <= at(second)) {
+                watch.step(second, Input::Tick);
+            }
+            for inspection in std::mem::take(&mut watch.asked) {
+                let mut answer = world.answer(&inspection, second);
+                if let Evidence::Guests(found) = &mut answer
+                    && second > 80
+                {
+                    let words = "595 connection refused".into();
+                    found.live = Seen::NotReached(Blindness { cause: Cause::Unreachable, words });
+                }
+                watch.step(second, Input::Inspected { inspection, answer });
+            }
+        }
+    }
+    let told: Vec<&String> = watch.log.iter().filter(|line| line.contains("CRASHED")).collect();
+    assert!(told.is_empty(), "{:#?}", watch.log);
+}
+
+/// PVE drops what a node has not said anew for 300 s; but whoever joins gets it once more, and it is as young as that then.
+#[test]
+fn who_joins_shows_old_statistics_once_more() {
+    let (mut world, mut watch) = started();
+    world.node("pve1").uptime = Some(UPTIME + 17);
+    world.stalled = Some(17);
+    watch.critical(&world, 17);
+    watch.critical(&world, 29);
+    // It dies while no row can show it, and its node says so itself.
+    let mut dead = world.clone();
+    dead.dead.insert("qemu/101".parse().unwrap());
+    watch.step(31, dead.live("pve1", 31));
+    watch.look(&dead, 31, 3);
+    world.node("pve2").presence = Presence::Offline;
+    for round in (41..329).step_by(12) {
+        watch.step(round, world.round(Round::Critical, round));
+        watch.look(&dead, round, 3);
+    }
+    world.node("pve2").presence = Presence::Online;
+    for round in (329..400).step_by(12) {
+        watch.step(round, world.round(Round::Critical, round));
+        watch.look(&dead, round, 3);
+    }
+    let told: Vec<&String> = watch.log.iter().filter(|line| line.contains("qemu/101")).collect();
+    assert_eq!(told.len(), 2, "a look and a crash: {:#?}", watch.log);
+    assert!(!watch.log.iter().any(|line| line.contains("resolved  STATS_STALE")), "{:#?}", watch.log);
+}
+
+/// The last that a node said before its statistics stalled was seen by nobody, and is what the one that joined shows.
+#[test]
+fn old_statistics_that_nobody_has_seen_are_old_all_the_same() {
+    let (mut world, mut watch) = started();
+    let dead = |world: &World| {
+        let mut dead = world.clone();
+        dead.dead.insert("qemu/101".parse().unwrap());
+        dead
+    };
+    // Seen as it was at 17; what it said at 47 does not come through.
+    world.node("pve1").uptime = Some(UPTIME + 17);
+    world.stalled = Some(17);
+    for round in [17, 29, 41, 53] {
+        watch.critical(&world, round);
+    }
+    watch.step(55, dead(&world).live("pve1", 55));
+    watch.look(&dead(&world), 55, 3);
+    // After 300 s PVE drops what it knows; and pve2 goes and comes while nobody can look.
+    let mut nothing = world.clone();
+    nothing.node("pve1").presence = Presence::Unknown;
+    nothing.node("pve1").uptime = None;
+    for id in ["qemu/101", "lxc/200"] {
+        nothing.guest(id).status = GuestStatus::Unknown;
+    }
+    watch.critical(&nothing, 329);
+    nothing.blind = Some(Cause::Unreachable);
+    watch.critical(&nothing, 341);
+    watch.critical(&nothing, 353);
+    world.node("pve1").uptime = Some(UPTIME + 47);
+    world.stalled = Some(47);
+    for round in (365..450).step_by(12) {
+        watch.step(round, world.round(Round::Critical, round));
+        watch.look(&dead(&world), round, 3);
+    }
+    let told: Vec<&String> = watch.log.iter().filter(|line| line.contains("qemu/101")).collect();
+    assert_eq!(told.len(), 2, "a look and a crash: {:#?}", watch.log);
+}
+
+#[test]
 fn a_node_without_statistics_still_tells_of_its_machines_itself() {
     let (mut world, mut watch) = started();
     world.node("pve1").uptime = Some(UPTIME + 5);

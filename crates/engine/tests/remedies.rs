@@ -10,7 +10,7 @@ use engine::policy::Policy;
 use engine::record::Order;
 use engine::{Command, Input, Next};
 use expect_test::expect;
-use world::play::{crash, play, watch};
+use world::play::{acted, crash, play, watch};
 use world::{Watch, World};
 
 #[test]
@@ -146,6 +146,26 @@ fn the_node_that_carries_jarvis_is_left_alone() {
         36   held      SERVICE_DOWN       service/pve1/chrony: it was tried a moment ago; 0:57 more"#]]);
 }
 
+/// `startup: order=1,up=40`: as at the boot of its node, the next one waits. For one that did not start, nobody does.
+#[test]
+fn the_next_start_waits_as_long_as_the_one_before_it_asks_for() {
+    for (works, waits) in [(true, 40), (false, 3)] {
+        let mut world = World::new();
+        world.orders.insert("lxc/200".parse().unwrap(), 1);
+        world.ups.insert("lxc/200".parse().unwrap(), 40);
+        let mut watch = watch(&world, Autonomy::ActReport);
+        for id in ["qemu/101", "lxc/200"] {
+            crash(&mut world, id);
+        }
+        play(&mut watch, &mut world, 17, 90, works);
+        let began = |of: &str| {
+            let line = acted(&watch, of)[0];
+            line.split_whitespace().next().unwrap().parse::<i64>().unwrap()
+        };
+        assert_eq!(began("qemu/101") - began("lxc/200"), waits, "{:#?}", watch.log);
+    }
+}
+
 #[test]
 fn one_node_at_a_time_and_on_it_in_its_start_order() {
     let mut world = World::new();
@@ -168,6 +188,7 @@ fn one_node_at_a_time_and_on_it_in_its_start_order() {
         34   inspect   qemu/101 closely
         34   inspect   qemu/102 closely
         34   inspect   lxc/200 closely
+        34   held      VM_CRASHED         qemu/101 (web01): another guest of pve1 goes first
         34   acting    VM_CRASHED         qemu/102 (db01): start it on pve2, attempt 1 of 3 (vm-crashed-restart)
         34   held      CT_CRASHED         lxc/200 (dns): pve2 is worked on, and one node at a time
         34   held      VM_CRASHED         qemu/101 (web01): pve2 is worked on, and one node at a time
@@ -180,6 +201,7 @@ fn one_node_at_a_time_and_on_it_in_its_start_order() {
         95   resolved  VM_CRASHED         qemu/102 (db01): running again, mended by Jarvis after 1:16
         95   inspect   lxc/200 closely
         95   inspect   qemu/101 closely
+        95   held      CT_CRASHED         lxc/200 (dns): another guest of pve1 goes first
         95   acting    CT_CRASHED         lxc/200 (dns): start it on pve1, attempt 1 of 3 (ct-crashed-restart)
         95   held      VM_CRASHED         qemu/101 (web01): the guest before it was just started; 0:03 more
         97   acted     CT_CRASHED         lxc/200 (dns): its task ended: OK

@@ -202,6 +202,7 @@ fn a_node_that_goes_down_again_begins_anew() {
         509  held      CT_CRASHED         lxc/200 (dns): it may heal by itself for 0:15
         524  inspect   qemu/101 closely
         524  inspect   lxc/200 closely
+        524  held      VM_CRASHED         qemu/101 (web01): another guest of pve1 goes first
         524  acting    VM_CRASHED         qemu/101 (web01): start it on pve1, attempt 1 of 3 (vm-crashed-restart)
         524  held      CT_CRASHED         lxc/200 (dns): the guest before it was just started; 0:03 more
         526  acted     VM_CRASHED         qemu/101 (web01): its task ended: OK

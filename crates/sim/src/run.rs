@@ -13,6 +13,7 @@ mod reach;
 
 use std::collections::BTreeMap;
 
+use engine::act::Outcome;
 use engine::decide::{Controls, KillSwitch, Maintenance};
 use engine::observe::{Inspection, NodeName, Round, Snapshot};
 use engine::policy::Policy;
@@ -280,6 +281,12 @@ impl<'a> Play<'a> {
                 }
                 Some((_, Mail::Deed(deed))) => {
                     let (incident, attempt) = (deed.incident, deed.attempt.number);
+                    if let Some(why) = deed.refusal(at, &self.controls) {
+                        let outcome = Outcome::NotMade { why: why.into() };
+                        let input = Box::new(Input::Acted { incident, attempt, outcome });
+                        self.send(at, Mail::Answer(None, input));
+                        return Ok(());
+                    }
                     match deed.go(&mut self.cluster, &mut self.asker) {
                         Move::GoesOn(deed, takes) => self.send(at + takes, Mail::Deed(Box::new(deed))),
                         Move::Ended(outcome, takes) => {
@@ -441,8 +448,8 @@ impl<'a> Play<'a> {
                 }
                 Effect::Notify(_) => {} // Says what its entry says.
                 Effect::Act(permit) => {
-                    let (incident, _, attempt) = permit.redeem();
-                    self.send(at + LOOK_BEGINS, Mail::Deed(Box::new(Deed::new(incident, attempt))));
+                    let deed = Deed::new(permit, self.controls.clone());
+                    self.send(at + LOOK_BEGINS, Mail::Deed(Box::new(deed)));
                 }
             }
         }

@@ -128,6 +128,7 @@ pub(super) fn config(answer: &pve::types::GuestConfig) -> GuestConfig {
     GuestConfig {
         onboot: answer.onboot(),
         order: answer.start_order(),
+        up: answer.start_up(),
         template: answer.template(),
         lock: answer.lock().map(|lock| lock.as_str().into()),
         tags: answer.tags().map(Into::into).collect(),

@@ -10,7 +10,7 @@ use engine::Input;
 use engine::act::{Action, Outcome as Told};
 use engine::decide::Permit;
 use engine::observe::ClusterName;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use tokio::sync::{mpsc, watch};
 
 use crate::act::{Act, Begun, Hands, Outcome, Verb};
@@ -18,9 +18,6 @@ use crate::clock::Clock;
 use crate::kill_point;
 use crate::record::{KILL_SWITCH, Store, kill_switch_in_force};
 use crate::report::live::Live;
-
-/// A permit is worth nothing after this: as long as a look counts.
-const PERMIT_MAX: SignedDuration = SignedDuration::from_secs(20);
 
 /// Redeems the permits of one cluster's engine.
 #[derive(Clone)]
@@ -38,11 +35,12 @@ impl Actor {
     pub(super) fn begin(self: &Arc<Actor>, permit: Permit, settings: watch::Receiver<u64>) {
         let actor = Arc::clone(self);
         tokio::spawn(async move {
+            let until = permit.until();
             let (incident, subject, attempt) = permit.redeem();
             let number = attempt.number;
             kill_point::at("act.redeemed");
             let allowed = async || {
-                if let Some(why) = actor.refusal(&settings, attempt.at).await {
+                if let Some(why) = actor.refusal(&settings, until).await {
                     return Err(why);
                 }
                 let cluster = &actor.cluster;
@@ -77,10 +75,10 @@ impl Actor {
         });
     }
 
-    /// `settings` tells of changes since what the decision knew, which was made at `decided_at`.
-    async fn refusal(&self, settings: &watch::Receiver<u64>, decided_at: Timestamp) -> Option<&'static str> {
+    /// `settings` tells of changes since what the decision knew, which is worth nothing after `until`.
+    async fn refusal(&self, settings: &watch::Receiver<u64>, until: Timestamp) -> Option<&'static str> {
         // Nobody knows what happened meanwhile: the process was suspended, or the cluster was slow to answer.
-        if self.clock.now().duration_since(decided_at) > PERMIT_MAX {
+        if self.clock.now() > until {
             return Some("it took too long to get to the call");
         }
         // A stop that the store would not take holds all the same.
@@ -136,6 +134,8 @@ mod tests {
     use std::path::PathBuf;
     use std::time::{Duration, Instant};
 
+    use jiff::SignedDuration;
+
     use super::*;
 
     struct Folder(PathBuf);
@@ -187,20 +187,21 @@ mod tests {
             let hands = Hands::new(Vec::new(), true);
             let actor = Actor { cluster, hands, store: store.clone(), live, clock, inputs };
             let settings = store.settings_changed();
-            let mut decided_at = actor.clock.now();
+            let now = actor.clock.now();
+            let mut until = now + SignedDuration::from_secs(20);
             match between {
                 Nothing => {}
-                Seconds(seconds) => decided_at -= SignedDuration::from_secs(seconds),
+                Seconds(seconds) => until -= SignedDuration::from_secs(seconds),
                 Switch(value) => {
-                    store.set_preference(KILL_SWITCH, value, decided_at).await.unwrap();
+                    store.set_preference(KILL_SWITCH, value, now).await.unwrap();
                 }
                 Halt => actor.live.halt(true),
                 Level => {
-                    store.set_preference("autonomy.level", "4", decided_at).await.unwrap();
+                    store.set_preference("autonomy.level", "4", now).await.unwrap();
                 }
                 Closed => assert!(store.close().await),
             }
-            assert_eq!(actor.refusal(&settings, decided_at).await, expected, "{name}");
+            assert_eq!(actor.refusal(&settings, until).await, expected, "{name}");
         }
     }
 }

@@ -151,8 +151,7 @@ fn high_availability(case: &Case) -> Option<Hold> {
             let now = guest.review.as_ref().and_then(|facts| facts.ha);
             [now, guest.ha].into_iter().flatten().find(|state| *state != "ignored")
         }
-        SubjectCase::Node { ha, .. } => *ha,
-        SubjectCase::Service { .. } => None,
+        SubjectCase::Node { .. } | SubjectCase::Service { .. } => None,
     };
     state.map(|state| Hold::HighAvailability(state.into()))
 }
@@ -287,7 +286,8 @@ fn grace(case: &Case) -> Option<Hold> {
 }
 
 fn cooldown(case: &Case) -> Option<Hold> {
-    let until = *case.attempts.last()? + case.runbook.cooldown;
+    let last = case.attempts.last().map(|last| *last + case.runbook.cooldown);
+    let until = last.max(case.not_before)?;
     (case.now < until).then_some(Hold::Cooldown(until))
 }
 
@@ -301,7 +301,7 @@ fn turn(case: &Case) -> Option<Hold> {
         return Some(Hold::Queue(node.clone()));
     }
     let Action::StartGuest { .. } = case.action else { return None };
-    let until = case.last_start? + STAGGER;
+    let until = case.next_start?;
     (case.now < until).then_some(Hold::Stagger(until))
 }
 

@@ -26,7 +26,9 @@ struct World {
     storm: bool,
     busy: Option<NodeName>,
     queued: bool,
-    last_start: Option<Timestamp>,
+    next_start: Option<Timestamp>,
+    not_before: Option<Timestamp>,
+    looked_at: Option<Timestamp>,
     node: Option<NodeCase>,
     template: bool,
     lock: Option<&'static str>,
@@ -34,7 +36,6 @@ struct World {
     tags: Vec<Box<str>>,
     review: Option<Facts>,
     views: u32,
-    node_ha: Option<&'static str>,
     address: Option<bool>,
     service: &'static str,
     looked: Option<ServiceLook>,
@@ -86,7 +87,9 @@ fn guest() -> World {
         storm: false,
         busy: None,
         queued: false,
-        last_start: None,
+        next_start: None,
+        not_before: None,
+        looked_at: None,
         node: Some(NodeCase { booted_at: Some(at(-90_000)), settle: SignedDuration::from_mins(5) }),
         template: false,
         lock: None,
@@ -104,7 +107,6 @@ fn guest() -> World {
             cause: None,
         }),
         views: 2,
-        node_ha: None,
         address: Some(true),
         service: "",
         looked: None,
@@ -166,12 +168,10 @@ impl World {
         self
     }
 
-    fn decide(&self) -> String {
+    fn decision(&self) -> Decision {
         let own: Vec<Box<str>> = vec!["UPID:qmstart-own".into()];
         let subject = match &self.action {
-            Action::WakeNode { .. } => {
-                SubjectCase::Node { views: self.views, ha: self.node_ha, address: self.address }
-            }
+            Action::WakeNode { .. } => SubjectCase::Node { views: self.views, address: self.address },
             Action::RestartService { .. } => {
                 let review = self.looked.as_ref().map(|look| ServiceFacts {
                     fresh: look.fresh,
@@ -222,12 +222,18 @@ impl World {
             storm: self.storm,
             busy: self.busy.as_ref(),
             queued: self.queued,
-            last_start: self.last_start,
+            next_start: self.next_start,
+            not_before: self.not_before,
+            looked_at: self.looked_at,
             node: self.node,
             subject,
         };
         let id = crate::incident::Ids::new(1).next();
-        match decide(&case, id, &self.action.subject()) {
+        decide(&case, id, &self.action.subject())
+    }
+
+    fn decide(&self) -> String {
+        match self.decision() {
             Decision::Act(permit) => {
                 let attempt = permit.redeem().2;
                 format!("act: {}, attempt {}", attempt.action, attempt.number)
@@ -337,8 +343,24 @@ fn what_the_cluster_is_like() {
             ("another node is worked on", guest().with(|w| w.busy = Some("pve2".parse().unwrap()))),
             ("its own node is worked on", guest().with(|w| w.busy = Some("pve1".parse().unwrap()))),
             ("another guest goes first", guest().with(|world| world.queued = true)),
-            ("one was just started there", guest().with(|world| world.last_start = Some(at(1098)))),
-            ("one was started there 3 s ago", guest().with(|world| world.last_start = Some(at(1097)))),
+            ("one was just started there", guest().with(|world| world.next_start = Some(at(1101)))),
+            (
+                "a call that could not be made is not tried again at once",
+                guest().with(|world| world.not_before = Some(at(1110))),
+            ),
+            (
+                "and something else objects as well",
+                guest().with(|world| (world.not_before, world.quorate) = (Some(at(1110)), false)),
+            ),
+            ("after that it is", guest().with(|world| world.not_before = Some(at(1100)))),
+            (
+                "the longer of the two counts",
+                guest().with(|world| (world.not_before, world.attempts) = (Some(at(1110)), vec![at(1070)])),
+            ),
+            (
+                "one was started there, and has had its time",
+                guest().with(|world| world.next_start = Some(at(1100))),
+            ),
         ],
         expect![[r#"
             a storm                                      hold: too much happens at once
@@ -352,7 +374,11 @@ fn what_the_cluster_is_like() {
             its own node is worked on                    act: start it on pve1, attempt 1
             another guest goes first                     hold: another guest of pve1 goes first
             one was just started there                   hold: the guest before it was just started; 0:01 more
-            one was started there 3 s ago                act: start it on pve1, attempt 1"#]],
+            a call that could not be made is not tried again at once hold: it was tried a moment ago; 0:10 more
+            and something else objects as well           hold: the cluster has no quorum; it was tried a moment ago; 0:10 more
+            after that it is                             act: start it on pve1, attempt 1
+            the longer of the two counts                 hold: it was tried a moment ago; 0:30 more
+            one was started there, and has had its time  act: start it on pve1, attempt 1"#]],
     );
 }
 
@@ -458,7 +484,6 @@ fn nodes_services_and_faults() {
         vec![
             ("a node seen to be gone by two", node()),
             ("by one", node().with(|world| world.views = 1)),
-            ("HA has it in maintenance", node().with(|world| world.node_ha = Some("maintenance"))),
             ("no address to wake it by", node().with(|world| world.address = Some(false))),
             ("whether there is one is not known", node().with(|world| world.address = None)),
             ("a node without quorum", node().with(|world| world.quorate = false)),
@@ -478,7 +503,6 @@ fn nodes_services_and_faults() {
         expect![[r#"
             a node seen to be gone by two                act: wake it, attempt 1
             by one                                       hold: seen to be gone from one node only, and two are needed: if it is off, wake it yourself
-            HA has it in maintenance                     hold: HA manages it (state maintenance)
             no address to wake it by                     hold: PVE knows no address to wake it by (wakeonlan among the node's options is not set)
             whether there is one is not known            act: wake it, attempt 1
             a node without quorum                        hold: the cluster has no quorum
@@ -591,5 +615,21 @@ fn what_is_in_maintenance() {
         let until = maintained(&windows, at(100), &known);
         let until = until.map_or("-".to_owned(), |until| until.as_second().to_string());
         assert_eq!(until, expected, "{name}");
+    }
+}
+
+/// It is 1100, and a look allows an act for 20 s from when it was asked for.
+#[test]
+fn how_long_a_permit_is_good() {
+    let table = [
+        ("looked at this instant", Some(1100), 1120),
+        ("looked at some seconds ago", Some(1096), 1120),
+        ("the look took long", Some(1081), 1106),
+        ("nothing is looked at before a node is woken", None, 1120),
+    ];
+    for (name, looked_at, until) in table {
+        let world = guest().with(|world| world.looked_at = looked_at.map(at));
+        let Decision::Act(permit) = world.decision() else { panic!("{name}: nothing is done") };
+        assert_eq!(permit.until(), at(until), "{name}");
     }
 }

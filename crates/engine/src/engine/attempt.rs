@@ -65,6 +65,9 @@ impl Engine {
         self.step_taken(turn, slot, step);
         self.scratch.reviews.remove(slot);
         let made = !matches!(outcome, Outcome::NotMade { .. });
+        if matches!(outcome, Outcome::NotMade { .. } | Outcome::Failed { .. }) {
+            self.memory.not_started(&attempt);
+        }
         let Some(incident) = self.memory.incidents.get(slot) else { return };
         let runbook = self.runbook_named(&attempt.runbook, incident.finding.condition());
         let Some(incident) = self.memory.incidents.get_mut(slot) else { return };

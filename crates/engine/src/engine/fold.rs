@@ -54,7 +54,7 @@ impl Memory {
         self.service_suspects.values_mut().for_each(past);
         self.incidents.since_at_most(now);
         self.attempts.iter_mut().flat_map(|(_, made)| made).for_each(past);
-        self.starts.values_mut().for_each(past);
+        self.last_starts.values_mut().for_each(|last| past(&mut last.at));
         self.opened.iter_mut().for_each(past);
         self.storm.iter_mut().for_each(past);
         self.judged.values_mut().for_each(|began_at| *began_at = Timestamp::MIN);
@@ -121,7 +121,7 @@ impl Engine {
     fn fold_step(&mut self, at: Timestamp, id: IncidentId, step: Step) {
         let Some(slot) = self.memory.incidents.by_id(id).cloned() else { return };
         if let Step::Intended { attempt, .. } = &step {
-            self.memory.count(&slot, attempt);
+            self.memory.count(&slot, attempt, None);
         }
         if let Step::Acted { attempt, outcome: Outcome::NotMade { .. } } = &step {
             self.memory.uncount(&slot, attempt.at);

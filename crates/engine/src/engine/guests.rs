@@ -40,6 +40,7 @@ struct Void {
 
 impl Engine {
     pub(super) fn guests(&mut self, turn: &mut Turn, seen: Sight, first: bool) {
+        let joined_at = self.joined_at(&seen);
         let Sight { guests, asked_at, .. } = seen;
         let believed: BTreeSet<NodeName> = self
             .memory
@@ -71,7 +72,7 @@ impl Engine {
         }
         for (id, row) in guests {
             if believed.contains(&row.node) {
-                self.row(turn, id, row, asked_at, first);
+                self.row(turn, (id, row), (asked_at, joined_at), first);
             } else if first {
                 // Its row is a ghost of up to 300 s (pve-domain 1.4): where it lies is known, how it is is not.
                 let guest = Guest { status: GuestStatus::Unknown, ..row };
@@ -124,10 +125,16 @@ impl Engine {
     }
 
     /// One guest's row, on a node that can be believed.
-    fn row(&mut self, turn: &mut Turn, id: GuestId, row: Guest, asked_at: Timestamp, first: bool) {
+    fn row(
+        &mut self,
+        turn: &mut Turn,
+        (id, row): (GuestId, Guest),
+        (asked_at, joined_at): (Timestamp, Option<Timestamp>),
+        first: bool,
+    ) {
         let before = self.memory.guests.get(&id).cloned();
         let known = match &before {
-            Some(before) => before.with_row(row, asked_at),
+            Some(before) => before.with_row(row, asked_at, joined_at),
             None => KnownGuest::new(row, asked_at),
         };
         if self.quiet(id, &known.guest) {

@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::act::{Action, Attempt};
-use crate::decide::WINDOW_MAX;
+use crate::decide::{STAGGER, WINDOW_MAX};
 use crate::detect::guest::{self, ROW_AGE, Suspicion};
 use crate::incident::{Incidents, Slot};
 use crate::observe::{
@@ -51,10 +51,13 @@ pub struct Memory {
     /// When too many last began at once, until that is over.
     #[serde(default)]
     pub(super) storm: Option<Timestamp>,
-    /// When the last start on each node was made.
+    /// The last start on each node.
     #[serde(default)]
-    pub(super) starts: BTreeMap<NodeName, Timestamp>,
+    pub(super) last_starts: BTreeMap<NodeName, LastStart>,
 }
+
+/// Longest that the others on its node wait after the start of one guest, whatever its configuration asks for.
+const UP_MAX: SignedDuration = SignedDuration::from_mins(10);
 
 /// Attempts that are remembered of one key. Each makes the others wait, so it is a bound for the memory only.
 const ATTEMPTS_MAX: usize = 1_000;
@@ -66,11 +69,12 @@ impl Memory {
         made.iter().copied().filter(|at| now.duration_since(*at) < window).collect()
     }
 
-    pub(super) fn count(&mut self, slot: &Slot, attempt: &Attempt) {
+    pub(super) fn count(&mut self, slot: &Slot, attempt: &Attempt, up: Option<u32>) {
         let at = attempt.at;
-        self.starts.retain(|_, made| at.duration_since(*made) < WINDOW_MAX);
+        self.last_starts.retain(|_, last| at.duration_since(last.at) < UP_MAX);
         if let Action::StartGuest { node, .. } = &attempt.action {
-            self.starts.insert(node.clone(), at);
+            let up = SignedDuration::from_secs(up.unwrap_or(0).into());
+            self.last_starts.insert(node.clone(), LastStart { at, apart: up.clamp(STAGGER, UP_MAX) });
         }
         for (_, made) in &mut self.attempts {
             made.retain(|made| at.duration_since(*made) < WINDOW_MAX);
@@ -86,6 +90,15 @@ impl Memory {
         }
     }
 
+    /// A start that failed lets the next one wait no longer than it must.
+    pub(super) fn not_started(&mut self, attempt: &Attempt) {
+        if let Action::StartGuest { node, .. } = &attempt.action
+            && let Some(last) = self.last_starts.get_mut(node)
+        {
+            last.apart = STAGGER;
+        }
+    }
+
     /// It was decided, and not made.
     pub(super) fn uncount(&mut self, slot: &Slot, at: Timestamp) {
         if let Some((_, made)) = self.attempts.iter_mut().find(|(of, _)| of == slot) {
@@ -95,6 +108,13 @@ impl Memory {
             }
         }
     }
+}
+
+/// A start, and how long the next one on the same node waits for it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct LastStart {
+    pub(super) at: Timestamp,
+    pub(super) apart: SignedDuration,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -310,17 +330,27 @@ const ROUNDED: SignedDuration = SignedDuration::from_secs(2);
 const UPTIME_JITTER: u64 = 30;
 
 impl KnownNode {
-    pub(super) fn now(before: Option<&KnownNode>, node: &Node, asked_at: Timestamp) -> KnownNode {
+    /// `joined_at` is when a node last joined the cluster.
+    pub(super) fn now(
+        before: Option<&KnownNode>,
+        node: &Node,
+        asked_at: Timestamp,
+        joined_at: Option<Timestamp>,
+    ) -> KnownNode {
         let last_uptime = before.and_then(|before| before.uptime);
         // A row that repeats itself says nothing about when its node booted.
-        // One that is older than PVE keeps any is another one: its node has been up for as long once more.
-        let kept = |at: Timestamp| asked_at.duration_since(at) <= guest::GHOST_MAX;
+        // One that is older than PVE keeps any is another one: its node has been up for as long once more. Who joins is
+        // given all of them anew.
+        let kept =
+            |at: Timestamp| asked_at.duration_since(at.max(joined_at.unwrap_or(at))) <= guest::GHOST_MAX;
         let kept = before.and_then(|before| before.moved_at).is_none_or(kept);
         let moved = node.uptime.filter(|uptime| !kept || last_uptime != Some(*uptime));
         let seconds = moved.and_then(|uptime| i64::try_from(uptime).ok());
         let booted_at =
             seconds.and_then(|uptime| asked_at.checked_sub(SignedDuration::from_secs(uptime)).ok());
+        let lags = before.is_some_and(|before| before.lags(node, asked_at));
         let online_since = match (node.presence, before) {
+            (Presence::Online, Some(_)) if lags => Some(asked_at),
             (Presence::Online, Some(before)) => before.online_since.or(Some(asked_at)),
             (Presence::Online, None) => Some(asked_at),
             (Presence::Offline | Presence::Unknown, _) => None,
@@ -328,6 +358,7 @@ impl KnownNode {
         let believed = match (online_since, before) {
             (None, _) => false,
             (Some(_), None) => true,
+            (Some(_), Some(_)) if lags => false,
             (Some(since), Some(before)) => before.believed || before.heard_anew(node, since, asked_at),
         };
         let member = node.presence != Presence::Offline;
@@ -337,7 +368,7 @@ impl KnownNode {
             seen_at: if member { Some(asked_at) } else { before.and_then(|before| before.seen_at) },
             online_since,
             booted_at: booted_at.or(before.and_then(|before| before.booted_at)),
-            uptime: if believed { node.uptime } else { last_uptime },
+            uptime: if believed || lags { node.uptime } else { last_uptime },
             moved_at: moved
                 .map(|_| asked_at)
                 .or(before.and_then(|before| before.moved_at))
@@ -348,6 +379,17 @@ impl KnownNode {
             address: before.map(|before| before.address).unwrap_or_default(),
             departure: if member { None } else { before.map_or(Some(Departure::Before), |b| b.departure) },
         }
+    }
+
+    /// Whether a row that has moved on shows a node younger than it must be by now: one that booted while nobody saw it, or what
+    /// it said long ago and nobody has seen, which whoever joins is given. The next one tells which: until then it counts as one
+    /// that has just booted, of which nothing is believed.
+    fn lags(&self, node: &Node, asked_at: Timestamp) -> bool {
+        let (Some(last), Some(uptime), Some(booted_at)) = (self.uptime, node.uptime, self.booted_at) else {
+            return false;
+        };
+        let behind = asked_at.duration_since(booted_at) - seconds(uptime);
+        uptime > last && behind > seconds(UPTIME_JITTER) + ROW_AGE
     }
 
     /// Whether a node that came back has told of itself since. Until then its rows, and those of its guests, are what
@@ -401,8 +443,13 @@ impl KnownGuest {
         }
     }
 
-    /// The newest row, with what it does not say kept from before.
-    pub(super) fn with_row(&self, mut row: Guest, asked_at: Timestamp) -> KnownGuest {
+    /// The newest row, with what it does not say kept from before. `joined_at` is when a node last joined the cluster.
+    pub(super) fn with_row(
+        &self,
+        mut row: Guest,
+        asked_at: Timestamp,
+        joined_at: Option<Timestamp>,
+    ) -> KnownGuest {
         let before = &self.guest;
         row.name = row.name.or_else(|| before.name.clone());
         // The round that shows a move may be judged again.
@@ -412,7 +459,7 @@ impl KnownGuest {
         // Neither a row without statistics, nor the first one on another node, nor one that is older than what the
         // node itself has said since, says how the guest is.
         let silent = row.status.has_process().is_none();
-        let outranked = self.outranks(&row, asked_at);
+        let outranked = self.outranks(&row, asked_at, joined_at);
         if silent || moved || outranked {
             row.status = before.status.clone();
             // An old row that says "running" is known again by its uptime; one that says "stopped" has none.
@@ -468,7 +515,7 @@ impl KnownGuest {
 
     /// Whether what is known is newer than a row that says otherwise: the node's own list said so a moment ago, or the
     /// row shows the very process that is known to be gone.
-    fn outranks(&self, row: &Guest, asked_at: Timestamp) -> bool {
+    fn outranks(&self, row: &Guest, asked_at: Timestamp, joined_at: Option<Timestamp>) -> bool {
         let age = |live: &LiveSeen| asked_at.duration_since(live.at);
         // One that was asked while the round was under way says more than its row; one that lies far ahead is of another clock.
         let live = self.live.filter(|live| age(live).abs() < ROW_AGE);
@@ -481,20 +528,23 @@ impl KnownGuest {
             self.guest.status.has_process() == Some(false) && row.status.has_process() == Some(true);
         let repeated = row.uptime == self.guest.uptime;
         contradicted
-            || (returns && self.haunted(asked_at) && (repeated || self.outlived(row.uptime, asked_at)))
+            || (returns
+                && self.haunted(asked_at, joined_at)
+                && (repeated || self.outlived(row.uptime, asked_at)))
     }
 
-    /// Whether a row may still show the process that is gone: PVE drops what it has not heard anew for 300 s. Not if the
+    /// Whether a row may still show the process that is gone: PVE drops what it has not heard anew for 300 s, and whoever joins
+    /// is given it once more. Not if the
     /// node's own list has shown it since: a younger process may be one that a backup lent, but one that is older than the
     /// death never died.
-    fn haunted(&self, asked_at: Timestamp) -> bool {
+    fn haunted(&self, asked_at: Timestamp, joined_at: Option<Timestamp>) -> bool {
         let Some(since) = self.down_since else { return true };
         let lives = self.live.is_some_and(|live| {
             live.running
                 && live.at > since
                 && seconds(live.uptime) > live.at.duration_since(since) + UPTIME_SLACK
         });
-        !lives && asked_at.duration_since(since) <= guest::GHOST_MAX
+        !lives && asked_at.duration_since(since.max(joined_at.unwrap_or(since))) <= guest::GHOST_MAX
     }
 
     /// Whether a process of this age was there before the guest was seen without one: then it is the one that is gone.
@@ -552,7 +602,7 @@ mod tests {
         let at = |second| Timestamp::UNIX_EPOCH + SignedDuration::from_secs(second);
         let (presence, cpu, memory, disk) = (Presence::Online, None, None, None);
         let node = |uptime| Node { presence, uptime: Some(uptime), cpu, memory, disk };
-        let known = KnownNode::now(None, &node(70), at(1_000));
+        let known = KnownNode::now(None, &node(70), at(1_000), None);
         #[rustfmt::skip]
         let table = [
             ("it has moved on",                         12, 82,  930),
@@ -562,7 +612,17 @@ mod tests {
             ("restarted",                               60, 10, 1_050),
         ];
         for (name, after, uptime, booted) in table {
-            let seen = KnownNode::now(Some(&known), &node(uptime), at(1_000 + after));
+            let seen = KnownNode::now(Some(&known), &node(uptime), at(1_000 + after), None);
+            assert_eq!(seen.booted_at, Some(at(booted)), "{name}");
+        }
+        // (the last join, the same row so long after it was first seen, when its node booted by that)
+        for (name, joined, after, booted) in [
+            ("somebody has joined since", 1_200, 315, 930),
+            ("and has it as long as any", 1_200, 514, 930),
+            ("longer", 1_200, 515, 1_445),
+            ("somebody joined before", 900, 315, 1_245),
+        ] {
+            let seen = KnownNode::now(Some(&known), &node(70), at(1_000 + after), Some(at(joined)));
             assert_eq!(seen.booted_at, Some(at(booted)), "{name}");
         }
     }

@@ -37,15 +37,26 @@ const CLUSTER_FS_AGAIN: SignedDuration = SignedDuration::from_secs(60);
 const LOST_AGAIN: SignedDuration = SignedDuration::from_secs(60);
 
 impl Engine {
+    /// When a node last joined the cluster, as far as it was seen.
+    pub(super) fn joined_at(&self, seen: &Sight) -> Option<Timestamp> {
+        let members = seen.nodes.iter().filter(|(_, node)| node.presence != Presence::Offline);
+        let since = |name: &NodeName| {
+            let known = self.memory.nodes.get(name)?;
+            Some(known.member_since.unwrap_or(seen.asked_at))
+        };
+        members.filter_map(|(name, _)| since(name)).max()
+    }
+
     /// `fresh` says that this round has not been judged before.
     pub(super) fn nodes(&mut self, turn: &mut Turn, seen: &Sight, first: bool, fresh: bool) {
+        let joined_at = self.joined_at(seen);
         for (name, node) in &seen.nodes {
             let before = self.memory.nodes.get(name).cloned();
             if before.is_none() && !first {
                 let subject = Subject::Node(name.clone());
                 self.note(turn, subject, None, Some(name.clone()), Note::NodeAppeared);
             }
-            let known = KnownNode::now(before.as_ref(), node, seen.asked_at);
+            let known = KnownNode::now(before.as_ref(), node, seen.asked_at, joined_at);
             let stalled =
                 node::stalled(node.presence, node.uptime, known.moved_at, known.member_since, seen.asked_at);
             self.memory.nodes.insert(name.clone(), known);

@@ -23,9 +23,6 @@ use crate::observe::{
 };
 use crate::record::{Entry, Fact, Step};
 
-/// What a look found allows an act for this long after it was asked for (its answer may take half of it): a person or another
-/// Jarvis may come in between, and this process may have been suspended.
-const FRESH: SignedDuration = SignedDuration::from_secs(20);
 /// What it objects to stands for this long; then the subject is looked at again.
 const STANDS: SignedDuration = SignedDuration::from_mins(2);
 /// Who touched a service last is looked for among the tasks of a day.
@@ -265,11 +262,6 @@ impl Engine {
                 if let Some(incident) = self.memory.incidents.get_mut(&slot) {
                     incident.course.object(action.node(), &holds);
                 }
-                // Whose turn it is within its node is decided within a breath; a storm is told once, and not of each of
-                // thousands.
-                if matches!(holds[..], [Hold::Queue(_)]) || holds.contains(&Hold::Storm) {
-                    return;
-                }
                 let said = Said::Held(holds.clone());
                 self.say(turn, &slot, said, Step::Held { action, holds, runbook: runbook.id, level });
             }
@@ -301,7 +293,8 @@ impl Engine {
                 incident.state = State::Acting { since, attempt: attempt.clone(), here: true };
                 incident.course.said = Said::Nothing;
                 let approved = incident.course.approved.take().map(|approval| approval.by);
-                self.memory.count(&slot, &attempt);
+                let up = self.config_of(&slot).and_then(|config| config.up);
+                self.memory.count(&slot, &attempt, up);
                 let of = runbook.attempts.max(attempt.number);
                 self.step_taken(turn, &slot, Step::Intended { attempt, of, approved });
                 turn.effects.push(Effect::Act(permit));
@@ -363,9 +356,6 @@ impl Engine {
         let Candidate { slot, incident, since, action, runbook, .. } = candidate;
         let open = self.memory.incidents.get(slot);
         let course = open.map(|incident| incident.course.clone()).unwrap_or_default();
-        if let Some(until) = course.not_before.filter(|until| now < *until) {
-            return Decision::Hold(vec![Hold::Cooldown(until)]);
-        }
         let attempts = self.memory.attempts_of(slot, now, runbook.window);
         let node = action.node();
         // One without statistics is a member that can be asked, and the service that makes them is just what may be down. Of
@@ -389,7 +379,7 @@ impl Engine {
         let answer = reviewed.and_then(|reviewed| reviewed.answer.as_ref());
         // What one node says allows nothing on another one, to which it was moved since.
         let here = reviewed.is_some_and(|reviewed| reviewed.of.as_ref() == Some(node));
-        let fresh = |at: &Timestamp| here && now.duration_since(*at) < FRESH;
+        let fresh = |at: &Timestamp| here && now.duration_since(*at) < decide::FRESH;
         let guest = match &slot.subject {
             Subject::Guest(id) => self.memory.guests.get(id),
             Subject::Cluster | Subject::Node(_) | Subject::Storage(_) | Subject::Service(_) => None,
@@ -414,7 +404,7 @@ impl Engine {
             },
             (Subject::Node(_) | Subject::Guest(_) | Subject::Cluster | Subject::Storage(_), _) => {
                 let address = self.memory.nodes.get(node).and_then(|known| known.address.is_there());
-                SubjectCase::Node { views: self.views_of(slot).unwrap_or(0), ha: None, address }
+                SubjectCase::Node { views: self.views_of(slot).unwrap_or(0), address }
             }
         };
         let all_tags = self.tags_of(slot);
@@ -442,7 +432,9 @@ impl Engine {
             storm: self.memory.storm.is_some(),
             busy: self.busy(),
             queued,
-            last_start: self.memory.starts.get(node).copied(),
+            next_start: self.memory.last_starts.get(node).map(|last| last.at + last.apart),
+            not_before: course.not_before,
+            looked_at: answer.map(|(at, _)| *at),
             node: known_node,
             subject,
         };

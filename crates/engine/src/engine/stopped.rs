@@ -36,7 +36,7 @@ impl Engine {
         suspect: &Suspect,
         answer: &GuestEvidence,
     ) {
-        let (verdict, moved_since) = verdict(turn.now, id, known, suspect, answer);
+        let (verdict, moved_since) = self.verdict(turn.now, id, known, suspect, answer);
         let verdict =
             if suspect.after_restart { self.with_its_node(known, verdict, answer) } else { verdict };
         if let Some(known) = self.memory.guests.get_mut(&id) {
@@ -182,7 +182,7 @@ impl Engine {
         if known.guest.status != GuestStatus::Stopped || suspect.tries >= HELD_TIMES {
             return false;
         }
-        let (verdict, moved_since) = verdict(turn.now, id, known, suspect, answer);
+        let (verdict, moved_since) = self.verdict(turn.now, id, known, suspect, answer);
         if guest::holds(&verdict) {
             self.ask_again(turn.now, id);
             return true;
@@ -204,6 +204,32 @@ impl Engine {
         if let Some(suspect) = soon {
             suspect.due = now + ASK_AGAIN;
         }
+    }
+
+    /// The verdict on a guest without a process, and whether it was moved since it was last seen with one: then what stopped
+    /// it may have happened where it was, and not where it was looked at.
+    fn verdict(
+        &self,
+        now: Timestamp,
+        id: GuestId,
+        known: &KnownGuest,
+        suspect: &Suspect,
+        answer: &GuestEvidence,
+    ) -> (Stopped, bool) {
+        // What began after it was seen to be down did not stop it, though somebody may have asked for that too.
+        let down_at = known.down_since.map_or(now, |since| since.min(now));
+        // Unless it was started since, and is down again.
+        let tasks = answer.tasks.value().map_or(&[][..], Vec::as_slice);
+        // What held it may have started it, too, by no task of its own.
+        let held = matches!(suspect.suspicion, Suspicion::Held { .. });
+        let down_at = if held || guest::started_after(tasks, id, down_at) { now } else { down_at };
+        let long_asked = suspect.tries >= ASK_TIMES || known.unlisted >= UNLISTED_TIMES;
+        // A row of statistics that do not move may have stood so for as long as they do.
+        let moving = Slot { check: Check::StatsStale, subject: Subject::Node(known.guest.node.clone()) };
+        let moving = self.memory.incidents.get(&moving).is_none();
+        let row_stands = long_asked && moving && row_stands(now, id, known, answer);
+        let verdict = guest::why_stopped(id, &known.guest, suspect.last_seen, answer, down_at, row_stands);
+        (verdict, known.moved_at.is_some_and(|at| at > suspect.last_seen))
     }
 
     fn crashed(
@@ -229,26 +255,4 @@ fn row_stands(now: Timestamp, id: GuestId, known: &KnownGuest, answer: &GuestEvi
     let shown_at = known.seen_at - guest::ROW_AGE;
     let tasks = answer.tasks.value().map_or(&[][..], Vec::as_slice);
     stood && young && guest::cause(tasks, id, shown_at, now, guest::starts).is_none()
-}
-
-/// The verdict on a guest without a process, and whether it was moved since it was last seen with one: then what stopped
-/// it may have happened where it was, and not where it was looked at.
-fn verdict(
-    now: Timestamp,
-    id: GuestId,
-    known: &KnownGuest,
-    suspect: &Suspect,
-    answer: &GuestEvidence,
-) -> (Stopped, bool) {
-    // What began after it was seen to be down did not stop it, though somebody may have asked for that too.
-    let down_at = known.down_since.map_or(now, |since| since.min(now));
-    // Unless it was started since, and is down again.
-    let tasks = answer.tasks.value().map_or(&[][..], Vec::as_slice);
-    // What held it may have started it, too, by no task of its own.
-    let held = matches!(suspect.suspicion, Suspicion::Held { .. });
-    let down_at = if held || guest::started_after(tasks, id, down_at) { now } else { down_at };
-    let long_asked = suspect.tries >= ASK_TIMES || known.unlisted >= UNLISTED_TIMES;
-    let row_stands = long_asked && row_stands(now, id, known, answer);
-    let verdict = guest::why_stopped(id, &known.guest, suspect.last_seen, answer, down_at, row_stands);
-    (verdict, known.moved_at.is_some_and(|at| at > suspect.last_seen))
 }

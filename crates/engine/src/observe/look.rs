@@ -111,6 +111,9 @@ pub struct GuestConfig {
     pub onboot: bool,
     /// Its place in its node's start order; those without one come last.
     pub order: Option<u32>,
+    /// Seconds that its node waits after its start before the next guest; absent means PVE's own 3.
+    #[serde(default)]
+    pub up: Option<u32>,
     /// A template can never run.
     pub template: bool,
     /// A transition in progress.

@@ -64,6 +64,7 @@ pub struct World {
     /// The guests that are to start with their node, and their order.
     pub onboot: BTreeSet<GuestId>,
     pub orders: BTreeMap<GuestId, u32>,
+    pub ups: BTreeMap<GuestId, u32>,
     /// Why a guest cannot be looked at closely.
     pub unreviewed: Option<&'static str>,
 }
@@ -113,6 +114,7 @@ impl World {
             started: BTreeMap::new(),
             onboot: ["qemu/101", "qemu/102", "lxc/200"].map(|id| id.parse().unwrap()).into(),
             orders: BTreeMap::new(),
+            ups: BTreeMap::new(),
             unreviewed: None,
         }
     }
@@ -294,6 +296,7 @@ impl World {
         self.guests.get(&id).map(|guest| GuestConfig {
             onboot: self.onboot.contains(&id),
             order: self.orders.get(&id).copied(),
+            up: self.ups.get(&id).copied(),
             template: guest.template,
             lock: guest.lock.clone(),
             tags: guest.tags.clone(),

@@ -61,6 +61,12 @@ impl GuestConfig {
         parts.map(|part| part.strip_prefix("order=").unwrap_or(part)).find_map(|order| order.parse().ok())
     }
 
+    /// Seconds that its node waits after its start before it starts the next guest, from `startup` (`order=2,up=30`).
+    pub fn start_up(&self) -> Option<u32> {
+        let parts = self.get("startup")?.split(',').map(str::trim);
+        parts.filter_map(|part| part.strip_prefix("up=")).find_map(|up| up.parse().ok())
+    }
+
     pub fn template(&self) -> bool {
         self.is_on("template")
     }

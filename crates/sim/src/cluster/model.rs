@@ -49,6 +49,8 @@ pub struct GuestSpec {
     pub paused: bool,
     /// Whether its node starts it at boot.
     pub onboot: bool,
+    /// Seconds that its node waits after its start before it starts the next guest (`up=N` of PVE's `startup`).
+    pub up: Option<u32>,
     /// Its place at boot (`order=N` of PVE's `startup`); those without one come last.
     pub order: Option<u32>,
     /// Its tags.
@@ -85,6 +87,7 @@ impl GuestSpec {
             running: false,
             paused: false,
             onboot: false,
+            up: None,
             order: None,
             tags: Vec::new(),
             lock: None,

@@ -23,7 +23,7 @@ const BOOT_TAKES: SignedDuration = SignedDuration::from_secs(30);
 const KERNEL_BEFORE_JOIN: SignedDuration = SignedDuration::from_secs(22);
 /// From joining until the boot's own task starts the guests.
 const STARTALL_AFTER_JOIN: SignedDuration = SignedDuration::from_secs(2);
-/// Between two guests at boot.
+/// Between two guests at boot, where the first of them does not say otherwise.
 const STARTALL_STEP: SignedDuration = SignedDuration::from_secs(3);
 /// A hard reset that is over before corosync notices.
 const RESET_TAKES: SignedDuration = SignedDuration::from_millis(6_500);
@@ -285,9 +285,13 @@ impl Cluster {
             return self.end_task(&node, &upid, "OK");
         }
         let id = left.remove(0);
-        if self.guests.get(&id).is_some_and(|guest| guest.process.is_none() && guest.spec.node == node) {
+        let mut wait = STARTALL_STEP;
+        if let Some(guest) =
+            self.guests.get(&id).filter(|guest| guest.process.is_none() && guest.spec.node == node)
+        {
+            wait = guest.spec.up.map_or(wait, |up| SignedDuration::from_secs(up.into()));
             self.begin(&node, id, Verb::Start, &Actor::root());
         }
-        self.order(STARTALL_STEP, Due::StartNext { node, life, upid, left });
+        self.order(wait, Due::StartNext { node, life, upid, left });
     }
 }

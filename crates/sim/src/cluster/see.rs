@@ -214,6 +214,7 @@ impl Cluster {
         Some(GuestConfig {
             onboot: spec.onboot,
             order: spec.order,
+            up: spec.up,
             template: spec.template,
             lock: spec.lock.as_deref().map(Into::into),
             tags: spec.tags.iter().map(|tag| tag.as_str().into()).collect(),

@@ -386,8 +386,10 @@ pub(super) fn config(guest: &Guest) -> Json<'_> {
     if spec.onboot {
         row.extend(row! { "onboot" => 1i64 });
     }
-    if let Some(order) = spec.order {
-        row.extend(row! { "startup" => format!("order={order}") });
+    let parts = [spec.order.map(|order| format!("order={order}")), spec.up.map(|up| format!("up={up}"))];
+    let parts: Vec<String> = parts.into_iter().flatten().collect();
+    if !parts.is_empty() {
+        row.extend(row! { "startup" => parts.join(",") });
     }
     if spec.template {
         row.extend(row! { "template" => 1i64 });

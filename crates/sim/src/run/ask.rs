@@ -234,6 +234,12 @@ impl Asker {
         (Called::Not(last), spent)
     }
 
+    /// The tasks of what is acted on, listed before the call.
+    pub(super) fn own_tasks(&mut self, cluster: &Cluster, node: &NodeName) -> Answer<()> {
+        self.purpose = Purpose::Act;
+        self.on_node(cluster, "own tasks", node, By::Proxy, |_| Ok(()))
+    }
+
     /// How a task ended; `None` while it runs.
     pub(super) fn task_end(
         &mut self,

@@ -1,8 +1,9 @@
 //! Hands: the virtual daemon's one call of an act, and the task that it began, followed to its end.
 //!
-//! A call whose answer is lost may have been made: then the task is looked for, and the call is never repeated.
+//! As the daemon's, they list the subject's tasks first, and ask whether it is still allowed right before the call. A call whose answer is lost may have been made: then the task is looked for, and the call is never repeated.
 
 use engine::act::{Action, Attempt, Outcome};
+use engine::decide::{Controls, KillSwitch, Permit};
 use engine::incident::IncidentId;
 use engine::observe::{MacAddress, NodeName};
 use jiff::{SignedDuration, Timestamp};
@@ -23,6 +24,12 @@ const FOLLOW_MAX: SignedDuration = SignedDuration::from_secs(300);
 pub(super) struct Deed {
     pub(super) incident: IncidentId,
     pub(super) attempt: Attempt,
+    /// After this its permit is worth nothing.
+    until: Timestamp,
+    /// What operators had set when it was decided.
+    controls: Controls,
+    /// Whether the tasks of what it is about have been listed, from which a lost one would be told.
+    listed: bool,
     /// The task that it began, and since when it is followed.
     task: Option<(NodeName, String, Timestamp)>,
 }
@@ -36,13 +43,44 @@ pub(super) enum Move {
 }
 
 impl Deed {
-    pub(super) fn new(incident: IncidentId, attempt: Attempt) -> Deed {
-        Deed { incident, attempt, task: None }
+    pub(super) fn new(permit: Permit, controls: Controls) -> Deed {
+        let until = permit.until();
+        let (incident, _, attempt) = permit.redeem();
+        let listed = matches!(attempt.action, Action::WakeNode { .. });
+        Deed { incident, attempt, until, controls, listed, task: None }
+    }
+
+    /// Why the call is not made after all, asked immediately before it.
+    pub(super) fn refusal(&self, now: Timestamp, controls: &Controls) -> Option<&'static str> {
+        let calls = self.listed && self.task.is_none();
+        if !calls {
+            return None;
+        }
+        if now > self.until {
+            return Some("it took too long to get to the call");
+        }
+        if controls.kill_switch != KillSwitch::Off {
+            return Some("the kill switch is on");
+        }
+        (*controls != self.controls).then_some("somebody has just set or announced something")
     }
 
     /// The call, or another look at its task.
     pub(super) fn go(mut self, cluster: &mut Cluster, asker: &mut Asker) -> Move {
         match self.task.clone() {
+            None if !self.listed => {
+                let (listed, takes) = asker.own_tasks(cluster, self.attempt.action.node());
+                match listed {
+                    Ok(()) => {
+                        self.listed = true;
+                        Move::GoesOn(self, takes)
+                    }
+                    Err(why) => {
+                        let why = why.words.into_boxed_str();
+                        Move::Ended(Outcome::Failed { upid: None, why }, takes)
+                    }
+                }
+            }
             None => self.call(cluster, asker),
             Some((node, upid, since)) => {
                 let ended = asker.task_end(cluster, &node, &upid);

@@ -21,7 +21,7 @@ pub const STATEMENTS: &[(&str, &str)] = &[
     ("first", "first M:SS"),
     (
         "guest",
-        "guest KIND/ID NAME on NODE [running|paused|stopped] [onboot] [template] [broken] [deaf] [order=N] \
+        "guest KIND/ID NAME on NODE [running|paused|stopped] [onboot] [template] [broken] [deaf] [order=N] [up=N] \
          [tags=A,B] [ha=STATE] [lock=WORD] [pool=NAME] [volume=STORAGE] [cores=N] [memory=SIZE] \
          [disk=SIZE]",
     ),

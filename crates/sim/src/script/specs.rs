@@ -42,6 +42,7 @@ pub(super) fn guest_spec(rest: &[&str], statement: &str) -> Said<(GuestSpec, Act
             ("broken", _) => spec.broken = true,
             ("deaf", _) => spec.deaf = true,
             (_, Some(("order", value))) => spec.order = Some(number(value)?),
+            (_, Some(("up", value))) => spec.up = Some(number(value)?),
             (_, Some(("tags", value))) => spec.tags = value.split(',').map(str::to_owned).collect(),
             (_, Some(("ha", value))) => spec.ha = Some(value.into()),
             (_, Some(("lock", value))) => spec.lock = Some(value.into()),

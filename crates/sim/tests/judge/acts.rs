@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use engine::about::About;
-use engine::act::Action;
+use engine::act::{Action, Outcome};
 use engine::decide::{Autonomy, Controls, Hold, IGNORE_TAG, KillSwitch, Permit, RESTART_TAG};
 use engine::incident::{IncidentId, Said, State};
 use engine::observe::{Evidence, GuestId, Inspection, NodeName, Review, Subject};
@@ -33,6 +33,8 @@ const BOOT_SETTLE: SignedDuration = SignedDuration::from_secs(330);
 const GRACE: SignedDuration = SignedDuration::from_secs(15);
 /// An approval is for how things were when it was given.
 const APPROVAL: SignedDuration = SignedDuration::from_hours(1);
+/// So many tasks of one node may be new since the last turn of the engine.
+const TASKS_NEW: usize = 30;
 const STAGGER: SignedDuration = SignedDuration::from_secs(3);
 /// What went away is shown for so long as it was.
 const SHOWN: SignedDuration = SignedDuration::from_secs(314);
@@ -100,10 +102,14 @@ pub(crate) struct Acts {
     no_room: BTreeMap<NodeName, Timestamp>,
     opened: BTreeMap<IncidentId, Timestamp>,
     dismissed: BTreeSet<IncidentId>,
+    /// Tasks that our calls began.
+    calls: BTreeSet<String>,
     /// The last start on each node.
     started: BTreeMap<NodeName, Timestamp>,
     pub(crate) objections: Objections,
     pub(crate) acts: u64,
+    /// Calls that were not made since something had changed right before.
+    pub(crate) withheld: u64,
     /// Guests that nothing stood against starting, at some time.
     pub(crate) owed: u64,
     pub(crate) mended: u64,
@@ -132,6 +138,7 @@ impl Acts {
         {
             self.looked.insert(*id, config.min(current).min(tasks));
         }
+        self.calls(moment);
         if let Input::Commanded(Command::Controls(controls)) = moment.input {
             self.controls = Some(controls.clone());
         }
@@ -152,6 +159,23 @@ impl Acts {
         self.due(moment, nodes.is_empty());
         for (incident, holds) in moment.engine.objections(moment.at) {
             self.objections.see(incident, &holds);
+        }
+    }
+
+    /// No call is made once somebody has stopped everything, whatever was allowed before.
+    fn calls(&mut self, moment: &Moment) {
+        let stopped = self.controls.as_ref().is_some_and(|controls| controls.kill_switch != KillSwitch::Off);
+        let nodes = moment.cluster.nodes().values();
+        let ours = nodes.flat_map(|node| node.tasks.newest_first().take(TASKS_NEW));
+        let ours = ours.filter(|task| task.by.user.starts_with("jarvis"));
+        for task in ours {
+            let new = self.calls.insert(task.upid.clone());
+            assert!(
+                !(new && stopped),
+                "BREACH at {}: {} was called for after the stop",
+                moment.at,
+                task.upid
+            );
         }
     }
 
@@ -257,9 +281,16 @@ impl Acts {
             Step::Held { .. }
             | Step::Recommended { .. }
             | Step::Intended { .. }
-            | Step::Acted { .. }
             | Step::Verified { .. }
             | Step::Ordered { .. } => {}
+            Step::Acted { attempt, outcome: Outcome::NotMade { .. } } => {
+                self.withheld += 1;
+                // What was not called for was no attempt.
+                if let Some(made) = self.made.get_mut(&key(&attempt.runbook, &entry.subject)) {
+                    made.pop();
+                }
+            }
+            Step::Acted { .. } => {}
         }
     }
 

@@ -149,6 +149,7 @@ struct Played {
     judged: u64,
     left: u64,
     owed: u64,
+    withheld: u64,
     acts: u64,
     mended: u64,
     escalated: u64,
@@ -171,6 +172,7 @@ fn play(seed: u64) -> Played {
         judged: judge.due,
         left: judge.left,
         owed: judge.acts.owed,
+        withheld: judge.acts.withheld,
         acts: judge.acts.acts,
         mended: judge.acts.mended,
         escalated: judge.acts.escalated,
@@ -187,6 +189,7 @@ struct Sum {
     judged: u64,
     left: u64,
     owed: u64,
+    withheld: u64,
     acts: u64,
     mended: u64,
     escalated: u64,
@@ -202,6 +205,7 @@ impl Sum {
         self.judged += played.judged;
         self.left += played.left;
         self.owed += played.owed;
+        self.withheld += played.withheld;
         self.acts += played.acts;
         self.mended += played.mended;
         self.escalated += played.escalated;
@@ -215,12 +219,24 @@ impl Sum {
 
 impl std::fmt::Display for Sum {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Sum { runs, faults, deaths, told, judged, left, owed, acts, mended, escalated, objections } =
-            self;
+        let Sum {
+            runs,
+            faults,
+            deaths,
+            told,
+            judged,
+            left,
+            owed,
+            withheld,
+            acts,
+            mended,
+            escalated,
+            objections,
+        } = self;
         write!(
             f,
             "{runs} scenarios, {faults} faults; {deaths} deaths, {told} told as crashes, 0 false; {judged} had to be told, 0 missed; \
-             {left} told as left by their node's restart; {owed} had to be acted on, 0 stuck; {acts} acts, {mended} mended, {escalated} escalated, 0 breaches; incidents to which each guardrail objected (and was alone to):"
+             {left} told as left by their node's restart; {owed} had to be acted on, 0 stuck; {acts} acts ({withheld} withheld right before the call), {mended} mended, {escalated} escalated, 0 breaches; incidents to which each guardrail objected (and was alone to):"
         )?;
         for (word, Count { met, alone }) in objections {
             write!(f, " {word} {met} ({alone})")?;

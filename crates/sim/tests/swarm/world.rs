@@ -290,7 +290,15 @@ impl World {
         let soon = at + 1 + self.rng.below(40) as i64;
         let later = soon + 5 + self.rng.below(200) as i64;
         self.at(at, &format!("crash {id}"));
-        match self.rng.below(13) {
+        match self.rng.below(15) {
+            13 | 14 => {
+                // Between its decision and its call, which takes its time when PVE does.
+                let soon = at + 20 + self.rng.below(20) as i64;
+                self.at(at + 10, "api slow=2000");
+                self.at(soon, "kill-switch on");
+                self.at(soon + 40, "kill-switch off");
+                self.at(soon + 41, "api back");
+            }
             12 => {
                 let node = self.node();
                 let about = self.one(&["", "node", "cluster", "tag:jarvis-restart"]);

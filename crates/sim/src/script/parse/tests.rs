@@ -14,7 +14,7 @@ fn errors_name_the_line_and_what_is_allowed() {
         ("a missing word", "at 1:00 migrate qemu/101 pve2", "line 3: it is written `migrate KIND/ID to NODE [by USER]`"),
         ("a user without a realm", "at 1:00 stop qemu/101 by alice", "line 3: `alice` is no user: write alice@pve or op@pve!token"),
         ("a share above the whole", "disk node/pve1 120%", "line 3: `120%` is no share: write 97% or 97.5%"),
-        ("an unknown option", "guest qemu/102 on pve1 runing", "line 3: `runing`? it is written `guest KIND/ID NAME on NODE [running|paused|stopped] [onboot] [template] [broken] [deaf] [order=N] [tags=A,B] [ha=STATE] [lock=WORD] [pool=NAME] [volume=STORAGE] [cores=N] [memory=SIZE] [disk=SIZE]`"),
+        ("an unknown option", "guest qemu/102 on pve1 runing", "line 3: `runing`? it is written `guest KIND/ID NAME on NODE [running|paused|stopped] [onboot] [template] [broken] [deaf] [order=N] [up=N] [tags=A,B] [ha=STATE] [lock=WORD] [pool=NAME] [volume=STORAGE] [cores=N] [memory=SIZE] [disk=SIZE]`"),
         ("a way to die that there is not", "at 1:00 crash qemu/101 bored", "line 3: `bored`? it is written `crash KIND/ID [killed|segfault|oom|init]`"),
         ("a mode that there is not", "at 1:00 backup qemu/101 mode=fast", "line 3: `mode=fast`? it is written `backup KIND/ID KIND/ID... [mode=snapshot|suspend|stop] [takes=S] [by USER]`"),
         ("a backup of nothing", "at 1:00 backup mode=stop", "line 3: it is written `backup KIND/ID KIND/ID... [mode=snapshot|suspend|stop] [takes=S] [by USER]`"),
