@@ -191,6 +191,23 @@ fn links_between_the_documents_lead_somewhere() {
     }
 }
 
+/// Each situation is shown by what is there: a folder of a story, or a test.
+#[test]
+fn what_shows_a_situation_is_there() {
+    let document = std::fs::read_to_string(root().join("docs/situations.md")).unwrap();
+    let sources: Vec<String> =
+        files().into_iter().filter(|(name, _)| name.ends_with(".rs")).map(|(_, text)| text).collect();
+    let cells =
+        document.lines().filter(|line| line.starts_with("| ")).filter_map(|line| line.rsplit('|').nth(1));
+    let names: Vec<&str> = cells.flat_map(|cell| cell.split('`').skip(1).step_by(2)).collect();
+    assert!(names.len() > 60, "the test reads docs/situations.md wrongly: {names:?}");
+    for name in names {
+        let story = root().join("crates/sim/scenarios").join(name).is_dir();
+        let test = sources.iter().any(|text| text.contains(&format!("fn {name}()")));
+        assert!(story || test, "docs/situations.md names {name}, which is neither a story nor a test");
+    }
+}
+
 /// Somebody who reads why nothing was done looks the word up, and somebody who reads of a word must be able to meet it.
 #[test]
 fn every_objection_and_runbook_is_in_the_document() {
