@@ -503,7 +503,13 @@ impl Store {
         set
     }
 
-    /// Tells that a preference was set through this store, the kill switch and the level among them.
+    /// Whoever waits to do something asks anew: somebody has said that it is not to be done.
+    pub fn withdraw(&self) {
+        self.shared.settings.send_modify(|changes| *changes += 1);
+    }
+
+    /// Tells that a preference was set through this store, the kill switch and the level among them, that work was announced, or
+    /// that something was withdrawn.
     pub fn settings_changed(&self) -> watch::Receiver<u64> {
         self.shared.settings.subscribe()
     }

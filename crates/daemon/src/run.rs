@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use engine::decide::{Controls, KillSwitch, Permit};
 use engine::observe::{ClusterName, Round, Subject};
 use engine::policy::Policy;
-use engine::record::{Entry, Fact, Step};
+use engine::record::{Entry, Fact, Order, Step};
 use engine::report::Severity;
 use engine::{Command, Effect, Engine, Input};
 use jiff::{SignedDuration, Timestamp};
@@ -293,6 +293,13 @@ impl Loop {
     /// Hands the engine what an operator said, and says what became of it.
     async fn ordered(&mut self, Ordered { incident, by, order, reply }: Ordered) {
         let open = self.engine.open_incidents().any(|(_, open)| open.id == incident);
+        // What was allowed a moment ago may not have been called for yet.
+        if matches!(order, Order::Dismiss | Order::Resolve) {
+            self.store.withdraw();
+            // It is no news to what is decided from here on; what else was set may be.
+            self.reread = true;
+            self.control().await;
+        }
         if open {
             self.turn(Input::Commanded(Command::Order { incident, by, order })).await;
         }

@@ -94,10 +94,16 @@ impl Jarvis {
     }
 
     async fn run(folder: &Folder, config: &Path) -> Jarvis {
+        Jarvis::run_with(folder, config, &[]).await
+    }
+
+    /// With something more in its environment.
+    async fn run_with(folder: &Folder, config: &Path, more: &[(&str, &Path)]) -> Jarvis {
         let log = folder.0.join("log");
         let file = std::fs::File::create(&log).unwrap();
         let config = config.to_str().unwrap();
-        let child = Jarvis::command(&["run", "--config", config]).stderr(file).spawn().unwrap();
+        let mut command = Jarvis::command(&["run", "--config", config]);
+        let child = command.envs(more.iter().copied()).stderr(file).spawn().unwrap();
         let client = reqwest::Client::builder().tls_backend_preconfigured(no_tls()).build().unwrap();
         let mut jarvis = Jarvis { child, log, url: String::new(), client, token: String::new() };
         let line = jarvis.logged("listening").await;

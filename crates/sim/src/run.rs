@@ -17,7 +17,7 @@ use engine::act::Outcome;
 use engine::decide::{Controls, KillSwitch, Maintenance};
 use engine::observe::{Inspection, NodeName, Round, Snapshot};
 use engine::policy::Policy;
-use engine::record::Entry;
+use engine::record::{Entry, Order};
 use engine::{Checkpoint, Command as Said, Effect, Engine, Input};
 use jiff::{SignedDuration, Timestamp};
 
@@ -176,7 +176,8 @@ struct Play<'a> {
     kept: (Checkpoint, Vec<Entry>),
     kept_at: Timestamp,
     /// What operators have set. A restart finds it as it was.
-    controls: Controls,
+    /// With how often an operator has withdrawn something.
+    controls: (Controls, u32),
 }
 
 #[derive(Clone)]
@@ -237,7 +238,7 @@ impl<'a> Play<'a> {
             kills,
             kept,
             kept_at: BEGIN,
-            controls,
+            controls: (controls, 0),
         })
     }
 
@@ -338,23 +339,24 @@ impl<'a> Play<'a> {
     ) -> Result<(), BadScript> {
         let said = match what {
             Jarvis::KillSwitch(on) => {
-                self.controls.kill_switch = if *on { KillSwitch::On } else { KillSwitch::Off };
-                Said::Controls(self.controls.clone())
+                self.controls.0.kill_switch = if *on { KillSwitch::On } else { KillSwitch::Off };
+                Said::Controls(self.controls.0.clone())
             }
             Jarvis::Standby(on) => {
-                self.controls.standby = *on;
-                Said::Controls(self.controls.clone())
+                self.controls.0.standby = *on;
+                Said::Controls(self.controls.0.clone())
             }
             Jarvis::Level(level) => {
-                self.controls.level = *level;
-                Said::Controls(self.controls.clone())
+                self.controls.0.level = *level;
+                Said::Controls(self.controls.0.clone())
             }
             Jarvis::Announce(subject, lasts) => {
                 let (from, until) = (at, at + *lasts);
-                self.controls.maintenance.push(Maintenance { subject: subject.clone(), from, until });
-                Said::Controls(self.controls.clone())
+                self.controls.0.maintenance.push(Maintenance { subject: subject.clone(), from, until });
+                Said::Controls(self.controls.0.clone())
             }
             Jarvis::Order(subject, by, order) => {
+                self.controls.1 += u32::from(matches!(order, Order::Dismiss | Order::Resolve));
                 let mut open = self.engine.open_incidents();
                 let found = open.find(|(slot, _)| slot.subject == *subject).map(|(_, incident)| incident.id);
                 match found {
@@ -384,7 +386,7 @@ impl<'a> Play<'a> {
             Engine::restore(cluster, policy(self.script), seed, self.cluster.now(), Some(checkpoint), since);
         self.kept = (self.engine.checkpoint().clone(), Vec::new());
         let now = self.cluster.now();
-        let controls = Box::new(Input::Commanded(Said::Controls(self.controls.clone())));
+        let controls = Box::new(Input::Commanded(Said::Controls(self.controls.0.clone())));
         self.send(now, Mail::Answer(None, controls));
         self.rounds = ROUNDS.iter().map(|(round, offset)| ((*round, None), now + *offset)).collect();
         self.last.clear();

@@ -1,6 +1,6 @@
 //! A foreign hand on the database: the cluster is watched all the same, and what happened is recorded afterwards.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::json;
@@ -90,6 +90,8 @@ enum Fault {
     Full,
     /// It is somewhere else.
     Away,
+    /// Its file system takes no writes any more, as long as this file is there.
+    ReadOnly(PathBuf),
 }
 
 fn limit(jarvis: &Jarvis, bytes: &str) {
@@ -114,6 +116,11 @@ async fn break_store(jarvis: &Jarvis, path: &Path, what: &str) -> Fault {
             std::fs::rename(path, path.with_extension("away")).unwrap();
             Fault::Away
         }
+        "read-only" => {
+            let flag = path.with_extension("read-only");
+            std::fs::write(&flag, "").unwrap();
+            Fault::ReadOnly(flag)
+        }
         other => panic!("no such fault: {other}"),
     }
 }
@@ -125,13 +132,24 @@ async fn mend_store(jarvis: &Jarvis, path: &Path, fault: Fault) {
             hand.close().await.unwrap();
         }
         Fault::Full => limit(jarvis, "unlimited"),
+        Fault::ReadOnly(flag) => std::fs::remove_file(flag).unwrap(),
         Fault::Away => std::fs::rename(path.with_extension("away"), path).unwrap(),
     }
 }
 
+/// What makes a file system read-only for a program that has it open; built by the compiler that builds SQLite.
+fn read_only(folder: &Folder) -> PathBuf {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/read_only.c");
+    let built = folder.0.join("read_only.so");
+    let mut cc = std::process::Command::new("cc");
+    cc.args(["-shared", "-fPIC", "-o"]).arg(&built).arg(&source).arg("-ldl");
+    assert!(cc.status().unwrap().success(), "cc, which builds SQLite, builds this too");
+    built
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_recorded_is_not_done_until_it_can_be() {
-    for what in ["locked", "full", "away"] {
+    for what in ["locked", "full", "away", "read-only"] {
         let (folder, cluster) = (Folder::new(&format!("not-recorded-{what}")), remedy::cluster());
         let config = config(&folder, &cluster, cluster.ca_pem());
         let text = std::fs::read_to_string(&config).unwrap();
@@ -140,9 +158,11 @@ async fn what_cannot_be_recorded_is_not_done_until_it_can_be() {
              first_look = \"1s\"\nverify_for = \"2s\"\n"
         );
         let config = folder.write("jarvis.toml", &text);
-        let jarvis = Jarvis::run(&folder, &config).await;
-        jarvis.seeing().await;
         let path = folder.0.join("jarvis.db");
+        let (shim, flag) = (read_only(&folder), path.with_extension("read-only"));
+        let more = [("LD_PRELOAD", shim.as_path()), ("READ_ONLY_WHEN", flag.as_path())];
+        let jarvis = Jarvis::run_with(&folder, &config, &more).await;
+        jarvis.seeing().await;
         let fault = break_store(&jarvis, &path, what).await;
         cluster.apply("crash qemu/101").unwrap();
         // It is said, and said why nothing is done.

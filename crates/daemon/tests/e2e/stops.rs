@@ -83,6 +83,26 @@ async fn what_was_allowed_is_not_called_for_once_everything_is_stopped() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_was_allowed_is_not_called_for_once_somebody_dismissed_it() {
+    let (folder, cluster) = (Folder::new("dismissed-before-the-call"), cluster());
+    let jarvis = jarvis(&folder, &cluster).await;
+    cluster.apply("api slow=2000").unwrap();
+    cluster.apply("crash qemu/101").unwrap();
+    jarvis.row("intended").await;
+    let incidents = jarvis.get("/api/v1/incidents?limit=1").await;
+    let id = incidents["items"][0]["id"].as_str().unwrap();
+    jarvis.send(reqwest::Method::POST, &format!("/api/v1/incidents/{id}/dismiss"), json!({})).await;
+    let acted = jarvis.row("acted").await;
+    let words = acted["words"].as_str().unwrap_or_default();
+    assert!(words.contains("not done: somebody has just set, announced or dismissed something"), "{acted}");
+    // Another one is started meanwhile: there was time for this one, too.
+    cluster.apply("api back").unwrap();
+    cluster.apply("crash qemu/102").unwrap();
+    jarvis.told("Resolved- VM_CRASHED").await;
+    assert_eq!((starts(&cluster, "101"), starts(&cluster, "102")), (0, 1), "{}", jarvis.text());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_guest_that_was_stopped_from_here_stays_so() {
     let (folder, cluster) = (Folder::new("stopped-from-here"), cluster());
     let jarvis = jarvis(&folder, &cluster).await;

@@ -26,8 +26,8 @@ pub(super) struct Deed {
     pub(super) attempt: Attempt,
     /// After this its permit is worth nothing.
     until: Timestamp,
-    /// What operators had set when it was decided.
-    controls: Controls,
+    /// What operators had set when it was decided, and how often one of them had withdrawn something.
+    controls: (Controls, u32),
     /// Whether the tasks of what it is about have been listed, from which a lost one would be told.
     listed: bool,
     /// The task that it began, and since when it is followed.
@@ -43,7 +43,7 @@ pub(super) enum Move {
 }
 
 impl Deed {
-    pub(super) fn new(permit: Permit, controls: Controls) -> Deed {
+    pub(super) fn new(permit: Permit, controls: (Controls, u32)) -> Deed {
         let until = permit.until();
         let (incident, _, attempt) = permit.redeem();
         let listed = matches!(attempt.action, Action::WakeNode { .. });
@@ -51,7 +51,7 @@ impl Deed {
     }
 
     /// Why the call is not made after all, asked immediately before it.
-    pub(super) fn refusal(&self, now: Timestamp, controls: &Controls) -> Option<&'static str> {
+    pub(super) fn refusal(&self, now: Timestamp, controls: &(Controls, u32)) -> Option<&'static str> {
         let calls = self.listed && self.task.is_none();
         if !calls {
             return None;
@@ -59,10 +59,10 @@ impl Deed {
         if now > self.until {
             return Some("it took too long to get to the call");
         }
-        if controls.kill_switch != KillSwitch::Off {
+        if controls.0.kill_switch != KillSwitch::Off {
             return Some("the kill switch is on");
         }
-        (*controls != self.controls).then_some("somebody has just set or announced something")
+        (*controls != self.controls).then_some("somebody has just set, announced or dismissed something")
     }
 
     /// The call, or another look at its task.
