@@ -293,15 +293,12 @@ impl Loop {
     /// Hands the engine what an operator said, and says what became of it.
     async fn ordered(&mut self, Ordered { incident, by, order, reply }: Ordered) {
         let open = self.engine.open_incidents().any(|(_, open)| open.id == incident);
-        // What was allowed a moment ago may not have been called for yet.
-        if matches!(order, Order::Dismiss | Order::Resolve) {
-            self.store.withdraw();
-            // It is no news to what is decided from here on; what else was set may be.
-            self.reread = true;
-            self.control().await;
-        }
         if open {
             self.turn(Input::Commanded(Command::Order { incident, by, order })).await;
+        }
+        // What was allowed before may not have been called for yet.
+        if matches!(order, Order::Dismiss | Order::Resolve) {
+            self.store.withdraw();
         }
         let taken = match (open, self.waiting.is_empty()) {
             (false, _) => Taken::NotOpen,

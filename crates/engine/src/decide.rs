@@ -19,7 +19,7 @@ use crate::observe::{GuestId, NodeName, Subject, Task};
 use crate::record::By;
 
 pub(crate) use guardrail::{
-    CLOCK_SKEW, STAGGER, VIEWS_MIN, ask_again, is_for_all, is_start, is_stop, stopped_since, succeeded,
+    CLOCK_SKEW, STAGGER, VIEWS_MIN, ask_again, is_start, is_stop, stopped_since, succeeded,
 };
 pub use guardrail::{GUARDRAILS, IGNORE_TAG, RESTART_TAG, VITAL};
 pub(crate) use hold::is_news;

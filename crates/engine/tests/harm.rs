@@ -535,6 +535,34 @@ fn a_call_that_outlived_its_incident_is_waited_for_ten_minutes() {
     );
 }
 
+/// Somebody closes an incident before its call is made, which then is not: that was no attempt, and nobody waits for its start.
+#[test]
+fn a_call_that_was_withdrawn_with_its_incident_was_no_attempt() {
+    let mut world = World::new();
+    world.orders.insert("qemu/101".parse().unwrap(), 1);
+    world.ups.insert("qemu/101".parse().unwrap(), 300);
+    let mut watch = watch(&world, Autonomy::ActReport);
+    for id in ["qemu/101", "lxc/200"] {
+        crash(&mut world, id);
+    }
+    play_calls(&mut watch, &mut world, 17, 35, &mut |_, _, _| None);
+    let incident =
+        watch.engine.open_incidents().find(|(_, open)| open.state.attempt().is_some()).unwrap().1.id;
+    watch.step(36, Input::Commanded(Command::Order { incident, by: "bob".into(), order: Order::Resolve }));
+    let outcome = Outcome::NotMade { why: "somebody has just set, announced or dismissed something".into() };
+    watch.step(37, Input::Acted { incident, attempt: 1, outcome });
+    play(&mut watch, &mut world, 41, 120, true);
+    let other = acted(&watch, "lxc/200");
+    assert!(other.len() == 1 && other[0].starts_with("37 "), "{:#?}", watch.log);
+    // It runs, and crashes once more: that is its first attempt.
+    world.start("qemu/101", 121);
+    play(&mut watch, &mut world, 125, 150, true);
+    crash(&mut world, "qemu/101");
+    play(&mut watch, &mut world, 161, 200, true);
+    let again = acted(&watch, "qemu/101");
+    assert!(again.len() == 2 && again[1].contains("attempt 1 of 3"), "{:#?}", watch.log);
+}
+
 /// Somebody closes an incident while its call is under way: until it has ended, its node is worked on.
 #[test]
 fn a_call_that_is_under_way_holds_other_nodes_although_its_incident_was_closed() {

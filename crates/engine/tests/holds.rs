@@ -59,14 +59,12 @@ fn in_a_storm_nothing_is_done_and_after_it_all_is_mended() {
         19   held      VM_CRASHED         qemu/102 (db01): too much happens at once; it may heal by itself for 0:15
         19   held      CT_CRASHED         lxc/200 (dns): too much happens at once; it may heal by itself for 0:15
         377  storm                        cluster: the storm is over; what is still wrong is seen to again
-        377  held      VM_CRASHED         qemu/101 (web01): another guest of pve1 goes first
         377  acting    VM_CRASHED         qemu/102 (db01): start it on pve2, attempt 1 of 3 (vm-crashed-restart)
         377  held      VM_CRASHED         qemu/101 (web01): pve2 is worked on, and one node at a time
         377  held      CT_CRASHED         lxc/200 (dns): pve2 is worked on, and one node at a time
         438  resolved  VM_CRASHED         qemu/102 (db01): running again, mended by Jarvis after 6:59
-        438  held      VM_CRASHED         qemu/101 (web01): another guest of pve1 goes first
         438  acting    VM_CRASHED         qemu/101 (web01): start it on pve1, attempt 1 of 3 (vm-crashed-restart)
-        438  held      CT_CRASHED         lxc/200 (dns): the guest before it was just started; 0:03 more
+        440  held      CT_CRASHED         lxc/200 (dns): the guest before it was just started; 0:01 more
         441  acting    CT_CRASHED         lxc/200 (dns): start it on pve1, attempt 1 of 3 (ct-crashed-restart)
         499  resolved  VM_CRASHED         qemu/101 (web01): running again, mended by Jarvis after 8:00
         502  resolved  CT_CRASHED         lxc/200 (dns): running again, mended by Jarvis after 8:03"#]].assert_eq(&lines(&watch, &["storm", "held", "acting", "resolved"]).join("\n"));

@@ -188,7 +188,6 @@ fn one_node_at_a_time_and_on_it_in_its_start_order() {
         34   inspect   qemu/101 closely
         34   inspect   qemu/102 closely
         34   inspect   lxc/200 closely
-        34   held      VM_CRASHED         qemu/101 (web01): another guest of pve1 goes first
         34   acting    VM_CRASHED         qemu/102 (db01): start it on pve2, attempt 1 of 3 (vm-crashed-restart)
         34   held      CT_CRASHED         lxc/200 (dns): pve2 is worked on, and one node at a time
         34   held      VM_CRASHED         qemu/101 (web01): pve2 is worked on, and one node at a time
@@ -200,11 +199,10 @@ fn one_node_at_a_time_and_on_it_in_its_start_order() {
         95   verified  VM_CRASHED         qemu/102 (db01): it has run for 1:00
         95   resolved  VM_CRASHED         qemu/102 (db01): running again, mended by Jarvis after 1:16
         95   inspect   lxc/200 closely
-        95   inspect   qemu/101 closely
-        95   held      CT_CRASHED         lxc/200 (dns): another guest of pve1 goes first
         95   acting    CT_CRASHED         lxc/200 (dns): start it on pve1, attempt 1 of 3 (ct-crashed-restart)
-        95   held      VM_CRASHED         qemu/101 (web01): the guest before it was just started; 0:03 more
         97   acted     CT_CRASHED         lxc/200 (dns): its task ended: OK
+        97   held      VM_CRASHED         qemu/101 (web01): the guest before it was just started; 0:01 more
+        98   inspect   qemu/101 closely
         98   acting    VM_CRASHED         qemu/101 (web01): start it on pve1, attempt 1 of 3 (vm-crashed-restart)
         100  acted     VM_CRASHED         qemu/101 (web01): its task ended: OK
         107  inspect   lxc/200 closely

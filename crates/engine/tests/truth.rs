@@ -10,7 +10,7 @@ use engine::policy::Policy;
 use engine::report::Event;
 use engine::{Engine, Input};
 use expect_test::expect;
-use world::{Watch, World, at, seen, stop_of_101};
+use world::{Watch, World, at, seen, startall, stop_of_101};
 
 /// What a look found, if the question for tasks had failed.
 fn without_tasks(mut answer: Evidence) -> Evidence {
@@ -105,6 +105,7 @@ fn a_node_that_was_reset_unseen_is_no_crash_of_its_guests() {
     watch.step(10, world.live("pve1", 10));
     // Reset at 12, up again at 19, before anybody noticed; startall brings back 101 and not 200.
     world.booted = 17;
+    world.tasks.push(startall(20));
     world.dead.insert("qemu/101".parse().unwrap());
     watch.step(21, world.live("pve1", 21));
     watch.look(&world, 21, 3);
@@ -129,6 +130,7 @@ fn a_backup_right_after_its_node_booted_does_not_make_a_crash_of_a_guest() {
     // No live list has been heard yet. The node is reset at 12 and up again at 17; the first thing on it is a backup.
     watch.critical(&world, 5);
     (world.booted, world.node("pve1").uptime) = (17, Some(8));
+    world.tasks.push(startall(18));
     world.lend("qemu/101", 20);
     world.start("lxc/200", 18);
     watch.critical(&world, 25);

@@ -15,7 +15,7 @@ use engine::policy::{Marks, Metric, Policy};
 use engine::{Engine, Input};
 use expect_test::expect;
 use jiff::SignedDuration;
-use world::{UPTIME, Watch, World, at, stop_of_101};
+use world::{UPTIME, Watch, World, at, startall, stop_of_101};
 
 #[test]
 fn a_crash_is_told_after_a_look_and_cleared_when_it_runs() {
@@ -118,6 +118,7 @@ fn a_lost_node_is_one_incident_and_its_return_another_line() {
     world.node("pve1").presence = Presence::Online;
     world.guest("qemu/101").status = GuestStatus::Stopped;
     world.guest("lxc/200").status = GuestStatus::Stopped;
+    (world.booted, world.tasks) = (371, vec![startall(400)]);
     for now in [401, 413, 425, 683, 695] {
         world.node("pve1").uptime = Some(now - 371);
         if now == 425 {

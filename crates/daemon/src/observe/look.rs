@@ -96,8 +96,9 @@ impl Observer {
         let down = |live: &BTreeMap<GuestId, Live>| {
             look.guests.iter().any(|guest| live.get(guest).is_none_or(|live| !live.running))
         };
+        // Also where its list cannot be read: then its row may be believed after some looks.
         let ended =
-            |id: &&GuestId| live.value().is_some_and(|all| all.get(id).is_some_and(|live| !live.running));
+            |id: &&GuestId| !live.value().is_some_and(|all| all.get(id).is_some_and(|live| live.running));
         let ended: Vec<GuestId> = look.configs.iter().filter(ended).copied().collect();
         let (journal, current, configs) = tokio::join!(
             async {

@@ -352,7 +352,7 @@ fn is_of(task: &Task, vmid: &str) -> bool {
 }
 
 /// Tasks without an id that work on a node's guests; others (a download, an update) hinder nobody.
-pub(crate) fn is_for_all(kind: &str) -> bool {
+fn is_for_all(kind: &str) -> bool {
     matches!(kind, "vzdump" | "startall" | "stopall" | "suspendall" | "migrateall")
         || kind.starts_with("bulk-")
 }

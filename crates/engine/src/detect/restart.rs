@@ -4,15 +4,15 @@
 
 use jiff::Timestamp;
 
-use crate::decide::{CLOCK_SKEW, RESTART_TAG, is_for_all, is_start, stopped_since, succeeded};
+use crate::decide::{CLOCK_SKEW, RESTART_TAG, is_start, stopped_since, succeeded};
 use crate::observe::{Guest, GuestConfig, GuestId, Task};
 use crate::record::By;
 
 /// What is to be said of a guest that ended with its node and still has no process.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Left {
-    /// PVE, or somebody, is still at work on it.
-    AtWork,
+    /// PVE has not started its guests yet, or is still at it, or somebody starts this one.
+    NotYet,
     /// It was started after the restart: at this time it ran, and what ended it since is another question.
     RanAt(Timestamp),
     /// Somebody stopped it, before the restart or since, or switched its node off in order.
@@ -21,6 +21,8 @@ pub(crate) enum Left {
     Wanted { failed: Option<Box<str>> },
     /// Nothing says that it is to run, or HA sees to it.
     NotWanted,
+    /// Whether it is to run could not be read.
+    NotRead,
 }
 
 /// The verdict. `last_seen` is when it was last seen with a process, which is before its node booted.
@@ -33,9 +35,15 @@ pub(crate) fn left(
     booted_at: Timestamp,
 ) -> Left {
     let vmid = id.vmid.to_string();
-    let about = |task: &&Task| *task.id == *vmid || (task.id.is_empty() && is_for_all(&task.kind));
-    if tasks.iter().filter(about).any(|task| task.ended_at.is_none()) {
-        return Left::AtWork;
+    // Other work on it stands against starting it, not against telling.
+    let starts_it = |task: &&Task| (*task.id == *vmid && is_start(&task.kind)) || is_start_of_all(&task.kind);
+    if tasks.iter().filter(starts_it).any(|task| task.ended_at.is_none()) {
+        return Left::NotYet;
+    }
+    // Each boot has its own, which tells besides that the list reaches back as far: who stopped it since is in it.
+    let boots = |task: &Task| &*task.kind == "startall" && task.started_at >= booted_at - CLOCK_SKEW;
+    if !tasks.iter().any(boots) {
+        return Left::NotYet;
     }
     if let Some(by) = stopped_since(tasks, id, last_seen - CLOCK_SKEW) {
         return Left::StoppedBy(by);
@@ -54,6 +62,10 @@ pub(crate) fn left(
     }
     let failed = starts().max_by_key(|task| task.started_at).and_then(|task| task.status.clone());
     Left::Wanted { failed }
+}
+
+fn is_start_of_all(kind: &str) -> bool {
+    matches!(kind, "startall" | "bulk-start")
 }
 
 #[cfg(test)]
@@ -107,27 +119,30 @@ mod tests {
         type Row = (&'static str, Option<&'static str>, GuestConfig, Vec<Task>, Left);
         #[rustfmt::skip]
         let table: Vec<Row> = vec![
-            ("it starts with its node, and no task did", None, boots(), none(), wanted(None)),
+            ("PVE has not begun with its guests", None, boots(), none(), Left::NotYet),
+            ("that was at another boot", None, boots(), vec![task("startall", "", 700, Some(720), "OK")], Left::NotYet),
+            ("it starts with its node, and no task did", None, boots(), vec![startall()], wanted(None)),
             ("PVE could not start it", None, boots(), vec![startall(), failed()], wanted(Some("storage 'nfs' is not online"))),
-            ("PVE tried twice", None, boots(), vec![failed(), task("qmstart", "101", 1150, Some(1151), "timeout")], wanted(Some("timeout"))),
-            ("a start that failed before the restart", None, boots(), vec![task("qmstart", "101", 900, Some(901), "timeout")], wanted(None)),
-            ("a start of another guest", None, boots(), vec![task("qmstart", "1101", 1112, Some(1113), "OK")], wanted(None)),
+            ("PVE tried twice", None, boots(), vec![startall(), failed(), task("qmstart", "101", 1150, Some(1151), "timeout")], wanted(Some("timeout"))),
+            ("a start that failed before the restart", None, boots(), vec![startall(), task("qmstart", "101", 900, Some(901), "timeout")], wanted(None)),
+            ("a start of another guest", None, boots(), vec![startall(), task("qmstart", "1101", 1112, Some(1113), "OK")], wanted(None)),
             ("its tag says so", None, config(false, &["web", "Jarvis-Restart"]), vec![startall()], wanted(None)),
             ("nothing says so", None, config(false, &["web"]), vec![startall()], Left::NotWanted),
-            ("HA sees to it", Some("started"), boots(), none(), Left::NotWanted),
-            ("HA ignores it", Some("ignored"), boots(), none(), wanted(None)),
-            ("startall runs", None, boots(), vec![task("startall", "", 1110, None, "")], Left::AtWork),
-            ("its start runs", None, boots(), vec![task("qmstart", "101", 1400, None, "")], Left::AtWork),
-            ("another one's start runs", None, boots(), vec![task("qmstart", "102", 1400, None, "")], wanted(None)),
-            ("an update of its node runs", None, boots(), vec![task("aptupdate", "", 1400, None, "")], wanted(None)),
-            ("somebody stopped it before the restart", None, boots(), vec![task("qmstop", "101", 991, Some(993), "OK")], stopped(task("qmstop", "101", 991, Some(993), "OK"))),
-            ("somebody stopped it long before: it ran again", None, boots(), vec![task("qmstop", "101", 900, Some(902), "OK")], wanted(None)),
+            ("HA sees to it", Some("started"), boots(), vec![startall()], Left::NotWanted),
+            ("HA ignores it", Some("ignored"), boots(), vec![startall()], wanted(None)),
+            ("startall runs", None, boots(), vec![task("startall", "", 1110, None, "")], Left::NotYet),
+            ("its start runs", None, boots(), vec![task("qmstart", "101", 1400, None, "")], Left::NotYet),
+            ("another one's start runs", None, boots(), vec![startall(), task("qmstart", "102", 1400, None, "")], wanted(None)),
+            ("an update of its node runs", None, boots(), vec![startall(), task("aptupdate", "", 1400, None, "")], wanted(None)),
+            ("somebody stopped it before the restart", None, boots(), vec![startall(), task("qmstop", "101", 991, Some(993), "OK")], stopped(task("qmstop", "101", 991, Some(993), "OK"))),
+            ("somebody stopped it long before: it ran again", None, boots(), vec![startall(), task("qmstop", "101", 900, Some(902), "OK")], wanted(None)),
             ("its node was switched off in order", None, boots(), vec![task("stopall", "", 995, Some(1005), "OK"), startall()], stopped(task("stopall", "", 995, Some(1005), "OK"))),
-            ("somebody stopped it since", None, boots(), vec![failed(), task("qmstop", "101", 1200, Some(1201), "OK")], stopped(task("qmstop", "101", 1200, Some(1201), "OK"))),
+            ("somebody stopped it since", None, boots(), vec![startall(), failed(), task("qmstop", "101", 1200, Some(1201), "OK")], stopped(task("qmstop", "101", 1200, Some(1201), "OK"))),
             ("it was started, and ended again", None, boots(), vec![startall(), task("qmstart", "101", 1112, Some(1114), "OK")], Left::RanAt(at(1114))),
-            ("it was started with a warning, and ended again", None, boots(), vec![task("qmstart", "101", 1112, Some(1114), "WARNINGS: 1")], Left::RanAt(at(1114))),
-            ("it was started, and somebody stopped it", None, boots(), vec![task("qmstart", "101", 1112, Some(1114), "OK"), task("qmstop", "101", 1200, Some(1201), "OK")], stopped(task("qmstop", "101", 1200, Some(1201), "OK"))),
-            ("a backup that the restart cut off", None, boots(), vec![task("vzdump", "101", 980, Some(1100), "unexpected status")], wanted(None)),
+            ("it was started with a warning, and ended again", None, boots(), vec![startall(), task("qmstart", "101", 1112, Some(1114), "WARNINGS: 1")], Left::RanAt(at(1114))),
+            ("it was started, and somebody stopped it", None, boots(), vec![startall(), task("qmstart", "101", 1112, Some(1114), "OK"), task("qmstop", "101", 1200, Some(1201), "OK")], stopped(task("qmstop", "101", 1200, Some(1201), "OK"))),
+            ("a backup of several runs", None, boots(), vec![startall(), task("vzdump", "", 1400, None, "")], wanted(None)),
+            ("a backup that the restart cut off", None, boots(), vec![startall(), task("vzdump", "101", 980, Some(1100), "unexpected status")], wanted(None)),
         ];
         for (row, ha, config, tasks, expected) in table {
             let found = left("qemu/101".parse().unwrap(), &guest(ha), &config, &tasks, at(990), at(1100));

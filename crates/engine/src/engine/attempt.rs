@@ -65,9 +65,7 @@ impl Engine {
         self.step_taken(turn, slot, step);
         self.scratch.reviews.remove(slot);
         let made = !matches!(outcome, Outcome::NotMade { .. });
-        if matches!(outcome, Outcome::NotMade { .. } | Outcome::Failed { .. }) {
-            self.memory.not_started(&attempt);
-        }
+        self.uncount(Some(slot), &attempt, &outcome);
         let Some(incident) = self.memory.incidents.get(slot) else { return };
         let runbook = self.runbook_named(&attempt.runbook, incident.finding.condition());
         let Some(incident) = self.memory.incidents.get_mut(slot) else { return };
@@ -80,7 +78,17 @@ impl Engine {
             incident.course.not_made = incident.course.not_made.saturating_add(1);
             incident.course.not_before = Some(turn.now + not_made_again(incident.course.not_made));
             incident.course.said = Said::Nothing;
+        }
+    }
+
+    /// What was not made was no attempt, and what did not start nobody waits for.
+    fn uncount(&mut self, slot: Option<&Slot>, attempt: &Attempt, outcome: &Outcome) {
+        let made = !matches!(outcome, Outcome::NotMade { .. });
+        if let Some(slot) = slot.filter(|_| !made) {
             self.memory.uncount(slot, attempt.at);
+        }
+        if !made || matches!(outcome, Outcome::Failed { .. }) {
+            self.memory.not_started(attempt);
         }
     }
 
@@ -92,6 +100,7 @@ impl Engine {
         {
             self.scratch.outlived.push(Outlived {
                 incident: incident.id,
+                slot: Some(slot.clone()),
                 condition: incident.finding.condition(),
                 subject: slot.subject.clone(),
                 name: incident.name.clone(),
@@ -101,8 +110,9 @@ impl Engine {
         }
     }
 
-    fn outcome_of(&self, turn: &mut Turn, call: Outlived, outcome: Outcome) {
-        let Outlived { incident, condition, subject, name, node, attempt } = call;
+    fn outcome_of(&mut self, turn: &mut Turn, call: Outlived, outcome: Outcome) {
+        let Outlived { incident, slot, condition, subject, name, node, attempt } = call;
+        self.uncount(slot.as_ref(), &attempt, &outcome);
         let fact = Fact::Remedy { incident, condition, step: Step::Acted { attempt, outcome } };
         self.tell(turn, Entry { at: turn.now, subject, name, node, fact });
     }

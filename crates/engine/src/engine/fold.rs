@@ -65,10 +65,7 @@ impl Memory {
             (suspect.asked_at, suspect.due) = (None, Timestamp::MIN);
         }
         for suspect in self.suspects.values_mut() {
-            suspect.asked_at = None;
-            if !suspect.after_restart {
-                suspect.due = Timestamp::MIN;
-            }
+            (suspect.asked_at, suspect.due) = (None, Timestamp::MIN);
         }
         self
     }

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::act::{Action, Attempt};
 use crate::decide::{STAGGER, WINDOW_MAX};
 use crate::detect::guest::{self, ROW_AGE, Suspicion};
+use crate::detect::node;
 use crate::incident::{Incidents, Slot};
 use crate::observe::{
     Cause, Guest, GuestEvidence, GuestId, GuestStatus, Live, MacAddress, Node, NodeName, Presence, Round,
@@ -93,7 +94,7 @@ impl Memory {
     /// A start that failed lets the next one wait no longer than it must.
     pub(super) fn not_started(&mut self, attempt: &Attempt) {
         if let Action::StartGuest { node, .. } = &attempt.action
-            && let Some(last) = self.last_starts.get_mut(node)
+            && let Some(last) = self.last_starts.get_mut(node).filter(|last| last.at == attempt.at)
         {
             last.apart = STAGGER;
         }
@@ -401,6 +402,14 @@ impl KnownNode {
             (None, _) | (_, None) => true,
         };
         told && asked_at.duration_since(online_since) >= ROW_AGE
+    }
+
+    /// Whether its statistics stand still, as it was last seen.
+    pub(super) fn stalled(&self) -> bool {
+        let (moved_at, member_since) = (self.moved_at, self.member_since);
+        let seen =
+            self.seen_at.map(|at| node::stalled(self.presence, self.uptime, moved_at, member_since, at));
+        seen.unwrap_or(false)
     }
 
     /// Whether it was restarted since it was last seen.

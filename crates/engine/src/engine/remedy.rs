@@ -85,11 +85,25 @@ pub(super) struct Scratch {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Outlived {
     pub(super) incident: IncidentId,
+    /// What it counts for.
+    #[serde(default)]
+    pub(super) slot: Option<Slot>,
     pub(super) condition: Condition,
     pub(super) subject: Subject,
     pub(super) name: Option<Box<str>>,
     pub(super) node: Option<NodeName>,
     pub(super) attempt: Attempt,
+}
+
+/// What a candidate does in this turn.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// It is looked at.
+    Looks,
+    /// Another one of its node goes first.
+    Queues,
+    /// It is decided on.
+    Goes,
 }
 
 /// An open incident about which something may be done.
@@ -204,49 +218,72 @@ impl Engine {
     }
 
     fn decide_all(&mut self, turn: &mut Turn) {
-        let mut candidates = self.candidates();
-        candidates.sort_by(|a, b| (a.order, a.since, &a.slot).cmp(&(b.order, b.since, &b.slot)));
-        let (looked_for, looking) = self.looked_for(turn.now, &candidates);
-        for (candidate, looks) in candidates.into_iter().zip(looked_for) {
-            if looks {
+        let candidates = self.candidates();
+        let places = self.places(turn.now, &candidates);
+        for (candidate, place) in candidates.into_iter().zip(places) {
+            if place == Place::Looks {
                 self.ask_review(turn, &candidate.slot);
                 continue;
             }
-            let queued = looking.contains(candidate.action.node());
-            let decision = self.decide_on(turn.now, &candidate, queued);
+            let decision = self.decide_on(turn.now, &candidate, place == Place::Queues);
             self.follow(turn, candidate, decision);
         }
     }
 
-    /// Which of them are to be looked at first, and the nodes of those: in its node's start order, nobody goes before the order
-    /// of all of them is known.
-    fn looked_for(&self, now: Timestamp, candidates: &[Candidate]) -> (Vec<bool>, BTreeSet<NodeName>) {
-        let looks: Vec<bool> = candidates
-            .iter()
-            .map(|candidate| matches!(self.decide_on(now, candidate, false), Decision::Look))
-            .collect();
-        let looking = candidates
-            .iter()
-            .zip(&looks)
-            .filter(|(candidate, looks)| **looks && self.allowed(candidate))
-            .map(|(candidate, _)| candidate.action.node().clone())
-            .collect();
-        (looks, looking)
+    /// Who is to be looked at first, and who waits for that, in the order of the candidates. In its node's start order nobody goes
+    /// before the order of all of them is known, or before the look at the one whose turn it is: what was found of the others
+    /// grows old meanwhile, and is found anew when it is theirs.
+    fn places(&self, now: Timestamp, candidates: &[Candidate]) -> Vec<Place> {
+        let mut first = BTreeSet::new();
+        let mut looking = BTreeSet::new();
+        let mut places = Vec::with_capacity(candidates.len());
+        for candidate in candidates {
+            let node = candidate.action.node();
+            let decision = self.decide_on(now, candidate, false);
+            let looks = matches!(decision, Decision::Look);
+            let allowed = self.allowed(candidate);
+            let in_turn =
+                allowed && matches!(decision, Decision::Look | Decision::Act(_)) && first.insert(node);
+            let asked = looks && (in_turn || !allowed || !self.is_ordered(candidate));
+            if asked && allowed {
+                looking.insert(node);
+            }
+            places.push(match (asked, looks) {
+                (true, _) => Place::Looks,
+                (false, true) => Place::Queues,
+                (false, false) => Place::Goes,
+            });
+        }
+        for (place, candidate) in places.iter_mut().zip(candidates) {
+            if *place == Place::Goes && looking.contains(candidate.action.node()) {
+                *place = Place::Queues;
+            }
+        }
+        places
+    }
+
+    /// Whether its place in its node's start order is known, by a look however old.
+    fn is_ordered(&self, candidate: &Candidate) -> bool {
+        let reviewed = self.scratch.reviews.get(&candidate.slot);
+        reviewed.is_some_and(|reviewed| {
+            reviewed.answer.is_some() && reviewed.of.as_ref() == Some(candidate.action.node())
+        })
     }
 
     /// What stands against doing something about each open incident, asked anew. A turn asks the same, and tells of it
     /// what is news.
     pub fn objections(&self, now: Timestamp) -> Vec<(IncidentId, Vec<Hold>)> {
         let candidates = self.candidates();
-        let (_, looking) = self.looked_for(now, &candidates);
-        let objections = |candidate: &Candidate| {
-            let queued = looking.contains(candidate.action.node());
-            match self.decide_on(now, candidate, queued) {
-                Decision::Hold(holds) => Some((candidate.incident, holds)),
-                Decision::Look | Decision::Recommend(_) | Decision::Act(_) | Decision::Escalate => None,
-            }
+        let places = self.places(now, &candidates);
+        let objections = |(candidate, place): (&Candidate, Place)| match self.decide_on(
+            now,
+            candidate,
+            place == Place::Queues,
+        ) {
+            Decision::Hold(holds) => Some((candidate.incident, holds)),
+            Decision::Look | Decision::Recommend(_) | Decision::Act(_) | Decision::Escalate => None,
         };
-        candidates.iter().filter_map(objections).collect()
+        candidates.iter().zip(places).filter_map(objections).collect()
     }
 
     fn follow(&mut self, turn: &mut Turn, candidate: Candidate, decision: Decision) {
@@ -261,6 +298,10 @@ impl Engine {
                 self.look_again(turn.now, &slot);
                 if let Some(incident) = self.memory.incidents.get_mut(&slot) {
                     incident.course.object(action.node(), &holds);
+                }
+                // Whose turn it is within its node is decided within a breath, and may be its own.
+                if matches!(holds[..], [Hold::Queue(_)]) {
+                    return;
                 }
                 let said = Said::Held(holds.clone());
                 self.say(turn, &slot, said, Step::Held { action, holds, runbook: runbook.id, level });
@@ -303,10 +344,10 @@ impl Engine {
         debug_assert_eq!(Some(condition), self.memory.incidents.get(&slot).map(|i| i.finding.condition()));
     }
 
-    /// Incidents that wait for something to be done, with what that would be.
+    /// Incidents that wait for something to be done, with what that would be: in start order, then the oldest first.
     pub(super) fn candidates(&self) -> Vec<Candidate> {
         let told = self.memory.incidents.told();
-        told.filter_map(|(slot, incident)| {
+        let candidates = told.filter_map(|(slot, incident)| {
             let since = match (&incident.state, &incident.course.approved) {
                 (State::Open { since }, _) | (State::Escalated { since, .. }, Some(_)) => *since,
                 (State::Escalated { .. }, None)
@@ -325,8 +366,10 @@ impl Engine {
             let order = self.config_of(slot).and_then(|config| config.order).unwrap_or(u32::MAX);
             let (slot, incident) = (slot.clone(), incident.id);
             Some(Candidate { slot, incident, condition, since, action, runbook: runbook.clone(), order })
-        })
-        .collect()
+        });
+        let mut candidates: Vec<Candidate> = candidates.collect();
+        candidates.sort_by(|a, b| (a.order, a.since, &a.slot).cmp(&(b.order, b.since, &b.slot)));
+        candidates
     }
 
     /// A guest's configuration, as far as it was looked at.

@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::guests::{ASK_AGAIN, ASK_TIMES};
-use super::memory::{KnownGuest, Suspect};
+use super::memory::{KnownGuest, KnownNode, Suspect};
 use super::{Engine, Turn};
 use crate::detect::guest::{self, Stopped, Suspicion};
 use crate::detect::restart::{Left, left};
@@ -90,7 +90,9 @@ impl Engine {
                 self.memory.suspects.remove(&id);
                 return self.crashed(turn, id, known, from, answer);
             }
-            Stopped::NotAsked(_) if suspect.after_restart => Why::NodeRestarted,
+            Stopped::NotAsked(words) if suspect.after_restart => {
+                Why::NotAsked(format!("its node was restarted, and {words}").into())
+            }
             Stopped::NotAsked(words) => Why::NotAsked(words),
             Stopped::Task(by) => Why::Task(by),
             Stopped::HighAvailability(state) => Why::HighAvailability { state },
@@ -145,11 +147,11 @@ impl Engine {
             Some(Some(config)) if config.template => Left::NotWanted,
             Some(Some(config)) => left(id, &known.guest, config, tasks, suspect.last_seen, booted_at),
             // Moved or destroyed just now, which the next round tells.
-            Some(None) => Left::AtWork,
-            None => Left::NotWanted,
+            Some(None) => Left::NotYet,
+            None => Left::NotRead,
         };
         let why = match found {
-            Left::AtWork if suspect.tries < RESTART_TIMES => return self.ask_again(turn.now, id),
+            Left::NotYet if suspect.tries < RESTART_TIMES => return self.ask_again(turn.now, id),
             Left::RanAt(ran_at) => {
                 let suspect = Suspect { last_seen: ran_at, after_restart: false, ..suspect.clone() };
                 self.memory.suspects.insert(id, suspect.clone());
@@ -163,7 +165,11 @@ impl Engine {
                 return self.found(turn, slot, finding, Some(node), name);
             }
             Left::StoppedBy(by) => Why::Task(by),
-            Left::NotWanted | Left::AtWork => Why::NodeRestarted,
+            Left::NotWanted => Why::NodeRestarted,
+            Left::NotYet => Why::NotAsked("its node was restarted, and has not started its guests".into()),
+            Left::NotRead => {
+                Why::NotAsked("its node was restarted, and whether it is to run could not be read".into())
+            }
         };
         self.memory.suspects.remove(&id);
         self.changed(turn, id, why, from);
@@ -225,8 +231,7 @@ impl Engine {
         let down_at = if held || guest::started_after(tasks, id, down_at) { now } else { down_at };
         let long_asked = suspect.tries >= ASK_TIMES || known.unlisted >= UNLISTED_TIMES;
         // A row of statistics that do not move may have stood so for as long as they do.
-        let moving = Slot { check: Check::StatsStale, subject: Subject::Node(known.guest.node.clone()) };
-        let moving = self.memory.incidents.get(&moving).is_none();
+        let moving = !self.memory.nodes.get(&known.guest.node).is_some_and(KnownNode::stalled);
         let row_stands = long_asked && moving && row_stands(now, id, known, answer);
         let verdict = guest::why_stopped(id, &known.guest, suspect.last_seen, answer, down_at, row_stands);
         (verdict, known.moved_at.is_some_and(|at| at > suspect.last_seen))

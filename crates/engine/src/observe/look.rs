@@ -43,7 +43,7 @@ pub struct GuestLook {
     pub guests: BTreeSet<GuestId>,
     /// Those of them whose QEMU is to be asked itself (`status/current`), because it seems to hang.
     pub current: BTreeSet<GuestId>,
-    /// Those of them whose configuration is to be read if they have no process: their node was restarted, and they are to
+    /// Those of them whose configuration is to be read unless they are seen to run: their node was restarted, and they are to
     /// run again or not.
     #[serde(default)]
     pub configs: BTreeSet<GuestId>,
@@ -136,7 +136,7 @@ pub struct GuestEvidence {
     pub journal: Seen<Vec<Box<str>>>,
     /// What QEMU says itself, of those in [`GuestLook::current`].
     pub current: BTreeMap<GuestId, Seen<Current>>,
-    /// The configuration of those in [`GuestLook::configs`] that have no process; `None`: there is none on that node.
+    /// The configuration of those in [`GuestLook::configs`] that were not seen to run; `None`: there is none on that node.
     #[serde(default)]
     pub configs: BTreeMap<GuestId, Seen<Option<GuestConfig>>>,
 }

@@ -147,6 +147,7 @@ impl World {
     /// pve1 loses power and is up again at this second, before anybody noticed: its guests have no process.
     pub fn reset(&mut self, second: i64) {
         self.booted = second;
+        self.tasks.push(startall(second + 3));
         for guest in self.guests.values_mut().filter(|guest| guest.node.as_str() == "pve1") {
             guest.status = GuestStatus::Stopped;
         }
@@ -454,6 +455,19 @@ impl Watch {
     #[track_caller]
     pub fn check(&self, expected: Expect) {
         expected.assert_eq(&self.log.join("\n"));
+    }
+}
+
+/// pve1 starts its guests after its boot, which takes ten seconds.
+pub fn startall(second: i64) -> Task {
+    Task {
+        upid: format!("UPID:pve1:startall:{second}").into(),
+        kind: "startall".into(),
+        id: "".into(),
+        user: "root@pam".into(),
+        started_at: at(second),
+        ended_at: Some(at(second + 10)),
+        status: Some("OK".into()),
     }
 }
 

@@ -347,7 +347,8 @@ impl Asker {
             current.insert(*id, seen(cluster, of.0));
         }
         let mut configs = BTreeMap::new();
-        for id in look.configs.iter().filter(|id| down(id)) {
+        let runs = |id| live.as_ref().is_ok_and(|live| live.get(id).is_some_and(|of| of.running));
+        for id in look.configs.iter().filter(|id| !runs(*id)) {
             let of = self.on_node(cluster, "config", node, By::Proxy, |_| Ok(cluster.config_of(node, *id)));
             takes += of.1;
             configs.insert(*id, seen(cluster, of.0));
