@@ -36,7 +36,7 @@ fn the_least_configuration_is_complete() {
         server.allowed_origins        []  (default)
         server.behind_proxy           []  (default)
         server.tls_cert               none: no TLS  (default)
-        server.password               none: the log shows a code with which to set one  (default)
+        server.password               none: the log shows a link with which to set one  (default)
         store.path                    data/jarvis.db  (default)
         store.retention_days          30  (default)
         store.tape_days               7  (default)

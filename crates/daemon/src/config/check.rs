@@ -211,7 +211,7 @@ impl Checker<'_, '_> {
             return Some(Secret::new(password));
         }
         let Some(file) = file else {
-            self.set("server.password", "none: the log shows a code with which to set one", None);
+            self.set("server.password", "none: the log shows a link with which to set one", None);
             return None;
         };
         self.secret_file(file, "server.password_file")

@@ -49,7 +49,7 @@ pub(crate) fn left(
         return Left::StoppedBy(by);
     }
     let starts = || {
-        let of_it = |task: &&Task| *task.id == *vmid && is_start(&task.kind) && task.started_at > booted_at;
+        let of_it = |task: &&Task| *task.id == *vmid && is_start(&task.kind) && task.started_at >= booted_at;
         tasks.iter().filter(of_it)
     };
     if let Some(ran_at) = starts().filter(|task| succeeded(task)).filter_map(|task| task.ended_at).max() {
@@ -125,6 +125,7 @@ mod tests {
             ("PVE could not start it", None, boots(), vec![startall(), failed()], wanted(Some("storage 'nfs' is not online"))),
             ("PVE tried twice", None, boots(), vec![startall(), failed(), task("qmstart", "101", 1150, Some(1151), "timeout")], wanted(Some("timeout"))),
             ("a start that failed before the restart", None, boots(), vec![startall(), task("qmstart", "101", 900, Some(901), "timeout")], wanted(None)),
+            ("a start at the very instant", None, boots(), vec![startall(), task("qmstart", "101", 1100, Some(1101), "timeout")], wanted(Some("timeout"))),
             ("a start of another guest", None, boots(), vec![startall(), task("qmstart", "1101", 1112, Some(1113), "OK")], wanted(None)),
             ("its tag says so", None, config(false, &["web", "Jarvis-Restart"]), vec![startall()], wanted(None)),
             ("nothing says so", None, config(false, &["web"]), vec![startall()], Left::NotWanted),
