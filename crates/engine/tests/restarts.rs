@@ -7,7 +7,9 @@ mod world;
 use engine::Input;
 use engine::act::Outcome;
 use engine::decide::Autonomy;
-use engine::observe::{Blindness, Cause, Evidence, GuestStatus, Inspection, Round, Seen, Task};
+use engine::observe::{
+    Blindness, Cause, Evidence, GuestEvidence, GuestStatus, Inspection, Round, Seen, Task,
+};
 use engine::policy::Policy;
 use expect_test::expect;
 use world::play::{acted, play, watch};
@@ -314,4 +316,116 @@ fn sixty_guests_are_started_one_after_the_other_however_slow_the_looks() {
     let started = acted(&watch, "qemu/1");
     assert_eq!(started.len(), 61, "{:#?}", watch.log.iter().rev().take(20).collect::<Vec<_>>());
     assert!(started[0].contains("qemu/1059 "), "in their order: {}", started[0]);
+}
+
+/// Rounds each 12 s, and each answer about guests as `change` leaves it.
+fn drive(
+    watch: &mut Watch,
+    world: &World,
+    (from, to): (i64, i64),
+    change: &mut dyn FnMut(&mut GuestEvidence, i64),
+) {
+    for second in from..to {
+        if (second - from) % 12 == 0 {
+            watch.step(second, world.round(Round::Critical, second));
+        }
+        if watch.engine.next_wake().is_some_and(|wake| wake <= at(second)) {
+            watch.step(second, Input::Tick);
+        }
+        for inspection in std::mem::take(&mut watch.asked) {
+            let mut answer = world.answer(&inspection, second);
+            if let Evidence::Guests(found) = &mut answer {
+                change(found, second);
+            }
+            watch.step(second, Input::Inspected { inspection, answer });
+        }
+    }
+}
+
+fn hidden() -> Blindness {
+    Blindness { cause: Cause::Unreachable, words: "595 connection refused".into() }
+}
+
+/// How often the guest was looked at, and the last that was told of it.
+fn looks_and_end(watch: &Watch) -> (usize, String) {
+    let of_it = watch.log.iter().filter(|line| line.contains("qemu/101"));
+    let (looks, told): (Vec<&String>, Vec<&String>) = of_it.partition(|line| line.contains("inspect"));
+    (looks.len(), told.last().map_or("nothing", |line| &line[5..]).trim_start().into())
+}
+
+#[test]
+fn what_is_never_known_is_given_up_and_said() {
+    type Change = fn(&mut GuestEvidence);
+    #[rustfmt::skip]
+    let table: [(&str, Change, &str); 4] = [
+        ("its node's list, and its boot", |found| (found.live, found.booted_at) = (Seen::NotReached(hidden()), Seen::NotReached(hidden())), "its node was restarted, and 595 connection refused"),
+        ("its node's tasks", |found| found.tasks = Seen::NotReached(hidden()), "its node was restarted, and 595 connection refused"),
+        ("its configuration", |found| found.configs.values_mut().for_each(|config| *config = Seen::NotReached(hidden())), "its node was restarted, and whether it is to run could not be read"),
+        ("PVE's start of its guests", |found| found.tasks = Seen::At { value: Vec::new(), asked_at: found.tasks.asked_at().unwrap() }, "its node was restarted, and has not started its guests"),
+    ];
+    for (what, change, why) in table {
+        let (world, mut watch) = reset();
+        drive(&mut watch, &world, (29, 40_000), &mut |found, _| change(found));
+        let (looks, end) = looks_and_end(&watch);
+        assert_eq!(
+            (looks, &*end),
+            (
+                100,
+                &*format!(
+                    "noted                        qemu/101 (web01): running to stopped, cause not known: {why}"
+                )
+            ),
+            "{what}"
+        );
+    }
+}
+
+/// A list that cannot be read, for one unreadable row or a right that is gone, hides nothing for ever: the guest's own row stands.
+#[test]
+fn what_its_node_does_not_list_is_found_by_its_row() {
+    let (world, mut watch) = reset();
+    drive(&mut watch, &world, (29, 400), &mut |found, _| found.live = Seen::NotReached(hidden()));
+    let opened: Vec<&String> = watch.log.iter().filter(|line| line.contains("opened")).collect();
+    assert!(
+        opened.len() == 1 && opened[0].ends_with("it is to run, and nobody has started it again"),
+        "{:#?}",
+        watch.log
+    );
+}
+
+#[test]
+fn what_was_moved_meanwhile_is_not_started_where_it_is() {
+    let mut world = World::new();
+    let mut watch = watch(&world, Autonomy::ActReport);
+    // VM 102 comes to pve1, which then loses power; who stopped it may be known where it was.
+    world.guest("qemu/102").node = "pve1".parse().unwrap();
+    watch.step(17, world.round(Round::Critical, 17));
+    world.reset(19);
+    drive(&mut watch, &world, (29, 400), &mut |_, _| {});
+    let of_it: Vec<&String> =
+        watch.log.iter().filter(|line| line.contains("qemu/102") && !line.contains("inspect")).collect();
+    assert!(
+        of_it.last().unwrap().ends_with("running to stopped, with its node's restart"),
+        "{:#?}",
+        watch.log
+    );
+}
+
+#[test]
+fn what_was_made_a_template_meanwhile_is_not_started() {
+    let (world, mut watch) = reset();
+    drive(&mut watch, &world, (29, 400), &mut |found, _| {
+        for config in found.configs.values_mut() {
+            if let Seen::At { value: Some(config), .. } = config {
+                config.template = true;
+            }
+        }
+    });
+    let (looks, end) = looks_and_end(&watch);
+    assert_eq!(
+        (looks, &end[end.len() - 43..]),
+        (1, "running to stopped, with its node's restart"),
+        "{:#?}",
+        watch.log
+    );
 }

@@ -264,10 +264,7 @@ impl Engine {
 
     /// Whether its place in its node's start order is known, by a look however old.
     fn is_ordered(&self, candidate: &Candidate) -> bool {
-        let reviewed = self.scratch.reviews.get(&candidate.slot);
-        reviewed.is_some_and(|reviewed| {
-            reviewed.answer.is_some() && reviewed.of.as_ref() == Some(candidate.action.node())
-        })
+        self.scratch.reviews.get(&candidate.slot).is_some_and(|reviewed| reviewed.answer.is_some())
     }
 
     /// What stands against doing something about each open incident, asked anew. A turn asks the same, and tells of it
