@@ -1,7 +1,7 @@
 //! What the observer makes of a simulated cluster that answers as PVE does: rounds, doors, and each kind of look.
 //!
-//! Each test waits for what it expects. Time in the cluster runs ten times as fast, so that PVE's own patience (30 s)
-//! costs three seconds.
+//! Each test waits for what it expects. Time in the cluster runs five times as fast, so that PVE's own patience (30 s)
+//! costs six seconds.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by its panic")]
 
@@ -23,7 +23,7 @@ use sim::script::Script;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-const SPEED: f64 = 10.0;
+const SPEED: f64 = 5.0;
 const TOKEN: &str = "jarvis@pve!test";
 const SECRET: &str = "33333333-3333-3333-3333-333333333333";
 const LAB: &str = "nodes pve1 pve2 pve3\n\

@@ -19,7 +19,7 @@ use crate::observe::{GuestId, NodeName, Subject, Task};
 use crate::record::By;
 
 pub(crate) use guardrail::{
-    CLOCK_SKEW, STAGGER, VIEWS_MIN, ask_again, is_start, is_stop, stopped_since, succeeded,
+    CLOCK_SKEW, STAGGER, VIEWS_MIN, ask_again, is_start, is_stop, is_wanted, stopped_since, succeeded,
 };
 pub use guardrail::{GUARDRAILS, IGNORE_TAG, RESTART_TAG, VITAL};
 pub(crate) use hold::is_news;
@@ -27,10 +27,10 @@ pub use hold::{Hold, words};
 pub use runbook::{Known, Only, Remedy, Runbook, WINDOW_MAX, built_in, runbook, usual};
 
 /// What a look found allows an act for this long after it was asked for (its answer may take half of it): a person or another
-/// Jarvis may come in between, and this process may have been suspended.
+/// Jarvis may come in between, and this process may have been suspended. A permit is good for as long, at most.
 pub(crate) const FRESH: SignedDuration = SignedDuration::from_secs(20);
-/// And its call is made within this, or not at all.
-const PERMIT_MAX: SignedDuration = SignedDuration::from_secs(25);
+/// The call that a look allows is made within this from when the look was asked for, or not at all.
+const CALL_WITHIN: SignedDuration = SignedDuration::from_secs(25);
 
 /// What the operator allows Jarvis to do by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -360,7 +360,7 @@ pub fn decide(case: &Case, incident: IncidentId, subject: &Subject) -> Decision 
         Some(_) if !allowed => return Decision::Recommend(case.action.clone()),
         Some(_) => {}
     }
-    let until = case.looked_at.map_or(case.now + FRESH, |at| at + PERMIT_MAX).min(case.now + FRESH);
+    let until = case.looked_at.map_or(case.now + FRESH, |at| at + CALL_WITHIN).min(case.now + FRESH);
     let attempt = Attempt {
         number: made.saturating_add(1),
         action: case.action.clone(),

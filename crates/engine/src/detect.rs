@@ -89,7 +89,7 @@ pub enum Finding {
         kind: GuestKind,
         /// What it did before.
         previous: GuestStatus,
-        /// How PVE's own start of it ended, in PVE's words; `None` where there was none.
+        /// How the last start of it since the boot failed, whoever asked for it, in PVE's words; `None` where none is known.
         failed: Option<Box<str>>,
     },
     /// A value stands above its mark.

@@ -549,7 +549,8 @@ fn a_call_that_was_withdrawn_with_its_incident_was_no_attempt() {
     let incident =
         watch.engine.open_incidents().find(|(_, open)| open.state.attempt().is_some()).unwrap().1.id;
     watch.step(36, Input::Commanded(Command::Order { incident, by: "bob".into(), order: Order::Resolve }));
-    let outcome = Outcome::NotMade { why: "somebody has just set, announced or dismissed something".into() };
+    let outcome =
+        Outcome::NotMade { why: "somebody has just set, announced, dismissed or closed something".into() };
     watch.step(37, Input::Acted { incident, attempt: 1, outcome });
     play(&mut watch, &mut world, 41, 120, true);
     let other = acted(&watch, "lxc/200");

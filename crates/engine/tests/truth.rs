@@ -525,3 +525,20 @@ fn a_task_that_began_after_a_stop_did_not_stop_it() {
         34   inspect   pve1 qemu/101
         34   opened    VM_CRASHED         qemu/101 (web01): running to stopped, and no task asked for it (a crash, or a power-off from inside)"#]]);
 }
+
+/// What is asked is where it is now: who stopped it may have done so where it was, and that node's tasks say nothing of it.
+#[test]
+fn a_guest_that_is_down_where_it_was_moved_to_may_have_been_stopped_before() {
+    let (mut world, mut watch) = started();
+    world.guest("qemu/101").node = "pve2".parse().unwrap();
+    world.guest("qemu/101").status = GuestStatus::Stopped;
+    for round in (17..90).step_by(12) {
+        watch.critical(&world, round);
+    }
+    let told: Vec<&String> = watch.log.iter().filter(|line| line.contains("running to stopped")).collect();
+    assert!(
+        told.len() == 1 && told[0].ends_with("cause not known: it was moved since it was last seen running"),
+        "{:#?}",
+        watch.log
+    );
+}

@@ -175,8 +175,7 @@ struct Play<'a> {
     /// The last checkpoint, and what was recorded since.
     kept: (Checkpoint, Vec<Entry>),
     kept_at: Timestamp,
-    /// What operators have set. A restart finds it as it was.
-    /// With how often an operator has withdrawn something.
+    /// What operators have set, and how often one of them has dismissed or closed something. A restart finds it as it was.
     controls: (Controls, u32),
 }
 

@@ -93,7 +93,7 @@ impl Actor {
                 }
                 // A store that is closed tells of nothing any more, and takes nothing either.
                 let changed = settings.has_changed().unwrap_or(true);
-                changed.then_some("somebody has just set, announced or dismissed something")
+                changed.then_some("somebody has just set, announced, dismissed or closed something")
             }
             Err(error) => {
                 tracing::error!(cluster = %self.cluster, "the kill switch cannot be read: {error}");
@@ -171,9 +171,9 @@ mod tests {
             ("a clock set back",             Seconds(-3_600), None),
             ("the kill switch",              Switch("true"),  Some("the kill switch is on")),
             ("a switch that cannot be read", Switch("maybe"), Some("the kill switch is on")),
-            ("a switch set to off",          Switch("false"), Some("somebody has just set, announced or dismissed something")),
+            ("a switch set to off",          Switch("false"), Some("somebody has just set, announced, dismissed or closed something")),
             ("a stop that is not stored",    Halt,            Some("the kill switch is on")),
-            ("another level",                Level,           Some("somebody has just set, announced or dismissed something")),
+            ("another level",                Level,           Some("somebody has just set, announced, dismissed or closed something")),
             ("the store is closed",          Closed,          Some("whether the kill switch is on could not be read")),
         ];
         for (name, between, expected) in table {

@@ -18,7 +18,8 @@ pub const RESTART_TAG: &str = "jarvis-restart";
 /// Every name that begins with one of these.
 pub const VITAL: [&str; 4] = ["corosync", "pve-cluster", "pve-ha-", "watchdog"];
 
-/// Between two starts on one node: PVE's own startall waits as long (pve-domain 9.27).
+/// Least time between two starts on one node, whose guests may ask for more (`up=`): PVE's own startall waits as long
+/// (pve-domain 9.27).
 pub(crate) const STAGGER: SignedDuration = SignedDuration::from_secs(3);
 /// Clocks of nodes differ by seconds (pve-domain 9.26).
 pub(crate) const CLOCK_SKEW: SignedDuration = SignedDuration::from_secs(5);
@@ -276,8 +277,12 @@ fn cause_stands(case: &Case) -> Option<Hold> {
 fn not_wanted(case: &Case) -> Option<Hold> {
     let Action::StartGuest { .. } = case.action else { return None };
     let facts = facts(case)?;
-    let wanted = facts.onboot || facts.tags.iter().any(|tag| tag.eq_ignore_ascii_case(RESTART_TAG));
-    (!wanted).then_some(Hold::NotWanted)
+    (!is_wanted(facts.onboot, facts.tags)).then_some(Hold::NotWanted)
+}
+
+/// Whether somebody said that a guest is to run.
+pub(crate) fn is_wanted(onboot: bool, tags: &[Box<str>]) -> bool {
+    onboot || tags.iter().any(|tag| tag.eq_ignore_ascii_case(RESTART_TAG))
 }
 
 fn grace(case: &Case) -> Option<Hold> {

@@ -4,7 +4,7 @@
 
 use jiff::Timestamp;
 
-use crate::decide::{CLOCK_SKEW, RESTART_TAG, is_start, stopped_since, succeeded};
+use crate::decide::{CLOCK_SKEW, is_start, is_wanted, stopped_since, succeeded};
 use crate::observe::{Guest, GuestConfig, GuestId, Task};
 use crate::record::By;
 
@@ -56,8 +56,7 @@ pub(crate) fn left(
         return Left::RanAt(ran_at);
     }
     let managed = guest.ha.as_deref().is_some_and(|state| state != "ignored");
-    let wanted = config.onboot || config.tags.iter().any(|tag| tag.eq_ignore_ascii_case(RESTART_TAG));
-    if managed || !wanted {
+    if managed || !is_wanted(config.onboot, &config.tags) {
         return Left::NotWanted;
     }
     let failed = starts().max_by_key(|task| task.started_at).and_then(|task| task.status.clone());

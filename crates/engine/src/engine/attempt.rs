@@ -65,7 +65,7 @@ impl Engine {
         self.step_taken(turn, slot, step);
         self.scratch.reviews.remove(slot);
         let made = !matches!(outcome, Outcome::NotMade { .. });
-        self.uncount(Some(slot), &attempt, &outcome);
+        self.settle_count(Some(slot), &attempt, &outcome);
         let Some(incident) = self.memory.incidents.get(slot) else { return };
         let runbook = self.runbook_named(&attempt.runbook, incident.finding.condition());
         let Some(incident) = self.memory.incidents.get_mut(slot) else { return };
@@ -81,8 +81,8 @@ impl Engine {
         }
     }
 
-    /// What was not made was no attempt, and what did not start nobody waits for.
-    fn uncount(&mut self, slot: Option<&Slot>, attempt: &Attempt, outcome: &Outcome) {
+    /// Sets right what was counted when it was decided: what was not made was no attempt, and nobody waits for what did not start.
+    fn settle_count(&mut self, slot: Option<&Slot>, attempt: &Attempt, outcome: &Outcome) {
         let made = !matches!(outcome, Outcome::NotMade { .. });
         if let Some(slot) = slot.filter(|_| !made) {
             self.memory.uncount(slot, attempt.at);
@@ -112,7 +112,7 @@ impl Engine {
 
     fn outcome_of(&mut self, turn: &mut Turn, call: Outlived, outcome: Outcome) {
         let Outlived { incident, slot, condition, subject, name, node, attempt } = call;
-        self.uncount(slot.as_ref(), &attempt, &outcome);
+        self.settle_count(slot.as_ref(), &attempt, &outcome);
         let fact = Fact::Remedy { incident, condition, step: Step::Acted { attempt, outcome } };
         self.tell(turn, Entry { at: turn.now, subject, name, node, fact });
     }

@@ -261,3 +261,67 @@ fn row_stands(now: Timestamp, id: GuestId, known: &KnownGuest, answer: &GuestEvi
     let tasks = answer.tasks.value().map_or(&[][..], Vec::as_slice);
     stood && young && guest::cause(tasks, id, shown_at, now, guest::starts).is_none()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::observe::{Guest, Task};
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::UNIX_EPOCH + SignedDuration::from_secs(second)
+    }
+
+    /// It is 1,000; a row is up to 14 s old when it is asked for.
+    #[test]
+    fn when_a_row_alone_proves_a_stop() {
+        #[rustfmt::skip]
+        let table = [
+            // first said so, last said so, a start by somebody, expected
+            ("for one broadcast",                   Some(980), 994,   None,              true),
+            ("for less: it may be the same one",    Some(981), 994,   None,              false),
+            ("it never did",                        None,      994,   None,              false),
+            ("the last one is as old as may be",    Some(900), 972,   None,              true),
+            ("the last one is older",               Some(900), 971,   None,              false),
+            ("somebody has started it since",       Some(900), 994,   Some((985, 986)),  false),
+            ("what it may show is of before that",  Some(900), 994,   Some((974, 976)),  false),
+            ("somebody had started it before",      Some(900), 994,   Some((960, 970)),  true),
+            ("a start that still runs",             Some(900), 994,   Some((990, 9_999)), false),
+        ];
+        for (name, since, seen_at, start, expected) in table {
+            let guest = Guest {
+                name: None,
+                node: "pve1".parse().unwrap(),
+                status: GuestStatus::Stopped,
+                uptime: 0,
+                io: None,
+                template: false,
+                lock: None,
+                ha: None,
+                tags: Vec::new(),
+                pool: None,
+            };
+            let known = KnownGuest { down_since: since.map(at), ..KnownGuest::new(guest, at(seen_at)) };
+            let task = start.map(|(began, ended)| Task {
+                upid: "UPID:pve1:qmstart".into(),
+                kind: "qmstart".into(),
+                id: "101".into(),
+                user: "alice@pve".into(),
+                started_at: at(began),
+                ended_at: (ended < 1_000).then(|| at(ended)),
+                status: (ended < 1_000).then(|| "OK".into()),
+            });
+            let answer = GuestEvidence {
+                live: Seen::NotAsked,
+                tasks: Seen::At { value: task.into_iter().collect(), asked_at: at(1_000) },
+                booted_at: Seen::NotAsked,
+                journal: Seen::NotAsked,
+                current: BTreeMap::new(),
+                configs: BTreeMap::new(),
+            };
+            let stands = row_stands(at(1_000), "qemu/101".parse().unwrap(), &known, &answer);
+            assert_eq!(stands, expected, "{name}");
+        }
+    }
+}

@@ -1,6 +1,8 @@
 //! Hands: the virtual daemon's one call of an act, and the task that it began, followed to its end.
 //!
-//! As the daemon's, they list the subject's tasks first, and ask whether it is still allowed right before the call. A call whose answer is lost may have been made: then the task is looked for, and the call is never repeated.
+//! As the daemon's, they list the subject's tasks first, and ask whether it is still allowed right before the call.
+//!
+//! A call whose answer is lost may have been made: then the task is looked for, and the call is never repeated.
 
 use engine::act::{Action, Attempt, Outcome};
 use engine::decide::{Controls, KillSwitch, Permit};
@@ -62,7 +64,8 @@ impl Deed {
         if controls.0.kill_switch != KillSwitch::Off {
             return Some("the kill switch is on");
         }
-        (*controls != self.controls).then_some("somebody has just set, announced or dismissed something")
+        (*controls != self.controls)
+            .then_some("somebody has just set, announced, dismissed or closed something")
     }
 
     /// The call, or another look at its task.

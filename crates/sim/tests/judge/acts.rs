@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use engine::about::About;
 use engine::act::{Action, Outcome};
-use engine::decide::{Autonomy, Controls, Hold, IGNORE_TAG, KillSwitch, Permit, RESTART_TAG};
+use engine::decide::{Autonomy, Controls, Hold, IGNORE_TAG, KillSwitch, Permit};
 use engine::incident::{IncidentId, Said, State};
 use engine::observe::{Evidence, GuestId, Inspection, NodeName, Review, Subject};
 use engine::record::{Entry, Fact, Order, Step};
@@ -467,7 +467,7 @@ impl Acts {
         if old(&self.runs) {
             breach("it has a process");
         }
-        if !guest.spec.onboot && !guest.spec.tags.iter().any(|tag| tag == RESTART_TAG) {
+        if !super::wants(&guest.spec.tags, guest.spec.onboot) {
             breach("nothing says that it is to run");
         }
         if let Some((Befell::Asked, at)) = self.last_end.get(&id)
@@ -535,7 +535,7 @@ impl Acts {
             about && stops && self.last_end.get(&id).is_some_and(|(_, at)| task.started_at >= *at - UNSEEN)
         });
         let tags = &guest.spec.tags;
-        let wanted = guest.spec.onboot || tags.iter().any(|tag| tag == RESTART_TAG);
+        let wanted = super::wants(tags, guest.spec.onboot);
         let ended = self.last_end.get(&id).map(|(befell, _)| *befell);
         let subject = format!(" {}", Subject::Guest(id));
         let made = self.made.iter().filter(|(key, _)| key.ends_with(&subject)).flat_map(|(_, made)| made);

@@ -495,9 +495,8 @@ impl Judge {
 }
 
 /// Whether a guest's configuration says that it is to run.
-fn wants(tags: &[String], onboot: bool) -> bool {
-    let tagged = |tag: &str| tags.iter().any(|own| own == tag);
-    onboot || tagged(RESTART_TAG)
+pub(crate) fn wants(tags: &[String], onboot: bool) -> bool {
+    onboot || tags.iter().any(|tag| tag.eq_ignore_ascii_case(RESTART_TAG))
 }
 
 /// Whether a task ended so shortly before that rows of before its end may still be shown.
