@@ -402,15 +402,15 @@ pub(crate) fn still_there(live: &Seen<BTreeMap<GuestId, Live>>, id: GuestId) -> 
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::observe::{Blindness, Cause};
 
-    fn at(second: i64) -> Timestamp {
+    pub(crate) fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).unwrap()
     }
 
-    fn task(kind: &str, id: &str, started: i64, ended: Option<i64>, status: &str) -> Task {
+    pub(crate) fn task(kind: &str, id: &str, started: i64, ended: Option<i64>, status: &str) -> Task {
         Task {
             upid: format!("UPID:pve1:{kind}:{id}").into(),
             kind: kind.into(),
@@ -426,7 +426,8 @@ mod tests {
         Task { user: "root@pam".into(), ..task }
     }
 
-    fn vm() -> Guest {
+    /// VM 101, which is down.
+    pub(crate) fn vm() -> Guest {
         Guest {
             name: Some("web01".into()),
             node: "pve1".parse().unwrap(),

@@ -70,38 +70,7 @@ fn is_start_of_all(kind: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::observe::GuestStatus;
-
-    fn at(second: i64) -> Timestamp {
-        Timestamp::from_second(second).unwrap()
-    }
-
-    fn task(kind: &str, id: &str, began: i64, ended: Option<i64>, status: &str) -> Task {
-        Task {
-            upid: format!("UPID:pve1:{kind}:{began}").into(),
-            kind: kind.into(),
-            id: id.into(),
-            user: "root@pam".into(),
-            started_at: at(began),
-            ended_at: ended.map(at),
-            status: ended.map(|_| status.into()),
-        }
-    }
-
-    fn guest(ha: Option<&str>) -> Guest {
-        Guest {
-            name: Some("web01".into()),
-            node: "pve1".parse().unwrap(),
-            status: GuestStatus::Stopped,
-            uptime: 0,
-            io: None,
-            template: false,
-            lock: None,
-            ha: ha.map(Into::into),
-            tags: Vec::new(),
-            pool: None,
-        }
-    }
+    use crate::detect::guest::tests::{at, task, vm};
 
     fn config(onboot: bool, tags: &[&str]) -> GuestConfig {
         GuestConfig { onboot, tags: tags.iter().map(|tag| (*tag).into()).collect(), ..GuestConfig::default() }
@@ -145,7 +114,14 @@ mod tests {
             ("a backup that the restart cut off", None, boots(), vec![startall(), task("vzdump", "101", 980, Some(1100), "unexpected status")], wanted(None)),
         ];
         for (row, ha, config, tasks, expected) in table {
-            let found = left("qemu/101".parse().unwrap(), &guest(ha), &config, &tasks, at(990), at(1100));
+            let found = left(
+                "qemu/101".parse().unwrap(),
+                &Guest { ha: ha.map(Into::into), ..vm() },
+                &config,
+                &tasks,
+                at(990),
+                at(1100),
+            );
             assert_eq!(found, expected, "{row}");
         }
     }

@@ -159,10 +159,8 @@ impl Engine {
             }
             Left::Wanted { failed } => {
                 self.memory.suspects.remove(&id);
-                let slot = Slot { check: Check::GuestCrashed, subject: Subject::Guest(id) };
                 let finding = Finding::GuestNotStarted { kind: id.kind, previous: from.clone(), failed };
-                let (node, name) = (known.guest.node.clone(), known.guest.name.clone());
-                return self.found(turn, slot, finding, Some(node), name);
+                return self.found_down(turn, id, known, finding);
             }
             Left::StoppedBy(by) => Why::Task(by),
             Left::NotWanted => Why::NodeRestarted,
@@ -245,9 +243,14 @@ impl Engine {
         from: &GuestStatus,
         answer: &GuestEvidence,
     ) {
-        let slot = Slot { check: Check::GuestCrashed, subject: Subject::Guest(id) };
         let trace = trace::trace(id, known.pid, &answer.journal);
         let finding = Finding::GuestCrashed { kind: id.kind, previous: from.clone(), trace };
+        self.found_down(turn, id, known, finding);
+    }
+
+    /// Why ever it is down, it is one check, so that a guest has one incident.
+    fn found_down(&mut self, turn: &mut Turn, id: GuestId, known: &KnownGuest, finding: Finding) {
+        let slot = Slot { check: Check::GuestCrashed, subject: Subject::Guest(id) };
         self.found(turn, slot, finding, Some(known.guest.node.clone()), known.guest.name.clone());
     }
 }
@@ -267,11 +270,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::observe::{Guest, Task};
-
-    fn at(second: i64) -> Timestamp {
-        Timestamp::UNIX_EPOCH + SignedDuration::from_secs(second)
-    }
+    use crate::detect::guest::tests::{at, task, vm};
 
     /// It is 1,000; a row is up to 14 s old when it is asked for.
     #[test]
@@ -290,27 +289,9 @@ mod tests {
             ("a start that still runs",             Some(900), 994,   Some((990, 9_999)), false),
         ];
         for (name, since, seen_at, start, expected) in table {
-            let guest = Guest {
-                name: None,
-                node: "pve1".parse().unwrap(),
-                status: GuestStatus::Stopped,
-                uptime: 0,
-                io: None,
-                template: false,
-                lock: None,
-                ha: None,
-                tags: Vec::new(),
-                pool: None,
-            };
-            let known = KnownGuest { down_since: since.map(at), ..KnownGuest::new(guest, at(seen_at)) };
-            let task = start.map(|(began, ended)| Task {
-                upid: "UPID:pve1:qmstart".into(),
-                kind: "qmstart".into(),
-                id: "101".into(),
-                user: "alice@pve".into(),
-                started_at: at(began),
-                ended_at: (ended < 1_000).then(|| at(ended)),
-                status: (ended < 1_000).then(|| "OK".into()),
+            let known = KnownGuest { down_since: since.map(at), ..KnownGuest::new(vm(), at(seen_at)) };
+            let task = start.map(|(began, ended)| {
+                task("qmstart", "101", began, Some(ended).filter(|ended| *ended < 1_000), "OK")
             });
             let answer = GuestEvidence {
                 live: Seen::NotAsked,
