@@ -10,7 +10,7 @@ use engine::policy::Policy;
 use engine::report::Event;
 use engine::{Engine, Input};
 use expect_test::expect;
-use world::{Watch, World, at, seen, startall, stop_of_101};
+use world::{UPTIME, Watch, World, at, seen, startall, stop_of_101};
 
 /// What a look found, if the question for tasks had failed.
 fn without_tasks(mut answer: Evidence) -> Evidence {
@@ -167,6 +167,87 @@ fn a_crash_right_after_a_move_is_not_told_as_the_move() {
         17   noted                        qemu/101 (web01): moved from pve1 to pve2 by alice@pve (qmigrate)
         30   inspect   pve2 qemu/101
         30   opened    VM_CRASHED         qemu/101 (web01): running to stopped, and no task asked for it (a crash, or a power-off from inside)"#]]);
+}
+
+/// HA moves a guest and starts it there: for a moment the other node's list has it without a process.
+#[test]
+fn a_move_is_told_whatever_is_seen_before_anybody_said_who_did_it() {
+    for (name, stops, answered, expected) in [
+        (
+            "its new node's list says that it is down",
+            false,
+            true,
+            expect![[r#"
+                17   inspect   pve1 qemu/101
+                19   noted                        qemu/101 (web01): moved from pve1 to pve2 by alice@pve (qmigrate)"#]],
+        ),
+        (
+            "nobody answers, and the next row says so, too",
+            true,
+            false,
+            expect![[r#"
+                17   inspect   pve1 qemu/101
+                29   noted                        qemu/101 (web01): moved from pve1 to pve2
+                31   inspect   pve2 qemu/101
+                31   noted                        qemu/101 (web01): running to stopped, cause not known: it was moved since it was last seen running"#]],
+        ),
+    ] {
+        println!("{name}");
+        let (mut world, mut watch) = started();
+        world.guest("qemu/101").node = "pve2".parse().unwrap();
+        world.dead.insert("qemu/101".parse().unwrap());
+        let moved = Task { kind: "qmigrate".into(), upid: "UPID:pve1:qmigrate:101".into(), ..stop_of_101(6) };
+        world.tasks.push(Task { ended_at: Some(at(15)), ..moved });
+        watch.step(17, world.round(Round::Critical, 17));
+        watch.step(18, world.live("pve2", 18));
+        if answered {
+            world.start("qemu/101", 19);
+            watch.look(&world, 19, 1);
+            watch.step(20, world.live("pve2", 20));
+        } else {
+            watch.asked.clear();
+        }
+        if stops {
+            world.tasks.clear();
+            world.guest("qemu/101").status = GuestStatus::Stopped;
+        }
+        watch.critical(&world, 29);
+        watch.critical(&world, 41);
+        watch.check(expected);
+    }
+}
+
+/// A node that comes back is a member before its statistics are there. Its own list has its guests without a process then, and
+/// in the look that follows PVE has started them: they ended with their node, and crashed no more than the others.
+#[test]
+fn a_guest_that_runs_again_by_the_time_of_the_look_ended_when_it_was_last_seen() {
+    let (mut world, mut watch) = started();
+    world.node("pve1").presence = Presence::Offline;
+    for now in [17, 29, 41] {
+        watch.critical(&world, now);
+    }
+    world.node("pve1").presence = Presence::Unknown;
+    world.node("pve1").uptime = None;
+    world.booted = 25;
+    let old = ["qemu/101", "lxc/200"].map(|id| (id, world.guest(id).clone()));
+    for (id, _) in &old {
+        world.guest(id).status = GuestStatus::Unknown;
+    }
+    watch.critical(&world, 53);
+    watch.step(54, world.live("pve1", 54));
+    world.node("pve1").presence = Presence::Online;
+    world.node("pve1").uptime = Some(UPTIME);
+    world.start("qemu/101", 55);
+    world.start("lxc/200", 55);
+    watch.look(&world, 56, 3);
+    for now in [65, 77, 89, 101] {
+        watch.critical(&world, now);
+    }
+    watch.check(expect![[r#"
+        17   inspect   node pve1
+        17   opened    NODE_UNREACHABLE   node/pve1: left the cluster with 2 running guests
+        53   resolved  NODE_UNREACHABLE   node/pve1: online again after 0:36
+        56   inspect   pve1 qemu/101"#]]);
 }
 
 #[test]

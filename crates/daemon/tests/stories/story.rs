@@ -85,6 +85,15 @@ impl Story {
         story
     }
 
+    /// Which incidents were opened, and nothing else of them. That Jarvis sees nothing is its own.
+    pub(crate) fn incidents(mut self) -> Story {
+        for lines in self.0.values_mut() {
+            lines.retain(|line| line.kind == "opened" && line.condition != "MONITOR_BLIND");
+            lines.iter_mut().for_each(|line| line.words.clear());
+        }
+        self
+    }
+
     /// The same story without what is told of some conditions.
     pub(crate) fn without(mut self, left_out: impl Fn(&str) -> bool) -> Story {
         self.0.values_mut().for_each(|lines| lines.retain(|line| !left_out(&line.condition)));
@@ -168,8 +177,9 @@ const REMEDY: [&str; 9] =
     ["held", "advised", "acting", "acted", "verified", "missed", "escalated", "lapsed", "ordered"];
 
 /// What is only waited for: whether it is met depends on when a look was answered. The engine's own run has it.
-const WAITS: [&str; 5] = [
+const WAITS: [&str; 6] = [
     "it may heal by itself",
+    "its node has just booted, and PVE starts its guests first",
     "it was tried a moment ago",
     "the guest before it was just started",
     "is worked on, and one node at a time",

@@ -117,7 +117,9 @@ impl Engine {
             for (id, live) in list {
                 let known = self.memory.guests.get(id).filter(|known| known.guest.node == *name);
                 let Some(before) = known.cloned() else { continue }; // The next round makes its acquaintance.
-                if before.seen_at <= *asked_at {
+                // Who moved it is still to be said; how it is where it is now, a row says first.
+                let moving = self.moved_from(*id).is_some();
+                if before.seen_at <= *asked_at && !moving {
                     self.guest(turn, *id, Some(&before), before.with_live(live, *asked_at), false);
                 }
             }
@@ -204,6 +206,12 @@ impl Engine {
             ))
             | None => (suspicion, uptime),
         };
+        if let Some(from) = self.moved_from(id).filter(|_| !matches!(suspicion, Suspicion::Moved { .. })) {
+            // Nobody has said yet who moved it, and the next change must not hide that it was.
+            let to =
+                self.memory.guests.get(&id).map_or_else(|| from.clone(), |known| known.guest.node.clone());
+            self.note_guest(turn, id, Note::GuestMoved { from, to, by: None });
+        }
         let mut suspect = Suspect::new(suspicion, last_seen, turn.now);
         suspect.uptime = uptime;
         if to == GuestStatus::Stopped {
@@ -214,6 +222,19 @@ impl Engine {
             }
         }
         self.memory.suspects.insert(id, suspect);
+    }
+
+    /// The node that a guest left, while who moved it is being asked.
+    fn moved_from(&self, id: GuestId) -> Option<NodeName> {
+        match &self.memory.suspects.get(&id)?.suspicion {
+            Suspicion::Moved { from } => Some(from.clone()),
+            Suspicion::Changed { .. }
+            | Suspicion::Appeared
+            | Suspicion::Vanished
+            | Suspicion::Restarted
+            | Suspicion::Hung
+            | Suspicion::Held { .. } => None,
+        }
     }
 
     fn quiet(&self, id: GuestId, guest: &Guest) -> bool {

@@ -58,8 +58,9 @@ impl Engine {
             Stopped::RunsAgain | Stopped::NotHere => {
                 // The row was old, or the next round will tell: as if the stop had not been seen.
                 if let Some(known) = self.memory.guests.get_mut(&id) {
-                    // A younger process than the one before is told by the next row.
+                    // A younger process than the one before is told by the next row, and began after that one was last seen.
                     (known.guest.status, known.guest.uptime) = (from.clone(), suspect.uptime);
+                    known.seen_at = known.seen_at.min(suspect.last_seen + guest::ROW_AGE);
                     known.live = None;
                     if verdict == Stopped::NotHere {
                         // Its row may go on saying that it is here and stopped; then that is since now.
