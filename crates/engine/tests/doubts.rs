@@ -34,9 +34,18 @@ fn on_pve1(name: &str) -> (StorageName, engine::observe::NodeName) {
     (name.parse().unwrap(), "pve1".parse().unwrap())
 }
 
+/// Whether or not the node's statistics are told of.
 #[test]
 fn a_row_of_stalled_statistics_is_no_proof_of_a_stop() {
-    let (world, mut watch) = started();
+    let ignored = Policy { ignore: vec!["node/pve1".parse().unwrap()], ..Policy::default() };
+    for policy in [Policy::default(), ignored] {
+        stalled_statistics(Watch::with(policy));
+    }
+}
+
+fn stalled_statistics(mut watch: Watch) {
+    let world = World::new();
+    watch.critical(&world, 5);
     // The statistics stall, and what they show is of a time when the container was down.
     let mut shown = world.clone();
     shown.node("pve1").uptime = Some(UPTIME + 5);

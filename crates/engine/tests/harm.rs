@@ -230,6 +230,25 @@ fn a_clock_set_back_makes_no_start_wait_for_it() {
     assert_eq!(acted(&watch, "lxc/200").len(), 1, "{:#?}", watch.log);
 }
 
+/// The same of a boot: what waits for it to settle is looked at at once, and what is found then says how long it still waits.
+#[test]
+fn a_clock_set_back_makes_no_boot_wait_for_it() {
+    let mut world = World::new();
+    let mut watch = Watch::allowed(Policy::default(), Autonomy::ActReport);
+    watch.critical(&world, 3_605);
+    world.reset(3_617);
+    world.start("lxc/200", 3_625);
+    play(&mut watch, &mut world, 3_629, 3_660, true);
+    let (checkpoint, told) = kept(&watch);
+    world.clock_set_back = 3_600;
+    world.reset(17);
+    world.start("lxc/200", 25);
+    restart(&mut watch, Policy::default(), 70, &checkpoint, told);
+    watch.set(70, off());
+    play(&mut watch, &mut world, 71, 420, true);
+    assert_eq!(acted(&watch, "qemu/101").len(), 1, "{:#?}", watch.log);
+}
+
 /// Two attempts that lie ahead are two, although a third one was not made.
 #[test]
 fn a_clock_set_back_gives_no_attempts_back() {

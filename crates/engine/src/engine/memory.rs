@@ -604,6 +604,31 @@ impl KnownGuest {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Engine;
+    use crate::detect::Check;
+    use crate::observe::Subject;
+    use crate::policy::Policy;
+
+    /// The first start's failure is known late, when the node has begun the next one.
+    #[test]
+    fn a_late_failure_shortens_no_other_guests_wait() {
+        let at = |second| Timestamp::UNIX_EPOCH + SignedDuration::from_secs(second);
+        let start = |id: &str, second| {
+            let (guest, node): (GuestId, NodeName) = (id.parse().unwrap(), "pve1".parse().unwrap());
+            let action = Action::StartGuest { guest, node };
+            let slot = Slot { check: Check::GuestCrashed, subject: Subject::Guest(guest) };
+            (slot, Attempt { number: 1, action, runbook: "test".into(), at: at(second), level: 3 })
+        };
+        let (first, second) = (start("qemu/101", 10), start("qemu/102", 70));
+        for (failed, apart) in [(&first, 90), (&second, 3)] {
+            let mut memory = Engine::new("lab".parse().unwrap(), Policy::default(), 7).memory;
+            memory.count(&first.0, &first.1, Some(60));
+            memory.count(&second.0, &second.1, Some(90));
+            memory.not_started(&failed.1);
+            let last: Vec<_> = memory.last_starts.values().map(|last| (last.at, last.apart)).collect();
+            assert_eq!(last, [(at(70), SignedDuration::from_secs(apart))]);
+        }
+    }
 
     /// A node that is seen again after so many seconds, with this uptime; it was 70 s then.
     #[test]

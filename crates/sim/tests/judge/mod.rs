@@ -409,6 +409,19 @@ impl Judge {
                     *why == Why::NodeRestarted && node.is_some_and(|node| end.at > node.booted_at);
                 end.told |= !held && !of_before;
             }
+            // That nobody stopped it, which says that it crashed or was switched off from inside.
+            (Subject::Guest(id), Note::GuestRestarted { why: Why::NoTask | Why::StartedBy(_) }) => {
+                let truth = moment.cluster.truth().iter().rev().filter(|truth| truth.guest == *id);
+                let lately = truth.take_while(|truth| moment.at.duration_since(truth.at) < GHOST);
+                let ends: Vec<Befell> = lately.map(|truth| truth.befell).collect();
+                let by_itself = ends.iter().any(|end| matches!(end, Befell::Died | Befell::PoweredOff));
+                let with_its_node = ends.contains(&Befell::NodeLost);
+                assert!(
+                    by_itself || !with_its_node,
+                    "MISTOLD: {id} ended with its node, and is told as restarted by nobody at {}",
+                    moment.at
+                );
+            }
             (Subject::Guest(id), Note::GuestGone { .. }) => {
                 self.guests.remove(id);
             }
