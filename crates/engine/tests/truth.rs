@@ -5,11 +5,13 @@
 
 mod world;
 
+use engine::decide::Autonomy;
 use engine::observe::{Blindness, Cause, Door, Evidence, GuestStatus, Presence, Round, Seen, Task};
 use engine::policy::Policy;
 use engine::report::Event;
 use engine::{Engine, Input};
 use expect_test::expect;
+use world::play::{crash, kept, play, restart, watch};
 use world::{UPTIME, Watch, World, at, seen, startall, stop_of_101};
 
 /// What a look found, if the question for tasks had failed.
@@ -622,4 +624,26 @@ fn a_guest_that_is_down_where_it_was_moved_to_may_have_been_stopped_before() {
         "{:#?}",
         watch.log
     );
+}
+
+/// Killed after it was told that a guest runs again, or is elsewhere, and before that was kept: its process is younger than what
+/// was kept of it, which is no restart.
+#[test]
+fn what_was_told_before_a_kill_is_not_told_as_a_restart_after_it() {
+    let mut world = World::new();
+    let mut watch = watch(&world, Autonomy::Alert);
+    let (checkpoint, told) = kept(&watch);
+    crash(&mut world, "qemu/101");
+    play(&mut watch, &mut world, 17, 40, true);
+    world.start("qemu/101", 41);
+    play(&mut watch, &mut world, 41, 60, true);
+    assert!(watch.log.last().unwrap().contains("running again"), "{:#?}", watch.log);
+    world.guest("qemu/102").node = "pve1".parse().unwrap();
+    world.start("qemu/102", 62);
+    play(&mut watch, &mut world, 65, 70, true);
+    assert!(watch.log.last().unwrap().contains("moved from pve2 to pve1"), "{:#?}", watch.log);
+    restart(&mut watch, Policy::default(), 130, &checkpoint, told);
+    let before = watch.log.len();
+    play(&mut watch, &mut world, 131, 200, true);
+    assert_eq!(watch.log[before..], [""; 0]);
 }

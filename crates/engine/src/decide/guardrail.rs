@@ -231,9 +231,11 @@ fn forgotten(tasks: &[Task], id: GuestId, began: Timestamp, by: &By) -> Option<B
 /// Who stopped a guest since then, by its node's tasks, where nobody has started it again.
 pub(crate) fn stopped_since(tasks: &[Task], id: GuestId, began: Timestamp) -> Option<By> {
     let vmid = id.vmid.to_string();
-    // Who started it again afterwards wanted it to run.
+    // Who started it again afterwards wanted it to run; and so did PVE, at a boot, although it could not.
     let undone = |stop: &Task| {
-        let start = |task: &&Task| *task.id == *vmid && is_start(&task.kind) && succeeded(task);
+        let start = |task: &&Task| {
+            *task.id == *vmid && is_start(&task.kind) && (succeeded(task) || is_of_boot(task, tasks))
+        };
         tasks.iter().filter(start).any(|start| stop.ended_at.is_some_and(|ended| start.started_at > ended))
     };
     let stops = |task: &&Task| {
@@ -243,6 +245,15 @@ pub(crate) fn stopped_since(tasks: &[Task], id: GuestId, began: Timestamp) -> Op
             && !undone(task)
     };
     tasks.iter().filter(stops).max_by_key(|task| task.started_at).map(by)
+}
+
+/// Whether a start that has ended is one of those that a node makes when it boots, of guests that are to start with it.
+pub(crate) fn is_of_boot(start: &Task, tasks: &[Task]) -> bool {
+    start.ended_at.is_some()
+        && tasks.iter().any(|task| {
+            let until = task.ended_at.unwrap_or(start.started_at);
+            &*task.kind == "startall" && (task.started_at..=until).contains(&start.started_at)
+        })
 }
 
 /// Another hand is at the same work: a second start is one too many, whoever makes it.

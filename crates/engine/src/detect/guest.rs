@@ -41,7 +41,7 @@ pub(crate) enum Suspicion {
     Restarted,
     /// Its QEMU seems not to answer.
     Hung,
-    /// It stopped while a transition held it, and is looked at again when that is over.
+    /// It stopped while a transition held it, or in order before its node left, and is looked at again when that is over.
     Held { from: GuestStatus },
 }
 

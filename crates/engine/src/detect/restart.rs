@@ -106,6 +106,8 @@ mod tests {
             ("somebody stopped it before the restart", None, boots(), vec![startall(), task("qmstop", "101", 991, Some(993), "OK")], stopped(task("qmstop", "101", 991, Some(993), "OK"))),
             ("somebody stopped it long before: it ran again", None, boots(), vec![startall(), task("qmstop", "101", 900, Some(902), "OK")], wanted(None)),
             ("its node was switched off in order", None, boots(), vec![task("stopall", "", 995, Some(1005), "OK"), startall()], stopped(task("stopall", "", 995, Some(1005), "OK"))),
+            ("the same, and PVE could not start it", None, boots(), vec![task("stopall", "", 995, Some(1005), "OK"), startall(), failed()], wanted(Some("storage 'nfs' is not online"))),
+            ("the same, and somebody stopped it since", None, boots(), vec![task("stopall", "", 995, Some(1005), "OK"), startall(), failed(), task("qmstop", "101", 1200, Some(1201), "OK")], stopped(task("qmstop", "101", 1200, Some(1201), "OK"))),
             ("somebody stopped it since", None, boots(), vec![startall(), failed(), task("qmstop", "101", 1200, Some(1201), "OK")], stopped(task("qmstop", "101", 1200, Some(1201), "OK"))),
             ("it was started, and ended again", None, boots(), vec![startall(), task("qmstart", "101", 1112, Some(1114), "OK")], Left::RanAt(at(1114))),
             ("it was started with a warning, and ended again", None, boots(), vec![startall(), task("qmstart", "101", 1112, Some(1114), "WARNINGS: 1")], Left::RanAt(at(1114))),

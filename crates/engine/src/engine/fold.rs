@@ -219,6 +219,8 @@ impl Engine {
                 if let Some(known) = self.memory.guests.get_mut(id) {
                     known.guest.node = to;
                     known.moved_at = Some(at);
+                    // Its process there is another one.
+                    known.guest.uptime = 0;
                 }
                 self.memory.suspects.remove(id);
             }
@@ -258,9 +260,12 @@ impl Engine {
                 self.fold_node(at, name, Presence::Online, None);
             }
             (Note::NodeRestarted, Subject::Node(name)) => {
-                if let Some(known) = self.memory.nodes.get_mut(name) {
+                let known = self.memory.nodes.get_mut(name);
+                let left_at = known.and_then(|known| {
                     known.uptime = Some(0);
-                }
+                    known.seen_at
+                });
+                self.look_after_boot(at, name, left_at);
             }
             (Note::NodeGone, Subject::Node(name)) => {
                 self.memory.nodes.remove(name);
@@ -289,6 +294,8 @@ impl Engine {
             known.guest.node = node.clone();
         }
         if alive == Some(true) {
+            // Whether it is the process that is remembered was told or is not known: the next row says how old it is.
+            known.guest.uptime = 0;
             // What it was told for was a row of up to this age.
             known.alive_at = known.alive_at.max(Some(at - ROW_AGE));
         } else if alive == Some(false) {
@@ -306,6 +313,10 @@ impl Engine {
         departure: Option<Departure>,
     ) {
         self.memory.node_suspects.remove(name);
+        if presence == Presence::Online {
+            let left_at = self.memory.nodes.get(name).and_then(|known| known.seen_at);
+            self.look_after_boot(at, name, left_at);
+        }
         let known = self.memory.nodes.entry(name.clone()).or_insert(KnownNode {
             presence,
             seen_at: Some(at),

@@ -28,7 +28,8 @@ const CURRENT_MAX: usize = 8;
 /// Configurations that one look reads.
 const CONFIGS_MAX: usize = 32;
 
-/// For this long after a move the rows of a guest may still be those of its old process (pve-domain 1.4).
+/// For this long after a move the rows of a guest may still be those of its old process (pve-domain 1.4); one that began before is
+/// no restart.
 const MOVE_SETTLE: SignedDuration = SignedDuration::from_secs(60);
 
 /// A guest of which a change was suspected, and that is again as it was.
@@ -183,8 +184,9 @@ impl Engine {
         let Some(suspicion) = suspicion.filter(|_| !resolved) else { return };
         let node_restarted = booted_at.is_some_and(|booted_at| booted_at > last_seen);
         // Its node was restarted, or it came from another one: that is told, and its process is younger for it.
-        let moved_at = self.memory.guests.get(&id).and_then(|known| known.moved_at);
-        let moved = moved_at.is_some_and(|at| turn.now.duration_since(at) < MOVE_SETTLE);
+        let by_move =
+            |known: &KnownGuest| known.moved_at.is_some_and(|at| known.began_at() < at + MOVE_SETTLE);
+        let moved = self.memory.guests.get(&id).is_some_and(by_move);
         if suspicion == Suspicion::Restarted && (node_restarted || moved) {
             return;
         }
@@ -429,9 +431,7 @@ impl Engine {
                 Suspicion::Restarted => {
                     let tasks = answer.tasks.value().map(Vec::as_slice);
                     // What it was restarted by began before its process did.
-                    let age = i64::try_from(known.guest.uptime).unwrap_or(0);
-                    let age = SignedDuration::from_secs(age);
-                    let began = known.seen_at.checked_sub(age).unwrap_or(known.seen_at);
+                    let began = known.began_at();
                     let why =
                         guest::why_restarted(*id, &known.guest, suspect.last_seen, tasks, began.min(now));
                     self.note_guest(turn, *id, Note::GuestRestarted { why });
@@ -539,6 +539,33 @@ impl Engine {
             known.guest.node == *name && known.guest.status.has_process() == Some(true)
         };
         self.memory.guests.iter().filter(alive).map(|(id, _)| *id).collect()
+    }
+
+    /// A node is back that was last seen then. What was shut down in order before it left, and what PVE cannot start with it, is
+    /// looked at when PVE has had its time.
+    pub(super) fn look_after_boot(&mut self, now: Timestamp, name: &NodeName, left_at: Option<Timestamp>) {
+        let Some(left_at) = left_at else { return };
+        let down: Vec<(GuestId, Timestamp)> = self
+            .memory
+            .guests
+            .iter()
+            .filter(|(id, known)| {
+                let slot = Slot { check: Check::GuestCrashed, subject: Subject::Guest(**id) };
+                known.guest.node == *name
+                    && known.guest.status == GuestStatus::Stopped
+                    && !self.quiet(**id, &known.guest)
+                    && !self.memory.suspects.contains_key(*id)
+                    && self.memory.incidents.get(&slot).is_none()
+            })
+            .filter_map(|(id, known)| Some((*id, known.alive_at?)))
+            .filter(|(_, alive_at)| *alive_at >= left_at - guest::TASKS_BEFORE)
+            .collect();
+        for (id, alive_at) in down {
+            let suspicion = Suspicion::Held { from: GuestStatus::Running };
+            let mut suspect = Suspect::new(suspicion, alive_at, now + self.policy.boot_settle);
+            suspect.after_restart = true;
+            self.memory.suspects.insert(id, suspect);
+        }
     }
 
     /// What was suspected on a node that then left is explained by its leaving.

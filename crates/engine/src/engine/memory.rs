@@ -542,6 +542,11 @@ impl KnownGuest {
                 && (repeated || self.outlived(row.uptime, asked_at)))
     }
 
+    /// When the process that its row shows began, as far as that says.
+    pub(super) fn began_at(&self) -> Timestamp {
+        self.seen_at.checked_sub(seconds(self.guest.uptime)).unwrap_or(self.seen_at)
+    }
+
     /// Whether a row may still show the process that is gone: PVE drops what it has not heard anew for 300 s, and whoever joins
     /// is given it once more. Not if the
     /// node's own list has shown it since: a younger process may be one that a backup lent, but one that is older than the

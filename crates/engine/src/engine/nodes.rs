@@ -157,11 +157,14 @@ impl Engine {
             .retain(|suspect, known| suspect != name || known.suspicion == NodeSuspicion::Door);
         self.gone(turn, slot(Check::NodeUnreachable), Resolution::Itself);
         let departure = before.and_then(|before| before.departure);
+        let restarted = before.is_some_and(|before| before.believed && before.restarted(node));
         if departure == Some(Departure::OnPurpose) {
             self.note(turn, subject.clone(), None, Some(name.clone()), Note::NodeBack);
-        } else if before.is_some_and(|before| before.believed && before.restarted(node)) {
+        } else if restarted {
             self.note(turn, subject.clone(), None, Some(name.clone()), Note::NodeRestarted);
         }
+        let left_at = before.and_then(|before| before.seen_at).filter(|_| departure.is_some() || restarted);
+        self.look_after_boot(turn.now, name, left_at);
         if departure == Some(Departure::ClusterFsDown) {
             self.gone(turn, slot(Check::NodeApi), Resolution::Itself);
         }

@@ -188,6 +188,9 @@ impl Engine {
             return false;
         }
         let (verdict, moved_since) = self.verdict(turn.now, id, known, suspect, answer);
+        if suspect.after_restart {
+            return !moved_since && self.held_by_boot(turn, (id, known), (suspect, from), verdict, answer);
+        }
         if guest::holds(&verdict) {
             self.ask_again(turn.now, id);
             return true;
@@ -200,6 +203,67 @@ impl Engine {
             self.crashed(turn, id, known, from, answer);
         }
         false
+    }
+
+    /// A guest whose stop before its node's boot was told: it is news only if PVE has tried to start it since, and could not. True
+    /// if it is to be looked at again.
+    fn held_by_boot(
+        &mut self,
+        turn: &mut Turn,
+        (id, known): (GuestId, &KnownGuest),
+        (suspect, from): (&Suspect, &GuestStatus),
+        verdict: Stopped,
+        answer: &GuestEvidence,
+    ) -> bool {
+        let booted_at = match verdict {
+            Stopped::NodeRestarted { booted_at } => booted_at,
+            Stopped::NotAsked(_) if suspect.tries < RESTART_TIMES => {
+                self.ask_soon(turn.now, id);
+                return true;
+            }
+            // It was no boot, or there is nothing to see.
+            Stopped::NotAsked(_)
+            | Stopped::RunsAgain
+            | Stopped::NotHere
+            | Stopped::Template
+            | Stopped::Task(_)
+            | Stopped::HighAvailability(_)
+            | Stopped::Locked(_)
+            | Stopped::Crashed => return false,
+        };
+        let settled_at = booted_at + self.policy.boot_settle;
+        if turn.now < settled_at {
+            if let Some(suspect) = self.memory.suspects.get_mut(&id) {
+                (suspect.asked_at, suspect.due) = (None, settled_at);
+            }
+            return true;
+        }
+        let tasks = answer.tasks.value().map_or(&[][..], Vec::as_slice);
+        let found = match answer.configs.get(&id).and_then(Seen::value) {
+            Some(Some(config)) if !config.template => {
+                left(id, &known.guest, config, tasks, suspect.last_seen, booted_at)
+            }
+            Some(_) => Left::NotWanted,
+            None => Left::NotYet,
+        };
+        match found {
+            Left::NotYet if suspect.tries < RESTART_TIMES => {
+                self.ask_soon(turn.now, id);
+                true
+            }
+            Left::Wanted { failed: Some(failed) } => {
+                let failed = Some(failed);
+                let finding = Finding::GuestNotStarted { kind: id.kind, previous: from.clone(), failed };
+                self.found_down(turn, id, known, finding);
+                false
+            }
+            Left::NotYet
+            | Left::Wanted { failed: None }
+            | Left::RanAt(_)
+            | Left::StoppedBy(_)
+            | Left::NotWanted
+            | Left::NotRead => false,
+        }
     }
 
     /// A call that failed is soon made again; it is what it asks about that takes its time.

@@ -13,6 +13,10 @@ pub const NAMED: &[(&str, &str)] = &[
         "act-node-woken-by-our-own-packet",
         include_str!("../../scenarios/act-node-woken-by-our-own-packet/scenario.txt"),
     ),
+    (
+        "act-not-started-after-reboot",
+        include_str!("../../scenarios/act-not-started-after-reboot/scenario.txt"),
+    ),
     ("act-not-started-again", include_str!("../../scenarios/act-not-started-again/scenario.txt")),
     ("act-protected", include_str!("../../scenarios/act-protected/scenario.txt")),
     (

@@ -472,6 +472,7 @@ impl Acts {
         }
         if let Some((Befell::Asked, at)) = self.last_end.get(&id)
             && at <= looked
+            && !super::tried_in_vain(moment.cluster, id, *at)
         {
             breach("somebody stopped it");
         }

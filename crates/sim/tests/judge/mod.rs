@@ -70,6 +70,8 @@ struct End {
     at: Timestamp,
     befell: Befell,
     told: bool,
+    /// The boot of which it was told that PVE could not start it again.
+    again: Option<Timestamp>,
     /// Whether it must be told, and how many good rounds have not.
     due: bool,
     rounds: u32,
@@ -195,7 +197,7 @@ impl Judge {
                     let due = due && !seen_to;
                     let node = cluster.guests().get(&truth.guest).map(|guest| guest.spec.node.clone());
                     let (at, befell) = (truth.at, truth.befell);
-                    let end = End { at, befell, told: false, due, rounds: 0, node };
+                    let end = End { at, befell, told: false, again: None, due, rounds: 0, node };
                     self.guests.get_mut(&truth.guest).unwrap().ended = Some(end);
                 }
             }
@@ -314,11 +316,14 @@ impl Judge {
         if up.is_some_and(|booted_at| moment.at.duration_since(booted_at) < SETTLES) {
             wrong("its node has just booted");
         }
+        let tried = |end: &End| end.again != up && tried_in_vain(moment.cluster, id, end.at);
         let Some(track) = self.guests.get_mut(&id) else { return wrong("it never ran") };
         let began = track.began;
         let overtaken = moment.at.duration_since(began) < ON_ITS_WAY;
         match track.ended.as_mut().or(track.before.as_mut().filter(|_| overtaken)) {
             Some(end) if end.befell == Befell::NodeLost && !end.told => end.told = true,
+            // Its stop may have been told. That PVE could not start it again is told once for each boot.
+            Some(end) if tried(end) => end.again = up,
             // It died while nobody could see it, and then its node did; or what died since was a process that a backup lent it.
             Some(end)
                 if matches!(end.befell, Befell::Died | Befell::PoweredOff)
@@ -338,20 +343,21 @@ impl Judge {
         let Some(guest) = cluster.guests().get(&id) else { return false };
         let Some(node) = cluster.nodes().get(&guest.spec.node) else { return false };
         let vmid = id.vmid.to_string();
+        // What stopped it in order before its node's boot is over when PVE has tried to start it with that.
+        let tried = end.befell == Befell::Asked && tried_in_vain(cluster, id, end.at);
+        let stopped_at = if tried { node.booted_at } else { end.at - GHOST };
         // Who works on it, or on all guests of its node, is waited for; who stops it wants it to stay so.
         let mut tasks = node.tasks.newest_first().filter(|task| task.id == vmid || task.id.is_empty());
         let touched = tasks.any(|task| {
             let stops = ["stop", "shutdown", "suspend", "rollback", "restore", "destroy"];
-            let stops =
-                stops.iter().any(|word| task.kind.contains(word)) && task.started_at >= end.at - GHOST;
+            let stops = stops.iter().any(|word| task.kind.contains(word)) && task.started_at >= stopped_at;
             let lately = |ended: Timestamp| at.duration_since(ended) < LATE;
             stops || task.ended.as_ref().is_none_or(|(ended, _)| lately(*ended))
         });
         let ids = [id.to_string(), "all".to_owned()];
         let near = ids.iter().filter_map(|what| self.touched.get(what)).flatten();
         let meddled = near.into_iter().any(|time| *time > end.at - GHOST && *time <= at);
-        end.befell == Befell::NodeLost
-            && !end.told
+        ((end.befell == Befell::NodeLost && !end.told) || (tried && end.again != Some(node.booted_at)))
             && end.node.as_ref() == Some(&guest.spec.node)
             && guest.process.is_none()
             && guest.spec.ha.is_none()
@@ -414,7 +420,9 @@ impl Judge {
                 let truth = moment.cluster.truth().iter().rev().filter(|truth| truth.guest == *id);
                 let lately = truth.take_while(|truth| moment.at.duration_since(truth.at) < GHOST);
                 let ends: Vec<Befell> = lately.map(|truth| truth.befell).collect();
-                let by_itself = ends.iter().any(|end| matches!(end, Befell::Died | Befell::PoweredOff));
+                let by_itself =
+                    |end: &Befell| matches!(end, Befell::Died | Befell::PoweredOff | Befell::Restarted);
+                let by_itself = ends.iter().any(by_itself);
                 let with_its_node = ends.contains(&Befell::NodeLost);
                 assert!(
                     by_itself || !with_its_node,
@@ -510,6 +518,29 @@ impl Judge {
 /// Whether a guest's configuration says that it is to run.
 pub(crate) fn wants(tags: &[String], onboot: bool) -> bool {
     onboot || tags.iter().any(|tag| tag.eq_ignore_ascii_case(RESTART_TAG))
+}
+
+/// Whether its node has tried to start a guest with its last boot, which was after its end, and could not.
+pub(crate) fn tried_in_vain(cluster: &Cluster, id: GuestId, ended_at: Timestamp) -> bool {
+    let vmid = id.vmid.to_string();
+    let guest = cluster.guests().get(&id);
+    let Some(node) = guest.and_then(|guest| cluster.nodes().get(&guest.spec.node)) else { return false };
+    let of_boot = |at: Timestamp| {
+        let mut tasks = node.tasks.newest_first().filter(|task| task.kind == "startall");
+        tasks.any(|task| {
+            let until = task.ended.as_ref().map_or(at, |(until, _)| *until);
+            task.started_at <= at && at <= until
+        })
+    };
+    node.booted_at > ended_at
+        && node.tasks.newest_first().any(|task| {
+            let failed = task.ended.as_ref().is_some_and(|(_, status)| status != "OK");
+            task.id == vmid
+                && task.kind.ends_with("start")
+                && failed
+                && task.started_at > node.booted_at
+                && of_boot(task.started_at)
+        })
 }
 
 /// Whether a task ended so shortly before that rows of before its end may still be shown.

@@ -39,6 +39,67 @@ fn who_was_seen_to_have_stopped_it_and_is_not_in_the_list_any_more() {
     );
 }
 
+/// What PVE starts at boot was to run, whoever stopped it before.
+#[test]
+fn what_a_boot_could_not_start_is_not_what_somebody_stopped() {
+    let of = |kind, id, from, until: Option<i64>, status| Task {
+        started_at: at(from),
+        ..task(kind, id, until.map(|until| (until, status)))
+    };
+    let stop = |from, until| of("qmstop", "101", from, Some(until), "OK");
+    let tried = |from, until| of("qmstart", "101", from, until, "failed");
+    let boot = |until| of("startall", "", 1020, until, "OK");
+    check(
+        vec![
+            ("tried in vain", guest().tasks(&[stop(1010, 1012), boot(Some(1030)), tried(1022, Some(1023))])),
+            (
+                "it was the first",
+                guest().tasks(&[stop(1010, 1012), boot(Some(1030)), tried(1020, Some(1021))]),
+            ),
+            (
+                "it was the last",
+                guest().tasks(&[stop(1010, 1012), boot(Some(1030)), tried(1030, Some(1031))]),
+            ),
+            (
+                "tried by somebody before",
+                guest().tasks(&[stop(1010, 1012), tried(1019, Some(1021)), boot(None)]),
+            ),
+            (
+                "tried by somebody since",
+                guest().tasks(&[stop(1010, 1012), boot(Some(1030)), tried(1031, Some(1033))]),
+            ),
+            ("not tried", guest().tasks(&[stop(1010, 1012), boot(Some(1030))])),
+            ("another one was tried", {
+                guest().tasks(&[
+                    stop(1010, 1012),
+                    boot(Some(1030)),
+                    of("qmstart", "102", 1022, Some(1023), "failed"),
+                ])
+            }),
+            ("being tried", guest().tasks(&[stop(1010, 1012), boot(None), tried(1022, None)])),
+            (
+                "tried, and stopped after that",
+                guest().tasks(&[boot(Some(1030)), tried(1022, Some(1023)), stop(1040, 1041)]),
+            ),
+            (
+                "tried while it was being stopped",
+                guest().tasks(&[stop(1018, 1025), boot(Some(1030)), tried(1022, Some(1023))]),
+            ),
+        ],
+        expect![[r#"
+            tried in vain                                act: start it on pve1, attempt 1
+            it was the first                             act: start it on pve1, attempt 1
+            it was the last                              act: start it on pve1, attempt 1
+            tried by somebody before                     hold: stopped since by alice@pve (qmstop); a task is at work on it, by alice@pve (startall)
+            tried by somebody since                      hold: stopped since by alice@pve (qmstop)
+            not tried                                    hold: stopped since by alice@pve (qmstop)
+            another one was tried                        hold: stopped since by alice@pve (qmstop)
+            being tried                                  hold: stopped since by alice@pve (qmstop); just started by alice@pve (qmstart); a task is at work on it, by alice@pve (startall)
+            tried, and stopped after that                hold: stopped since by alice@pve (qmstop)
+            tried while it was being stopped             hold: stopped since by alice@pve (qmstop)"#]],
+    );
+}
+
 #[test]
 fn what_tasks_say() {
     let own = Task { upid: "UPID:qmstart-own".into(), ..task("qmstart", "101", Some((1055, "OK"))) };
