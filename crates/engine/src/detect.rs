@@ -242,7 +242,10 @@ impl Finding {
                     Some(words) => format!("PVE could not start it again ({words})"),
                     None => "it is to run, and nobody has started it again".into(),
                 };
-                format!("{} to stopped with its node's restart; {then}", previous.as_str())
+                match previous {
+                    GuestStatus::Stopped => format!("stopped before its node's restart; {then}"),
+                    ran => format!("{} to stopped with its node's restart; {then}", ran.as_str()),
+                }
             }
             Finding::OverMark { metric, percent, mark, .. } => {
                 let unit = metric.unit();

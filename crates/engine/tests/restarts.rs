@@ -9,13 +9,11 @@ use std::collections::BTreeSet;
 use engine::Input;
 use engine::act::Outcome;
 use engine::decide::Autonomy;
-use engine::observe::{
-    Blindness, Cause, Evidence, GuestEvidence, GuestStatus, Inspection, Presence, Round, Seen, Task,
-};
+use engine::observe::{Blindness, Cause, Evidence, GuestEvidence, Inspection, Round, Seen, Task};
 use engine::policy::Policy;
 use expect_test::expect;
 use world::play::{acted, play, watch};
-use world::{Watch, World, at, startall, stop_of_101};
+use world::{Watch, World, at, stop_of_101};
 
 /// pve1 loses power at 12 and is up at 17; its `startall` brings the container back, and not the machine.
 fn reset() -> (World, Watch) {
@@ -430,70 +428,4 @@ fn what_was_made_a_template_meanwhile_is_not_started() {
         "{:#?}",
         watch.log
     );
-}
-
-/// pve1 is shut down in order at 12, seen to be away at 29, and up at 200 with its `startall` at 203.
-fn rebooted(tries: Option<&str>, since: Option<Task>) -> Watch {
-    let mut world = World::new();
-    let mut watch = watch(&world, Autonomy::ActReport);
-    world.tasks.push(task("stopall", "", 10, Some(15), "OK"));
-    world.tasks.push(Task { user: "root@pam".into(), ..task("qmshutdown", "101", 11, Some(13), "OK") });
-    for id in ["qemu/101", "lxc/200"] {
-        world.guest(id).status = GuestStatus::Stopped;
-    }
-    play(&mut watch, &mut world, 17, 28, true);
-    world.node("pve1").presence = Presence::Offline;
-    play(&mut watch, &mut world, 29, 199, true);
-    world.node("pve1").presence = Presence::Online;
-    world.booted = 200;
-    world.tasks.push(startall(203));
-    if let Some(failed) = tries {
-        world.tasks.push(task("qmstart", "101", 204, Some(205), failed));
-    }
-    world.start("lxc/200", 208);
-    world.tasks.push(task("vzstart", "200", 207, Some(208), "OK"));
-    world.tasks.extend(since);
-    play(&mut watch, &mut world, 210, 800, true);
-    watch
-}
-
-#[test]
-fn what_pve_cannot_start_after_an_orderly_reboot_is_started_by_us() {
-    let watch = rebooted(Some("storage 'nfs' is not online"), None);
-    watch.check(expect![[r#"
-        19   inspect   pve1 qemu/101 lxc/200
-        19   noted                        qemu/101 (web01): running to stopped, by root@pam (qmshutdown)
-        19   noted                        lxc/200 (dns): running to stopped, by root@pam (stopall)
-        29   inspect   node pve1
-        29   noted                        node/pve1: left on purpose: shut down by root@pam (stopall)
-        210  noted                        node/pve1: is back
-        234  inspect   pve1 lxc/200
-        234  noted                        lxc/200 (dns): stopped to running, by root@pam (vzstart)
-        510  inspect   pve1 qemu/101
-        510  opened    VM_CRASHED         qemu/101 (web01): running to stopped with its node's restart; PVE could not start it again (storage 'nfs' is not online)
-        510  held      VM_CRASHED         qemu/101 (web01): it may heal by itself for 0:15
-        525  inspect   qemu/101 closely
-        525  acting    VM_CRASHED         qemu/101 (web01): start it on pve1, attempt 1 of 3 (vm-crashed-restart)
-        527  acted     VM_CRASHED         qemu/101 (web01): its task ended: OK
-        542  inspect   qemu/101 closely
-        562  inspect   qemu/101 closely
-        582  inspect   qemu/101 closely
-        586  inspect   qemu/101 closely
-        586  verified  VM_CRASHED         qemu/101 (web01): it has run for 1:00
-        586  resolved  VM_CRASHED         qemu/101 (web01): running again, mended by Jarvis after 1:16"#]]);
-}
-
-#[test]
-fn what_pve_does_not_try_to_start_after_an_orderly_reboot_stays_as_it_was_told() {
-    let somebody = task("qmstop", "101", 400, Some(401), "OK");
-    for (name, tries, since) in [
-        ("not tried: it has no onboot, or its node starts nobody", None, None),
-        ("somebody stopped it since", Some("storage 'nfs' is not online"), Some(somebody)),
-    ] {
-        let watch = rebooted(tries, since);
-        let told: Vec<_> = watch.log.iter().filter(|line| line.contains("CRASHED")).collect();
-        assert!(told.is_empty(), "{name}: {:#?}", watch.log);
-        let looks = watch.log.iter().filter(|line| line.contains("inspect   pve1 qemu/101"));
-        assert_eq!(looks.count(), 2, "{name}: {:#?}", watch.log);
-    }
 }

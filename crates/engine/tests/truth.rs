@@ -219,6 +219,28 @@ fn a_move_is_told_whatever_is_seen_before_anybody_said_who_did_it() {
     }
 }
 
+/// The next move comes, or the guest is gone, while the node that it left still says nothing.
+#[test]
+fn no_move_hides_the_one_before() {
+    for (name, gone) in [("it is moved on", false), ("it is destroyed", true)] {
+        let (mut world, mut watch) = started();
+        world.nodes.insert("pve3".parse().unwrap(), world.nodes.values().next().unwrap().clone());
+        watch.critical(&world, 17);
+        world.guest("qemu/101").node = "pve2".parse().unwrap();
+        watch.step(29, world.round(Round::Critical, 29));
+        match gone {
+            true => drop(world.guests.remove(&"qemu/101".parse().unwrap())),
+            false => world.guest("qemu/101").node = "pve3".parse().unwrap(),
+        }
+        watch.asked.clear();
+        watch.critical(&world, 41);
+        watch.look(&world, 43, 3);
+        let told: Vec<_> =
+            watch.log.iter().filter(|line| line.contains("qemu/101 (web01): moved from")).collect();
+        assert!(told[0].ends_with("moved from pve1 to pve2"), "{name}: {:#?}", watch.log);
+    }
+}
+
 /// A node that comes back is a member before its statistics are there. Its own list has its guests without a process then, and
 /// in the look that follows PVE has started them: they ended with their node, and crashed no more than the others.
 #[test]

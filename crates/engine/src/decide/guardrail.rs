@@ -233,10 +233,11 @@ pub(crate) fn stopped_since(tasks: &[Task], id: GuestId, began: Timestamp) -> Op
     let vmid = id.vmid.to_string();
     // Who started it again afterwards wanted it to run; and so did PVE, at a boot, although it could not.
     let undone = |stop: &Task| {
-        let start = |task: &&Task| {
-            *task.id == *vmid && is_start(&task.kind) && (succeeded(task) || is_of_boot(task, tasks))
+        let after = |start: &Task| {
+            (succeeded(start) && stop.ended_at.is_some_and(|ended| start.started_at > ended))
+                || is_over_by_boot(stop, start, tasks)
         };
-        tasks.iter().filter(start).any(|start| stop.ended_at.is_some_and(|ended| start.started_at > ended))
+        tasks.iter().filter(|task| *task.id == *vmid && is_start(&task.kind)).any(after)
     };
     let stops = |task: &&Task| {
         is_of(task, &vmid)
@@ -247,13 +248,21 @@ pub(crate) fn stopped_since(tasks: &[Task], id: GuestId, began: Timestamp) -> Op
     tasks.iter().filter(stops).max_by_key(|task| task.started_at).map(by)
 }
 
-/// Whether a start that has ended is one of those that a node makes when it boots, of guests that are to start with it.
-pub(crate) fn is_of_boot(start: &Task, tasks: &[Task]) -> bool {
-    start.ended_at.is_some()
-        && tasks.iter().any(|task| {
-            let until = task.ended_at.unwrap_or(start.started_at);
-            &*task.kind == "startall" && (task.started_at..=until).contains(&start.started_at)
-        })
+/// Whether a start is one of those that a node makes when it boots, of guests that are to start with it, and the stop was before
+/// that boot. `startall` reads once whom it is to start, so a stop that came after it began is not over; and one that the boot cut
+/// off ends when somebody next reads the list. What was being written anew, or taken away, is not whole.
+fn is_over_by_boot(stop: &Task, start: &Task, tasks: &[Task]) -> bool {
+    let root = |task: &Task| &*task.user == "root@pam";
+    let written = ["rollback", "restore", "destroy"].iter().any(|word| stop.kind.ends_with(word));
+    let boots = |task: &Task| {
+        let until = task.ended_at.unwrap_or(start.started_at);
+        &*task.kind == "startall"
+            && root(task)
+            && stop.started_at < task.started_at
+            && (task.started_at..=until).contains(&start.started_at)
+    };
+    let ended = stop.ended_at.is_some() && start.ended_at.is_some();
+    ended && !written && root(start) && tasks.iter().any(boots)
 }
 
 /// Another hand is at the same work: a second start is one too many, whoever makes it.

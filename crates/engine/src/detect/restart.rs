@@ -80,8 +80,9 @@ mod tests {
     #[test]
     fn what_a_restart_left() {
         let (boots, none) = (|| config(true, &[]), Vec::new);
-        let startall = || task("startall", "", 1110, Some(1120), "OK");
-        let failed = || task("qmstart", "101", 1112, Some(1113), "storage 'nfs' is not online");
+        let root = |task: Task| Task { user: "root@pam".into(), ..task };
+        let startall = || root(task("startall", "", 1110, Some(1120), "OK"));
+        let failed = || root(task("qmstart", "101", 1112, Some(1113), "storage 'nfs' is not online"));
         let wanted = |failed: Option<&str>| Left::Wanted { failed: failed.map(Into::into) };
         let stopped = |task: Task| Left::StoppedBy(By { user: task.user, task: task.kind, upid: task.upid });
         type Row = (&'static str, Option<&'static str>, GuestConfig, Vec<Task>, Left);

@@ -219,8 +219,6 @@ impl Engine {
                 if let Some(known) = self.memory.guests.get_mut(id) {
                     known.guest.node = to;
                     known.moved_at = Some(at);
-                    // Its process there is another one.
-                    known.guest.uptime = 0;
                 }
                 self.memory.suspects.remove(id);
             }

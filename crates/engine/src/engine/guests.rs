@@ -83,6 +83,9 @@ impl Engine {
         for id in vanished {
             let seen_at = self.memory.guests.get(&id).map_or(asked_at, |known| known.seen_at);
             let suspect = Suspect::new(Suspicion::Vanished, seen_at, turn.now);
+            if let Some(to) = self.memory.guests.get(&id).map(|known| known.guest.node.clone()) {
+                self.moved_by_nobody(turn, id, to);
+            }
             match self.memory.suspects.get(&id).map(|suspect| &suspect.suspicion) {
                 Some(Suspicion::Vanished) => {}
                 Some(
@@ -165,6 +168,11 @@ impl Engine {
             (Some(Suspicion::Changed { .. }), Some(before)) if alive == Some(false) => {
                 before.alive_at.unwrap_or(before.seen_at)
             }
+            // A stop that was taken back was no sight of it.
+            (Some(Suspicion::Restarted), Some(before)) => {
+                let seen = before.seen_at - guest::ROW_AGE;
+                before.alive_at.map_or(seen, |alive_at| alive_at.min(seen))
+            }
             // A row may be that old, and what it shows have changed before it was asked for.
             (_, Some(before)) => before.seen_at - guest::ROW_AGE,
             // It was not there a round ago.
@@ -208,11 +216,8 @@ impl Engine {
             ))
             | None => (suspicion, uptime),
         };
-        if let Some(from) = self.moved_from(id).filter(|_| !matches!(suspicion, Suspicion::Moved { .. })) {
-            // Nobody has said yet who moved it, and the next change must not hide that it was.
-            let to =
-                self.memory.guests.get(&id).map_or_else(|| from.clone(), |known| known.guest.node.clone());
-            self.note_guest(turn, id, Note::GuestMoved { from, to, by: None });
+        if let Some(before) = before {
+            self.moved_by_nobody(turn, id, before.guest.node.clone());
         }
         let mut suspect = Suspect::new(suspicion, last_seen, turn.now);
         suspect.uptime = uptime;
@@ -224,6 +229,19 @@ impl Engine {
             }
         }
         self.memory.suspects.insert(id, suspect);
+    }
+
+    /// Nobody has said yet who moved it there, and the next change must not hide that it was.
+    fn moved_by_nobody(&self, turn: &mut Turn, id: GuestId, to: NodeName) {
+        if let Some(from) = self.moved_from(id) {
+            self.note(
+                turn,
+                Subject::Guest(id),
+                self.memory.guests.get(&id).and_then(|known| known.guest.name.clone()),
+                Some(to.clone()),
+                Note::GuestMoved { from, to, by: None },
+            );
+        }
     }
 
     /// The node that a guest left, while who moved it is being asked.
@@ -541,8 +559,8 @@ impl Engine {
         self.memory.guests.iter().filter(alive).map(|(id, _)| *id).collect()
     }
 
-    /// A node is back that was last seen then. What was shut down in order before it left, and what PVE cannot start with it, is
-    /// looked at when PVE has had its time.
+    /// A node is back that was last seen then. What was stopped within the hour before it left, and what PVE cannot start with it,
+    /// is looked at when PVE has had its time.
     pub(super) fn look_after_boot(&mut self, now: Timestamp, name: &NodeName, left_at: Option<Timestamp>) {
         let Some(left_at) = left_at else { return };
         let down: Vec<(GuestId, Timestamp)> = self

@@ -163,7 +163,10 @@ impl Engine {
         } else if restarted {
             self.note(turn, subject.clone(), None, Some(name.clone()), Note::NodeRestarted);
         }
-        let left_at = before.and_then(|before| before.seen_at).filter(|_| departure.is_some() || restarted);
+        // Where nobody could say that it left, it is known to have booted when it is believed again.
+        let believed = self.memory.nodes.get(name).is_some_and(|known| known.believed);
+        let booted = before.is_some_and(|before| believed && before.restarted(node));
+        let left_at = before.and_then(|before| before.seen_at).filter(|_| departure.is_some() || booted);
         self.look_after_boot(turn.now, name, left_at);
         if departure == Some(Departure::ClusterFsDown) {
             self.gone(turn, slot(Check::NodeApi), Resolution::Itself);

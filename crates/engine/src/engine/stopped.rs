@@ -58,9 +58,8 @@ impl Engine {
             Stopped::RunsAgain | Stopped::NotHere => {
                 // The row was old, or the next round will tell: as if the stop had not been seen.
                 if let Some(known) = self.memory.guests.get_mut(&id) {
-                    // A younger process than the one before is told by the next row, and began after that one was last seen.
+                    // A younger process than the one before is told by the next row.
                     (known.guest.status, known.guest.uptime) = (from.clone(), suspect.uptime);
-                    known.seen_at = known.seen_at.min(suspect.last_seen + guest::ROW_AGE);
                     known.live = None;
                     if verdict == Stopped::NotHere {
                         // Its row may go on saying that it is here and stopped; then that is since now.
@@ -160,7 +159,13 @@ impl Engine {
             }
             Left::Wanted { failed } => {
                 self.memory.suspects.remove(&id);
-                let finding = Finding::GuestNotStarted { kind: id.kind, previous: from.clone(), failed };
+                let mut previous = from.clone();
+                // In order, before its node left; then PVE tried to start it again.
+                if let Some(by) = guest::cause(tasks, id, suspect.last_seen, booted_at, guest::stops) {
+                    self.changed(turn, id, Why::Task(by), from);
+                    previous = GuestStatus::Stopped;
+                }
+                let finding = Finding::GuestNotStarted { kind: id.kind, previous, failed };
                 return self.found_down(turn, id, known, finding);
             }
             Left::StoppedBy(by) => Why::Task(by),
@@ -215,9 +220,15 @@ impl Engine {
         verdict: Stopped,
         answer: &GuestEvidence,
     ) -> bool {
+        let asks = suspect.tries < RESTART_TIMES;
         let booted_at = match verdict {
             Stopped::NodeRestarted { booted_at } => booted_at,
-            Stopped::NotAsked(_) if suspect.tries < RESTART_TIMES => {
+            Stopped::NotAsked(_) if asks => {
+                self.ask_soon(turn.now, id);
+                return true;
+            }
+            // What stopped it in order is among the tasks, and whether its node has booted since could not be read.
+            Stopped::Task(_) if asks && answer.booted_at.value().is_none() => {
                 self.ask_soon(turn.now, id);
                 return true;
             }
@@ -244,22 +255,34 @@ impl Engine {
                 left(id, &known.guest, config, tasks, suspect.last_seen, booted_at)
             }
             Some(_) => Left::NotWanted,
-            None => Left::NotYet,
+            None => Left::NotRead,
         };
         match found {
-            Left::NotYet if suspect.tries < RESTART_TIMES => {
+            Left::NotYet if asks => {
+                self.ask_again(turn.now, id);
+                true
+            }
+            Left::NotRead if asks => {
                 self.ask_soon(turn.now, id);
                 true
             }
-            Left::Wanted { failed: Some(failed) } => {
-                let failed = Some(failed);
-                let finding = Finding::GuestNotStarted { kind: id.kind, previous: from.clone(), failed };
+            Left::Wanted { failed: failed @ Some(_) } => {
+                let finding =
+                    Finding::GuestNotStarted { kind: id.kind, previous: GuestStatus::Stopped, failed };
                 self.found_down(turn, id, known, finding);
+                false
+            }
+            // It came back, and was gone before a row showed it.
+            Left::RanAt(ran_at) => {
+                let suspect = Suspect { last_seen: ran_at, ..suspect.clone() };
+                let (verdict, moved_since) = self.verdict(turn.now, id, known, &suspect, answer);
+                if verdict == Stopped::Crashed && !moved_since {
+                    self.crashed(turn, id, known, from, answer);
+                }
                 false
             }
             Left::NotYet
             | Left::Wanted { failed: None }
-            | Left::RanAt(_)
             | Left::StoppedBy(_)
             | Left::NotWanted
             | Left::NotRead => false,

@@ -46,57 +46,52 @@ fn what_a_boot_could_not_start_is_not_what_somebody_stopped() {
         started_at: at(from),
         ..task(kind, id, until.map(|until| (until, status)))
     };
+    let root = |task: Task| Task { user: "root@pam".into(), ..task };
     let stop = |from, until| of("qmstop", "101", from, Some(until), "OK");
-    let tried = |from, until| of("qmstart", "101", from, until, "failed");
-    let boot = |until| of("startall", "", 1020, until, "OK");
+    let tried = |from, until| root(of("qmstart", "101", from, until, "failed"));
+    let boot = |until| root(of("startall", "", 1020, until, "OK"));
+    let over = || boot(Some(1030));
+    let by_alice = |task: Task| Task { user: "alice@pve".into(), ..task };
+    #[rustfmt::skip]
+    let rows = vec![
+        ("tried in vain", vec![stop(1010, 1012), over(), tried(1022, Some(1023))]),
+        ("it was the first", vec![stop(1010, 1012), over(), tried(1020, Some(1021))]),
+        ("it was the last", vec![stop(1010, 1012), over(), tried(1030, Some(1031))]),
+        ("the boot cut the stop off", vec![stop(1010, 1025), over(), tried(1022, Some(1023))]),
+        ("all of its node were stopped", vec![of("stopall", "", 1010, Some(1012), "OK"), over(), tried(1022, Some(1023))]),
+        ("tried by somebody before", vec![stop(1010, 1012), tried(1019, Some(1021)), boot(None)]),
+        ("tried by somebody since", vec![stop(1010, 1012), over(), tried(1031, Some(1033))]),
+        ("tried by somebody meanwhile", vec![stop(1010, 1012), over(), by_alice(tried(1022, Some(1023)))]),
+        ("somebody starts all", vec![stop(1010, 1012), by_alice(over()), by_alice(tried(1022, Some(1023)))]),
+        ("not tried", vec![stop(1010, 1012), over()]),
+        ("another one was tried", vec![stop(1010, 1012), over(), root(of("qmstart", "102", 1022, Some(1023), "failed"))]),
+        ("being tried", vec![stop(1010, 1012), boot(None), tried(1022, None)]),
+        ("stopped after that", vec![over(), tried(1022, Some(1023)), stop(1040, 1041)]),
+        ("stopped in the same second", vec![stop(1020, 1021), over(), tried(1022, Some(1023))]),
+        ("stopped while its turn had not come", vec![over(), stop(1022, 1023), tried(1028, Some(1029))]),
+        ("still being stopped", vec![of("qmshutdown", "101", 1010, None, ""), over(), tried(1022, Some(1023))]),
+        ("being restored, cut off by the boot", vec![of("qmrestore", "101", 1010, Some(1021), "unexpected status"), over(), tried(1022, Some(1023))]),
+    ];
     check(
-        vec![
-            ("tried in vain", guest().tasks(&[stop(1010, 1012), boot(Some(1030)), tried(1022, Some(1023))])),
-            (
-                "it was the first",
-                guest().tasks(&[stop(1010, 1012), boot(Some(1030)), tried(1020, Some(1021))]),
-            ),
-            (
-                "it was the last",
-                guest().tasks(&[stop(1010, 1012), boot(Some(1030)), tried(1030, Some(1031))]),
-            ),
-            (
-                "tried by somebody before",
-                guest().tasks(&[stop(1010, 1012), tried(1019, Some(1021)), boot(None)]),
-            ),
-            (
-                "tried by somebody since",
-                guest().tasks(&[stop(1010, 1012), boot(Some(1030)), tried(1031, Some(1033))]),
-            ),
-            ("not tried", guest().tasks(&[stop(1010, 1012), boot(Some(1030))])),
-            ("another one was tried", {
-                guest().tasks(&[
-                    stop(1010, 1012),
-                    boot(Some(1030)),
-                    of("qmstart", "102", 1022, Some(1023), "failed"),
-                ])
-            }),
-            ("being tried", guest().tasks(&[stop(1010, 1012), boot(None), tried(1022, None)])),
-            (
-                "tried, and stopped after that",
-                guest().tasks(&[boot(Some(1030)), tried(1022, Some(1023)), stop(1040, 1041)]),
-            ),
-            (
-                "tried while it was being stopped",
-                guest().tasks(&[stop(1018, 1025), boot(Some(1030)), tried(1022, Some(1023))]),
-            ),
-        ],
+        rows.into_iter().map(|(name, tasks)| (name, guest().tasks(&tasks))).collect(),
         expect![[r#"
-            tried in vain                                act: start it on pve1, attempt 1
-            it was the first                             act: start it on pve1, attempt 1
-            it was the last                              act: start it on pve1, attempt 1
-            tried by somebody before                     hold: stopped since by alice@pve (qmstop); a task is at work on it, by alice@pve (startall)
-            tried by somebody since                      hold: stopped since by alice@pve (qmstop)
-            not tried                                    hold: stopped since by alice@pve (qmstop)
-            another one was tried                        hold: stopped since by alice@pve (qmstop)
-            being tried                                  hold: stopped since by alice@pve (qmstop); just started by alice@pve (qmstart); a task is at work on it, by alice@pve (startall)
-            tried, and stopped after that                hold: stopped since by alice@pve (qmstop)
-            tried while it was being stopped             hold: stopped since by alice@pve (qmstop)"#]],
+        tried in vain                                act: start it on pve1, attempt 1
+        it was the first                             act: start it on pve1, attempt 1
+        it was the last                              act: start it on pve1, attempt 1
+        the boot cut the stop off                    act: start it on pve1, attempt 1
+        all of its node were stopped                 act: start it on pve1, attempt 1
+        tried by somebody before                     hold: stopped since by alice@pve (qmstop); a task is at work on it, by root@pam (startall)
+        tried by somebody since                      hold: stopped since by alice@pve (qmstop)
+        tried by somebody meanwhile                  hold: stopped since by alice@pve (qmstop)
+        somebody starts all                          hold: stopped since by alice@pve (qmstop)
+        not tried                                    hold: stopped since by alice@pve (qmstop)
+        another one was tried                        hold: stopped since by alice@pve (qmstop)
+        being tried                                  hold: stopped since by alice@pve (qmstop); just started by root@pam (qmstart); a task is at work on it, by root@pam (startall)
+        stopped after that                           hold: stopped since by alice@pve (qmstop)
+        stopped in the same second                   hold: stopped since by alice@pve (qmstop)
+        stopped while its turn had not come          hold: stopped since by alice@pve (qmstop)
+        still being stopped                          hold: stopped since by alice@pve (qmshutdown); a task is at work on it, by alice@pve (qmshutdown)
+        being restored, cut off by the boot          hold: stopped since by alice@pve (qmrestore)"#]],
     );
 }
 
