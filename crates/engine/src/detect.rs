@@ -242,9 +242,11 @@ impl Finding {
                     Some(words) => format!("PVE could not start it again ({words})"),
                     None => "it is to run, and nobody has started it again".into(),
                 };
-                match previous {
-                    GuestStatus::Stopped => format!("stopped before its node's restart; {then}"),
-                    ran => format!("{} to stopped with its node's restart; {then}", ran.as_str()),
+                match previous.has_process() {
+                    Some(false) => format!("stopped before its node's restart; {then}"),
+                    Some(true) | None => {
+                        format!("{} to stopped with its node's restart; {then}", previous.as_str())
+                    }
                 }
             }
             Finding::OverMark { metric, percent, mark, .. } => {
