@@ -3,7 +3,7 @@
 //!
 //! The clock of both runs [`SPEED`] times as fast as the world. Compared is what is told of each subject, in order:
 //! neither times nor the order between subjects, which depend on how long an answer really took, nor heartbeats. Where
-//! the translation makes a difference, the folder holds `expected.daemon.log` and its README says why.
+//! the translation or the moment of a look makes a difference, the folder holds `expected.daemon.log` and its README says why.
 //!
 //! ```text
 //! STORY=node-loss cargo test -p daemon --test stories      those whose name contains it
@@ -13,7 +13,8 @@
 //! STORIES_SEED=7 STORIES_FAULT=3 ...                       one of them
 //! ```
 //!
-//! A line of `expected.daemon.log` with `?` before its time may be missing.
+//! A line of `expected.daemon.log` with `?` before its time may be missing. [`a_story_is_told_whenever_the_rounds_fall`] is the
+//! exception: it is the engine alone.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by its panic")]
 
@@ -195,10 +196,11 @@ fn every_scenario_is_told_by_the_daemon_too() {
     );
 }
 
-/// When the rounds of the engine's run fall, one play each: their periods are 2 s, 10 s and 12 s, and no step divides those.
+/// Plays of each story, the first round [`PHASE`] later each time: together one period of the critical tier (12 s). No multiple of
+/// the 2 s of the live tier, so that this moves against PVE's own 10 s, too. The tiers of 32 s and 300 s are tried in part.
 const PHASES: i32 = 16;
 const PHASE: SignedDuration = SignedDuration::from_millis(770);
-/// Stories of which chance decides more than who comes first, and what: only which incidents are opened is compared.
+/// Stories in which the moment of a look decides what is told, and what it decides. Of these only the opened incidents are compared.
 const BY_CHANCE: [(&str, &str); 7] = [
     ("act-node-woken-by-our-own-packet", "whether the first round after the loss finds nobody to ask"),
     ("act-somebody-was-faster", "whether the look finds that somebody was"),
@@ -209,8 +211,8 @@ const BY_CHANCE: [(&str, &str); 7] = [
     ("storage-outage", "on how many nodes the storage is gone when it is told"),
 ];
 
-/// When Jarvis looks is chance: it may be started at any second. In the engine's run that is tried, and each time the same is
-/// told. What is left to who comes first is marked in `expected.daemon.log`, so that no slow machine decides the test above.
+/// Jarvis may be started at any second. The engine alone (`sim::run`, no daemon) plays each story at [`PHASES`] starts, and tells the
+/// same; what depends on the moment has a `?` in `expected.daemon.log`, so that no slow machine decides the test above.
 #[test]
 fn a_story_is_told_whenever_the_rounds_fall() {
     let only = std::env::var("STORY").ok();
@@ -218,6 +220,7 @@ fn a_story_is_told_whenever_the_rounds_fall() {
         .into_iter()
         .filter(|scenario| only.as_ref().is_none_or(|only| scenario.name.contains(only.as_str())))
         .collect();
+    assert!(!scenarios.is_empty(), "no scenario is named {only:?}");
     let plays = |scenario: &Scenario| -> Vec<String> {
         let engine = Story::of_log(&std::fs::read_to_string(scenario.folder.join("expected.log")).unwrap());
         let daemon = scenario.expected();
@@ -228,7 +231,7 @@ fn a_story_is_told_whenever_the_rounds_fall() {
             let log = sim::run::run(&script).unwrap().log;
             let told = Story::of_log(&log);
             let judged = match chance {
-                true => daemon.clone().incidents().compare(&told.incidents()),
+                true => daemon.clone().opened_only().compare(&told.opened_only()),
                 false => daemon.compare(&told).or_else(|diff| engine.compare(&told).map_err(|_| diff)),
             };
             judged.err().map(|diff| format!("{}, rounds {later:#} later:\n{diff}", scenario.name))

@@ -83,11 +83,11 @@ pub enum Finding {
         /// What its node's journal adds.
         trace: Trace,
     },
-    /// A guest ended with its node, is to run, and is not started again.
+    /// A guest is to run, and is not started again after its node's restart.
     GuestNotStarted {
         /// Virtual machine or container.
         kind: GuestKind,
-        /// What it did before.
+        /// What it did before its node's restart. `Stopped`: it was stopped in order, and PVE has tried to start it with its node.
         previous: GuestStatus,
         /// How the last start of it since the boot failed, whoever asked for it, in PVE's words; `None` where none is known.
         failed: Option<Box<str>>,

@@ -429,3 +429,31 @@ fn what_was_made_a_template_meanwhile_is_not_started() {
         watch.log
     );
 }
+
+#[test]
+fn a_backup_that_a_power_cut_ended_has_stopped_nobody() {
+    let (mut world, mut watch) = reset();
+    world.tasks.push(task("vzdump", "101", 8, Some(17), "unexpected status"));
+    world
+        .tasks
+        .push(Task { user: "alice@pve".into(), ..task("qmigrate", "101", 2, Some(17), "unexpected status") });
+    play(&mut watch, &mut world, 29, 330, true);
+    watch.check(expect![[r#"
+        29   noted                        node/pve1: was restarted; it was not seen to leave
+        317  inspect   pve1 qemu/101
+        317  opened    VM_CRASHED         qemu/101 (web01): running to stopped with its node's restart; it is to run, and nobody has started it again
+        317  held      VM_CRASHED         qemu/101 (web01): it may heal by itself for 0:15"#]]);
+}
+
+/// One row that could not be read, or was hidden for a moment, while PVE is waited for.
+#[test]
+fn one_round_without_its_row_hides_no_stop() {
+    let (mut world, mut watch) = reset();
+    play(&mut watch, &mut world, 29, 100, true);
+    let row = world.guests.remove(&"qemu/101".parse().unwrap()).unwrap();
+    watch.critical(&world, 101);
+    world.guests.insert("qemu/101".parse().unwrap(), row);
+    play(&mut watch, &mut world, 113, 330, true);
+    let opened = watch.log.iter().filter(|line| line.contains("opened    VM_CRASHED         qemu/101"));
+    assert_eq!(opened.count(), 1, "{:#?}", watch.log);
+}

@@ -85,8 +85,9 @@ impl Story {
         story
     }
 
-    /// Which incidents were opened, and nothing else of them. That Jarvis sees nothing is its own.
-    pub(crate) fn incidents(mut self) -> Story {
+    /// Only which incidents were opened, without their words. `MONITOR_BLIND` is left out: it depends on which round a failing call
+    /// falls into.
+    pub(crate) fn opened_only(mut self) -> Story {
         for lines in self.0.values_mut() {
             lines.retain(|line| line.kind == "opened" && line.condition != "MONITOR_BLIND");
             lines.iter_mut().for_each(|line| line.words.clear());

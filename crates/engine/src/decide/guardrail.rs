@@ -228,14 +228,14 @@ fn forgotten(tasks: &[Task], id: GuestId, began: Timestamp, by: &By) -> Option<B
     (!listed && !tasks.iter().any(started)).then(|| by.clone())
 }
 
-/// Who stopped a guest since then, by its node's tasks, where nobody has started it again.
+/// Who stopped a guest since then, by its node's tasks, where nobody has started it again and no boot has overruled it.
 pub(crate) fn stopped_since(tasks: &[Task], id: GuestId, began: Timestamp) -> Option<By> {
     let vmid = id.vmid.to_string();
     // Who started it again afterwards wanted it to run; and so did PVE, at a boot, although it could not.
     let undone = |stop: &Task| {
         let after = |start: &Task| {
             (succeeded(start) && stop.ended_at.is_some_and(|ended| start.started_at > ended))
-                || is_over_by_boot(stop, start, tasks)
+                || overruled_by_boot(stop, start, tasks)
         };
         tasks.iter().filter(|task| *task.id == *vmid && is_start(&task.kind)).any(after)
     };
@@ -248,12 +248,13 @@ pub(crate) fn stopped_since(tasks: &[Task], id: GuestId, began: Timestamp) -> Op
     tasks.iter().filter(stops).max_by_key(|task| task.started_at).map(by)
 }
 
-/// Whether a start is one of those that a node makes when it boots, of guests that are to start with it, and the stop was before
-/// that boot. `startall` reads once whom it is to start, so a stop that came after it began is not over; and one that the boot cut
-/// off ends when somebody next reads the list. What was being written anew, or taken away, is not whole.
-fn is_over_by_boot(stop: &Task, start: &Task, tasks: &[Task]) -> bool {
+/// Whether a boot has overruled a stop: that began before a `startall` of root@pam, and `start`, root@pam's too, began while that
+/// ran. PVE does not mark a boot's tasks, so root's own "start all guests" counts as one. Only when the stop began is compared: it
+/// reads once whom it is to start, and a stop that the boot cut off is listed as ended later. No restore, rollback or removal is
+/// overruled: what one that was cut off leaves is not whole.
+fn overruled_by_boot(stop: &Task, start: &Task, tasks: &[Task]) -> bool {
     let root = |task: &Task| &*task.user == "root@pam";
-    let written = ["rollback", "restore", "destroy"].iter().any(|word| stop.kind.ends_with(word));
+    let rebuilds = ["rollback", "restore", "destroy"].iter().any(|word| stop.kind.ends_with(word));
     let boots = |task: &Task| {
         let until = task.ended_at.unwrap_or(start.started_at);
         &*task.kind == "startall"
@@ -262,7 +263,7 @@ fn is_over_by_boot(stop: &Task, start: &Task, tasks: &[Task]) -> bool {
             && (task.started_at..=until).contains(&start.started_at)
     };
     let ended = stop.ended_at.is_some() && start.ended_at.is_some();
-    ended && !written && root(start) && tasks.iter().any(boots)
+    ended && !rebuilds && root(start) && tasks.iter().any(boots)
 }
 
 /// Another hand is at the same work: a second start is one too many, whoever makes it.

@@ -41,8 +41,10 @@ pub(crate) enum Suspicion {
     Restarted,
     /// Its QEMU seems not to answer.
     Hung,
-    /// It stopped while a transition held it, or in order before its node left, and is looked at again when that is over.
+    /// It stopped while a transition held it, and is looked at again when that is over.
     Held { from: GuestStatus },
+    /// It was stopped before its node left, which was told: whether PVE has tried to start it with the boot is looked at.
+    StoppedBefore { from: GuestStatus },
 }
 
 /// What a round's row of a guest means against what is remembered of it.

@@ -1,4 +1,4 @@
-//! Restarts: a guest that ended with its node, and that PVE has had its time to start again.
+//! Restarts: a guest that ended with its node, or was stopped before that left, and that PVE has had its time to start again.
 //!
 //! PVE's own `startall` goes first (pve-domain 9.27): nothing is said before it has ended and the node has settled.
 
@@ -8,14 +8,14 @@ use crate::decide::{CLOCK_SKEW, is_start, is_wanted, stopped_since, succeeded};
 use crate::observe::{Guest, GuestConfig, GuestId, Task};
 use crate::record::By;
 
-/// What is to be said of a guest that ended with its node and still has no process.
+/// What is to be said of such a guest that still has no process.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Left {
     /// PVE has not started its guests yet, or is still at it, or somebody starts this one.
     NotYet,
     /// It was started after the restart: at this time it ran, and what ended it since is another question.
     RanAt(Timestamp),
-    /// Somebody stopped it, before the restart or since, or switched its node off in order.
+    /// Somebody stopped it, before the restart or since, or switched its node off in order, and no boot has overruled that.
     StoppedBy(By),
     /// It is to run. How a start of it ended that failed, in PVE's words.
     Wanted { failed: Option<Box<str>> },

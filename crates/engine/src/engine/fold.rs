@@ -258,12 +258,10 @@ impl Engine {
                 self.fold_node(at, name, Presence::Online, None);
             }
             (Note::NodeRestarted, Subject::Node(name)) => {
-                let known = self.memory.nodes.get_mut(name);
-                let left_at = known.and_then(|known| {
+                if let Some(known) = self.memory.nodes.get_mut(name) {
                     known.uptime = Some(0);
-                    known.seen_at
-                });
-                self.look_after_boot(at, name, left_at);
+                }
+                self.suspect_after_boot(at, name);
             }
             (Note::NodeGone, Subject::Node(name)) => {
                 self.memory.nodes.remove(name);
@@ -292,7 +290,7 @@ impl Engine {
             known.guest.node = node.clone();
         }
         if alive == Some(true) {
-            // Whether it is the process that is remembered was told or is not known: the next row says how old it is.
+            // The process that is remembered, or a new one: with 0 the next row's uptime is taken as it is, and is no restart.
             known.guest.uptime = 0;
             // What it was told for was a row of up to this age.
             known.alive_at = known.alive_at.max(Some(at - ROW_AGE));
@@ -311,10 +309,6 @@ impl Engine {
         departure: Option<Departure>,
     ) {
         self.memory.node_suspects.remove(name);
-        if presence == Presence::Online {
-            let left_at = self.memory.nodes.get(name).and_then(|known| known.seen_at);
-            self.look_after_boot(at, name, left_at);
-        }
         let known = self.memory.nodes.entry(name.clone()).or_insert(KnownNode {
             presence,
             seen_at: Some(at),

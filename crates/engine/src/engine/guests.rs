@@ -28,14 +28,16 @@ const CURRENT_MAX: usize = 8;
 /// Configurations that one look reads.
 const CONFIGS_MAX: usize = 32;
 
-/// For this long after a move the rows of a guest may still be those of its old process (pve-domain 1.4); one that began before is
-/// no restart.
+/// For this long after a move the rows of a guest may still be those of its old process (pve-domain 1.4). A process that began
+/// within it is the move's own, and no restart.
 const MOVE_SETTLE: SignedDuration = SignedDuration::from_secs(60);
 
 /// A guest of which a change was suspected, and that is again as it was.
 struct Void {
     /// Whether its process is another one than before.
     restarted: bool,
+    /// Whether it was down, and is again.
+    was_down: bool,
     last_seen: Timestamp,
 }
 
@@ -84,17 +86,22 @@ impl Engine {
             let seen_at = self.memory.guests.get(&id).map_or(asked_at, |known| known.seen_at);
             let suspect = Suspect::new(Suspicion::Vanished, seen_at, turn.now);
             if let Some(to) = self.memory.guests.get(&id).map(|known| known.guest.node.clone()) {
-                self.moved_by_nobody(turn, id, to);
+                self.tell_unexplained_move(turn, id, to);
             }
+            let down =
+                self.memory.guests.get(&id).is_some_and(|known| known.guest.status == GuestStatus::Stopped);
             match self.memory.suspects.get(&id).map(|suspect| &suspect.suspicion) {
                 Some(Suspicion::Vanished) => {}
+                // Its stop is still to be explained: one round without its row must not hide that. The look finds whether it is there.
+                Some(Suspicion::Changed { .. }) if down => {}
                 Some(
                     Suspicion::Changed { .. }
                     | Suspicion::Moved { .. }
                     | Suspicion::Appeared
                     | Suspicion::Restarted
                     | Suspicion::Hung
-                    | Suspicion::Held { .. },
+                    | Suspicion::Held { .. }
+                    | Suspicion::StoppedBefore { .. },
                 )
                 | None => {
                     self.memory.suspects.insert(id, suspect);
@@ -168,7 +175,7 @@ impl Engine {
             (Some(Suspicion::Changed { .. }), Some(before)) if alive == Some(false) => {
                 before.alive_at.unwrap_or(before.seen_at)
             }
-            // A stop that was taken back was no sight of it.
+            // A stop that a look took back moved `seen_at` on, although no process was seen then: it counts from when one was.
             (Some(Suspicion::Restarted), Some(before)) => {
                 let seen = before.seen_at - guest::ROW_AGE;
                 before.alive_at.map_or(seen, |alive_at| alive_at.min(seen))
@@ -186,12 +193,16 @@ impl Engine {
         let (suspicion, last_seen) = match self.drop_void(id, &to) {
             // It runs again before anybody could say why it had stopped: then that is what is to be explained.
             Some(void) if void.restarted && !quiet => (Some(Suspicion::Restarted), void.last_seen),
+            // It ran in between, as a row said, and is down again.
+            Some(void) if void.was_down && matches!(suspicion, Some(Suspicion::Changed { .. })) => {
+                (suspicion, last_seen)
+            }
             Some(_) => return,
             None => (suspicion, last_seen),
         };
         let Some(suspicion) = suspicion.filter(|_| !resolved) else { return };
         let node_restarted = booted_at.is_some_and(|booted_at| booted_at > last_seen);
-        // Its node was restarted, or it came from another one: that is told, and its process is younger for it.
+        // A restart of its node and a move are told as such, and either gives a guest a younger process.
         let by_move =
             |known: &KnownGuest| known.moved_at.is_some_and(|at| known.began_at() < at + MOVE_SETTLE);
         let moved = self.memory.guests.get(&id).is_some_and(by_move);
@@ -211,13 +222,14 @@ impl Engine {
                 | Suspicion::Vanished
                 | Suspicion::Restarted
                 | Suspicion::Hung
-                | Suspicion::Held { .. },
+                | Suspicion::Held { .. }
+                | Suspicion::StoppedBefore { .. },
                 _,
             ))
             | None => (suspicion, uptime),
         };
         if let Some(before) = before {
-            self.moved_by_nobody(turn, id, before.guest.node.clone());
+            self.tell_unexplained_move(turn, id, before.guest.node.clone());
         }
         let mut suspect = Suspect::new(suspicion, last_seen, turn.now);
         suspect.uptime = uptime;
@@ -231,8 +243,8 @@ impl Engine {
         self.memory.suspects.insert(id, suspect);
     }
 
-    /// Nobody has said yet who moved it there, and the next change must not hide that it was.
-    fn moved_by_nobody(&self, turn: &mut Turn, id: GuestId, to: NodeName) {
+    /// Tells of a move while who did it is still being asked: the next change replaces that suspicion, and it would never be told.
+    fn tell_unexplained_move(&self, turn: &mut Turn, id: GuestId, to: NodeName) {
         if let Some(from) = self.moved_from(id) {
             self.note(
                 turn,
@@ -253,7 +265,8 @@ impl Engine {
             | Suspicion::Vanished
             | Suspicion::Restarted
             | Suspicion::Hung
-            | Suspicion::Held { .. } => None,
+            | Suspicion::Held { .. }
+            | Suspicion::StoppedBefore { .. } => None,
         }
     }
 
@@ -318,7 +331,8 @@ impl Engine {
             Suspicion::Changed { from } if guest::same_manner(from, to) => {
                 let known = self.memory.guests.get(&id);
                 let restarted = known.is_some_and(|known| guest::younger_than(suspect.uptime, &known.guest));
-                Some(Void { restarted, last_seen: suspect.last_seen })
+                let was_down = from.has_process() == Some(false);
+                Some(Void { restarted, was_down, last_seen: suspect.last_seen })
             }
             Suspicion::Vanished => None, // It is there; what it does now is another question.
             Suspicion::Changed { .. }
@@ -326,7 +340,8 @@ impl Engine {
             | Suspicion::Appeared
             | Suspicion::Restarted
             | Suspicion::Hung
-            | Suspicion::Held { .. } => return None,
+            | Suspicion::Held { .. }
+            | Suspicion::StoppedBefore { .. } => return None,
         };
         self.memory.suspects.remove(&id);
         void
@@ -357,7 +372,8 @@ impl Engine {
                 | Suspicion::Vanished
                 | Suspicion::Restarted
                 | Suspicion::Hung
-                | Suspicion::Held { .. } => known.guest.node.clone(),
+                | Suspicion::Held { .. }
+                | Suspicion::StoppedBefore { .. } => known.guest.node.clone(),
             };
             let hung = suspect.suspicion == Suspicion::Hung;
             let full = |question: &GuestLook| {
@@ -415,7 +431,10 @@ impl Engine {
                     node.is_some_and(|node| node.presence == Presence::Online)
                 }
                 Suspicion::Appeared | Suspicion::Restarted => true,
-                Suspicion::Vanished | Suspicion::Hung | Suspicion::Held { .. } => false,
+                Suspicion::Vanished
+                | Suspicion::Hung
+                | Suspicion::Held { .. }
+                | Suspicion::StoppedBefore { .. } => false,
             };
             if asks_who && answer.tasks.value().is_none() && suspect.tries < ASK_TIMES {
                 self.ask_again(turn.now, *id);
@@ -456,6 +475,11 @@ impl Engine {
                 }
                 Suspicion::Held { from } => {
                     if self.held(turn, *id, &known, (&suspect, from), answer) {
+                        continue;
+                    }
+                }
+                Suspicion::StoppedBefore { from } => {
+                    if self.stopped_before(turn, (*id, &known), (&suspect, from), answer) {
                         continue;
                     }
                 }
@@ -559,28 +583,34 @@ impl Engine {
         self.memory.guests.iter().filter(alive).map(|(id, _)| *id).collect()
     }
 
-    /// A node is back that was last seen then. What was stopped within the hour before it left, and what PVE cannot start with it,
-    /// is looked at when PVE has had its time.
-    pub(super) fn look_after_boot(&mut self, now: Timestamp, name: &NodeName, left_at: Option<Timestamp>) {
-        let Some(left_at) = left_at else { return };
+    /// A node has booted. Those of its guests that were stopped before, and ran within [`guest::TASKS_BEFORE`] before they were last
+    /// seen there, are looked at when it has settled: PVE may have tried to start them, in vain.
+    pub(super) fn suspect_after_boot(&mut self, now: Timestamp, name: &NodeName) {
+        let free = |id: &GuestId| {
+            let slot = Slot { check: Check::GuestCrashed, subject: Subject::Guest(*id) };
+            let suspect = self.memory.suspects.get(id);
+            // What held it before the boot is over.
+            let free = suspect.is_none_or(|suspect| matches!(suspect.suspicion, Suspicion::Held { .. }));
+            free && self.memory.incidents.get(&slot).is_none()
+        };
         let down: Vec<(GuestId, Timestamp)> = self
             .memory
             .guests
             .iter()
             .filter(|(id, known)| {
-                let slot = Slot { check: Check::GuestCrashed, subject: Subject::Guest(**id) };
                 known.guest.node == *name
                     && known.guest.status == GuestStatus::Stopped
                     && !self.quiet(**id, &known.guest)
-                    && !self.memory.suspects.contains_key(*id)
-                    && self.memory.incidents.get(&slot).is_none()
+                    && free(id)
             })
-            .filter_map(|(id, known)| Some((*id, known.alive_at?)))
-            .filter(|(_, alive_at)| *alive_at >= left_at - guest::TASKS_BEFORE)
+            .filter_map(|(id, known)| Some((*id, known.alive_at?, known.seen_at)))
+            .filter(|(_, alive_at, seen_at)| *alive_at >= *seen_at - guest::TASKS_BEFORE)
+            .map(|(id, alive_at, _)| (id, alive_at))
             .collect();
+        let booted_at = self.memory.nodes.get(name).and_then(|node| node.booted_at).unwrap_or(now);
         for (id, alive_at) in down {
-            let suspicion = Suspicion::Held { from: GuestStatus::Running };
-            let mut suspect = Suspect::new(suspicion, alive_at, now + self.policy.boot_settle);
+            let suspicion = Suspicion::StoppedBefore { from: GuestStatus::Running };
+            let mut suspect = Suspect::new(suspicion, alive_at, booted_at + self.policy.boot_settle);
             suspect.after_restart = true;
             self.memory.suspects.insert(id, suspect);
         }

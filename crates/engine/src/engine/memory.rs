@@ -587,9 +587,11 @@ impl KnownGuest {
         known.live = Some(LiveSeen { running: live.running, at: asked_at, uptime: live.uptime });
         let ran = known.guest.status.has_process() == Some(true);
         if live.running {
-            // Another process than the last, or one that was not yet there when a row last said how it is, or where.
+            // Another process than the last, one that came after it was seen without any, or one that was not yet there when a row
+            // last said how it is, or where.
             let seen_at = self.moved_at.map_or(self.seen_at, |at| at.max(self.seen_at));
-            known.lent |= self.pid.is_some_and(|before| live.pid.is_some_and(|pid| pid != before))
+            known.lent |= !ran
+                || self.pid.is_some_and(|before| live.pid.is_some_and(|pid| pid != before))
                 || seconds(live.uptime) < asked_at.duration_since(seen_at) - UPTIME_SLACK;
             known.pid = live.pid.or(known.pid);
             if ran && !known.lent {
@@ -625,13 +627,13 @@ mod tests {
             (slot, Attempt { number: 1, action, runbook: "test".into(), at: at(second), level: 3 })
         };
         let (first, second) = (start("qemu/101", 10), start("qemu/102", 70));
-        for (failed, apart) in [(&first, 90), (&second, 3)] {
+        for (name, failed, apart) in [("the first failed", &first, 90), ("the last failed", &second, 3)] {
             let mut memory = Engine::new("lab".parse().unwrap(), Policy::default(), 7).memory;
             memory.count(&first.0, &first.1, Some(60));
             memory.count(&second.0, &second.1, Some(90));
             memory.not_started(&failed.1);
             let last: Vec<_> = memory.last_starts.values().map(|last| (last.at, last.apart)).collect();
-            assert_eq!(last, [(at(70), SignedDuration::from_secs(apart))]);
+            assert_eq!(last, [(at(70), SignedDuration::from_secs(apart))], "{name}");
         }
     }
 

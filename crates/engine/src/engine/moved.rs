@@ -46,7 +46,8 @@ impl Engine {
             | Suspicion::Appeared
             | Suspicion::Restarted
             | Suspicion::Hung
-            | Suspicion::Held { .. } => None,
+            | Suspicion::Held { .. }
+            | Suspicion::StoppedBefore { .. } => None,
         }
     }
 }

@@ -163,11 +163,12 @@ impl Engine {
         } else if restarted {
             self.note(turn, subject.clone(), None, Some(name.clone()), Note::NodeRestarted);
         }
-        // Where nobody could say that it left, it is known to have booted when it is believed again.
+        // However it left, and also if there was no quorum to see that: its uptime shows the boot once its statistics are believed.
         let believed = self.memory.nodes.get(name).is_some_and(|known| known.believed);
         let booted = before.is_some_and(|before| believed && before.restarted(node));
-        let left_at = before.and_then(|before| before.seen_at).filter(|_| departure.is_some() || booted);
-        self.look_after_boot(turn.now, name, left_at);
+        if booted {
+            self.suspect_after_boot(turn.now, name);
+        }
         if departure == Some(Departure::ClusterFsDown) {
             self.gone(turn, slot(Check::NodeApi), Resolution::Itself);
         }

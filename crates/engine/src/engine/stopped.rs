@@ -1,11 +1,13 @@
-//! Stops: the verdict on a guest that is seen without a process, and on one that its node's restart took.
+//! Stops: the verdict on a guest that is seen without a process, on one that ended with its node, and on one that was stopped before
+//! its node left.
 
 use jiff::{SignedDuration, Timestamp};
 
 use super::guests::{ASK_AGAIN, ASK_TIMES};
 use super::memory::{KnownGuest, KnownNode, Suspect};
 use super::{Engine, Turn};
-use crate::detect::guest::{self, Stopped, Suspicion};
+use crate::decide::is_stop;
+use crate::detect::guest::{self, Scope, Stopped, Suspicion};
 use crate::detect::restart::{Left, left};
 use crate::detect::{Check, Finding, trace};
 use crate::incident::Slot;
@@ -137,21 +139,15 @@ impl Engine {
         answer: &GuestEvidence,
     ) {
         let tasks = answer.tasks.value().map_or(&[][..], Vec::as_slice);
-        let config = answer.configs.get(&id).and_then(Seen::value);
-        if config.is_none() && !moved && suspect.tries < RESTART_TIMES {
-            return self.ask_soon(turn.now, id);
-        }
-        let found = match config {
+        let found = match moved {
             // It is at another node's now, and so is who could say what it did there.
-            _ if moved => Left::NotWanted,
-            Some(Some(config)) if config.template => Left::NotWanted,
-            Some(Some(config)) => left(id, &known.guest, config, tasks, suspect.last_seen, booted_at),
-            // Moved or destroyed just now, which the next round tells.
-            Some(None) => Left::NotYet,
-            None => Left::NotRead,
+            true => Left::NotWanted,
+            false => left_by(id, known, answer, suspect.last_seen, booted_at),
         };
+        let asks = suspect.tries < RESTART_TIMES;
         let why = match found {
-            Left::NotYet if suspect.tries < RESTART_TIMES => return self.ask_again(turn.now, id),
+            Left::NotRead if asks => return self.ask_soon(turn.now, id),
+            Left::NotYet if asks => return self.ask_again(turn.now, id),
             Left::RanAt(ran_at) => {
                 let suspect = Suspect { last_seen: ran_at, after_restart: false, ..suspect.clone() };
                 self.memory.suspects.insert(id, suspect.clone());
@@ -160,8 +156,10 @@ impl Engine {
             Left::Wanted { failed } => {
                 self.memory.suspects.remove(&id);
                 let mut previous = from.clone();
-                // In order, before its node left; then PVE tried to start it again.
-                if let Some(by) = guest::cause(tasks, id, suspect.last_seen, booted_at, guest::stops) {
+                // It was stopped in order before the boot, and `left` found that stop overruled: PVE tried to start it. The same tasks
+                // as there: a backup or a migration that a power cut ended has stopped nobody.
+                let stops: fn(&str, Scope) -> bool = |kind, _| is_stop(kind);
+                if let Some(by) = guest::cause(tasks, id, suspect.last_seen, booted_at, stops) {
                     self.changed(turn, id, Why::Task(by), from);
                     previous = GuestStatus::Stopped;
                 }
@@ -193,9 +191,6 @@ impl Engine {
             return false;
         }
         let (verdict, moved_since) = self.verdict(turn.now, id, known, suspect, answer);
-        if suspect.after_restart {
-            return !moved_since && self.held_by_boot(turn, (id, known), (suspect, from), verdict, answer);
-        }
         if guest::holds(&verdict) {
             self.ask_again(turn.now, id);
             return true;
@@ -210,21 +205,29 @@ impl Engine {
         false
     }
 
-    /// A guest whose stop before its node's boot was told: it is news only if PVE has tried to start it since, and could not. True
-    /// if it is to be looked at again.
-    fn held_by_boot(
+    /// A guest whose stop before its node left was told: it is news only if PVE has tried to start it since, and could not. True if
+    /// it is to be looked at again.
+    pub(super) fn stopped_before(
         &mut self,
         turn: &mut Turn,
         (id, known): (GuestId, &KnownGuest),
         (suspect, from): (&Suspect, &GuestStatus),
-        verdict: Stopped,
         answer: &GuestEvidence,
     ) -> bool {
+        let (verdict, moved_since) = self.verdict(turn.now, id, known, suspect, answer);
+        if known.guest.status != GuestStatus::Stopped || moved_since {
+            return false;
+        }
         let asks = suspect.tries < RESTART_TIMES;
         let booted_at = match verdict {
             Stopped::NodeRestarted { booted_at } => booted_at,
             Stopped::NotAsked(_) if asks => {
                 self.ask_soon(turn.now, id);
+                return true;
+            }
+            // Something has lent it a process, or it is moved: if that lasts, a row says so, and this is over.
+            Stopped::RunsAgain | Stopped::NotHere if asks => {
+                self.ask_again(turn.now, id);
                 return true;
             }
             // What stopped it in order is among the tasks, and whether its node has booted since could not be read.
@@ -249,15 +252,7 @@ impl Engine {
             }
             return true;
         }
-        let tasks = answer.tasks.value().map_or(&[][..], Vec::as_slice);
-        let found = match answer.configs.get(&id).and_then(Seen::value) {
-            Some(Some(config)) if !config.template => {
-                left(id, &known.guest, config, tasks, suspect.last_seen, booted_at)
-            }
-            Some(_) => Left::NotWanted,
-            None => Left::NotRead,
-        };
-        match found {
+        match left_by(id, known, answer, suspect.last_seen, booted_at) {
             Left::NotYet if asks => {
                 self.ask_again(turn.now, id);
                 true
@@ -267,8 +262,8 @@ impl Engine {
                 true
             }
             Left::Wanted { failed: failed @ Some(_) } => {
-                let finding =
-                    Finding::GuestNotStarted { kind: id.kind, previous: GuestStatus::Stopped, failed };
+                let previous = GuestStatus::Stopped;
+                let finding = Finding::GuestNotStarted { kind: id.kind, previous, failed };
                 self.found_down(turn, id, known, finding);
                 false
             }
@@ -340,6 +335,24 @@ impl Engine {
     fn found_down(&mut self, turn: &mut Turn, id: GuestId, known: &KnownGuest, finding: Finding) {
         let slot = Slot { check: Check::GuestCrashed, subject: Subject::Guest(id) };
         self.found(turn, slot, finding, Some(known.guest.node.clone()), known.guest.name.clone());
+    }
+}
+
+/// What is to be said of a guest after its node's boot, by this look at it.
+fn left_by(
+    id: GuestId,
+    known: &KnownGuest,
+    answer: &GuestEvidence,
+    last_seen: Timestamp,
+    booted_at: Timestamp,
+) -> Left {
+    let tasks = answer.tasks.value().map_or(&[][..], Vec::as_slice);
+    match answer.configs.get(&id).and_then(Seen::value) {
+        Some(Some(config)) if config.template => Left::NotWanted,
+        Some(Some(config)) => left(id, &known.guest, config, tasks, last_seen, booted_at),
+        // Moved or destroyed just now, which the next round tells.
+        Some(None) => Left::NotYet,
+        None => Left::NotRead,
     }
 }
 
