@@ -450,9 +450,10 @@ fn a_backup_that_a_power_cut_ended_has_stopped_nobody() {
 fn one_round_without_its_row_hides_no_stop() {
     let (mut world, mut watch) = reset();
     play(&mut watch, &mut world, 29, 100, true);
-    let row = world.guests.remove(&"qemu/101".parse().unwrap()).unwrap();
-    watch.critical(&world, 101);
-    world.guests.insert("qemu/101".parse().unwrap(), row);
+    let mut hidden = world.clone();
+    hidden.guests.remove(&"qemu/101".parse().unwrap());
+    watch.step(101, hidden.round(Round::Critical, 101));
+    watch.look(&world, 101, 3);
     play(&mut watch, &mut world, 113, 330, true);
     let opened = watch.log.iter().filter(|line| line.contains("opened    VM_CRASHED         qemu/101"));
     assert_eq!(opened.count(), 1, "{:#?}", watch.log);

@@ -88,12 +88,16 @@ impl Engine {
             if let Some(to) = self.memory.guests.get(&id).map(|known| known.guest.node.clone()) {
                 self.tell_unexplained_move(turn, id, to);
             }
-            let down =
-                self.memory.guests.get(&id).is_some_and(|known| known.guest.status == GuestStatus::Stopped);
+            if let Some(Suspect { suspicion: Suspicion::Changed { from }, uptime, .. }) =
+                self.memory.suspects.get(&id)
+                && let Some(known) = self.memory.guests.get_mut(&id)
+                && known.guest.status == GuestStatus::Stopped
+            {
+                // Its stop is still to be explained, and is seen anew if it is there after all.
+                known.unsee_stop(from, *uptime);
+            }
             match self.memory.suspects.get(&id).map(|suspect| &suspect.suspicion) {
                 Some(Suspicion::Vanished) => {}
-                // Its stop is still to be explained: one round without its row must not hide that. The look finds whether it is there.
-                Some(Suspicion::Changed { .. }) if down => {}
                 Some(
                     Suspicion::Changed { .. }
                     | Suspicion::Moved { .. }

@@ -542,6 +542,12 @@ impl KnownGuest {
                 && (repeated || self.outlived(row.uptime, asked_at)))
     }
 
+    /// As if its stop had not been seen: how it was before, and how many seconds its process had lived then.
+    pub(super) fn unsee_stop(&mut self, from: &GuestStatus, uptime: u64) {
+        (self.guest.status, self.guest.uptime) = (from.clone(), uptime);
+        self.live = None;
+    }
+
     /// When the process that its row shows began, as far as that says.
     pub(super) fn began_at(&self) -> Timestamp {
         self.seen_at.checked_sub(seconds(self.guest.uptime)).unwrap_or(self.seen_at)

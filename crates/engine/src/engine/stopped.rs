@@ -61,8 +61,7 @@ impl Engine {
                 // The row was old, or the next round will tell: as if the stop had not been seen.
                 if let Some(known) = self.memory.guests.get_mut(&id) {
                     // A younger process than the one before is told by the next row.
-                    (known.guest.status, known.guest.uptime) = (from.clone(), suspect.uptime);
-                    known.live = None;
+                    known.unsee_stop(from, suspect.uptime);
                     if verdict == Stopped::NotHere {
                         // Its row may go on saying that it is here and stopped; then that is since now.
                         known.unlisted = known.unlisted.saturating_add(1);
