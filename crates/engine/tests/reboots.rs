@@ -11,7 +11,7 @@ use engine::record::Order;
 use engine::{Command, Input};
 use expect_test::expect;
 use jiff::SignedDuration;
-use world::play::{controls, play, watch};
+use world::play::{controls, drive, play, watch};
 use world::{Watch, World, at, startall};
 
 fn task(kind: &str, id: &str, began: i64, ended: i64, status: &str) -> Task {
@@ -24,6 +24,10 @@ fn task(kind: &str, id: &str, began: i64, ended: i64, status: &str) -> Task {
         ended_at: Some(at(ended)),
         status: Some(status.into()),
     }
+}
+
+fn hidden<T>() -> Seen<T> {
+    Seen::NotReached(Blindness { cause: Cause::Unreachable, words: "595 no route".into() })
 }
 
 fn in_vain() -> Task {
@@ -135,9 +139,6 @@ fn what_came_back_and_was_gone_before_a_row_showed_it_has_crashed() {
 #[test]
 fn what_could_not_be_read_is_asked_again() {
     type Lose = fn(&mut GuestEvidence);
-    fn hidden<T>() -> Seen<T> {
-        Seen::NotReached(Blindness { cause: Cause::Unreachable, words: "595 no route".into() })
-    }
     let losses: [(&str, Lose); 4] = [
         ("when its node booted", |answer| answer.booted_at = hidden()),
         ("its node's list", |answer| answer.live = hidden()),
@@ -154,6 +155,63 @@ fn what_could_not_be_read_is_asked_again() {
         let reboot = reboot.plays(511, 530);
         assert_eq!(reboot.lines("opened").len(), 1, "{name}: {:#?}", reboot.watch.log);
     }
+}
+
+#[test]
+fn what_is_never_known_is_given_up() {
+    type Change = fn(&mut GuestEvidence);
+    let table: [(&str, Change); 5] = [
+        ("its node's tasks", |found| found.tasks = hidden()),
+        ("when its node booted", |found| found.booted_at = hidden()),
+        ("its configuration", |found| found.configs.values_mut().for_each(|config| *config = hidden())),
+        ("PVE's start of its guests", |found| {
+            found.tasks = Seen::At { value: Vec::new(), asked_at: found.tasks.asked_at().unwrap() };
+        }),
+        ("whether the process that it has is its own", |found| {
+            if let Seen::At { value: live, .. } = &mut found.live {
+                live.values_mut().for_each(|live| live.running = true);
+            }
+        }),
+    ];
+    for (what, change) in table {
+        let mut reboot = Reboot::new().away().up(&[in_vain()]).plays(210, 240);
+        drive(&mut reboot.watch, &reboot.world, (241, 40_000), &mut |found, _| change(found));
+        assert_eq!(reboot.lines("CRASHED"), [""; 0], "{what}");
+        // The first look was before the reboot.
+        assert_eq!(reboot.lines("inspect   pve1 qemu/101").len(), 101, "{what}");
+    }
+}
+
+#[test]
+fn what_ends_a_question_at_its_first_look() {
+    type Change = fn(&mut World);
+    let table: [(&str, Change); 2] = [
+        ("it is where PVE moved it, and who could say what it did there is not", |world| {
+            world.guest("qemu/101").node = "pve2".parse().unwrap();
+        }),
+        ("its node has not booted since, by itself", |world| world.booted = -500_000),
+    ];
+    for (what, change) in table {
+        let mut reboot = Reboot::new().away().up(&[in_vain()]).plays(210, 480);
+        change(&mut reboot.world);
+        let reboot = reboot.plays(481, 1_000);
+        assert_eq!(reboot.lines("CRASHED"), [""; 0], "{what}");
+        assert!(reboot.lines("inspect   pve1 qemu/101").len() <= 3, "{what}: {:#?}", reboot.watch.log);
+        assert_eq!(reboot.lines("inspect   pve2 qemu/101").len(), 0, "{what}: {:#?}", reboot.watch.log);
+    }
+}
+
+/// By its uptime it booted at 200; it says itself that it was 30 s later, and is waited for as much longer.
+#[test]
+fn how_long_a_boot_is_waited_for_its_node_says() {
+    let mut reboot = Reboot::new().away().up(&[in_vain()]).plays(210, 480);
+    reboot.world.booted = 229;
+    let start = reboot.world.tasks.iter_mut().filter(|task| task.started_at >= at(203));
+    start.for_each(|task| (task.started_at, task.ended_at) = (at(232), Some(at(242))));
+    let reboot = reboot.plays(481, 560);
+    let looks: Vec<&str> = reboot.lines("inspect   pve1 qemu/101").iter().map(|line| &line[..3]).collect();
+    assert_eq!(looks, ["19 ", "505", "529"]);
+    assert_eq!(reboot.lines("opened").len(), 1, "{:#?}", reboot.watch.log);
 }
 
 /// PVE waits for a long time between its guests. Its node has enough to do.

@@ -12,7 +12,7 @@ use engine::decide::Autonomy;
 use engine::observe::{Blindness, Cause, Evidence, GuestEvidence, Inspection, Round, Seen, Task};
 use engine::policy::Policy;
 use expect_test::expect;
-use world::play::{acted, play, watch};
+use world::play::{acted, drive, play, watch};
 use world::{Watch, World, at, stop_of_101};
 
 /// pve1 loses power at 12 and is up at 17; its `startall` brings the container back, and not the machine.
@@ -316,30 +316,6 @@ fn sixty_guests_are_started_one_after_the_other_however_slow_the_looks() {
     let subjects: BTreeSet<_> = started.iter().map(|line| line.split_whitespace().nth(3)).collect();
     assert_eq!(subjects.len(), 61, "each of them once");
     assert!(started[0].contains("qemu/1059 "), "in their order: {}", started[0]);
-}
-
-/// Rounds each 12 s, and each answer about guests as `change` leaves it.
-fn drive(
-    watch: &mut Watch,
-    world: &World,
-    (from, to): (i64, i64),
-    change: &mut dyn FnMut(&mut GuestEvidence, i64),
-) {
-    for second in from..to {
-        if (second - from) % 12 == 0 {
-            watch.step(second, world.round(Round::Critical, second));
-        }
-        if watch.engine.next_wake().is_some_and(|wake| wake <= at(second)) {
-            watch.step(second, Input::Tick);
-        }
-        for inspection in std::mem::take(&mut watch.asked) {
-            let mut answer = world.answer(&inspection, second);
-            if let Evidence::Guests(found) = &mut answer {
-                change(found, second);
-            }
-            watch.step(second, Input::Inspected { inspection, answer });
-        }
-    }
 }
 
 fn hidden() -> Blindness {

@@ -2,7 +2,7 @@
 
 use engine::act::{Attempt, Outcome};
 use engine::decide::{Autonomy, Controls, KillSwitch};
-use engine::observe::{GuestStatus, Round};
+use engine::observe::{Evidence, GuestEvidence, GuestStatus, Round};
 use engine::policy::Policy;
 use engine::{Checkpoint, Engine, Input};
 
@@ -86,4 +86,28 @@ pub fn kept(watch: &Watch) -> (String, usize) {
 pub fn acted<'a>(watch: &'a Watch, of: &str) -> Vec<&'a str> {
     let lines = watch.log.iter().map(String::as_str);
     lines.filter(|line| line.contains("acting") && line.contains(of)).collect()
+}
+
+/// Rounds each 12 s, and each answer about guests as `change` leaves it.
+pub fn drive(
+    watch: &mut Watch,
+    world: &World,
+    (from, to): (i64, i64),
+    change: &mut dyn FnMut(&mut GuestEvidence, i64),
+) {
+    for second in from..to {
+        if (second - from) % 12 == 0 {
+            watch.step(second, world.round(Round::Critical, second));
+        }
+        if watch.engine.next_wake().is_some_and(|wake| wake <= at(second)) {
+            watch.step(second, Input::Tick);
+        }
+        for inspection in std::mem::take(&mut watch.asked) {
+            let mut answer = world.answer(&inspection, second);
+            if let Evidence::Guests(found) = &mut answer {
+                change(found, second);
+            }
+            watch.step(second, Input::Inspected { inspection, answer });
+        }
+    }
 }
