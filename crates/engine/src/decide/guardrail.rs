@@ -249,8 +249,8 @@ pub(crate) fn stopped_since(tasks: &[Task], id: GuestId, began: Timestamp) -> Op
 }
 
 /// Whether a boot has overruled a stop: that began before a `startall` of root@pam, and `start`, root@pam's too, began while that
-/// ran. PVE does not mark a boot's tasks, so root's own "start all guests" counts as one. Only when the stop began is compared: it
-/// reads once whom it is to start, and a stop that the boot cut off is listed as ended later. No restore, rollback or removal is
+/// ran. PVE does not mark a boot's tasks, so root's own "start all guests" counts as one. Only when the stop began is compared:
+/// `startall` reads once whom it is to start, and a stop that the boot cut off is listed as ended later. No restore, rollback or removal is
 /// overruled: what one that was cut off leaves is not whole.
 fn overruled_by_boot(stop: &Task, start: &Task, tasks: &[Task]) -> bool {
     let root = |task: &Task| &*task.user == "root@pam";

@@ -262,16 +262,8 @@ impl Engine {
 
     /// The node that a guest left, while who moved it is being asked.
     fn moved_from(&self, id: GuestId) -> Option<NodeName> {
-        match &self.memory.suspects.get(&id)?.suspicion {
-            Suspicion::Moved { from } => Some(from.clone()),
-            Suspicion::Changed { .. }
-            | Suspicion::Appeared
-            | Suspicion::Vanished
-            | Suspicion::Restarted
-            | Suspicion::Hung
-            | Suspicion::Held { .. }
-            | Suspicion::StoppedBefore { .. } => None,
-        }
+        let Suspicion::Moved { from } = &self.memory.suspects.get(&id)?.suspicion else { return None };
+        Some(from.clone())
     }
 
     fn quiet(&self, id: GuestId, guest: &Guest) -> bool {

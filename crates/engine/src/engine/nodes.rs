@@ -157,16 +157,14 @@ impl Engine {
             .retain(|suspect, known| suspect != name || known.suspicion == NodeSuspicion::Door);
         self.gone(turn, slot(Check::NodeUnreachable), Resolution::Itself);
         let departure = before.and_then(|before| before.departure);
-        let restarted = before.is_some_and(|before| before.believed && before.restarted(node));
+        let younger = before.filter(|before| before.restarted(node));
         if departure == Some(Departure::OnPurpose) {
             self.note(turn, subject.clone(), None, Some(name.clone()), Note::NodeBack);
-        } else if restarted {
+        } else if younger.is_some_and(|before| before.believed) {
             self.note(turn, subject.clone(), None, Some(name.clone()), Note::NodeRestarted);
         }
         // However it left, and also if there was no quorum to see that: its uptime shows the boot once its statistics are believed.
-        let believed = self.memory.nodes.get(name).is_some_and(|known| known.believed);
-        let booted = before.is_some_and(|before| believed && before.restarted(node));
-        if booted {
+        if younger.is_some() && self.memory.nodes.get(name).is_some_and(|known| known.believed) {
             self.suspect_after_boot(turn.now, name);
         }
         if departure == Some(Departure::ClusterFsDown) {
